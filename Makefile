@@ -1,0 +1,35 @@
+# make demo   install, then distil a small int8 student for a Jetson Nano on embedded photographs and print the report
+# make test   install, then run the tests
+# make check  install, then format, lint, types, import layers and tests
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check slow clean
+
+demo: $(READY)
+	$(BIN)/hwkd distill --target jetson-nano --bits 8 --force -o runs/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check hwkd tests
+	$(BIN)/ruff check hwkd tests
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+# torch first: its CPU build must be there before anything asks for "torch" in general.
+$(READY): pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv runs/demo

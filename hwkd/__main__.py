@@ -1,0 +1,7 @@
+"""`python -m hwkd`."""
+
+import sys
+
+from hwkd.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,139 @@
+"""`hwkd quantize`: what post-training quantization does to a trained model, by Brevitas or by torchao."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from hwkd.cli.output import add_output_options, emit
+from hwkd.errors import InputError, unknown
+from hwkd.images import open_images
+from hwkd.quantize.bits import BitPlan, parse_bits
+from hwkd.report.table import Table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hwkd.models.base import HyperpriorCodec
+
+HELP = "post-training quantization of a trained model: figures before and after, and what stays in float"
+
+EXAMPLES = """examples:
+  hwkd quantize runs/student:float --bits 8 --data photos/
+  hwkd quantize patch-q5 --backend torchao --bits 4
+  hwkd quantize patch-q5 --backend torchao-pt2e
+"""
+
+BACKENDS = ("brevitas", "torchao", "torchao-pt2e")
+CALIBRATION_IMAGES = 16
+CALIBRATION_SIDE = 256
+MIB = 2**20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the arguments of `hwkd quantize`."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="a shipped model, a checkpoint, or RUN:float"
+    )
+    parser.add_argument(
+        "--backend",
+        default="brevitas",
+        metavar="B",
+        help="brevitas: weights and activations; torchao: weights only, for storage; "
+        "torchao-pt2e: int8 graphs of g_a and g_s for x86 (default: brevitas)",
+    )
+    parser.add_argument(
+        "--bits", default="8", metavar="W[/A]", help="8, 4/8; torchao takes 8 or 4 (default: 8)"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="images to calibrate on (default: embedded ones)"
+    )
+    parser.add_argument(
+        "--evaluate",
+        type=Path,
+        metavar="DIR",
+        help="images of the figures (default: embedded ones)",
+    )
+    add_output_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Quantize, evaluate before and after, print."""
+    if args.backend not in BACKENDS:
+        raise unknown("backend", args.backend, BACKENDS)
+    plan = parse_bits(args.bits)
+    if args.backend == "torchao" and plan.weight_bits not in (4, 8):
+        raise InputError(f"--backend torchao stores weights in 8 or 4 bits, got {args.bits}")
+    if args.backend == "torchao-pt2e" and args.bits != "8":
+        raise InputError(f"--backend torchao-pt2e computes in 8 bits, got --bits {args.bits}")
+    images = open_images(args.evaluate)
+
+    from hwkd.distill.runs import load_model
+    from hwkd.measure.quality import evaluate
+    from hwkd.quantize.layers import weight_bytes
+
+    loaded = load_model(args.model)
+    if loaded.bits is not None:
+        raise InputError(
+            f"{loaded.name} is quantized already: name its float student, {args.model}:float"
+        )
+    with Console(stderr=True).status("quantizing and evaluating"):
+        quantized, stored, in_float = _quantized(args.backend, loaded.codec, plan, args.data)
+        before = evaluate(loaded.codec, images)
+        after = None if quantized is None else evaluate(quantized, images)
+    rows = [
+        (
+            "float",
+            f"{weight_bytes(loaded.codec) / MIB:.3f}",
+            f"{before.psnr_db:.3f}",
+            f"{before.bpp:.4f}",
+        ),
+        (
+            f"{args.backend} {args.bits}",
+            f"{stored / MIB:.3f}",
+            "n/a" if after is None else f"{after.psnr_db:.3f}",
+            "n/a" if after is None else f"{after.bpp:.4f}",
+        ),
+    ]
+    notes = [
+        f"Measured on {images}, bpp of real bytes. weight_mib: at the stored bits, computed.",
+        "In float: " + "; ".join(in_float) + ".",
+    ]
+    if after is None:
+        notes.append(
+            "psnr_db and bpp of PT2E graphs are n/a: they take one image size only, the calibration crops'."
+        )
+    columns = ("model", "weight_mib", "psnr_db", "bpp")
+    emit(Table(f"{loaded.name}, quantized", columns, tuple(rows), tuple(notes)), args)
+    return 0
+
+
+def _quantized(
+    backend: str, codec: "HyperpriorCodec", plan: BitPlan, data: Path | None
+) -> "tuple[HyperpriorCodec | None, int, tuple[str, ...]]":
+    """The quantized codec where one can be evaluated, its weight bytes, and what stays in float."""
+    from hwkd.quantize.layers import left_in_float, weight_bytes
+    from hwkd.quantize.ptq import post_training_quantize
+
+    if backend == "brevitas":
+        quantized = post_training_quantize(codec, plan, _calibration(data))
+        return quantized, weight_bytes(quantized), left_in_float(quantized)
+    # torchao takes a second to import, and only this branch needs it.
+    from hwkd.quantize.torchao_backend import pt2e, weight_only
+
+    if backend == "torchao":
+        result = weight_only(codec, plan.weight_bits)
+        assert not isinstance(result.model, dict)
+        return result.model, result.weight_bytes, result.left_in_float
+    result = pt2e(codec, _calibration(data))
+    return None, result.weight_bytes, result.left_in_float
+
+
+def _calibration(data: Path | None) -> "list[Tensor]":
+    """Crops of one size from the images of `data`, or of the embedded training photographs."""
+    from hwkd.distill.data import Crops, load_images
+
+    images = load_images(data, CALIBRATION_SIDE, 0, lambda _name: None)
+    crops = Crops(images.train, CALIBRATION_SIDE, 0)
+    return [crops.batch(1) for _ in range(CALIBRATION_IMAGES)]

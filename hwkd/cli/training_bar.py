@@ -1,0 +1,66 @@
+"""The progress bar of a training run."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+if TYPE_CHECKING:
+    from hwkd.distill.train import Progress
+
+
+class TrainingBar:
+    """One bar a phase: loss, bpp, PSNR, images/s, validation, time left. Silent where stderr is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = RichProgress(
+            TextColumn("{task.fields[phase]:>5}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "TrainingBar":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, progress: "Progress") -> None:
+        """Draw where the run stands."""
+        if progress.phase not in self._tasks:
+            self._tasks[progress.phase] = self._bar.add_task(
+                "", phase=progress.phase, figures="", total=None
+            )
+        figures = (
+            f"loss {progress.terms['total']:.3f}  bpp {progress.terms['bpp']:.3f}  "
+            f"{progress.psnr_db:.2f} dB  {progress.images_per_s:.1f} images/s"
+        )
+        if progress.validation is not None:
+            figures += f"  held out {progress.validation:.3f}"
+        self._bar.update(
+            self._tasks[progress.phase],
+            completed=progress.step,
+            total=progress.steps,
+            figures=figures,
+        )

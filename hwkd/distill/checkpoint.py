@@ -1,0 +1,82 @@
+"""The state of a run that is not finished: written whole or not at all, read without unpickling objects."""
+
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hwkd.errors import InputError
+from hwkd.files import write_bytes
+
+FORMAT = 1
+
+
+@dataclass
+class TrainState:
+    """Where a run stands.
+
+    phase: "float" or "qat". step: steps done in it. steps: planned in each phase, by name, once known.
+    student, projections, optimizer, aux_optimizer, plateau: state dicts. torch_rng: the CPU generator's state.
+    crops: the crop generator's state. seconds: of training so far.
+    """
+
+    phase: str
+    step: int
+    steps: dict[str, int]
+    student: dict[str, Any]
+    projections: dict[str, Any]
+    optimizer: dict[str, Any]
+    aux_optimizer: dict[str, Any]
+    plateau: dict[str, Any]
+    torch_rng: torch.Tensor
+    crops: dict[str, Any]
+    seconds: float
+
+
+def state_path(folder: Path) -> Path:
+    """Where a run folder keeps its state."""
+    return folder / "checkpoint" / "state.pt"
+
+
+def write_state(folder: Path, state: TrainState) -> None:
+    """Replace the run's state. Raises as `hwkd.files.write_bytes`."""
+    # Through memory: torch's own writer reports a full disk as a RuntimeError without a cause.
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, **_shallow(state)}, content)
+    write_bytes(state_path(folder), content.getvalue())
+
+
+def read_state(folder: Path) -> TrainState:
+    """The run's state.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = state_path(folder)
+    if not path.exists():
+        raise InputError(
+            f"{folder} holds no checkpoint to resume from: leave out --resume, or name the run with -o"
+        )
+    try:
+        raw = torch.load(path, map_location="cpu", weights_only=True)
+        if raw.pop("format") != FORMAT:
+            raise InputError(f"{path} is of another format than {FORMAT}")
+        return TrainState(**raw)
+    except (
+        RuntimeError,
+        EOFError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}): start anew without --resume"
+        ) from error
+
+
+def _shallow(state: TrainState) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in TrainState.__dataclass_fields__}

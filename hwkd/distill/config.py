@@ -1,0 +1,118 @@
+"""Everything that decides what a run computes, in one record that is stored, compared on resume and printed."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hwkd.distill.losses import LossWeights
+from hwkd.errors import InputError
+from hwkd.models.spec import Spec, spec_from_json, spec_to_json
+from hwkd.quantize.bits import BitPlan
+
+FORMAT = 1
+SCHEDULES = ("cosine", "plateau")
+PRECISIONS = ("bf16", "fp32")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A distillation run.
+
+    spec: the student. lmbda: of R + lmbda * 255^2 * MSE. bits: None for a student that stays in float.
+    target: the profile whose precision plan goes with the run. strict: as given on the command line.
+    teacher, second_teacher: name and sha256 of the file ("" for none). start: "teacher", "random" or a run's name
+    and the sha256 of its weights. data: where the images come from, with their number and total size.
+    float_steps, qat_steps: steps of each phase; None means: as many as `minutes` allows, set once from the measured
+    speed and then kept. ptq: calibrate only, do not train the quantized student. lr, qat_lr: peak rates of Adam.
+    precision: of the convolutions in the float phase; the quantized phase runs in float32.
+    cached_crops: 0, or the size of a fixed pool of crops whose teacher outputs are computed once.
+    """
+
+    spec: Spec
+    lmbda: float
+    target: str
+    bits: BitPlan | None
+    teacher: str
+    teacher_sha256: str
+    second_teacher: str
+    second_teacher_sha256: str
+    start: str
+    start_sha256: str
+    data: str
+    float_steps: int | None
+    qat_steps: int | None
+    minutes: float | None
+    ptq: bool = False
+    loss: LossWeights = field(default_factory=LossWeights)
+    crop: int = 256
+    batch: int = 4
+    lr: float = 5e-4
+    qat_lr: float = 5e-5
+    schedule: str = "cosine"
+    precision: str = "bf16"
+    device: str = "cpu"
+    threads: int = 1
+    seed: int = 0
+    cached_crops: int = 0
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("batch", 1, 4096),
+            ("checkpoint_every", 1, 10**9),
+            ("threads", 1, 4096),
+        ):
+            _in_range(name, getattr(self, name), low, high)
+        if self.crop % 64 or self.crop < 64:
+            raise InputError(f"--crop must be a multiple of 64 (the stride of z), got {self.crop}")
+        for name in ("lr", "qat_lr", "lmbda"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name} must be above 0, got {value}")
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"--schedule takes {' or '.join(SCHEDULES)}, got {self.schedule!r}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"--precision takes {' or '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.minutes is None and (self.float_steps is None or self.qat_steps is None):
+            raise InputError("give --steps or --minutes: the length of the run is not known")
+
+    def to_json(self) -> str:
+        """Pretty JSON that `config_from_json` reads back; `spec` stands on its own for other readers."""
+        raw = asdict(self)
+        raw["spec"] = json.loads(spec_to_json(self.spec))
+        return json.dumps({"format": FORMAT, **raw}, indent=2) + "\n"
+
+
+def config_from_json(text: str) -> RunConfig:
+    """The config that `RunConfig.to_json` wrote. Raises InputError for anything else."""
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        if raw.pop("format") != FORMAT:
+            raise InputError(f"the run folder is of another format than {FORMAT}")
+        bits = raw["bits"]
+        return RunConfig(
+            **{
+                **raw,
+                "spec": spec_from_json(json.dumps(raw["spec"])),
+                "bits": bits and BitPlan(**{**bits, "layers": tuple(map(tuple, bits["layers"]))}),
+                "loss": LossWeights(**raw["loss"]),
+            }
+        )
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"config.json does not describe a run ({error})") from error
+
+
+def differences(stored: RunConfig, given: RunConfig) -> tuple[str, ...]:
+    """What differs, one phrase a field; empty when a resumed run would compute the same."""
+    mine, theirs = asdict(stored), asdict(given)
+    return tuple(
+        f"{name} was {mine[name]!r}, is now {theirs[name]!r}"
+        for name in mine
+        if name != "checkpoint_every" and mine[name] != theirs[name]
+    )
+
+
+def _in_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{name} must be {low} to {high}, got {value}")

@@ -1,0 +1,125 @@
+"""Training images: decoded once into memory, cropped at random, flipped and turned, from one seeded generator."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hwkd.errors import InputError
+from hwkd.images import BrokenImage, embedded_images, find_images, read_rgb
+
+Image = npt.NDArray[np.uint8]
+
+HELD_OUT_SHARE = 0.05
+HELD_OUT_AT_MOST = 8
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images for training and validation, disjoint; `source` says where they came from, `notes` what was left out."""
+
+    source: str
+    train: tuple[tuple[str, Image], ...]
+    held_out: tuple[tuple[str, Image], ...]
+    notes: tuple[str, ...]
+
+
+def load_images(folder: Path | None, crop: int, seed: int, tell: Callable[[str], None]) -> ImageSet:
+    """Decode the images of `folder`, or the embedded photographs when it is None.
+
+    Args:
+        folder: searched recursively.
+        crop: images with a smaller side are left out, and named in the notes.
+        seed: chooses the held-out images.
+        tell: receives the name of each file as it is decoded.
+    Raises:
+        InputError: the folder is missing or empty, or too few images are usable.
+    """
+    if folder is None:
+        # coffee is the held-out scene: the two motorcycle views show the same one.
+        images = embedded_images("train")
+        named = [(n, a) for n, a in images.items() if n != "coffee.png"]
+        return ImageSet(
+            "embedded photographs of scikit-image (a demonstration, not for claims)",
+            tuple(named),
+            (("coffee.png", images["coffee.png"]),),
+            (),
+        )
+    usable: list[tuple[str, Image]] = []
+    notes: list[str] = []
+    largest = 0
+    for path in find_images(folder):
+        tell(path.name)
+        try:
+            image = read_rgb(path)
+        except BrokenImage as error:
+            notes.append(f"skipped {path.name}: {error}")
+            continue
+        side = min(image.shape[:2])
+        largest = max(largest, side)
+        if side < crop:
+            notes.append(f"skipped {path.name}: smaller than the crop ({side} < {crop} pixels)")
+            continue
+        usable.append((str(path.relative_to(folder)), image))
+    if len(usable) < 2:
+        have = "no image" if not usable else "only one image"
+        raise InputError(
+            f"{folder} holds {have} of at least {crop}x{crop} pixels (largest short side: {largest}); "
+            "two are needed, one to train on and one to hold out: use larger images or a smaller --crop"
+        )
+    order = np.random.default_rng(seed).permutation(len(usable))
+    held = min(HELD_OUT_AT_MOST, max(1, round(HELD_OUT_SHARE * len(usable))))
+    return ImageSet(
+        str(folder),
+        tuple(usable[i] for i in sorted(order[held:])),
+        tuple(usable[i] for i in sorted(order[:held])),
+        tuple(notes),
+    )
+
+
+class Crops:
+    """Random square crops, each image chosen in proportion to its pixels, turned by a quarter and flipped."""
+
+    def __init__(self, images: Sequence[tuple[str, Image]], crop: int, seed: int) -> None:
+        self._images = images
+        pixels = np.array([a.shape[0] * a.shape[1] for _, a in images], np.float64)
+        self._shares = pixels / pixels.sum()
+        self._crop = crop
+        self._rng = np.random.default_rng(seed)
+        self.last_names: tuple[str, ...] = ()
+
+    def batch(self, size: int) -> Tensor:
+        """The next crops, [size, 3, crop, crop], float32 in [0, 1], channels_last."""
+        crops, names = [], []
+        for index in self._rng.choice(len(self._images), size, p=self._shares):
+            name, image = self._images[index]
+            top = self._rng.integers(0, image.shape[0] - self._crop + 1)
+            left = self._rng.integers(0, image.shape[1] - self._crop + 1)
+            piece = image[top : top + self._crop, left : left + self._crop]
+            piece = np.rot90(piece, int(self._rng.integers(4)))
+            crops.append(piece[:, ::-1] if self._rng.integers(2) else piece)
+            names.append(name)
+        self.last_names = tuple(names)
+        x = torch.from_numpy(np.ascontiguousarray(np.stack(crops)))
+        return x.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
+
+    def state(self) -> dict[str, Any]:
+        """The generator's state, of plain Python values."""
+        return dict(self._rng.bit_generator.state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self._rng.bit_generator.state = state
+
+
+def whole_image(image: Image, multiple: int = 64, at_most: int = 512) -> Tensor:
+    """The centre of `image` as [1, 3, H, W] in [0, 1], sides the largest multiples of `multiple` up to `at_most`."""
+    height, width = (min(at_most, n // multiple * multiple) for n in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    piece = image[top : top + height, left : left + width]
+    return torch.from_numpy(np.ascontiguousarray(piece)).permute(2, 0, 1)[None].float() / 255

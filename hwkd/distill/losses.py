@@ -1,0 +1,150 @@
+"""The losses of the paper (arXiv 2509.10366): rate-distortion, Eq. 1, Eq. 2, the KLD variant, the hybrid.
+
+L1 = latent * d(y_hat_s, y_hat_t) + output * MSE(x_hat_s, x_hat_t) + rd * RD
+L2 = L1 + hyper * d(z_hat_s, z_hat_t)
+
+with d the mean squared error, or the KL divergence of softmaxes over channels. In the hybrid, z_hat_t is that of a
+second teacher. RD = bpp + lmbda * 255^2 * MSE(x_hat_s, x), CompressAI's convention with x in [0, 1].
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hwkd.errors import InputError
+from hwkd.models.base import CodecOutput
+
+DISTANCES = ("mse", "kld")
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms; a term of weight 0 is off and not computed. The defaults are Eq. 1 of the paper."""
+
+    rd: float = 0.6
+    latent: float = 0.2
+    output: float = 0.2
+    hyper: float = 0.0
+    distance: str = "mse"
+
+    def __post_init__(self) -> None:
+        for name in ("rd", "latent", "output", "hyper"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"the weight of the {name} term must be 0 or more, got {value}")
+        if self.distance not in DISTANCES:
+            raise InputError(f"--kd-loss takes mse or kld, got {self.distance!r}")
+        if self.rd + self.latent + self.output + self.hyper == 0:
+            raise InputError("every term of the loss has weight 0: nothing would be learnt")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a term compares with a teacher."""
+        return self.latent + self.output + self.hyper > 0
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the student is compared with: y_hat and x_hat of the teacher, z_hat of the teacher or of a second one."""
+
+    y_hat: Tensor
+    z_hat: Tensor
+    x_hat: Tensor
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """One step's loss and its parts, scalars; a term that is off is None. bpp is the estimate by likelihoods."""
+
+    total: Tensor
+    rd: Tensor
+    bpp: Tensor
+    mse: Tensor
+    latent: Tensor | None
+    hyper: Tensor | None
+    output: Tensor | None
+
+
+class Projections(nn.Module):
+    """1x1 convolutions from the student's latents to the teacher's where their channel counts differ.
+
+    Trained with the student and dropped after training. The start is the identity on the channels both have.
+    """
+
+    def __init__(self, student: tuple[int, int], teacher: tuple[int, int]) -> None:
+        """student, teacher: (channels of y, channels of z)."""
+        super().__init__()
+        self.y = _projection(student[0], teacher[0])
+        self.z = _projection(student[1], teacher[1])
+
+
+def _projection(from_channels: int, to_channels: int) -> nn.Module:
+    if from_channels == to_channels:
+        return nn.Identity()
+    layer = nn.Conv2d(from_channels, to_channels, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.zero_()
+        for c in range(min(from_channels, to_channels)):
+            layer.weight[c, c] = 1.0
+    return layer
+
+
+def bits_per_pixel(output: CodecOutput, pixels: int) -> Tensor:
+    """The estimated rate, -sum(log2 likelihoods) / pixels, a scalar."""
+    bits = output.y_likelihoods.log2().sum() + output.z_likelihoods.log2().sum()
+    return -bits / pixels
+
+
+def latent_distance(student: Tensor, teacher: Tensor, distance: str) -> Tensor:
+    """How far two latents [B, C, h, w] of equal shape are apart, a scalar.
+
+    mse: mean over all elements. kld: KL(softmax_C(teacher) || softmax_C(student)), mean over all elements, as the
+    paper's code has it (`KLDivLoss(log_target=True)` of log-softmaxes).
+    """
+    if distance == "mse":
+        return F.mse_loss(student, teacher)
+    return F.kl_div(
+        F.log_softmax(student, 1), F.log_softmax(teacher, 1), reduction="mean", log_target=True
+    )
+
+
+def loss_terms(
+    student: CodecOutput,
+    x: Tensor,
+    lmbda: float,
+    weights: LossWeights,
+    targets: Targets | None,
+    projections: Projections | None,
+) -> LossTerms:
+    """The loss of one batch.
+
+    Args:
+        student: the student's pass over x.
+        x: images, [B, 3, H, W] in [0, 1].
+        lmbda: rate-distortion trade-off, CompressAI's.
+        weights: of the terms.
+        targets: the teachers' outputs on x; None where no term needs them.
+        projections: None where no term needs them.
+    Source: arXiv 2509.10366, Eq. 1 and 2.
+    """
+    bpp = bits_per_pixel(student, x.shape[0] * x.shape[2] * x.shape[3])
+    mse = F.mse_loss(student.x_hat, x)
+    rd = bpp + lmbda * 255**2 * mse
+    total = weights.rd * rd
+    latent = hyper = output = None
+    if targets is not None and projections is not None:
+        if weights.latent:
+            y_hat = projections.y(student.y_hat)
+            latent = latent_distance(y_hat, targets.y_hat, weights.distance)
+            total = total + weights.latent * latent
+        if weights.hyper:
+            z_hat = projections.z(student.z_hat)
+            hyper = latent_distance(z_hat, targets.z_hat, weights.distance)
+            total = total + weights.hyper * hyper
+        if weights.output:
+            output = F.mse_loss(student.x_hat, targets.x_hat)
+            total = total + weights.output * output
+    return LossTerms(total, rd, bpp, mse, latent, hyper, output)

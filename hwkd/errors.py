@@ -1,0 +1,34 @@
+"""The errors a user sees: one line that says what happened, what was received, what is accepted, what to try."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HwkdError(Exception):
+    """The work failed although the input was right (a full disk, a diverged loss). Exit code 1."""
+
+    exit_code = 1
+
+
+class InputError(HwkdError):
+    """The user's input was wrong. Exit code 2."""
+
+    exit_code = 2
+
+
+def unknown(kind: str, received: str, known: Iterable[str], see: str = "") -> InputError:
+    """The error for a name that is not among `known`, with the near matches.
+
+    Args:
+        kind: what the name should be, "target" say.
+        received: the name as the user gave it.
+        known: the accepted names.
+        see: a command that lists them, "hwkd targets" say.
+    """
+    names = sorted(known)
+    near = get_close_matches(received.lower(), names, n=3, cutoff=0.5)
+    text = f"unknown {kind} {received!r}"
+    if near:
+        text += f": did you mean {' or '.join(near)}?"
+    text += f" Known: {', '.join(names)}" if near else f": known are {', '.join(names)}"
+    return InputError(text + (f" (see `{see}`)" if see else ""))

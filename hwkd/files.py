@@ -1,0 +1,61 @@
+"""Writing files so that nothing is half-written: to a neighbour first, then renamed into place."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hwkd.errors import HwkdError, InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a neighbour of `path` to write to; it takes `path`'s place when the block ends without error.
+
+    Raises:
+        HwkdError: the disk is full.
+        InputError: the place cannot be written to.
+    """
+    neighbour = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield neighbour
+        with neighbour.open("rb") as written:
+            os.fsync(written.fileno())
+        neighbour.replace(path)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        neighbour.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all. Raises as `replacing`."""
+    with replacing(path) as neighbour:
+        neighbour.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write `content` to `path` in UTF-8, whole or not at all. Raises as `replacing`."""
+    write_bytes(path, content.encode())
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add `line` to the end of `path`. Raises as `replacing`."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
+def _explained(error: OSError, path: Path) -> HwkdError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return HwkdError(
+            f"the disk is full: {path} was not written, what stood there before is untouched; "
+            "free some space and run the same command again"
+        )
+    return InputError(
+        f"cannot write {path}: {error.strerror or error}; give a place you may write to with -o"
+    )

@@ -1,0 +1,154 @@
+"""What a codec does to images, measured on real bytes: PSNR, MS-SSIM, bits per pixel."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hwkd.errors import InputError
+from hwkd.measure.coding import analyse, bits_estimated, decode, make_tables, write
+from hwkd.metrics import mse, psnr_db
+from hwkd.models.base import HyperpriorCodec
+
+MS_SSIM_SIDE = 161
+"""MS-SSIM halves the image four times and then needs its 11 pixel window: (11 - 1) * 2^4 + 1."""
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageQuality:
+    """One image through one codec.
+
+    mse: of the 8-bit output against the image, on the [0, 1] scale; psnr_db: of the same (inf where identical).
+    ms_ssim: 0..1, or None where ms_ssim_reason says why.
+    stream_bytes: of the container, header included. bpp: their bits per pixel of the image as given, not padded.
+    bpp_estimated: from the likelihoods, per pixel of the image as given.
+    """
+
+    name: str
+    width: int
+    height: int
+    mse: float
+    psnr_db: float
+    ms_ssim: float | None
+    ms_ssim_reason: str | None
+    stream_bytes: int
+    bpp: float
+    bpp_estimated: float
+
+    def rd_loss(self, lmbda: float) -> float:
+        """bpp + lmbda * 255^2 * mse, with the bpp of the real bytes."""
+        return self.bpp + lmbda * 255**2 * self.mse
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A codec over a set of images; every average is the mean over the images, each counting once."""
+
+    images: tuple[ImageQuality, ...]
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise InputError("no images to evaluate on: got none, give at least one")
+
+    @property
+    def psnr_db(self) -> float:
+        """Mean of the images' PSNRs in dB (CompressAI's convention; not the PSNR of the mean MSE)."""
+        return fmean(image.psnr_db for image in self.images)
+
+    @property
+    def bpp(self) -> float:
+        """Mean bits per pixel of the real bytes."""
+        return fmean(image.bpp for image in self.images)
+
+    @property
+    def bpp_estimated(self) -> float:
+        """Mean bits per pixel by the likelihoods."""
+        return fmean(image.bpp_estimated for image in self.images)
+
+    @property
+    def ms_ssim(self) -> float | None:
+        """Mean MS-SSIM, or None (`ms_ssim_reason`) unless every image has one."""
+        values = [image.ms_ssim for image in self.images if image.ms_ssim is not None]
+        return fmean(values) if len(values) == len(self.images) else None
+
+    @property
+    def ms_ssim_reason(self) -> str | None:
+        """Why `ms_ssim` is None."""
+        without = [image.name for image in self.images if image.ms_ssim is None]
+        if not without:
+            return None
+        return (
+            f"{len(without)} of {len(self.images)} images have a side under {MS_SSIM_SIDE} pixels"
+        )
+
+    def rd_loss(self, lmbda: float) -> float:
+        """Mean over the images of bpp + lmbda * 255^2 * mse."""
+        return fmean(image.rd_loss(lmbda) for image in self.images)
+
+
+def evaluate(
+    codec: HyperpriorCodec,
+    images: Iterable[tuple[str, Pixels]],
+    *,
+    progress: Callable[[ImageQuality], None] | None = None,
+) -> Evaluation:
+    """Encode every image to bytes, decode those, and compare.
+
+    The coding tables are made anew from the weights first, so that they fit a codec that was trained meanwhile.
+
+    Args:
+        images: names and uint8 arrays [H, W, 3]; read one at a time.
+        progress: called with each image's figures as they come.
+
+    Raises:
+        InputError: no images, or one that `encode` refuses.
+        HwkdError: the networks gave values that are not finite.
+    """
+    make_tables(codec, anew=True)
+    results = []
+    for name, image in images:
+        results.append(_one(codec, name, image))
+        if progress is not None:
+            progress(results[-1])
+    return Evaluation(tuple(results))
+
+
+def ms_ssim(a: Pixels, b: Pixels) -> float:
+    """MS-SSIM of two uint8 images [H, W, 3], 0..1, mean over the channels (Wang et al. 2003; pytorch_msssim).
+
+    Raises ValueError where a side is under MS_SSIM_SIDE.
+    """
+    if min(a.shape[:2]) < MS_SSIM_SIDE:
+        raise ValueError(f"MS-SSIM needs {MS_SSIM_SIDE} pixels a side, got {a.shape}")
+    from pytorch_msssim import ms_ssim as of_tensors
+
+    x, y = (
+        torch.from_numpy(np.ascontiguousarray(i)).permute(2, 0, 1)[None].float() for i in (a, b)
+    )
+    return float(of_tensors(x, y, data_range=255))
+
+
+def _one(codec: HyperpriorCodec, name: str, image: Pixels) -> ImageQuality:
+    latents = analyse(codec, image)
+    stream = write(codec, latents)
+    decoded = decode(codec, stream)
+    height, width = image.shape[:2]
+    is_small = min(width, height) < MS_SSIM_SIDE
+    pixels = width * height
+    return ImageQuality(
+        name=name,
+        width=width,
+        height=height,
+        mse=mse(image, decoded) / 255**2,
+        psnr_db=psnr_db(image, decoded),
+        ms_ssim=None if is_small else ms_ssim(image, decoded),
+        ms_ssim_reason=f"a side is under {MS_SSIM_SIDE} pixels" if is_small else None,
+        stream_bytes=len(stream),
+        bpp=8 * len(stream) / pixels,
+        bpp_estimated=bits_estimated(codec, latents) / pixels,
+    )

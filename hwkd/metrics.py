@@ -1,0 +1,128 @@
+"""Quality of an image, and the distance of two rate-distortion curves. No torch."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from hwkd.errors import InputError
+
+BD_METHOD = "PCHIP on log10(bpp) over the shared range"
+"""How BD figures are made here, for the line below a table."""
+
+_PEAK = 255.0
+
+
+def mse(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
+    """Mean squared error of two uint8 images of one shape, over all samples, on the 0..255 scale."""
+    if a.shape != b.shape or a.dtype != np.uint8 or b.dtype != np.uint8:
+        raise ValueError(
+            f"two uint8 images of one shape, got {a.shape} {a.dtype}, {b.shape} {b.dtype}"
+        )
+    difference = a.astype(np.float64) - b
+    return float(np.mean(difference * difference))
+
+
+def psnr_db(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
+    """10 log10(255^2 / MSE) in dB, the MSE over all RGB samples at once; inf for identical images."""
+    error = mse(a, b)
+    return math.inf if error == 0 else 10 * math.log10(_PEAK**2 / error)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A rate-distortion curve: one point per quality, averaged over a data set.
+
+    bpp: bits per pixel, > 0. psnr_db: dB. ms_ssim: 0..1 (some published files give dB), or None if not known.
+
+    Raises:
+        InputError: no points, lists of different lengths, a bpp that is not positive, a value that is not finite.
+    """
+
+    name: str
+    bpp: tuple[float, ...]
+    psnr_db: tuple[float, ...]
+    ms_ssim: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        ms_ssim = self.psnr_db if self.ms_ssim is None else self.ms_ssim
+        if not len(self.bpp) == len(self.psnr_db) == len(ms_ssim) >= 1:
+            raise InputError(
+                f"curve {self.name!r} has {len(self.bpp)} rates, {len(self.psnr_db)} PSNRs and {len(ms_ssim)} "
+                "MS-SSIMs; give as many of each, at least one"
+            )
+        if not all(math.isfinite(v) for v in (*self.bpp, *self.psnr_db, *ms_ssim)):
+            raise InputError(
+                f"curve {self.name!r} has a value that is not finite; take its point out"
+            )
+        if min(self.bpp) <= 0:
+            raise InputError(
+                f"curve {self.name!r} has a rate of {min(self.bpp)} bpp; rates must be above 0"
+            )
+
+
+def shared_psnr_range(anchor: Curve, test: Curve) -> tuple[float, float]:
+    """The PSNRs, in dB, that both curves reach: what `bd_rate_percent` averages over.
+
+    Raises:
+        InputError: a curve with fewer than two points, or none shared.
+    """
+    return _shared("dB", anchor, anchor.psnr_db, test, test.psnr_db)
+
+
+def bd_rate_percent(anchor: Curve, test: Curve) -> float:
+    """Mean change of rate from `anchor` to `test` at equal PSNR, in percent; negative means `test` is cheaper.
+
+    (10 ^ mean(log10 bpp_test(psnr) - log10 bpp_anchor(psnr)) - 1) * 100 over the PSNRs both reach, each curve
+    interpolated by PCHIP (Bjontegaard, VCEG-M33, with the monotone interpolation now usual; library `bjontegaard`).
+
+    Raises:
+        InputError: fewer than two points, no shared range, or a PSNR that does not rise with the rate.
+    """
+    shared_psnr_range(anchor, test)
+    from bjontegaard import bd_rate  # imports matplotlib: only where it is needed
+
+    return float(bd_rate(*_rising(anchor), *_rising(test), "pchip", False, min_overlap=0))
+
+
+def bd_psnr_db(anchor: Curve, test: Curve) -> float:
+    """Mean change of PSNR from `anchor` to `test` at equal rate, in dB; positive means `test` is better.
+
+    mean(psnr_test(r) - psnr_anchor(r)) over the r = log10(bpp) that both reach, PCHIP as in `bd_rate_percent`.
+    Raises as `bd_rate_percent`.
+    """
+    _shared("bpp", anchor, anchor.bpp, test, test.bpp)
+    from bjontegaard import bd_psnr
+
+    return float(bd_psnr(*_rising(anchor), *_rising(test), "pchip", False, min_overlap=0))
+
+
+def _shared(
+    unit: str, anchor: Curve, a: tuple[float, ...], test: Curve, t: tuple[float, ...]
+) -> tuple[float, float]:
+    for curve in (anchor, test):
+        if len(curve.bpp) < 2:
+            raise InputError(
+                f"curve {curve.name!r} has one point; a BD figure needs two or more, "
+                "so evaluate models of several qualities"
+            )
+    low, high = max(min(a), min(t)), min(max(a), max(t))
+    if low >= high:
+        raise InputError(
+            f"{test.name!r} ({min(t):.3f} to {max(t):.3f} {unit}) and {anchor.name!r} ({min(a):.3f} to "
+            f"{max(a):.3f} {unit}) share no range, so there is no BD figure; add qualities until they overlap"
+        )
+    return low, high
+
+
+def _rising(curve: Curve) -> tuple[list[float], list[float]]:
+    points = sorted(zip(curve.bpp, curve.psnr_db, strict=True))
+    for (r0, d0), (r1, d1) in pairwise(points):
+        if r1 <= r0 or d1 <= d0:
+            raise InputError(
+                f"curve {curve.name!r} does not rise from ({r0:.3f} bpp, {d0:.2f} dB) to ({r1:.3f} bpp, {d1:.2f} dB); "
+                "a BD figure needs PSNR that grows with the rate: take one of the two points out"
+            )
+    return [r for r, _ in points], [d for _, d in points]

@@ -1,0 +1,100 @@
+"""What every hyperprior codec here shares: the flow of Balle et al. 2018 around four transforms."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from hwkd.models.compat import CompressionModel, EntropyBottleneck, GaussianConditional
+
+
+@dataclass(frozen=True)
+class CodecOutput:
+    """All tensors of one pass, named as in the paper.
+
+    y, y_hat: [B, M, H/16, W/16]; z, z_hat: [B, Z, H/64, W/64]; x_hat: [B, 3, H, W], about [0, 1].
+    y_likelihoods, z_likelihoods: the shapes of y and z, in (0, 1]. scales_hat: the shape of y, > 0.
+    means_hat: the shape of y, or None where the prior's mean is zero.
+    """
+
+    y: Tensor
+    y_hat: Tensor
+    z: Tensor
+    z_hat: Tensor
+    x_hat: Tensor
+    scales_hat: Tensor
+    means_hat: Tensor | None
+    y_likelihoods: Tensor
+    z_likelihoods: Tensor
+
+
+class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
+    """A codec with a hyperprior (Balle et al. 2018, arXiv 1802.01436, figure 4).
+
+    x -> g_a -> y -> h_a -> z -> Q -> z_hat -> h_s -> scales_hat
+                |                                         |
+                '------> Q -> y_hat (coded with scales) <-'
+                               '-> g_s -> x_hat
+
+    Subclasses build `g_a g_s h_a h_s`; state-dict names are CompressAI's. In training mode the latents carry
+    uniform noise; in evaluation mode they are rounded.
+
+    rounds_in_training: the rate is still estimated on noisy latents, but g_s (and the distillation losses) see the
+    rounded y with a straight-through gradient (Minnen and Singh 2020, arXiv 2007.08739, section 3.2).
+    """
+
+    rounds_in_training = False
+
+    g_a: nn.Module
+    g_s: nn.Module
+    h_a: nn.Module
+    h_s: nn.Module
+    downsampling_factor = 64
+
+    def __init__(self, M: int, Z: int) -> None:
+        super().__init__()
+        self.M, self.Z = M, Z
+        self.entropy_bottleneck = EntropyBottleneck(Z)
+        self.gaussian_conditional = GaussianConditional(None)
+
+    def hyper_analysis(self, y: Tensor) -> Tensor:
+        """z = h_a(|y|)."""
+        return cast(Tensor, self.h_a(torch.abs(y)))
+
+    def entropy_parameters(self, z_hat: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(scales_hat, means_hat) of the prior of y; the means are None for a zero-mean prior."""
+        return cast(Tensor, self.h_s(z_hat)), None
+
+    def forward(self, x: Tensor, *, bf16: bool = False) -> CodecOutput:
+        """Code `x`, [B, 3, H, W] in [0, 1], H and W multiples of 64.
+
+        bf16 runs the four transforms under autocast; the entropy models always stay in float32.
+        """
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            y = self.g_a(x)
+            z = self.hyper_analysis(y)
+        y, z = y.float(), z.float()
+        z_hat, z_likelihoods = self.entropy_bottleneck(z)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            scales_hat, means_hat = self.entropy_parameters(z_hat)
+        scales_hat = scales_hat.float()
+        means_hat = None if means_hat is None else means_hat.float()
+        y_hat, y_likelihoods = self.gaussian_conditional(y, scales_hat, means=means_hat)
+        if self.training and self.rounds_in_training:
+            y_hat = (
+                y + (self.gaussian_conditional.quantize(y, "dequantize", means_hat) - y).detach()
+            )
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            x_hat = self.g_s(y_hat)
+        return CodecOutput(
+            y,
+            y_hat,
+            z,
+            z_hat,
+            x_hat.float(),
+            scales_hat,
+            means_hat,
+            y_likelihoods,
+            z_likelihoods,
+        )

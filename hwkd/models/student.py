@@ -1,0 +1,51 @@
+"""From the few numbers a user gives to the full description of a student."""
+
+from hwkd.errors import InputError, unknown
+from hwkd.models.spec import FAMILIES, HyperpriorSpec, PatchSpec, Spec
+
+DEFAULT_WIDTH = {"patch": 96, "gdn": 64, "relu": 64}
+PATCH_BLOCKS = 3
+PATCH_HYPER, PATCH_HYPER_LATENT = 96, 64
+PATCH_POST_SHARE = 4
+"""The deblocking pair works at 16 times the pixels of the trunk: it gets a quarter of its channels."""
+
+
+def student_spec(
+    family: str,
+    width: tuple[int, ...] | None,
+    M: int,
+    hyper: int | None,
+    hyper_latent: int | None,
+) -> Spec:
+    """The student of this family.
+
+    Args:
+        family: gdn, relu or patch.
+        width: gdn, relu: N, or one value for each of the three layers inside g_a. patch: the trunk's channels, or
+            the hidden width of each block (the trunk takes the largest). None: the family's default.
+        M: channels of y.
+        hyper: channels inside h_a and h_s; None: N as in the paper (patch: 96).
+        hyper_latent: channels of z; None: as `hyper` (patch: 64).
+    Raises:
+        InputError: an unknown family, or a number of widths that it does not take.
+    """
+    if family not in FAMILIES:
+        raise unknown("family", family, FAMILIES)
+    widths = width or (DEFAULT_WIDTH[family],)
+    if family == "patch":
+        C = max(widths)
+        return PatchSpec(
+            M=M,
+            H=hyper or PATCH_HYPER,
+            Z=hyper_latent or hyper or PATCH_HYPER_LATENT,
+            C=C,
+            widths=widths if len(widths) > 1 else widths * PATCH_BLOCKS,
+            post=(max(1, C // PATCH_POST_SHARE),),
+        )
+    if len(widths) not in (1, 3):
+        raise InputError(
+            f"family {family} takes one width or three (--width 64 or --width 32,48,64), got {len(widths)}"
+        )
+    n1, n2, n3 = widths if len(widths) == 3 else widths * 3
+    H = hyper or n3
+    return HyperpriorSpec(family, (n1, n2, n3), M, H, hyper_latent or H)

@@ -1,0 +1,160 @@
+"""From what the user names to a teacher ready to teach."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwkd.errors import HwkdError, InputError, unknown
+from hwkd.models.base import HyperpriorCodec
+from hwkd.models.build import build
+from hwkd.models.checkpoint import Checkpoint, read_checkpoint
+from hwkd.models.fill import fill
+from hwkd.models.recognise import recognise
+from hwkd.models.shipped import read_card, shipped_names, shipped_path
+from hwkd.models.spec import Spec, spec_from_json
+from hwkd.models.zoo import (
+    TEACHERS,
+    ZooName,
+    digest_in,
+    fetch,
+    is_zoo_name,
+    parse_zoo_name,
+    published_as,
+)
+
+DEFAULT = "patch-q5"
+"""The shipped teacher that is used where none is named."""
+
+STUDENT, FLOAT_STUDENT = "student.safetensors", "float.safetensors"
+"""The files of weights in a run folder; the second is the student before it was quantized."""
+
+SUFFIXES = (".safetensors", ".pth.tar", ".pth", ".pt", ".tar")
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained codec, in evaluation mode, float32, without gradients, its entropy tables in place.
+
+    lmbda: what it was trained with, of R + lmbda * 255^2 * MSE; None where the file does not say.
+    source: where it came from, for people. sha256: of its file.
+    """
+
+    name: str
+    model: HyperpriorCodec
+    spec: Spec
+    lmbda: float | None
+    source: str
+    sha256: str | None
+
+
+def load_teacher(text: str | None) -> Teacher:
+    """The teacher that `text` names.
+
+    Args:
+        text: a shipped teacher's name; `bmshj2018-hyperprior:5` (CompressAI's zoo, `:ms-ssim` may follow); a
+            checkpoint file; a run folder; None for the shipped default.
+    Raises:
+        InputError: nothing of this name, or a file that is not a teacher.
+        HwkdError: the zoo's file could not be fetched, or a shipped file is damaged.
+    """
+    if text is None:
+        if DEFAULT not in shipped_names():
+            raise HwkdError(
+                f"this installation lacks the default teacher {DEFAULT}; install hwkd again, or name one with "
+                "--teacher (bmshj2018-hyperprior:5, or a checkpoint file)"
+            )
+        return _shipped(DEFAULT)
+    if text in shipped_names():
+        return _shipped(text)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _run_folder(path)
+    if path.exists() or path.name.endswith(SUFFIXES) or path.parent != Path():
+        return _file(path)
+    if is_zoo_name(text):
+        return _zoo(parse_zoo_name(text))
+    raise unknown("teacher", text, [*shipped_names(), *TEACHERS], see="hwkd models")
+
+
+def _teacher(
+    name: str, held: Checkpoint, spec: Spec, lmbda: float | None, source: str, path: Path
+) -> Teacher:
+    model = build(spec).eval().requires_grad_(False)
+    fill(model, held.state, str(path))
+    return Teacher(name, model, spec, lmbda, source, held.sha256)
+
+
+def _shipped(name: str) -> Teacher:
+    card, path = read_card(name), shipped_path(name)
+    held = read_checkpoint(path)
+    if held.sha256 != card.sha256:
+        raise HwkdError(
+            f"{path} is not the file its card describes (sha256 differs); install hwkd again"
+        )
+    return _teacher(name, held, card.spec, card.lmbda, f"shipped with hwkd ({card.file})", path)
+
+
+def _zoo(name: ZooName) -> Teacher:
+    path = fetch(name)
+    source = f"CompressAI's zoo, {name.url}"
+    try:
+        held = read_checkpoint(path)
+    except InputError as error:
+        raise HwkdError(f"{error} (delete it, and it is fetched again)") from error
+    if not held.sha256.startswith(digest_in(name.file_name)):
+        source += f" (its sha256 {held.sha256[:8]} is not the one in its name)"
+    spec = recognise(held.state, held.metadata, str(path))
+    return _teacher(str(name), held, spec, name.lmbda, source, path)
+
+
+def _file(path: Path) -> Teacher:
+    held = read_checkpoint(path)
+    spec = recognise(held.state, held.metadata, str(path))
+    published = published_as(path.name)
+    if published is not None:
+        return _teacher(str(published), held, spec, published.lmbda, str(path), path)
+    name = next((path.name.removesuffix(s) for s in SUFFIXES if path.name.endswith(s)), path.name)
+    lmbda = _positive(held.metadata.get("lmbda"), path)
+    return _teacher(name, held, spec, lmbda, str(path), path)
+
+
+def _run_folder(folder: Path) -> Teacher:
+    config_path = folder / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(config_path.read_text(encoding="utf-8"))
+        described = config["spec"]
+        spec = spec_from_json(described if isinstance(described, str) else json.dumps(described))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder} is not a run folder: it has no config.json; give the folder that `hwkd distill` wrote, or "
+            "a checkpoint file"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        raise InputError(
+            f"{config_path} does not describe a run ({error!r}); give another run folder, or its "
+            f"{STUDENT}"
+        ) from error
+    lmbda = _positive(config.get("lmbda"), config_path)
+    name, source = folder.resolve().name, f"run {folder}"
+    path = folder / STUDENT
+    # A quantized student has more than its weights: the float one it came from teaches.
+    if config.get("bits") is not None:
+        name, source, path = (
+            f"{name} (float)",
+            f"{source}, its float student",
+            folder / FLOAT_STUDENT,
+        )
+    return _teacher(name, read_checkpoint(path), spec, lmbda, source, path)
+
+
+def _positive(value: object, path: Path) -> float | None:
+    if value is None:
+        return None
+    try:
+        lmbda = float(str(value))
+    except ValueError:
+        lmbda = 0.0
+    if not 0 < lmbda < float("inf"):
+        raise InputError(f"{path}: lmbda must be a number above 0, got {value!r}")
+    return lmbda

@@ -1,0 +1,162 @@
+"""Gathers the figures of a finished run into its report: evaluates, counts, times, and writes the files."""
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import fmean
+
+from hwkd import __version__
+from hwkd.distill.config import RunConfig
+from hwkd.distill.run import Outcome
+from hwkd.files import write_text
+from hwkd.images import ImageSource
+from hwkd.measure.host import describe_host
+from hwkd.measure.latency import codec_latency
+from hwkd.measure.macs import count_macs
+from hwkd.measure.quality import Evaluation, evaluate
+from hwkd.models.base import HyperpriorCodec
+from hwkd.models.teacher import Teacher
+from hwkd.quantize.layers import left_in_float, weight_bytes
+from hwkd.report.run_report import (
+    CodecFigures,
+    RunReport,
+    report_json,
+    report_markdown,
+    report_table,
+)
+from hwkd.report.table import render
+
+MAC_SIZE = (768, 512)
+LATENCY_SIZE = (768, 512)
+LATENCY_SECONDS = 4.0
+LIBRARIES = ("torch", "compressai", "brevitas", "fvcore")
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A run's report, ready to print and to write."""
+
+    report: RunReport
+
+    def write(self, folder: Path) -> None:
+        """Write report.md and report.json into `folder`. Raises as `hwkd.files.replacing`."""
+        write_text(folder / "report.md", report_markdown(self.report))
+        write_text(folder / "report.json", json.dumps(report_json(self.report), indent=2) + "\n")
+
+    def terminal(self) -> str:
+        """The table for the terminal, teacher and student named above it."""
+        r = self.report
+        return "\n".join(
+            [
+                f"teacher: {r.teacher.name} ({r.teacher.architecture}; {r.teacher.source})",
+                f"student: {r.student.name} ({r.student.architecture})",
+                f"host:    {r.host}",
+                render(report_table(r), "table"),
+            ]
+        )
+
+
+def assemble(
+    config: RunConfig,
+    outcome: Outcome,
+    teacher: Teacher,
+    plan: list[str],
+    images: ImageSource,
+    name: str,
+    command: str,
+) -> Assembled:
+    """Measure both codecs on `images` and on this host.
+
+    Args:
+        config: of the run, with its steps. plan: the precision plan's sentences. name: of the student.
+        command: the line that makes the same run again.
+    """
+    teacher_model = teacher.model.cpu()
+    # Eager torch with fake quantization says nothing about a device: its float twin is what is timed.
+    float_student = outcome.float_student.cpu()
+    student = outcome.student.cpu()
+    counts = count_macs(float_student, *MAC_SIZE)
+    bits = config.bits
+    steps = ", ".join(f"{n} {phase}" for phase, n in outcome.steps.items() if n)
+    return Assembled(
+        RunReport(
+            teacher=_figures(
+                teacher.name,
+                teacher.source,
+                str(teacher.spec),
+                teacher_model,
+                teacher_model,
+                "32",
+                evaluate(teacher_model, images),
+            ),
+            student=_figures(
+                name,
+                "; ".join((f"this run, {steps or 'no'} steps", *outcome.notes)),
+                str(config.spec),
+                student,
+                float_student,
+                "32" if bits is None else _bits_in_words(bits.weight_bits, bits.layers),
+                evaluate(student, images),
+            ),
+            mac_size=MAC_SIZE,
+            not_counted=counts.not_counted,
+            latency_size=LATENCY_SIZE,
+            latency_method="eager torch in float32 (both in float: int8 kernels come with an exported bundle)",
+            host=str(describe_host()),
+            evaluation_data=str(images),
+            precision_plan=tuple(plan),
+            float_layers=left_in_float(student),
+            training_data=config.data,
+            steps=sum(outcome.steps.values()),
+            lmbda=config.lmbda,
+            seed=config.seed,
+            versions={"hwkd": __version__, **{n: _version(n) for n in LIBRARIES}},
+            command=command,
+        )
+    )
+
+
+def _figures(
+    name: str,
+    source: str,
+    architecture: str,
+    model: HyperpriorCodec,
+    float_model: HyperpriorCodec,
+    weight_bits: str,
+    evaluation: Evaluation,
+) -> CodecFigures:
+    """The figures of one codec; `float_model` is its float twin, or itself."""
+    counts = count_macs(float_model, *MAC_SIZE)
+    latency = codec_latency(float_model, *LATENCY_SIZE, seconds=LATENCY_SECONDS)
+    missing = {} if evaluation.ms_ssim_reason is None else {"ms_ssim": evaluation.ms_ssim_reason}
+    return CodecFigures(
+        name=name,
+        source=source,
+        architecture=architecture,
+        parameters=sum(p.numel() for p in float_model.parameters()),
+        weight_bits=weight_bits,
+        weight_bytes=weight_bytes(model),
+        encode_macs=counts.encode_macs,
+        decode_macs=counts.decode_macs,
+        total_macs=counts.total_macs,
+        psnr_db=evaluation.psnr_db,
+        ms_ssim=evaluation.ms_ssim,
+        bpp=evaluation.bpp,
+        bpp_estimated=fmean(image.bpp_estimated for image in evaluation.images),
+        encode_latency=latency["encode"],
+        decode_latency=latency["decode"],
+        missing=missing,
+    )
+
+
+def _bits_in_words(default: int, layers: tuple[tuple[str, int, int], ...]) -> str:
+    exceptions = ", ".join(f"{pattern} {bits}" for pattern, bits, _ in layers)
+    return f"{default} ({exceptions})" if exceptions else str(default)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,72 @@
+"""From a TOML file to a frozen dataclass: unknown keys are refused, missing ones named, types checked."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from hwkd.errors import InputError
+
+Record = TypeVar("Record")
+
+_NAMES = {str: "a text", float: "a number", int: "a whole number", bool: "true or false"}
+
+
+def read_toml(kind: type[Record], path: Path) -> Record:
+    """The record of class `kind` that the file at `path` describes.
+
+    Fields may be str, int, float, bool, another dataclass, a tuple of these (an array), or one of these or None.
+
+    Raises:
+        InputError: no such file, not TOML, or a field that does not fit; names file, field, received, accepted.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a TOML file in UTF-8: {error}") from error
+    return _record(kind, content, str(path))
+
+
+def _record(kind: type[Record], table: Mapping[str, object], where: str) -> Record:
+    hints = get_type_hints(kind)
+    wanted = {field.name: field for field in fields(cast(Any, kind))}
+    for key in table:
+        if key not in wanted:
+            raise InputError(f"{where}: unknown key {key!r}; accepted are {', '.join(wanted)}")
+    for name, field in wanted.items():
+        is_needed = field.default is MISSING and field.default_factory is MISSING
+        if is_needed and name not in table:
+            raise InputError(f"{where}: {name} is missing; this table needs it")
+    values = {key: _value(hints[key], value, f"{where}: {key}") for key, value in table.items()}
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _value(hint: Any, value: object, where: str) -> object:
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise InputError(f"{where}: got {value!r}; an array is accepted")
+        return tuple(
+            _value(get_args(hint)[0], item, f"{where}[{index}]") for index, item in enumerate(value)
+        )
+    if is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: got {value!r}; a table is accepted")
+        return _record(cast(type[object], hint), value, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    is_bool_for_number = isinstance(value, bool) and hint is not bool
+    if not isinstance(value, hint) or is_bool_for_number:
+        raise InputError(f"{where}: got {value!r}; {_NAMES[hint]} is accepted")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: got {value!r}; a finite number is accepted")
+    return value

@@ -1,0 +1,154 @@
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hwkd.cli import evaluate
+from hwkd.errors import InputError
+from hwkd.images import write_png
+from hwkd.models.build import build
+from hwkd.models.spec import HyperpriorSpec
+from hwkd.results import read_curve
+
+SPEC = HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8)
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    name: str
+    codec: Any
+    spec: Any
+    lmbda: float | None
+    bits: Any = None
+
+
+@pytest.fixture(autouse=True)
+def models(monkeypatch):
+    """`load_model` of tiny codecs: "a" and "b" differ, "unknown" has no lmbda."""
+
+    def load_model(text):
+        torch.manual_seed(0)
+        codec = build(SPEC)
+        if text == "b":
+            # A brighter, dearer codec: better on bright images, so that two points make a rising curve.
+            codec.g_s[-1].bias.data.fill_(0.5)
+            codec.g_a[-1].weight.data.mul_(300)
+        return FakeModel(text, codec, SPEC, None if text == "unknown" else 0.01)
+
+    module = ModuleType("hwkd.distill.runs")
+    module.load_model = load_model
+    monkeypatch.setitem(sys.modules, "hwkd.distill.runs", module)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    for i, name in enumerate(("one.png", "sub/two.png")):
+        pixels = np.random.default_rng(i).integers(100, 156, (48, 64 + i, 3), dtype=np.uint8)
+        write_png(folder / name, pixels)
+    return folder
+
+
+def run(*argv):
+    parser = argparse.ArgumentParser()
+    evaluate.configure(parser)
+    return evaluate.run(parser.parse_args([str(a) for a in argv]))
+
+
+def tables(capsys):
+    content = json.loads(capsys.readouterr().out)
+    return content if isinstance(content, list) else [content]
+
+
+def test_a_row_for_every_model(images, capsys):
+    assert run("a", "unknown", "--data", images, "--format", "json") == 0
+    (table,) = tables(capsys)
+    assert table["title"] == f"Quality on 2 images of {images}"
+    assert table["columns"] == ["model", "psnr_db", "ms_ssim", "bpp", "bpp_estimated", "rd_loss"]
+    a, unknown = table["rows"]
+    assert (a["model"], unknown["model"]) == ("a", "unknown")
+    assert float(a["bpp"]) > float(a["bpp_estimated"]) > 0
+    assert a["ms_ssim"] == "n/a"
+    assert "ms_ssim of a is n/a: 2 of 2 images have a side under 161 pixels." in table["notes"]
+    assert float(a["rd_loss"]) > float(a["bpp"])
+    assert unknown["rd_loss"] == "n/a"
+    assert "rd_loss of unknown is n/a: its lmbda is not known." in table["notes"]
+
+
+def test_per_image_rows_stand_above_their_average(images, capsys):
+    run("a", "--data", images, "--per-image", "--format", "json")
+    (table,) = tables(capsys)
+    assert [row["image"] for row in table["rows"]] == ["one.png", "sub/two.png", "average"]
+    one, two, average = (float(row["bpp"]) for row in table["rows"])
+    assert average == pytest.approx((one + two) / 2, abs=1e-4)
+
+
+def test_the_default_images_are_the_embedded_ones(capsys):
+    run("a", "--format", "json")
+    (table,) = tables(capsys)
+    assert table["title"] == "Quality on 2 embedded images (chelsea.png, rocket.jpg)"
+    assert 0 < float(table["rows"][0]["ms_ssim"]) < 1
+
+
+def test_two_models_make_a_curve_with_bd_figures_and_a_file(images, tmp_path, capsys):
+    results = tmp_path / "mine.json"
+    run(
+        "b", "a", "--data", images, "--curve", "mine", "--save-results", results, "--format", "json"
+    )
+    capsys.readouterr()
+    mine = read_curve(results)
+    assert mine.name == "mine"
+    assert mine.bpp[0] < mine.bpp[1]
+    assert mine.psnr_db[0] < mine.psnr_db[1]
+    # An anchor of the same PSNRs at twice the rate: half the rate is -50 %.
+    anchor = tmp_path / "anchor.json"
+    content = {"psnr-rgb": mine.psnr_db, "bpp": [2 * r for r in mine.bpp]}
+    anchor.write_text(json.dumps({"name": "double", "results": content}))
+    argv = ("a", "b", "--data", images, "--curve", "mine", "--against", anchor)
+    assert run(*argv, "--format", "json") == 0
+    _, bd = tables(capsys)
+    assert (bd["rows"][0]["curve"], bd["rows"][0]["against"]) == ("mine", "double")
+    assert float(bd["rows"][0]["bd_rate_percent"]) == pytest.approx(-50, abs=0.01)
+    assert "PCHIP" in bd["notes"][-1]
+
+
+@pytest.mark.parametrize(
+    ("curve", "reason"),
+    [
+        ((), "name the curve that the models form with --curve NAME"),
+        (("--curve", "mine"), "curve 'mine' has one point; a BD figure needs two or more"),
+    ],
+)
+def test_bd_figures_that_cannot_be_made_say_why(images, tmp_path, capsys, curve, reason):
+    anchor = tmp_path / "anchor.json"
+    anchor.write_text('{"name": "x", "results": {"psnr": [10, 60], "bpp": [0.01, 9]}}')
+    run("a", "--data", images, *curve, "--against", anchor, "--format", "json")
+    _, bd = tables(capsys)
+    assert bd["rows"][0]["bd_rate_percent"] == "n/a"
+    assert bd["notes"][0].startswith(f"BD figures against x are n/a: {reason}")
+
+
+def test_wrong_input_is_found_before_a_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hwkd.distill.runs", None)  # importing it would fail
+    with pytest.raises(InputError, match="no such folder"):
+        run("a", "--data", tmp_path / "none")
+    with pytest.raises(InputError, match="cannot read the curve"):
+        run("a", "--against", tmp_path / "none.json")
+
+
+def test_a_broken_image_is_named(images):
+    (images / "bad.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"bad\.png is not a readable image"):
+        run("a", "--data", images)
+
+
+def test_output_goes_to_a_file(images, tmp_path, capsys):
+    run("a", "--data", images, "--format", "csv", "-o", tmp_path / "t.csv")
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "t.csv").read_text().startswith("model,psnr_db,")

@@ -1,0 +1,110 @@
+"""Every target that ships: it loads, it plans, and every number in it says where it comes from."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwkd.data import data_folder
+from hwkd.deploy.plan import plan_precision
+from hwkd.models.spec import FAMILIES
+from hwkd.target import list_targets, load_target
+from hwkd.toml_reader import read_toml
+
+FOLDER = data_folder("targets")
+PATHS = sorted(FOLDER.rglob("*.toml"))
+EXPECTED = {
+    "arm-server",
+    "jetson-agx-orin",
+    "jetson-nano",
+    "jetson-orin-nano",
+    "jetson-xavier-nx",
+    "raspberry-pi-4",
+    "raspberry-pi-5",
+    "x86-avx2",
+    "x86-vnni",
+}
+
+
+def tables(value: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every table in parsed TOML, with its place."""
+    if isinstance(value, dict):
+        yield where, value
+        for key, item in value.items():
+            yield from tables(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from tables(item, f"{where}[{index}]")
+
+
+def raw_tables(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    return list(tables(tomllib.loads(path.read_text(encoding="utf-8")), path.name))
+
+
+def test_the_promised_targets_are_listed():
+    assert set(list_targets()) >= EXPECTED
+
+
+def test_no_target_hides_in_a_folder_below():
+    assert [path.stem for path in PATHS] == list(list_targets())
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_it_loads_under_the_name_of_its_file(path):
+    assert load_target(path.stem).name == path.stem
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_every_number_has_a_source_and_a_confidence(path):
+    for where, table in raw_tables(path):
+        numbers = [
+            k for k, v in table.items() if isinstance(v, int | float) and v not in (True, False)
+        ]
+        if numbers:
+            assert table.get("source"), f"{where}: {numbers} without a source"
+            assert table.get("confidence") in ("S", "D", "M"), f"{where}: {numbers}"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_memory_is_never_passed_off_as_a_source(path):
+    for where, table in raw_tables(path):
+        source = table.get("source", "")
+        if re.search(r"\bmemory of\b|\bmemory:|from memory", source):
+            assert table["confidence"] == "M", where
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_the_alternative_it_names_has_int8_on_its_preferred_unit(path):
+    name = load_target(path.stem).int8_alternative
+    if name:
+        assert load_target(name).preferred.quantization is not None
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_can_be_planned_for_it(path, family):
+    plan = plan_precision(load_target(path.stem), 8, 8, family=family)
+    assert {entry.network for entry in plan.entries} == {"encoder", "hyper", "decoder"}
+    assert all("\n" not in sentence and sentence.endswith(".") for sentence in plan.sentences())
+
+
+def test_derived_rates_follow_from_cores_and_clock():
+    # Two operations (multiply and add) per core and cycle; twice that for pairs of fp16.
+    gpu = load_target("jetson-nano").preferred
+    assert gpu.arithmetic.fp32.peak_gops == pytest.approx(128 * 2 * 0.921, rel=1e-3)
+    assert gpu.arithmetic.fp16.peak_gops == pytest.approx(128 * 2 * 2 * 0.921, rel=1e-3)
+    orin = load_target("jetson-orin-nano").preferred
+    assert orin.arithmetic.int8.peak_gops == 40_000 / 2  # dense is half of 2:4 sparse
+
+
+def test_the_same_board_memory_serves_all_its_units():
+    for name in list_targets():
+        bandwidths = {unit.bandwidth_gbs.value for unit in load_target(name).units}
+        assert len(bandwidths) == 1, name
+
+
+def test_a_shipped_file_can_be_read_by_its_path():
+    assert load_target(str(PATHS[0])) == read_toml(type(load_target(PATHS[0].stem)), PATHS[0])

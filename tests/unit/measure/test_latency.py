@@ -1,0 +1,99 @@
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from hwkd.errors import InputError
+from hwkd.measure.latency import Latency, codec_latency, measure_latency, summarize
+from hwkd.models.build import build
+from hwkd.models.spec import HyperpriorSpec
+
+
+def test_summary_does_not_depend_on_the_order_and_takes_ranks():
+    times = [float(i) for i in range(1, 21)]
+    random.Random(0).shuffle(times)
+    # For 20 values the tabulated 95 % ranks of the median are 6 and 15 (David and Nagaraja; coverage 95.9 %).
+    assert summarize(times) == Latency(10.5, 19.0, (6.0, 15.0), 20)
+
+
+@pytest.mark.parametrize(("n", "ranks"), [(6, (1, 6)), (9, (2, 8)), (25, (8, 18)), (50, (18, 33))])
+def test_interval_takes_the_tabulated_ranks(n, ranks):
+    assert summarize([float(i) for i in range(1, n + 1)]).interval95_ms == ranks
+
+
+def test_interval_of_many_runs_holds_the_median():
+    low, high = summarize([float(i) for i in range(1, 10_002)]).interval95_ms
+    assert (low, high) == (4902.0, 5100.0)  # 5001 -+ 0.98 sqrt(n), one rank wider
+
+
+def test_below_six_runs_there_is_no_interval():
+    assert summarize([3.0, 1.0, 2.0, 5.0, 4.0]) == Latency(3.0, 5.0, None, 5)
+
+
+def test_warmup_runs_are_made_but_not_timed():
+    calls = []
+    latency = measure_latency(lambda: calls.append(1), warmup=4, repeats=7)
+    assert len(calls) == 11
+    assert latency.runs == 7
+
+
+def test_times_are_in_milliseconds():
+    latency = measure_latency(lambda: time.sleep(0.01), warmup=0, repeats=6)
+    assert 9.9 <= latency.median_ms < 100
+
+
+def test_seconds_are_spent_on_at_least_six_runs():
+    assert measure_latency(lambda: time.sleep(0.002), warmup=0, seconds=0.001).runs == 6
+    assert measure_latency(lambda: time.sleep(0.001), warmup=0, seconds=0.05).runs > 6
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"repeats": 2, "seconds": 1.0},
+        {"repeats": 0},
+        {"seconds": 0.0},
+        {"warmup": -1, "repeats": 1},
+    ],
+)
+def test_refuses_what_allows_no_run(arguments):
+    with pytest.raises(InputError, match="got"):
+        measure_latency(lambda: None, **arguments)
+
+
+def test_codec_latency_runs_the_networks_of_each_side():
+    torch.manual_seed(0)
+    codec = build(HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8))
+    shapes = {name: [] for name in ("g_a", "h_a", "h_s", "g_s")}
+    for name, seen in shapes.items():
+        getattr(codec, name).register_forward_hook(
+            lambda _, inputs, __, seen=seen: seen.append(tuple(inputs[0].shape))
+        )
+    state = torch.random.get_rng_state()
+    result = codec_latency(codec, 100, 60, warmup=1, repeats=6)
+    assert set(result) == {"encode", "decode"}
+    assert all(latency.median_ms > 0 and latency.runs == 6 for latency in result.values())
+    # Once to make the latents, and 7 runs a side; h_s belongs to both sides.
+    assert {name: len(seen) for name, seen in shapes.items()} == {
+        "g_a": 8,
+        "h_a": 8,
+        "h_s": 14,
+        "g_s": 7,
+    }
+    assert set(shapes["g_a"]) == {(1, 3, 64, 128)}
+    assert codec.training
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_codec_latency_refuses_a_size_without_pixels():
+    with pytest.raises(InputError, match="0x1 cannot be timed"):
+        codec_latency(build(HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8)), 0, 1, repeats=1)
+
+
+def test_timing_does_not_import_torch():
+    code = "import sys, hwkd.measure.latency as l; l.measure_latency(int, repeats=6); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

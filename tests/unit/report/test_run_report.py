@@ -1,0 +1,155 @@
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from hwkd.errors import InputError
+from hwkd.measure.latency import Latency
+from hwkd.report.run_report import (
+    CodecFigures,
+    RunReport,
+    report_json,
+    report_markdown,
+    report_table,
+)
+
+TEACHER = CodecFigures(
+    name="teacher-q5",
+    source="weights/teacher.safetensors",
+    architecture="gdn N=128 M=192 H=128 Z=128",
+    parameters=4_000_000,
+    weight_bits="32",
+    weight_bytes=16 * 2**20,
+    encode_macs=20_000_000_000,
+    decode_macs=16_000_000_000,
+    total_macs=39_321_600_000,
+    psnr_db=34.5,
+    ms_ssim=0.98,
+    bpp=0.7,
+    bpp_estimated=0.69,
+    encode_latency=Latency(100.0, 120.0, (95.0, 105.0), 20),
+    decode_latency=Latency(80.0, 90.0, (70.0, 85.0), 20),
+)
+STUDENT = replace(
+    TEACHER,
+    name="student-8bit",
+    source="this run",
+    architecture="relu N=64 M=192 H=64 Z=64",
+    parameters=1_000_000,
+    weight_bits="8",
+    weight_bytes=2**20,
+    encode_macs=5_000_000_000,
+    decode_macs=4_000_000_000,
+    total_macs=3_932_160_000,
+    psnr_db=34.0,
+    ms_ssim=None,
+    encode_latency=Latency(25.0, 27.0, (24.0, 26.0), 20),
+    decode_latency=Latency(78.0, 90.0, (70.0, 88.0), 20),
+    missing={"ms_ssim": "one image is small"},
+)
+REPORT = RunReport(
+    teacher=TEACHER,
+    student=STUDENT,
+    mac_size=(768, 512),
+    not_counted={"abs": 1, "rsqrt": 3},
+    latency_size=(768, 512),
+    latency_method="torch eager, float32",
+    host="some CPU, 2 threads",
+    evaluation_data="2 embedded images",
+    precision_plan=("The encoder runs in int8.", "The Nano's GPU has no int8 arithmetic."),
+    float_layers=("h_s",),
+    training_data="4 embedded images",
+    steps=500,
+    lmbda=0.025,
+    seed=7,
+    versions={"hwkd": "0.1.0", "torch": "2.13.0"},
+    command="hwkd distill --target jetson-nano --bits 8 --seed 7",
+)
+
+
+def cells(report=REPORT):
+    return {row[0]: row[1:] for row in report_table(report).rows}
+
+
+def test_table_sets_the_student_beside_the_teacher():
+    table = cells()
+    assert table["parameters"][:3] == ("4,000,000", "1,000,000", "-75.0 %")
+    assert table["weight_mib"][:3] == ("16.000", "1.000", "-93.8 %")
+    assert table["encode_gmacs"][:3] == ("20.000", "5.000", "-75.0 %")
+    assert table["decode_gmacs"][:3] == ("16.000", "4.000", "-75.0 %")
+    assert table["kmac_per_pixel"][:3] == ("100.00", "10.00", "-90.0 %")
+    assert table["psnr_db"][:3] == ("34.500", "34.000", "-0.500")
+    assert table["bpp"][:3] == ("0.7000", "0.7000", "+0.0 %")
+
+
+def test_latency_carries_its_spread_and_runs():
+    table = cells()
+    assert table["encode_latency_ms"][:3] == (
+        "100.00 [95.00, 105.00], p95 120.00, n=20",
+        "25.00 [24.00, 26.00], p95 27.00, n=20",
+        "-75.0 %",
+    )
+
+
+def test_a_latency_change_within_the_spread_is_said_to_be_so():
+    assert cells()["decode_latency_ms"][2] == "-2.5 % (not beyond the spread)"
+
+
+def test_an_unknown_figure_is_na_with_its_reason():
+    assert cells()["ms_ssim"][:3] == ("0.98000", "n/a", "n/a")
+    assert "ms_ssim of the student is n/a: one image is small" in report_table(REPORT).notes
+
+
+def test_an_unknown_figure_without_a_reason_is_refused():
+    with pytest.raises(InputError, match="bpp of 'teacher-q5' is unknown: say why"):
+        replace(TEACHER, bpp=None)
+
+
+def test_every_figure_says_how_it_was_found():
+    for name, (*_, how) in cells().items():
+        assert how.startswith(("measured", "counted", "computed", "estimated")), name
+
+
+def test_markdown_holds_all_that_is_needed_to_judge_and_repeat_the_run():
+    text = report_markdown(REPORT)
+    for part in (
+        "# student-8bit\n",
+        "- Teacher: teacher-q5 (gdn N=128 M=192 H=128 Z=128), from weights/teacher.safetensors\n",
+        "- Latency host: some CPU, 2 threads\n",
+        "- The encoder runs in int8.\n- The Nano's GPU has no int8 arithmetic.\n",
+        "- Layers left in float: h_s.\n",
+        "- Data: 4 embedded images\n- 500 steps, seed 7, lmbda 0.025\n",
+        "- Versions: hwkd 0.1.0, torch 2.13.0\n",
+        "```\nhwkd distill --target jetson-nano --bits 8 --seed 7\n```\n",
+        "Not counted in the MACs: abs x1, rsqrt x3; ",
+    ):
+        assert part in text
+
+
+def test_json_holds_numbers_and_their_provenance():
+    content = json.loads(json.dumps(report_json(REPORT), allow_nan=False))
+    figures = {figure["figure"]: figure for figure in content["figures"]}
+    assert figures["weight_mib"]["student"] == 1.0
+    assert figures["ms_ssim"]["student"] is None
+    assert figures["encode_latency_ms"]["teacher"] == {
+        "median_ms": 100.0,
+        "p95_ms": 120.0,
+        "interval95_ms": [95.0, 105.0],
+        "runs": 20,
+    }
+    assert content["student"]["missing"] == {"ms_ssim": "one image is small"}
+    assert content["command"] == REPORT.command
+
+
+def test_json_is_strict_even_for_an_infinite_psnr():
+    perfect = replace(REPORT, teacher=replace(TEACHER, psnr_db=math.inf))
+    content = json.loads(json.dumps(report_json(perfect), allow_nan=False))
+    assert content["teacher"]["psnr_db"] == "inf"
+
+
+def test_a_report_needs_no_torch():
+    code = "import sys, hwkd.report.run_report; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,135 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hwkd.errors import InputError
+from hwkd.images import BrokenImage, embedded_images, find_images, read_rgb, write_png
+
+
+def gradient(height, width):
+    return np.arange(height * width * 3, dtype=np.uint32).reshape(height, width, 3).astype(np.uint8)
+
+
+def test_find_images_goes_down_sorts_and_takes_every_suffix_in_any_case(tmp_path):
+    wanted = ["a.PNG", "b/c.jpg", "b/d/e.JPEG", "f.webp", "g.tif", "h.Tiff"]
+    for name in [*wanted, "notes.txt", "b/x.npy"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    assert find_images(tmp_path) == tuple(tmp_path / name for name in sorted(wanted))
+
+
+def test_find_images_names_a_missing_folder(tmp_path):
+    with pytest.raises(InputError) as error:
+        find_images(tmp_path / "none")
+    assert str(error.value) == (
+        f"no such folder: {tmp_path / 'none'}; give an existing folder with images "
+        "(.png .jpg .jpeg .webp .tif .tiff)"
+    )
+
+
+def test_find_images_wants_a_folder_not_a_file(tmp_path):
+    file = tmp_path / "a.png"
+    file.write_bytes(b"")
+    with pytest.raises(InputError) as error:
+        find_images(file)
+    assert str(error.value) == (
+        f"{file} is a file, not a folder; give the folder that holds the images: {tmp_path}"
+    )
+
+
+def test_find_images_refuses_an_empty_folder(tmp_path):
+    with pytest.raises(InputError) as error:
+        find_images(tmp_path)
+    assert str(error.value) == (
+        f"no images in {tmp_path} or below; accepted are files ending in "
+        ".png .jpg .jpeg .webp .tif .tiff"
+    )
+
+
+def test_write_png_then_read_rgb_gives_the_same_pixels(tmp_path):
+    write_png(tmp_path / "new" / "a.png", gradient(5, 7))
+    assert np.array_equal(read_rgb(tmp_path / "new" / "a.png"), gradient(5, 7))
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_read_rgb_turns_the_image_upright(tmp_path):
+    image = Image.fromarray(gradient(2, 3))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to show
+    image.save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_rgb(tmp_path / "a.png"), np.rot90(gradient(2, 3), -1))
+
+
+def test_read_rgb_of_16_bit_grey_keeps_the_high_byte(tmp_path):
+    values = np.array([[0, 255, 256, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert read_rgb(tmp_path / "a.png").tolist() == [[[0] * 3, [0] * 3, [1] * 3, [255] * 3]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixel", "rgb"),
+    [
+        ("L", 7, [7, 7, 7]),
+        ("LA", (7, 100), [7, 7, 7]),
+        ("RGBA", (1, 2, 3, 0), [1, 2, 3]),
+        ("1", 1, [255, 255, 255]),
+    ],
+)
+def test_read_rgb_makes_three_channels_and_drops_alpha(tmp_path, mode, pixel, rgb):
+    Image.new(mode, (2, 1), pixel).save(tmp_path / "a.png")
+    result = read_rgb(tmp_path / "a.png")
+    assert result.dtype == np.uint8
+    assert result.tolist() == [[rgb, rgb]]
+
+
+def png_bytes():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(noise).save(sink, format="PNG")
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not an image", png_bytes()[:20], png_bytes()[:3000]], ids=len
+)
+def test_read_rgb_says_in_one_line_that_a_file_is_broken(tmp_path, content):
+    file = tmp_path / "a.png"
+    file.write_bytes(content)
+    with pytest.raises(BrokenImage) as error:
+        read_rgb(file)
+    assert str(error.value).startswith(f"{file} is not a readable image (")
+    assert "\n" not in str(error.value)
+
+
+def test_read_rgb_refuses_float_samples(tmp_path):
+    Image.new("F", (2, 2), 0.5).save(tmp_path / "a.tif")
+    with pytest.raises(BrokenImage, match="float samples"):
+        read_rgb(tmp_path / "a.tif")
+
+
+def test_read_rgb_of_a_missing_file_is_the_users_error(tmp_path):
+    with pytest.raises(InputError, match="give an existing image file"):
+        read_rgb(tmp_path / "none.png")
+
+
+def test_embedded_images_to_train_and_to_evaluate_on_are_never_the_same():
+    train, evaluation = embedded_images("train"), embedded_images("eval")
+    assert {name: image.shape for name, image in evaluation.items()} == {
+        "chelsea.png": (300, 451, 3),
+        "rocket.jpg": (427, 640, 3),
+    }
+    assert list(train) == [
+        "astronaut.png",
+        "coffee.png",
+        "motorcycle_left.png",
+        "motorcycle_right.png",
+    ]
+    assert train["astronaut.png"].shape == (512, 512, 3)
+
+
+def test_embedded_images_knows_two_sets():
+    with pytest.raises(InputError, match="unknown set of embedded images 'test'"):
+        embedded_images("test")

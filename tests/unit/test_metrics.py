@@ -1,0 +1,86 @@
+import math
+
+import numpy as np
+import pytest
+
+from hwkd.errors import InputError
+from hwkd.metrics import Curve, bd_psnr_db, bd_rate_percent, mse, psnr_db, shared_psnr_range
+
+ANCHOR = Curve("anchor", (0.25, 0.5, 1.0, 2.0), (28.0, 31.0, 34.0, 38.0))
+
+
+def test_psnr_of_a_constant_error_is_its_closed_form():
+    a = np.full((4, 5, 3), 100, np.uint8)
+    assert psnr_db(a, a + 10) == pytest.approx(20 * math.log10(25.5))
+    assert mse(a + 10, a) == 100.0
+
+
+def test_psnr_averages_the_error_over_all_channels_first():
+    a = np.zeros((1, 1, 3), np.uint8)
+    b = np.array([[[30, 0, 0]]], np.uint8)
+    assert psnr_db(a, b) == pytest.approx(10 * math.log10(255**2 / 300))
+
+
+def test_psnr_of_identical_images_is_infinite():
+    a = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert psnr_db(a, a) == math.inf
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.3])
+def test_bd_rate_of_a_rate_times_a_factor_is_that_factor(factor):
+    test = Curve("test", tuple(factor * r for r in ANCHOR.bpp), ANCHOR.psnr_db)
+    assert bd_rate_percent(ANCHOR, test) == pytest.approx(100 * (factor - 1))
+
+
+def test_bd_psnr_of_a_shifted_curve_is_the_shift():
+    test = Curve("test", ANCHOR.bpp, tuple(d - 0.7 for d in ANCHOR.psnr_db))
+    assert bd_psnr_db(ANCHOR, test) == pytest.approx(-0.7)
+
+
+def test_bd_rate_of_two_straight_lines_is_the_integral_over_the_shared_range():
+    # log10 bpp = psnr / 10 - 3 and = psnr / 10 - 3 + (psnr - 30) / 20: over 30..40 they are 0.25 apart on average.
+    a = Curve("a", (1.0, 10.0), (30.0, 40.0))
+    b = Curve("b", (10**-0.75, 10**0.75, 10**2.25), (25.0, 35.0, 45.0))
+    assert shared_psnr_range(a, b) == (30.0, 40.0)
+    assert bd_rate_percent(a, b) == pytest.approx(100 * (10**0.25 - 1))
+
+
+def test_bd_figures_do_not_depend_on_the_order_of_points():
+    test = Curve("test", (2.2, 0.2, 0.9), (38.0, 28.0, 34.0))
+    ordered = Curve("test", (0.2, 0.9, 2.2), (28.0, 34.0, 38.0))
+    assert bd_rate_percent(ANCHOR, test) == bd_rate_percent(ANCHOR, ordered)
+
+
+def test_bd_figures_need_two_points():
+    with pytest.raises(
+        InputError, match="curve 'one' has one point; a BD figure needs two or more"
+    ):
+        bd_rate_percent(ANCHOR, Curve("one", (0.5,), (30.0,)))
+
+
+def test_bd_rate_needs_shared_psnrs():
+    far = Curve("far", (3.0, 4.0), (40.0, 42.0))
+    with pytest.raises(InputError, match=r"'far' \(40.000 to 42.000 dB\).*share no range"):
+        bd_rate_percent(ANCHOR, far)
+    with pytest.raises(InputError, match=r"'far' \(3.000 to 4.000 bpp\).*share no range"):
+        bd_psnr_db(ANCHOR, far)
+
+
+def test_bd_figures_need_quality_that_grows_with_the_rate():
+    bent = Curve("bent", (0.3, 0.6, 0.9), (30.0, 33.0, 32.0))
+    with pytest.raises(InputError, match="curve 'bent' does not rise from"):
+        bd_rate_percent(ANCHOR, bent)
+
+
+@pytest.mark.parametrize(
+    ("bpp", "psnr", "message"),
+    [
+        ((), (), "has 0 rates"),
+        ((1.0,), (30.0, 31.0), "has 1 rates, 2 PSNRs"),
+        ((0.0,), (30.0,), "must be above 0"),
+        ((1.0,), (math.inf,), "not finite"),
+    ],
+)
+def test_curve_refuses_what_is_not_a_curve(bpp, psnr, message):
+    with pytest.raises(InputError, match=message):
+        Curve("c", bpp, psnr)

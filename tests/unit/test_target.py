@@ -1,0 +1,182 @@
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from hwkd.errors import InputError
+from hwkd.facts import Fact, Rate
+from hwkd.target import load_target
+
+BOARD = """
+name = "board"
+description = "a board"
+preferred_unit = "cpu"
+
+[idle_w]
+value = 2.5
+upto = 3
+confidence = "S"
+source = "a page"
+
+[load_w]
+unknown = "nobody measured it"
+
+[[units]]
+name = "cpu"
+kind = "cpu"
+model = "4x A72"
+instruction_set = "NEON"
+
+[units.cores]
+value = 4
+confidence = "S"
+source = "a page"
+
+[units.clock_ghz]
+value = 1.5
+confidence = "S"
+source = "a page"
+
+[units.bandwidth_gbs]
+value = 12.8
+confidence = "D"
+source = "4 bytes x 3.2e9"
+
+[units.arithmetic.fp32]
+peak_gops = 48
+confidence = "D"
+source = "4 x 1.5 x 8"
+
+[units.arithmetic.fp16]
+none = "too old"
+confidence = "M"
+source = "memory"
+
+[units.arithmetic.bf16]
+none = "too old"
+confidence = "M"
+source = "memory"
+
+[units.arithmetic.int8]
+unknown = "no peak seen"
+confidence = "S"
+source = "a page"
+
+[units.runtime]
+name = "onnxruntime"
+version = "1.0"
+opset = 13
+confidence = "S"
+source = "a page"
+
+[units.quantization]
+weight_bits = 8
+activations = "int8"
+reason = "sums are wide"
+confidence = "M"
+source = "memory"
+"""
+
+
+@pytest.fixture
+def board(tmp_path):
+    """Write BOARD with one text replaced; returns its path."""
+
+    def write(old="", new=""):
+        assert old in BOARD
+        path = tmp_path / "board.toml"
+        path.write_text(BOARD.replace(old, new, 1) if old else BOARD)
+        return str(path)
+
+    return write
+
+
+def test_a_users_own_file_becomes_a_target(board):
+    target = load_target(board())
+    assert (target.name, target.preferred.model, target.cpu.name) == ("board", "4x A72", "cpu")
+    assert (target.idle_w.value, target.idle_w.high) == (2.5, 3.0)
+    assert target.preferred.arithmetic.rate("fp32").peak_gops == 48.0
+    assert target.power_modes == ()
+
+
+def test_what_nobody_measured_is_none_with_the_reason(board):
+    load_w = load_target(board()).load_w
+    assert load_w.value is None and load_w.high is None
+    assert load_w.unknown == "nobody measured it"
+
+
+def test_arithmetic_without_a_known_rate_differs_from_none(board):
+    arithmetic = load_target(board()).cpu.arithmetic
+    assert arithmetic.int8.is_there and arithmetic.int8.peak_gops is None
+    assert not arithmetic.fp16.is_there
+
+
+def test_a_target_cannot_be_changed(board):
+    with pytest.raises(FrozenInstanceError):
+        load_target(board()).name = "other"
+
+
+def test_an_unknown_name_gets_its_near_matches():
+    with pytest.raises(InputError, match=r"unknown target 'jetson-nan': did you mean jetson-nano"):
+        load_target("jetson-nan")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read .*none\.toml: No such file"):
+        load_target(str(tmp_path / "none.toml"))
+
+
+def test_broken_toml_is_named_with_its_line(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text("name = \n")
+    with pytest.raises(InputError, match=r"broken\.toml: not a TOML file in UTF-8: .*line 1"):
+        load_target(str(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "board"\n', "", r"board\.toml: name is missing"),
+        ('name = "board"', "name = 3", r"board\.toml: name: got 3; a text is accepted"),
+        ('name = "board"', 'nam = "board"', r"board\.toml: unknown key 'nam'; accepted are name,"),
+        ("value = 2.5", "value = true", r"idle_w: value: got True; a number is accepted"),
+        ("value = 2.5", "value = nan", r"idle_w: value: got nan; a finite number is accepted"),
+        ("value = 2.5", "value = 4", r"idle_w: needs 0 < value < upto, got 4.0 and 3.0"),
+        ('confidence = "S"\n', "", r"idle_w: confidence must be S .*got ''"),
+        ('source = "a page"', 'source = " "', r"idle_w: a fact needs a source"),
+        ("[[units]]", "[units]", r"units: got \{.*; an array is accepted"),
+        ("[load_w]", "[[load_w]]", r"load_w: got \[.*; a table is accepted"),
+        ('kind = "cpu"', 'kind = "gpu"', r"needs a unit of kind cpu"),
+        ('kind = "cpu"', 'kind = "npu"', r"units\[0\]: unknown kind of unit 'npu'"),
+        ('unit = "cpu"', 'unit = "gpu"', r"unknown preferred_unit 'gpu'"),
+        ('"onnxruntime"', '"ort"', r"units\[0\]: runtime: unknown runtime 'ort'"),
+        ("opset = 13", "opset = 13.5", r"opset: got 13.5; a whole number is accepted"),
+        ("opset = 13", "opset = 1", r"opset must be 7 to 30, got 1"),
+        ("weight_bits = 8", "weight_bits = 9", r"weight_bits must be 2 to 8, got 9"),
+        ("[units.arithmetic.fp16]", "[units.arithmetic.fp8]", r"unknown key 'fp8'"),
+        ("peak_gops = 48", "peak_gops = 0", r"fp32: peak_gops must be > 0, got 0.0"),
+        ("peak_gops = 48", "", r"fp32: needs exactly one of peak_gops, unknown and none"),
+        ('unknown = "no peak seen"', 'none = "too old"', r"quantization belongs to a unit with"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_field_and_value(board, old, new, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load_target(board(old, new))
+    assert "\n" not in str(caught.value)
+
+
+def test_two_units_of_one_name_are_refused(board):
+    target = load_target(board())
+    with pytest.raises(InputError, match="units need different names, got cpu, cpu"):
+        replace(target, units=target.units * 2)
+
+
+def test_a_fact_is_known_or_explained_but_not_both():
+    with pytest.raises(InputError, match="either a value"):
+        Fact()
+    with pytest.raises(InputError, match="either a value"):
+        Fact(value=1.0, unknown="why", confidence="S", source="a page")
+
+
+def test_a_rate_takes_one_form():
+    with pytest.raises(InputError, match="exactly one"):
+        Rate(confidence="S", source="a page", peak_gops=1.0, none="but there is")
