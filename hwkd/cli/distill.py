@@ -20,7 +20,7 @@ from hwkd.cli.distill_options import (
     parse_widths,
 )
 from hwkd.cli.training_bar import TrainingBar
-from hwkd.deploy.plan import PrecisionPlan, plan_precision
+from hwkd.deploy.plan import plan_precision
 from hwkd.errors import InputError, unknown
 from hwkd.images import open_images
 from hwkd.models.spec import FAMILIES
@@ -53,14 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.family not in FAMILIES:
         raise unknown("family", args.family, FAMILIES)
     weights = parse_kd(args.kd)
-    target = load_target(args.target)
-    plan = plan_precision(
-        target,
-        8 if bits is None else bits.weight_bits,
-        8 if bits is None else bits.act_bits,
-        family=args.family,
-        strict=args.strict,
-    )
+    bits, plan = _planned(args, bits)
 
     # torch takes seconds to import: after everything that can be refused without it.
     from hwkd.distill.data import load_images
@@ -105,14 +98,14 @@ def run(args: argparse.Namespace) -> int:
         with_steps(config, outcome.steps),
         outcome,
         teacher,
-        plan.sentences(),
+        plan,
         evaluation,
         folder.name,
         _command(args, outcome.steps),
     )
     assembled.write(folder)
     print(assembled.terminal())
-    _print_plan(plan)
+    print("precision plan:", *(f"  - {sentence}" for sentence in plan), sep="\n")
     print(f"written: {folder}/student.safetensors, report.md, report.json")
     return 0
 
@@ -125,6 +118,23 @@ def _bits(args: argparse.Namespace) -> BitPlan | None:
     plan = parse_bits(args.bits)
     layers = tuple(parse_layer_bits(text) for text in args.layer_bits)
     return BitPlan(plan.weight_bits, plan.act_bits, layers)
+
+
+def _planned(args: argparse.Namespace, bits: BitPlan | None) -> tuple[BitPlan | None, list[str]]:
+    """The bits that the target's kernels can hold, and its precision plan in sentences."""
+    target = load_target(args.target)
+    if bits is None:
+        if args.strict:
+            raise InputError(
+                "--strict needs bits to be strict about: got --bits none; give --bits 8"
+            )
+        return None, [f"The student stays in float32 (--bits none): no plan for {target.name}."]
+    plan = plan_precision(
+        target, bits.weight_bits, bits.act_bits, family=args.family, strict=args.strict
+    )
+    # Where 8-bit weights would saturate, as on x86 without VNNI, the student is trained in what fits.
+    fitting = min(bits.weight_bits, plan.preferred("encoder").weight_storage_bits)
+    return BitPlan(fitting, bits.act_bits, bits.layers), plan.sentences()
 
 
 def _tag(bits: BitPlan | None) -> str:
@@ -278,9 +288,3 @@ def _stop_on_interrupt() -> "Iterator[Any]":
         yield lambda: bool(asked)
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _print_plan(plan: PrecisionPlan) -> None:
-    print("precision plan:")
-    for sentence in plan.sentences():
-        print(f"  - {sentence}")

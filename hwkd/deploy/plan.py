@@ -22,7 +22,6 @@ KERNEL_BITS = 8
 """What integer kernels compute in, however few bits are stored."""
 
 HYPER_ARITHMETIC = "integers in fp32"
-HYPER_WEIGHT_BITS = 8
 
 _FLOAT_PREFERENCE = ("fp16", "bf16", "fp32")
 _GDN_STEPS = "square, 1x1 convolution of the squares, square root, division"
@@ -104,7 +103,7 @@ def plan_precision(
     entries: list[PlanEntry] = []
     for network in NETWORKS:
         if network == "hyper":
-            entries.append(_hyper_entry(target.cpu))
+            entries.append(_hyper_entry(target.cpu, weight_bits))
             continue
         for unit in (target.preferred, *others):
             entries.append(_entry(network, unit, unit is target.preferred, weight_bits, family))
@@ -146,9 +145,12 @@ def _entry(
     )
 
 
-def _hyper_entry(cpu: ExecutionUnit) -> PlanEntry:
-    reason = "every sum stays below 2^22, so any float32 runtime gives the same scale index"
-    return PlanEntry("hyper", cpu.name, True, HYPER_ARITHMETIC, HYPER_WEIGHT_BITS, (), reason)
+def _hyper_entry(cpu: ExecutionUnit, weight_bits: int) -> PlanEntry:
+    reason = (
+        "any float32 runtime gives the same scale index while every sum stays below 2^22, "
+        "which is for the export to prove"
+    )
+    return PlanEntry("hyper", cpu.name, True, HYPER_ARITHMETIC, weight_bits, (), reason)
 
 
 def _refuse_compromise(target: Target, weight_bits: int, act_bits: int) -> None:

@@ -20,7 +20,7 @@ from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.fit_to_data import fit_to_data
 from hwkd.models.hyperprior import ConvHyperprior
-from hwkd.models.inherit import inherit, same_shapes
+from hwkd.models.inherit import has_gdn, inherit, same_shapes
 from hwkd.models.patch import PATCH_VALUES, PatchCodec
 from hwkd.models.teacher import FLOAT_STUDENT, STUDENT
 from hwkd.models.weights import save_weights
@@ -145,6 +145,9 @@ def _new_student(
         notes.append(f"the student starts as a copy of {config.start}")
     elif inherited:
         notes.append(f"the student inherits {', '.join(inherited)} from {config.start}")
+        if isinstance(student, ConvHyperprior) and has_gdn(start) and not has_gdn(student):
+            fit_to_data(student, crops.batch(2 * config.batch))
+            notes.append("its filters are rescaled on one batch, because GDN's gain is missing")
     elif isinstance(student, PatchCodec):
         patches = config.crop**2 * 3 // PATCH_VALUES
         count = max(START_BATCHES * config.batch, 2 * PATCH_VALUES // patches)

@@ -30,11 +30,10 @@ def inherit(student: HyperpriorCodec, teacher: HyperpriorCodec) -> tuple[str, ..
     with torch.no_grad():
         if isinstance(student, PatchCodec) and isinstance(teacher, PatchCodec):
             inherited += _patch(student, teacher)
-        elif type(student) is ConvHyperprior and type(teacher) is ConvHyperprior:
+        elif isinstance(student, ConvHyperprior) and isinstance(teacher, ConvHyperprior):
             inherited += _convolutional(student, teacher)
-        else:
-            return ()
-        inherited += _hyper(student, teacher)
+        if inherited and type(student) is type(teacher):  # mbt2018-mean has another h_a and h_s
+            inherited += _hyper(student, teacher)
     return tuple(inherited)
 
 
@@ -42,6 +41,11 @@ def same_shapes(student: HyperpriorCodec, other: HyperpriorCodec) -> bool:
     """Whether both are one architecture, so that every weight of `other` fits `student`."""
     mine = {name: (p.shape, type(student)) for name, p in student.named_parameters()}
     return mine == {name: (p.shape, type(other)) for name, p in other.named_parameters()}
+
+
+def has_gdn(codec: HyperpriorCodec | None) -> bool:
+    """Whether a layer of `codec` is a GDN."""
+    return codec is not None and any(isinstance(m, GDN) for m in codec.modules())
 
 
 def _patch(student: PatchCodec, teacher: PatchCodec) -> list[str]:
