@@ -41,15 +41,7 @@ def load_images(folder: Path | None, crop: int, seed: int, tell: Callable[[str],
         InputError: the folder is missing or empty, or too few images are usable.
     """
     if folder is None:
-        # coffee is the held-out scene: the two motorcycle views show the same one.
-        images = embedded_images("train")
-        named = [(n, a) for n, a in images.items() if n != "coffee.png"]
-        return ImageSet(
-            "embedded photographs of scikit-image (a demonstration, not for claims)",
-            tuple(named),
-            (("coffee.png", images["coffee.png"]),),
-            (),
-        )
+        return _embedded(crop)
     usable: list[tuple[str, Image]] = []
     notes: list[str] = []
     largest = 0
@@ -63,7 +55,7 @@ def load_images(folder: Path | None, crop: int, seed: int, tell: Callable[[str],
         side = min(image.shape[:2])
         largest = max(largest, side)
         if side < crop:
-            notes.append(f"skipped {path.name}: smaller than the crop ({side} < {crop} pixels)")
+            notes.append(_too_small(path.name, side, crop))
             continue
         usable.append((str(path.relative_to(folder)), image))
     if len(usable) < 2:
@@ -80,6 +72,30 @@ def load_images(folder: Path | None, crop: int, seed: int, tell: Callable[[str],
         tuple(usable[i] for i in sorted(order[:held])),
         tuple(notes),
     )
+
+
+def _embedded(crop: int) -> ImageSet:
+    # coffee is the held-out scene: the two motorcycle views show the same one.
+    images = embedded_images("train")
+    held_out = (("coffee.png", images.pop("coffee.png")),)
+    sides = {name: min(image.shape[:2]) for name, image in images.items()}
+    train = tuple((name, image) for name, image in images.items() if sides[name] >= crop)
+    if not train:
+        raise InputError(
+            f"the embedded photographs hold no image of at least {crop}x{crop} pixels "
+            f"(largest short side: {max(sides.values())}): "
+            "use a smaller --crop, or images of your own with --data"
+        )
+    return ImageSet(
+        "embedded photographs of scikit-image (a demonstration, not for claims)",
+        train,
+        held_out,
+        tuple(_too_small(name, side, crop) for name, side in sides.items() if side < crop),
+    )
+
+
+def _too_small(name: str, side: int, crop: int) -> str:
+    return f"skipped {name}: smaller than the crop ({side} < {crop} pixels)"
 
 
 class Crops:

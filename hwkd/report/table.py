@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import textwrap
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -84,18 +85,36 @@ def render(table: Table, fmt: str, width: int | None = None) -> str:
 
 
 def _plain(table: Table, width: int | None) -> str:
-    grid = RichTable(title=Text(table.title), title_justify="left", show_lines=False)
-    for column in table.columns:
-        # Without a width the content decides; rich would fold at 80 otherwise.
-        grid.add_column(Text(column), overflow="fold", no_wrap=width is None)
+    title = Text(table.title) if table.title else None
+    grid = RichTable(title=title, title_justify="left", show_lines=False)
+    for i, column in enumerate(table.columns):
+        # Without a width the content decides; rich would fold at 80 otherwise. Short names at the start stay whole.
+        longest = max(len(row[i]) for row in ((column,) * (i + 1), *table.rows))
+        is_whole = width is None or (i == 0 and longest <= width // 3)
+        grid.add_column(Text(column), overflow="fold", no_wrap=is_whole)
     for row in table.rows:
         grid.add_row(*map(Text, row))
     sink = io.StringIO()
     console = Console(file=sink, width=width or 10_000, color_system=None, legacy_windows=False)
     console.print(grid)
-    for note in table.notes:
-        console.print(Text(note))
-    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
+    notes = [wrap(note, width, 4 if note.startswith("[") else 2) for note in table.notes]
+    return "\n".join([*(line.rstrip() for line in sink.getvalue().splitlines()), *notes])
+
+
+def wrap(text: str, width: int | None, indent: int) -> str:
+    """`text` in lines of at most `width` columns, all but the first indented; None leaves it as it is.
+
+    A word longer than a line (an address) is not broken.
+    """
+    if width is None:
+        return text
+    return textwrap.fill(
+        text,
+        max(width, 20),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _markdown(table: Table) -> str:

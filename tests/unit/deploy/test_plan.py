@@ -150,7 +150,7 @@ def test_the_entropy_path_is_always_exact_integers_on_the_cpu(name):
     assert (hyper.unit, hyper.arithmetic, hyper.weight_storage_bits) == (
         "cpu",
         "integers in fp32",
-        8,
+        4,
     )
 
 
