@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hwkd.errors import HwkdError, InputError
@@ -27,7 +27,9 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _explained(error, path) from error
     finally:
-        neighbour.unlink(missing_ok=True)
+        # Where the place itself is impossible, there is no neighbour to remove either.
+        with suppress(OSError):
+            neighbour.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,6 +1,7 @@
 """What tests of every folder share: seeds, photograph-like images made in code, tiny models."""
 
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -81,9 +82,9 @@ def tiny_specs() -> "dict[str, Spec]":
     }
 
 
-@pytest.fixture
-def tiny_teacher_file(tmp_path: Path) -> Path:
-    """A tiny patch teacher's weights in safetensors, its PCA start on made images, lmbda 0.025 in the header."""
+@pytest.fixture(scope="session")
+def made_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that `tiny_teacher_file` copies: made once."""
     import torch
 
     from hwkd.models.build import build
@@ -97,6 +98,12 @@ def tiny_teacher_file(tmp_path: Path) -> Path:
     photos = np.stack([make_photo(256, 256, seed) for seed in range(4)])
     model.start_from_pca(torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255, 0.025)
     model.eval().update(force=True)
-    path = tmp_path / "tiny-teacher.safetensors"
+    path = tmp_path_factory.mktemp("teacher") / "tiny-teacher.safetensors"
     save_weights(path, model, half=False, metadata={"lmbda": "0.025"})
     return path
+
+
+@pytest.fixture
+def tiny_teacher_file(tmp_path: Path, made_teacher: Path) -> Path:
+    """A tiny patch teacher's weights in safetensors, its PCA start on made images, lmbda 0.025 in the header."""
+    return Path(shutil.copy(made_teacher, tmp_path))

@@ -1,16 +1,10 @@
-"""The options of `hwkd distill`, and how their texts become values."""
+"""The options of `hwkd distill`."""
 
 import argparse
 from pathlib import Path
 
-from hwkd.errors import InputError
-
-TERMS = ("latent", "hyper", "output")
-DEFAULT_WEIGHTS = {"latent": 0.2, "hyper": 0.2, "output": 0.2}
-"""The paper's (arXiv 2509.10366, section 4, and its code)."""
-DEFAULT_RD_WEIGHT = 0.6
-DEFAULT_MINUTES = 3.0
-"""A demonstration's length; real training says --minutes or --steps."""
+from hwkd.cli.distill_config import DEFAULT_MINUTES
+from hwkd.cli.distill_values import LAST_SEED, MOST, MOST_CHANNELS, above_0, crop, from_0, whole
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,22 +25,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="other bits for some layers, wildcards allowed: 'g_a.0=8/8'; may be given again",
     )
     what.add_argument(
-        "--family", default="patch", metavar="F", help="gdn, relu or patch (default: patch)"
+        "--family", metavar="F", help="gdn, relu or patch (default: patch, or that of --start)"
     )
     what.add_argument(
         "--width",
         metavar="N[,N..]",
         help="channels: gdn, relu: N or one for each of three layers; patch: trunk, or one for each block",
     )
-    what.add_argument("--latent", type=int, metavar="M", help="channels of y (default: teacher's)")
-    what.add_argument("--hyper", type=int, metavar="H", help="channels inside h_a and h_s")
-    what.add_argument("--hyper-latent", type=int, metavar="Z", help="channels of z")
+    channels = whole(1, MOST_CHANNELS)
+    what.add_argument(
+        "--latent", type=channels, metavar="M", help="channels of y (default: teacher's)"
+    )
+    what.add_argument("--hyper", type=channels, metavar="H", help="channels inside h_a and h_s")
+    what.add_argument("--hyper-latent", type=channels, metavar="Z", help="channels of z")
     rate = what.add_mutually_exclusive_group()
     rate.add_argument(
-        "--quality", type=int, metavar="Q", help="1 to 8, for CompressAI's lambda of that quality"
+        "--quality",
+        type=whole(1, 8),
+        metavar="Q",
+        help="1 to 8, for CompressAI's lambda of that quality",
     )
     rate.add_argument(
-        "--lmbda", type=float, metavar="L", help="of bpp + L 255^2 MSE (default: teacher's)"
+        "--lmbda",
+        type=above_0,
+        metavar="L",
+        help="of bpp + L 255^2 MSE (default: teacher's)",
     )
     what.add_argument(
         "--strict", action="store_true", help="refuse a target that would not compute in these bits"
@@ -72,7 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     teach.add_argument(
         "--rd-weight",
-        type=float,
+        type=from_0,
         metavar="W",
         help="of the rate-distortion term (default: 0.6, alone 1)",
     )
@@ -86,53 +89,95 @@ def configure(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--data", type=Path, metavar="DIR", help="images (default: embedded photographs)"
     )
-    how.add_argument("--steps", type=int, metavar="S", help="of the float phase")
-    how.add_argument(
-        "--qat-steps",
-        type=int,
-        metavar="S",
-        help="of the quantized phase (default: a quarter of --steps)",
+    length = how.add_mutually_exclusive_group()
+    length.add_argument(
+        "--steps", type=whole(0, MOST), metavar="S", help="of the float phase, 0 for none"
     )
-    how.add_argument(
+    length.add_argument(
         "--minutes",
-        type=float,
+        type=above_0,
         metavar="M",
         help=f"in place of --steps: as many as fit (default: {DEFAULT_MINUTES:g})",
+    )
+    how.add_argument(
+        "--qat-steps",
+        type=whole(0, MOST),
+        metavar="S",
+        help="of the quantized phase (default: a quarter of --steps)",
     )
     how.add_argument(
         "--ptq", action="store_true", help="quantize after training, do not train in bits"
     )
     how.add_argument(
-        "--crop", type=int, default=256, help="side in pixels, a multiple of 64 (default: 256)"
-    )
-    how.add_argument("--batch", type=int, default=4, help="crops a step (default: 4)")
-    how.add_argument("--lr", type=float, default=5e-4, help="peak rate of Adam (default: 5e-4)")
-    how.add_argument(
-        "--qat-lr", type=float, default=5e-5, help="of the quantized phase (default: 5e-5)"
-    )
-    how.add_argument(
-        "--schedule", default="cosine", help="cosine, or the paper's plateau (default: cosine)"
+        "--crop",
+        type=crop,
+        default=256,
+        metavar="PIXELS",
+        help="side, a multiple of 64 (default: 256)",
     )
     how.add_argument(
-        "--precision", default="auto", help="bf16, fp32 or auto, of the float phase (default: auto)"
+        "--batch", type=whole(1, 4096), default=4, metavar="B", help="crops a step (default: 4)"
     )
     how.add_argument(
-        "--threads", type=int, metavar="T", help="of torch on the CPU (default: torch's)"
+        "--lr",
+        type=above_0,
+        default=5e-4,
+        metavar="RATE",
+        help="peak rate of Adam (default: 5e-4)",
     )
-    how.add_argument("--seed", type=int, default=0, help="default: 0")
+    how.add_argument(
+        "--qat-lr",
+        type=above_0,
+        default=5e-5,
+        metavar="RATE",
+        help="of the quantized phase (default: 5e-5)",
+    )
+    how.add_argument(
+        "--schedule",
+        default="cosine",
+        metavar="S",
+        help="cosine, or the paper's plateau (default: cosine)",
+    )
+    how.add_argument(
+        "--precision",
+        default="auto",
+        metavar="P",
+        help="bf16, fp32 or auto, of the float phase (default: auto)",
+    )
+    how.add_argument(
+        "--threads",
+        type=whole(1, 4096),
+        metavar="T",
+        help="of torch on the CPU (default: torch's)",
+    )
+    how.add_argument(
+        "--seed",
+        type=whole(0, LAST_SEED),
+        default=0,
+        metavar="N",
+        help="of all chance (default: 0)",
+    )
     how.add_argument(
         "--cache-crops",
-        type=int,
+        type=whole(0, MOST),
         default=0,
         metavar="K",
         help="train on K fixed crops whose teacher outputs are computed once (default: new crops at every step)",
     )
     how.add_argument(
-        "--checkpoint-every", type=int, default=200, metavar="S", help="default: 200 steps"
+        "--checkpoint-every",
+        type=whole(1, MOST),
+        default=200,
+        metavar="S",
+        help="steps between checkpoints (default: 200)",
     )
     out = parser.add_argument_group("output")
     out.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="run folder (default: runs/...)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="run folder (default: runs/TARGET-FAMILY-BITS)",
     )
     out.add_argument("--resume", action="store_true", help="continue the run in the output folder")
     out.add_argument("--force", action="store_true", help="start over where the folder holds a run")
@@ -142,37 +187,3 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="images of the report, never trained on (default: embedded ones)",
     )
-
-
-def parse_widths(text: str | None) -> tuple[int, ...] | None:
-    """The widths in "64" or "32,48,64". Raises InputError for anything else."""
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.replace("-", ",").split(","))
-    except ValueError as error:
-        raise InputError(
-            f"--width {text!r} is not a list of channel counts: give 64, or 32,48,64"
-        ) from error
-
-
-def parse_kd(text: str) -> dict[str, float]:
-    """The weights of the terms in "latent=0.2,output"; terms that are left out weigh 0.
-
-    Raises:
-        InputError: an unknown term, or a weight that is no number.
-    """
-    weights = dict.fromkeys(TERMS, 0.0)
-    if text == "none":
-        return weights
-    for part in text.split(","):
-        name, equals, number = part.strip().partition("=")
-        if name not in TERMS:
-            raise InputError(
-                f"--kd: unknown term {name!r}: known are {', '.join(TERMS)}, or none (--kd latent=0.2,output=0.2)"
-            )
-        try:
-            weights[name] = float(number) if equals else DEFAULT_WEIGHTS[name]
-        except ValueError as error:
-            raise InputError(f"--kd: the weight of {name} is not a number: {number!r}") from error
-    return weights

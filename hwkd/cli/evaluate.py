@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 HELP = "PSNR, MS-SSIM and bits per pixel of models, measured on real bytes"
 
-EXAMPLES = """\
-hwkd evaluate runs/student --data photos/
-hwkd evaluate runs/q3 runs/q5 runs/q7 --curve student --against hyperprior.json jpeg.json
-hwkd evaluate runs/student --per-image --format csv -o student.csv
+EXAMPLES = """examples:
+  hwkd evaluate runs/student --data photos/
+  hwkd evaluate runs/q3 runs/q5 runs/q7 --curve student --against hyperprior.json jpeg.json
+  hwkd evaluate runs/student --per-image --format csv -o student.csv
 """
 
 NA = "n/a"

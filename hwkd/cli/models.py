@@ -34,11 +34,11 @@ def run(args: argparse.Namespace) -> int:
             f"{card.steps:,}",
             NA if card.kodak_psnr_db is None else f"{card.kodak_psnr_db:.2f}",
             NA if card.kodak_bpp is None else f"{card.kodak_bpp:.3f}",
-            card.data,
         )
         for card in cards
     )
     notes = (
+        *(f"{card.name} was trained on {card.data}." for card in cards),
         "kodak_psnr_db, kodak_bpp: measured, means over 24 images, bpp of real bytes.",
         f"CompressAI's zoo, fetched on first use: {', '.join(sorted(TEACHERS))}, "
         "as NAME:QUALITY (bmshj2018-hyperprior:5).",
@@ -50,7 +50,6 @@ def run(args: argparse.Namespace) -> int:
         "steps",
         "kodak_psnr_db",
         "kodak_bpp",
-        "trained on",
     )
     emit(Table("Shipped models", columns, rows, notes), args)
     return 0

@@ -41,8 +41,7 @@ def emit(table: Table, args: argparse.Namespace) -> None:
 
 def emit_all(tables: tuple[Table, ...], args: argparse.Namespace) -> None:
     """Like `emit`, for several tables, an empty line between them; JSON becomes a list."""
-    to_terminal = args.output is None and args.format == "table" and sys.stdout.isatty()
-    width = get_terminal_size().columns if to_terminal else None
+    width = terminal_width() if args.output is None else None
     parts = [render(table, args.format, width) for table in tables]
     is_list = args.format == "json" and len(parts) > 1
     text = "[\n" + ",\n".join(parts) + "\n]" if is_list else "\n\n".join(parts)
@@ -50,3 +49,8 @@ def emit_all(tables: tuple[Table, ...], args: argparse.Namespace) -> None:
         print(text)
     else:
         write_text(args.output, text + "\n")
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; None where it is none."""
+    return get_terminal_size().columns if sys.stdout.isatty() else None

@@ -8,7 +8,7 @@ from hwkd.report.targets import facts_table, overview, plan_table
 from hwkd.target import list_targets, load_target
 
 HELP = "list the devices hwkd knows, or show all facts about one with their sources"
-EXAMPLES = """\
+EXAMPLES = """examples:
   hwkd targets
   hwkd targets --format md -o targets.md
   hwkd targets show jetson-nano

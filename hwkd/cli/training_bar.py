@@ -9,7 +9,6 @@ from rich.progress import (
     MofNCompleteColumn,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
@@ -24,10 +23,9 @@ class TrainingBar:
     def __init__(self, console: Console) -> None:
         self._bar = RichProgress(
             TextColumn("{task.fields[phase]:>5}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=8),  # all of it fits 80 columns
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -53,11 +51,11 @@ class TrainingBar:
                 "", phase=progress.phase, figures="", total=None
             )
         figures = (
-            f"loss {progress.terms['total']:.3f}  bpp {progress.terms['bpp']:.3f}  "
-            f"{progress.psnr_db:.2f} dB  {progress.images_per_s:.1f} images/s"
+            f"loss {progress.terms['total']:.3f} bpp {progress.terms['bpp']:.3f} "
+            f"{progress.psnr_db:.1f} dB {progress.images_per_s:.1f} img/s"
         )
         if progress.validation is not None:
-            figures += f"  held out {progress.validation:.3f}"
+            figures += f" held out {progress.validation:.3f}"
         self._bar.update(
             self._tasks[progress.phase],
             completed=progress.step,

@@ -64,6 +64,10 @@ class RunConfig:
             ("threads", 1, 4096),
         ):
             _in_range(name, getattr(self, name), low, high)
+        if self.cached_crops and not self.batch <= self.cached_crops <= 10**6:
+            raise InputError(
+                f"--cache-crops must be 0, or a batch ({self.batch}) to 1000000, got {self.cached_crops}"
+            )
         if self.crop % 64 or self.crop < 64:
             raise InputError(f"--crop must be a multiple of 64 (the stride of z), got {self.crop}")
         for name in ("lr", "qat_lr", "lmbda"):

@@ -106,9 +106,11 @@ def latent_distance(student: Tensor, teacher: Tensor, distance: str) -> Tensor:
     """
     if distance == "mse":
         return F.mse_loss(student, teacher)
-    return F.kl_div(
-        F.log_softmax(student, 1), F.log_softmax(teacher, 1), reduction="mean", log_target=True
+    # Not reduction="mean": torch announces that it will come to mean a sum divided by the batch.
+    summed = F.kl_div(
+        F.log_softmax(student, 1), F.log_softmax(teacher, 1), reduction="sum", log_target=True
     )
+    return summed / student.numel()
 
 
 def loss_terms(

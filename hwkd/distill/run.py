@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from hwkd.distill.checkpoint import TrainState, read_state, state_path
+from hwkd.distill.checkpoint import TrainState, read_state
 from hwkd.distill.config import RunConfig, differences
 from hwkd.distill.data import Crops, ImageSet, whole_image
 from hwkd.distill.losses import Projections
-from hwkd.distill.runs import load_run, read_config
+from hwkd.distill.runs import check_folder, forget_run, load_run, read_config
 from hwkd.distill.teaching import Batches, LiveBatches, PooledBatches, Teaching
 from hwkd.distill.train import Loop, Phase, Progress
 from hwkd.errors import InputError
@@ -21,11 +21,13 @@ from hwkd.models.build import build
 from hwkd.models.fit_to_data import fit_to_data
 from hwkd.models.hyperprior import ConvHyperprior
 from hwkd.models.inherit import has_gdn, inherit, same_shapes
-from hwkd.models.patch import PATCH_VALUES, PatchCodec
+from hwkd.models.patch import PatchCodec
+from hwkd.models.spec import PATCH_VALUES
 from hwkd.models.teacher import FLOAT_STUDENT, STUDENT
 from hwkd.models.weights import save_weights
 from hwkd.quantize.brevitas_qat import quantize, round_medians
 from hwkd.quantize.calibrate import calibrate
+from hwkd.quantize.inputs import layer_inputs
 
 QAT_SHARE = 0.25
 """Of the minutes, what the quantized phase gets."""
@@ -56,6 +58,7 @@ def distill(
     resume: bool,
     show: Callable[[Progress], None],
     wants_to_stop: Callable[[], bool],
+    force: bool = False,
 ) -> Outcome:
     """Train the student that `config` describes, in `folder`.
 
@@ -63,10 +66,15 @@ def distill(
         teaching: None where no term of the loss needs a teacher.
         start: what the student inherits its first weights from; None: from random, fitted to the data.
         resume: continue `folder`'s run, which must have the same configuration.
+        force: start over where `folder` holds a run.
     Raises:
-        InputError: `folder` holds a run already, or one of another configuration; nothing to resume.
+        InputError: as `check_folder`; a run of another configuration; a pattern of the bits that matches no layer.
+            Nothing has been written or removed then.
         Interrupted, HwkdError: as `Loop.run`.
     """
+    if config.bits is not None:
+        config.bits.check_patterns(layer_inputs(build(config.spec)))
+    check_folder(folder, resume=resume, force=force)
     state = _open(config, folder, resume)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
@@ -88,10 +96,12 @@ def distill(
     if state is None or state.phase == "float":
         loop.run(phases[0], state)
         state = None
+        student.update(force=True)  # those inherited from the start no longer fit
         save_weights(folder / FLOAT_STUDENT, student, half=False, metadata=_metadata(config))
     float_student = _float_copy(config, folder)
     if config.bits is not None:
         quantize(student, config.bits)
+        student.to(config.device)  # Brevitas makes its scales on the CPU
         if state is None:
             calibrate(student, _calibration(config, images))
         loop.run(phases[1], state)
@@ -115,22 +125,27 @@ def _open(config: RunConfig, folder: Path, resume: bool) -> TrainState | None:
         state = read_state(folder)
         _forget_later_rows(folder / "metrics.jsonl", state)
         return state
-    if state_path(folder).exists() or (folder / STUDENT).exists():
-        raise InputError(
-            f"{folder} holds a run already: continue it with --resume, or give another -o"
-        )
+    forget_run(folder)
     write_text(folder / "config.json", config.to_json())
-    (folder / "metrics.jsonl").unlink(missing_ok=True)
     return None
 
 
 def _forget_later_rows(path: Path, state: TrainState) -> None:
-    """Drop the rows that a killed run logged after its last checkpoint; they will be logged again."""
+    """Drop the rows that a killed run logged after its last checkpoint, and half a line; they will be logged again."""
     if not path.exists():
         return
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    kept = [r for r in rows if (r["phase"] != state.phase) or r["step"] <= state.step]
-    write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        # A phase that is not in the state's steps has not begun for it.
+        if row["phase"] in state.steps and (
+            row["phase"] != state.phase or row["step"] <= state.step
+        ):
+            kept.append(line + "\n")
+    write_text(path, "".join(kept))
 
 
 def _new_student(

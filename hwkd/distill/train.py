@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hwkd.distill.checkpoint import TrainState, write_state
+from hwkd.distill.checkpoint import TrainState, state_path, write_state
 from hwkd.distill.config import RunConfig
 from hwkd.distill.losses import LossTerms, Projections, bits_per_pixel, loss_terms
 from hwkd.distill.teaching import Batches
@@ -27,7 +27,8 @@ AUX_EVERY = 5
 """The quantiles move slowly: their own optimizer steps at every fifth step."""
 TIMED_STEPS = 25
 """Steps that are timed, after as many untimed ones, before `--minutes` is turned into a number of steps."""
-EPOCH_AT_LEAST = 200
+EPOCH_STEPS = 200
+"""Steps from one validation to the next. Not how often checkpoints are written: that may change on resume."""
 PLATEAU_PATIENCE = 10
 
 
@@ -107,7 +108,6 @@ class Loop:
             state = self._state(phase, step, optimizer, aux_optimizer, plateau)
             write_state(self._folder, state)
 
-        epoch = max(EPOCH_AT_LEAST, self._config.checkpoint_every)
         self._student.train()
         began = last_shown = time.perf_counter()
         held_seconds = self.seconds
@@ -127,7 +127,7 @@ class Loop:
             terms = self._step(phase, step, optimizer, aux_optimizer)
             step += 1
             self.seconds = held_seconds + time.perf_counter() - began
-            if step % epoch == 0:
+            if step % EPOCH_STEPS == 0:
                 validation = self._validate(phase.bf16)
                 if self._config.schedule == "plateau" and step >= WARM_UP_STEPS:
                     plateau.step(validation)
@@ -137,14 +137,21 @@ class Loop:
                 speed = (step - first) * self._config.batch / (last_shown - began)
                 self._show(self._progress(phase.name, step, terms, speed, validation))
             if self._wants_to_stop():
-                save(step)
-                raise Interrupted(
-                    f"stopped at step {step} of the {phase.name} phase; the checkpoint is written, "
-                    "run the same command with --resume to go on"
-                )
+                if phase.name in self.steps:
+                    save(step)
+                raise Interrupted(self._how_to_go_on(phase.name, step))
             if step % self._config.checkpoint_every == 0 and phase.name in self.steps:
                 save(step)
         save(step)
+
+    def _how_to_go_on(self, phase: str, step: int) -> str:
+        if phase in self.steps:
+            how = "the checkpoint is written, run the same command with --resume to go on"
+        elif state_path(self._folder).exists():
+            how = "run the same command with --resume to go on from the phase's start"
+        else:
+            how = "nothing is kept of so few: run the same command again"
+        return f"stopped at step {step} of the {phase} phase; {how}"
 
     def _step(
         self,
@@ -196,8 +203,11 @@ class Loop:
         return torch.optim.Adam(trainable, lr), torch.optim.Adam(aux, AUX_RATE)
 
     def _cosine(self, phase: str, step: int) -> float:
-        """The share of the peak rate: linear warm-up, then half a cosine down to LAST_RATE."""
-        done = step / self.steps[phase] if phase in self.steps else 0.0
+        """The share of the peak rate: linear warm-up, and half a cosine down to LAST_RATE.
+
+        The cosine starts when a run by minutes knows its length, in a run by steps too: the one repeats the other.
+        """
+        done = step / self.steps[phase] if step >= 2 * TIMED_STEPS else 0.0
         fall = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
         return min(1.0, (step + 1) / WARM_UP_STEPS) * fall
 

@@ -65,7 +65,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     content = _content(path)
     metadata: dict[str, str] = {}
     raw: object
-    if content.startswith(b"PK") or content.startswith(b"\x80"):
+    if content.startswith((b"PK", b"\x80")) and not _has_safetensors_header(content):
         raw = _read_torch(path, content)
     elif content[8:9] == b"{" or path.suffix == ".safetensors":
         raw, metadata = _read_safetensors(path, content)
@@ -74,6 +74,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     state = _present_names(path, _tensors(path, raw))
     _check_finite(path, state)
     return Checkpoint(state, metadata, hashlib.sha256(content).hexdigest())
+
+
+def _has_safetensors_header(content: bytes) -> bool:
+    """Whether `content` starts with the length of a JSON header: one of 128 + 256 n bytes looks like a pickle's start."""
+    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") < len(content)
 
 
 def _content(path: Path) -> bytes:

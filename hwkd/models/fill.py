@@ -27,7 +27,9 @@ def fill(model: HyperpriorCodec, state: Mapping[str, Tensor], source: str) -> No
         InputError: weights missing, of another shape, or too many; entropy tables that do not fit.
     """
     parameters = dict(model.named_parameters())
-    buffers = dict(model.named_buffers())
+    kept = model.state_dict()
+    # Quantizers have buffers that no state dict holds, and do not load any.
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in kept}
     unknown = [name for name in state if name not in parameters and name not in buffers]
     missing = [name for name in parameters if name not in state]
     if unknown or missing:

@@ -38,7 +38,12 @@ def _fit(chain: nn.Sequential, h: Tensor, last_spread: float) -> Tensor:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             assert layer.bias is not None
             layer.bias.zero_()
-            layer.weight.mul_((last_spread if i == len(chain) - 1 else 1.0) / layer(h).std())
-            layer.bias.copy_(-layer(h).mean((0, 2, 3)))
+            out = layer(h)
+            means = out.mean((0, 2, 3))
+            # Of the centred output: the channels' means alone may spread wider than all that varies within them.
+            spread = (out - means[:, None, None]).std()
+            gain = (last_spread if i == len(chain) - 1 else 1.0) / spread
+            layer.weight.mul_(gain)
+            layer.bias.copy_(-gain * means)
         h = layer(h)
     return h

@@ -53,7 +53,8 @@ def _patch(student: PatchCodec, teacher: PatchCodec) -> list[str]:
     s_s, t_s = cast(PatchSynthesis, student.g_s), cast(PatchSynthesis, teacher.g_s)
     if student.M > teacher.M or s_a.stem.out_channels > t_a.stem.out_channels:
         return []
-    y = torch.arange(student.M)  # the components stand in the order of their variance
+    # The components stand in the order of their variance.
+    y = torch.arange(student.M, device=t_a.linear.weight.device)
     stream = _most(_out_norm(t_a.stem) * _in_norm(t_a.head), s_a.stem.out_channels)
     _copy(s_a.linear, t_a.linear, out=y)
     _copy(s_a.stem, t_a.stem, out=stream)
@@ -173,7 +174,7 @@ def _patch_hyper(student: PatchCodec, teacher: PatchCodec, z: Index) -> list[str
         mine, theirs = cast(nn.Conv2d, s_s[i]), cast(nn.Conv2d, t_s[i])
         four = _out_norm(theirs).square().reshape(-1, 4).sum(1).sqrt()
         keep = _most(four * _in_norm(cast(Conv, t_s[consumer])), mine.out_channels // 4)
-        sub_pixels = (keep[:, None] * 4 + torch.arange(4)).flatten()
+        sub_pixels = (keep[:, None] * 4 + torch.arange(4, device=keep.device)).flatten()
         _copy(mine, theirs, out=sub_pixels, into=into)
         into = keep
     _copy(cast(Conv, s_s[6]), cast(Conv, t_s[6]), into=into)

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import LowerBound
+from hwkd.models.spec import PATCH, PATCH_VALUES
 
-PATCH = 16
-PATCH_VALUES = 3 * PATCH * PATCH
 POST = 4
 POST_VALUES = 3 * POST * POST
 

@@ -16,9 +16,10 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 class Card:
     """What is known about a shipped teacher; the card's JSON has the same fields.
 
-    file: the weights' name beside the card. lmbda: of R + lmbda * 255^2 * MSE. steps: of training. data: what it
-    was trained on, with the licence. kodak_psnr_db, kodak_bpp: means over Kodak's 24 images, None where not
-    measured; the rate is that of real bytes. sha256: of the weights' file.
+    file: the weights' name beside the card. lmbda: of R + lmbda * 255^2 * MSE. steps: of training; training: the
+    recipe, the machine and the hours, in words. data: what it was trained on, with the licence. kodak_psnr_db,
+    kodak_bpp: means over Kodak's 24 images, None where not measured; the rate is that of real bytes. sha256: of the
+    weights' file.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Card:
     spec: Spec
     lmbda: float
     steps: int
+    training: str
     data: str
     kodak_psnr_db: float | None
     kodak_bpp: float | None

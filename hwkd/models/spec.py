@@ -9,6 +9,10 @@ from hwkd.errors import InputError, unknown
 FAMILIES = ("gdn", "relu", "patch")
 """Families of students; teachers may also be of family "mean" (mbt2018-mean)."""
 
+PATCH = 16
+"""Side of the patches of family `patch`, in pixels."""
+PATCH_VALUES = 3 * PATCH * PATCH
+
 
 @dataclass(frozen=True)
 class HyperpriorSpec:
@@ -58,6 +62,12 @@ class PatchSpec:
 
     def __post_init__(self) -> None:
         _check_positive(self)
+        for name in ("M", "C"):
+            if getattr(self, name) > PATCH_VALUES:
+                raise InputError(
+                    f"{name} of family patch must be 1 to {PATCH_VALUES} channels (the values of a 16x16 patch), "
+                    f"got {getattr(self, name)}"
+                )
 
     def __str__(self) -> str:
         parts = [f"M={self.M} H={self.H} Z={self.Z} C={self.C}"]
@@ -69,6 +79,7 @@ class PatchSpec:
 
 
 Spec = HyperpriorSpec | PatchSpec
+_LISTS = ("widths", "post")
 
 
 def spec_to_json(spec: Spec) -> str:
@@ -88,6 +99,8 @@ def spec_from_json(text: str) -> Spec:
 
 def _check_positive(spec: Spec) -> None:
     for name, value in asdict(spec).items():
-        values = value if isinstance(value, tuple) else (value,)
-        if name != "family" and not all(type(v) is int and 1 <= v <= 4096 for v in values):
+        if name == "family":
+            continue
+        values = value if name in _LISTS and isinstance(value, tuple) else (value,)
+        if not all(type(v) is int and 1 <= v <= 4096 for v in values):
             raise InputError(f"{name} must be 1 to 4096 channels, got {value}")

@@ -36,8 +36,8 @@ def student_spec(
         C = max(widths)
         return PatchSpec(
             M=M,
-            H=hyper or PATCH_HYPER,
-            Z=hyper_latent or hyper or PATCH_HYPER_LATENT,
+            H=_first(hyper, PATCH_HYPER),
+            Z=_first(hyper_latent, hyper, PATCH_HYPER_LATENT),
             C=C,
             widths=widths if len(widths) > 1 else widths * PATCH_BLOCKS,
             post=(max(1, C // PATCH_POST_SHARE),),
@@ -47,5 +47,10 @@ def student_spec(
             f"family {family} takes one width or three (--width 64 or --width 32,48,64), got {len(widths)}"
         )
     n1, n2, n3 = widths if len(widths) == 3 else widths * 3
-    H = hyper or n3
-    return HyperpriorSpec(family, (n1, n2, n3), M, H, hyper_latent or H)
+    H = _first(hyper, n3)
+    return HyperpriorSpec(family, (n1, n2, n3), M, H, _first(hyper_latent, H))
+
+
+def _first(*given: int | None) -> int:
+    """The first that was given; a 0 was, and is refused by the spec."""
+    return next(n for n in given if n is not None)

@@ -1,5 +1,6 @@
 """Writing a model's weights to a safetensors file that says what it holds."""
 
+import json
 from pathlib import Path
 
 import safetensors.torch
@@ -34,7 +35,18 @@ def save_weights(
         for name in parameters:
             if name.startswith(HALVED):
                 state[name] = _halved(state[name])
-    write_bytes(path, safetensors.torch.save(state, header))
+    write_bytes(path, _in_one_order(safetensors.torch.save(state, header)))
+
+
+def _in_one_order(content: bytes) -> bytes:
+    """A safetensors file with its header sorted: the library writes the metadata in random order.
+
+    So equal weights make equal files, with the same sha256.
+    """
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # the format aligns the tensors to 8 bytes
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def _halved(tensor: Tensor) -> Tensor:

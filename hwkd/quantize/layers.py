@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
-from hwkd.models.patch import Block, Deblock, PatchCodec
+from hwkd.models.patch import PatchCodec
 from hwkd.quantize.brevitas_qat import QuantLayer, quantized_layers
 from hwkd.quantize.inputs import ENTROPY_PATH, TRANSFORMS, InputKind, conv_layers, layer_inputs
 
@@ -85,9 +85,8 @@ def left_in_float(codec: HyperpriorCodec) -> tuple[str, ...]:
                 found.append(
                     f"{name}: {inverse}, its squares, 1x1 convolution, root and product are float32"
                 )
-            elif isinstance(module, Block | Deblock):
-                found.append(f"{name}: residual additions are float32")
     if isinstance(codec, PatchCodec):
+        found.append("g_a and g_s: the residual additions of every block are float32")
         found.append("g_a and g_s: the sum of linear and head is float32")
         found.append("h_a: its input log(1 + |y|) is float32")
     if quantized:

@@ -15,18 +15,20 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
-from torchao.quantization import IntxWeightOnlyConfig, quantize_
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
-    X86InductorQuantizer,
-    get_default_x86_inductor_quantization_config,
-)
 
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
 from hwkd.quantize.brevitas_qat import quantized_layers
 from hwkd.quantize.inputs import TRANSFORMS, Layer, conv_layers
+from hwkd.quantize.torchao_compat import (
+    IntxWeightOnlyConfig,
+    X86InductorQuantizer,
+    convert_pt2e,
+    get_default_x86_inductor_quantization_config,
+    prepare_pt2e,
+    quantize_,
+)
 
 WEIGHT_ONLY_DTYPES: dict[int, torch.dtype] = {8: torch.int8, 4: getattr(torch, "int4")}  # noqa: B009
 

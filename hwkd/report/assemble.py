@@ -18,14 +18,8 @@ from hwkd.measure.quality import Evaluation, evaluate
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.teacher import Teacher
 from hwkd.quantize.layers import left_in_float, weight_bytes
-from hwkd.report.run_report import (
-    CodecFigures,
-    RunReport,
-    report_json,
-    report_markdown,
-    report_table,
-)
-from hwkd.report.table import render
+from hwkd.report.run_figures import CodecFigures, RunReport
+from hwkd.report.run_report import report_json, report_markdown, report_terminal
 
 MAC_SIZE = (768, 512)
 LATENCY_SIZE = (768, 512)
@@ -44,17 +38,9 @@ class Assembled:
         write_text(folder / "report.md", report_markdown(self.report))
         write_text(folder / "report.json", json.dumps(report_json(self.report), indent=2) + "\n")
 
-    def terminal(self) -> str:
-        """The table for the terminal, teacher and student named above it."""
-        r = self.report
-        return "\n".join(
-            [
-                f"teacher: {r.teacher.name} ({r.teacher.architecture}; {r.teacher.source})",
-                f"student: {r.student.name} ({r.student.architecture})",
-                f"host:    {r.host}",
-                render(report_table(r), "table"),
-            ]
-        )
+    def terminal(self, width: int | None) -> str:
+        """The report for a terminal of `width` columns; None: nothing is wrapped."""
+        return report_terminal(self.report, width)
 
 
 def assemble(
@@ -76,7 +62,6 @@ def assemble(
     # Eager torch with fake quantization says nothing about a device: its float twin is what is timed.
     float_student = outcome.float_student.cpu()
     student = outcome.student.cpu()
-    counts = count_macs(float_student, *MAC_SIZE)
     bits = config.bits
     steps = ", ".join(f"{n} {phase}" for phase, n in outcome.steps.items() if n)
     return Assembled(
@@ -100,7 +85,6 @@ def assemble(
                 evaluate(student, images),
             ),
             mac_size=MAC_SIZE,
-            not_counted=counts.not_counted,
             latency_size=LATENCY_SIZE,
             latency_method="eager torch in float32 (both in float: int8 kernels come with an exported bundle)",
             host=str(describe_host()),
@@ -140,6 +124,7 @@ def _figures(
         encode_macs=counts.encode_macs,
         decode_macs=counts.decode_macs,
         total_macs=counts.total_macs,
+        not_counted=counts.not_counted,
         psnr_db=evaluation.psnr_db,
         ms_ssim=evaluation.ms_ssim,
         bpp=evaluation.bpp,

@@ -17,15 +17,11 @@ def report_table(report: RunReport) -> Table:
 
     The last column ends in the number of a note below; each way of finding is told once.
     """
-    rows, reasons = [], []
+    rows: list[tuple[str, ...]] = []
+    reasons: list[str] = []
     notes = _notes(report)
     for figure in figures(report):
-        for role, value, codec in (
-            ("teacher", figure.teacher, report.teacher),
-            ("student", figure.student, report.student),
-        ):
-            if value is None:
-                reasons.append(f"{figure.name} of the {role} is n/a: {codec.missing[figure.field]}")
+        reasons += _reasons(report, figure)
         cells = [_cell(value, figure.digits) for value in (figure.teacher, figure.student)]
         found = f"{figure.found} [{notes.index(figure.how) + 1}]"
         rows.append((figure.name, *cells, _change(figure), found))
@@ -112,6 +108,21 @@ def report_json(report: RunReport) -> dict[str, Any]:
 
 def _notes(report: RunReport) -> list[str]:
     return list(dict.fromkeys(figure.how for figure in figures(report)))
+
+
+def _reasons(report: RunReport, figure: Figure) -> list[str]:
+    """Why a figure is not known, in one sentence where it holds for both codecs."""
+    whose: dict[str, list[str]] = {}
+    for role, value, codec in (
+        ("teacher", figure.teacher, report.teacher),
+        ("student", figure.student, report.student),
+    ):
+        if value is None:
+            whose.setdefault(codec.missing[figure.field], []).append(f"the {role}")
+    return [
+        f"{figure.name} of {' and '.join(roles)} is n/a: {reason}."
+        for reason, roles in whose.items()
+    ]
 
 
 def _cell(value: float | Latency | None, digits: int) -> str:

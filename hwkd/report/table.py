@@ -89,7 +89,7 @@ def _plain(table: Table, width: int | None) -> str:
     grid = RichTable(title=title, title_justify="left", show_lines=False)
     for i, column in enumerate(table.columns):
         # Without a width the content decides; rich would fold at 80 otherwise. Short names at the start stay whole.
-        longest = max(len(row[i]) for row in ((column,) * (i + 1), *table.rows))
+        longest = max([len(column), *(len(row[i]) for row in table.rows)])
         is_whole = width is None or (i == 0 and longest <= width // 3)
         grid.add_column(Text(column), overflow="fold", no_wrap=is_whole)
     for row in table.rows:

@@ -69,7 +69,7 @@ def tables(capsys):
 def test_a_row_for_every_model(images, capsys):
     assert run("a", "unknown", "--data", images, "--format", "json") == 0
     (table,) = tables(capsys)
-    assert table["title"] == f"Quality on 2 images of {images}"
+    assert table["title"] == "Quality on 2 images of images"
     assert table["columns"] == ["model", "psnr_db", "ms_ssim", "bpp", "bpp_estimated", "rd_loss"]
     a, unknown = table["rows"]
     assert (a["model"], unknown["model"]) == ("a", "unknown")
@@ -92,7 +92,7 @@ def test_per_image_rows_stand_above_their_average(images, capsys):
 def test_the_default_images_are_the_embedded_ones(capsys):
     run("a", "--format", "json")
     (table,) = tables(capsys)
-    assert table["title"] == "Quality on 2 embedded images (chelsea.png, rocket.jpg)"
+    assert table["title"] == "Quality on 2 embedded photographs (chelsea.png, rocket.jpg)"
     assert 0 < float(table["rows"][0]["ms_ssim"]) < 1
 
 

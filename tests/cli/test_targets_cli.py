@@ -103,7 +103,7 @@ def test_an_unknown_format_is_a_usage_error(capsys):
 
 def test_examples_are_real_commands(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lines = [line.split()[2:] for line in targets.EXAMPLES.splitlines()]
+    lines = [line.split()[2:] for line in targets.EXAMPLES.splitlines()[1:]]
     assert len(lines) >= 2
     for argv in lines:
         if "my-board.toml" not in argv:

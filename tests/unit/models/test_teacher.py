@@ -248,7 +248,9 @@ def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> shipped.Card:
     path = tmp_path / "patch-q5.safetensors"
     save_weights(path, build(PATCH), half=True, metadata={})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    card = shipped.Card("patch-q5", path.name, PATCH, 0.025, 7, "noise, CC0", 30.5, None, digest)
+    card = shipped.Card(
+        "patch-q5", path.name, PATCH, 0.025, 7, "by hand", "noise, CC0", 30.5, None, digest
+    )
     shipped.write_card(card)
     return card
 

@@ -8,13 +8,8 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.measure.latency import Latency
-from hwkd.report.run_report import (
-    CodecFigures,
-    RunReport,
-    report_json,
-    report_markdown,
-    report_table,
-)
+from hwkd.report.run_figures import CodecFigures, RunReport
+from hwkd.report.run_report import report_json, report_markdown, report_table, report_terminal
 
 TEACHER = CodecFigures(
     name="teacher-q5",
@@ -26,6 +21,7 @@ TEACHER = CodecFigures(
     encode_macs=20_000_000_000,
     decode_macs=16_000_000_000,
     total_macs=39_321_600_000,
+    not_counted={"pow": 12},
     psnr_db=34.5,
     ms_ssim=0.98,
     bpp=0.7,
@@ -44,6 +40,7 @@ STUDENT = replace(
     encode_macs=5_000_000_000,
     decode_macs=4_000_000_000,
     total_macs=3_932_160_000,
+    not_counted={"abs": 1, "rsqrt": 3},
     psnr_db=34.0,
     ms_ssim=None,
     encode_latency=Latency(25.0, 27.0, (24.0, 26.0), 20),
@@ -54,7 +51,6 @@ REPORT = RunReport(
     teacher=TEACHER,
     student=STUDENT,
     mac_size=(768, 512),
-    not_counted={"abs": 1, "rsqrt": 3},
     latency_size=(768, 512),
     latency_method="torch eager, float32",
     host="some CPU, 2 threads",
@@ -85,22 +81,42 @@ def test_table_sets_the_student_beside_the_teacher():
     assert table["bpp"][:3] == ("0.7000", "0.7000", "+0.0 %")
 
 
-def test_latency_carries_its_spread_and_runs():
+def test_latency_carries_its_spread_to_three_digits():
     table = cells()
-    assert table["encode_latency_ms"][:3] == (
-        "100.00 [95.00, 105.00], p95 120.00, n=20",
-        "25.00 [24.00, 26.00], p95 27.00, n=20",
-        "-75.0 %",
+    assert table["encode_latency_ms"][:2] == ("100 [95, 105]", "25.0 [24.0, 26.0]")
+
+
+def test_latency_below_the_runs_of_an_interval_says_so():
+    few = replace(STUDENT, encode_latency=Latency(1.5, 1.6, None, 3))
+    assert cells(replace(REPORT, student=few))["encode_latency_ms"][1:3] == (
+        "1.50 [n/a]",
+        "-98.5 % =",
     )
 
 
-def test_a_latency_change_within_the_spread_is_said_to_be_so():
-    assert cells()["decode_latency_ms"][2] == "-2.5 % (not beyond the spread)"
+def test_percentiles_and_runs_stand_in_the_note():
+    note = next(n for n in report_table(REPORT).notes if "95th percentiles" in n)
+    assert note.endswith(
+        "95th percentiles and runs: teacher encode 120.00 ms, n=20; teacher decode 90.00 ms, n=20; "
+        "student encode 27.00 ms, n=20; student decode 90.00 ms, n=20."
+    )
+
+
+def test_a_latency_change_within_the_spread_is_marked():
+    assert cells()["decode_latency_ms"][2] == "-2.5 % ="
+    assert cells()["encode_latency_ms"][2] == "-75.0 %"
+    assert any("=: the intervals overlap" in note for note in report_table(REPORT).notes)
 
 
 def test_an_unknown_figure_is_na_with_its_reason():
     assert cells()["ms_ssim"][:3] == ("0.98000", "n/a", "n/a")
-    assert "ms_ssim of the student is n/a: one image is small" in report_table(REPORT).notes
+    assert "ms_ssim of the student is n/a: one image is small." in report_table(REPORT).notes
+
+
+def test_a_reason_that_both_share_is_told_once():
+    teacher = replace(TEACHER, ms_ssim=None, missing=STUDENT.missing)
+    notes = report_table(replace(REPORT, teacher=teacher)).notes
+    assert notes[0] == "ms_ssim of the teacher and the student is n/a: one image is small."
 
 
 def test_an_unknown_figure_without_a_reason_is_refused():
@@ -108,9 +124,51 @@ def test_an_unknown_figure_without_a_reason_is_refused():
         replace(TEACHER, bpp=None)
 
 
-def test_every_figure_says_how_it_was_found():
-    for name, (*_, how) in cells().items():
-        assert how.startswith(("measured", "counted", "computed", "estimated")), name
+def test_every_figure_says_how_it_was_found_and_points_to_a_note():
+    notes = report_table(REPORT).notes
+    for name, (*_, found) in cells().items():
+        word, mark = found.split(" ")
+        assert word in ("measured", "counted", "computed", "estimated"), name
+        assert sum(note.startswith(f"{mark} ") for note in notes) == 1, name
+
+
+def test_each_way_of_finding_is_told_once():
+    table = cells()
+    assert table["psnr_db"][-1] == table["ms_ssim"][-1] == table["bpp"][-1]
+    assert table["encode_gmacs"][-1] == table["kmac_per_pixel"][-1]
+    assert table["bpp_estimated"][-1] != table["bpp"][-1]
+    numbered = [note for note in report_table(REPORT).notes if note.startswith("[")]
+    assert len({note.split("] ")[1] for note in numbered}) == len(numbered) == 6
+
+
+def test_what_was_not_counted_is_told_of_each_codec():
+    (note,) = (n for n in report_table(REPORT).notes if "Not counted" in n)
+    assert "Not counted: teacher: pow x12; student: abs x1, rsqrt x3; ReLU, " in note
+
+
+def test_the_table_fits_100_columns():
+    slow = Latency(12345.0, 14000.0, (12000.0, 13000.0), 20)
+    large = replace(TEACHER, parameters=123_456_789, encode_latency=slow, decode_latency=slow)
+    report = replace(REPORT, teacher=large)
+    wide = report_terminal(report, 100).splitlines()
+    assert max(map(len, wide)) <= 100
+    grid = [line for line in wide if line.startswith("│")]
+    assert len(grid) == len(cells())  # no cell is folded
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_folds_cells_but_no_name(width):
+    lines = report_terminal(REPORT, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert any("encode_latency_ms" in line for line in lines)
+
+
+def test_the_terminal_form_has_the_plan_after_the_table():
+    text = report_terminal(REPORT)
+    assert text.startswith("teacher: teacher-q5 (gdn N=128 M=192 H=128 Z=128; weights/teacher")
+    assert text.endswith(
+        "precision plan:\n- The encoder runs in int8.\n- The Nano's GPU has no int8 arithmetic."
+    )
 
 
 def test_markdown_holds_all_that_is_needed_to_judge_and_repeat_the_run():
@@ -124,7 +182,9 @@ def test_markdown_holds_all_that_is_needed_to_judge_and_repeat_the_run():
         "- Data: 4 embedded images\n- 500 steps, seed 7, lmbda 0.025\n",
         "- Versions: hwkd 0.1.0, torch 2.13.0\n",
         "```\nhwkd distill --target jetson-nano --bits 8 --seed 7\n```\n",
-        "Not counted in the MACs: abs x1, rsqrt x3; ",
+        "student: abs x1, rsqrt x3; ",
+        "\n[1] Parameters of the float models",
+        "| computed [2] |",
     ):
         assert part in text
 
@@ -140,6 +200,8 @@ def test_json_holds_numbers_and_their_provenance():
         "interval95_ms": [95.0, 105.0],
         "runs": 20,
     }
+    assert figures["psnr_db"]["found"] == "measured"
+    assert content["notes"][figures["psnr_db"]["note"] - 1].startswith("On 2 embedded images, ")
     assert content["student"]["missing"] == {"ms_ssim": "one image is small"}
     assert content["command"] == REPORT.command
 

@@ -1,0 +1,120 @@
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from hwkd.cli.main import COMMANDS, build_parser, main
+
+
+def examples(text):
+    """The commands below "examples:" in a help text."""
+    _, found, below = text.partition("examples:\n")
+    assert found, text
+    return [line.strip() for line in below.splitlines() if line.strip()]
+
+
+def help_of(capsys, *words):
+    assert main([*words, "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+@pytest.mark.parametrize("words", [(), *((name,) for name in COMMANDS)], ids=" ".join)
+def test_help_shows_examples_that_parse(capsys, words):
+    lines = examples(help_of(capsys, *words))
+    assert len(lines) >= 2
+    for line in lines:
+        program, *argv = shlex.split(line)
+        assert program == "hwkd"
+        assert not words or argv[0] == words[0]
+        assert build_parser().parse_args(argv).command == argv[0]
+
+
+def test_the_main_help_names_every_command_with_its_purpose(capsys):
+    text = " ".join(help_of(capsys).split())
+    for name in COMMANDS:
+        assert import_module(f"hwkd.cli.{name}").HELP in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_80_columns_but_for_the_examples(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    usage = help_of(capsys, name).partition("examples:")[0]
+    purpose = import_module(f"hwkd.cli.{name}").HELP
+    assert not [line for line in usage.splitlines() if len(line) > 80 and line != purpose]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_help_text(name):
+    (action,) = (a for a in build_parser()._actions if getattr(a, "choices", None))
+    for option in action.choices[name]._actions:
+        assert option.help or option.dest == "action", option.dest
+
+
+def test_the_parser_needs_no_torch_compressai_or_brevitas():
+    program = (
+        "import sys\n"
+        "from hwkd.cli.main import build_parser, main\n"
+        "build_parser()\n"
+        "print([n for n in ('torch', 'compressai', 'brevitas', 'torchao') if n in sys.modules])\n"
+        "main(['distill', '--target', 'jetson-nanu'])\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["[]", "False"]
+    assert done.stderr.startswith("hwkd: error: unknown target 'jetson-nanu': did you mean")
+
+
+def test_no_command_is_one_line_that_lists_them(capsys):
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        "hwkd: error: no command given: it is one of distill, quantize, evaluate, models, targets "
+        "(see `hwkd --help`)\n"
+    )
+
+
+def test_an_unknown_command_suggests_the_near_one(capsys):
+    assert main(["distil", "--target", "jetson-nano"]) == 2
+    assert capsys.readouterr().err == (
+        "hwkd: error: unknown command 'distil': did you mean distill? "
+        "Known: distill, evaluate, models, quantize, targets (see `hwkd --help`)\n"
+    )
+
+
+def test_an_unknown_option_is_one_line(capsys):
+    assert main(["models", "--fromat", "md"]) == 2
+    assert capsys.readouterr().err == (
+        "hwkd: error: unrecognized arguments: --fromat md (see `hwkd --help`)\n"
+    )
+
+
+def test_options_are_not_abbreviated(capsys):
+    assert main(["distill", "--target", "jetson-nano", "--min", "1"]) == 2
+    assert "unrecognized arguments: --min 1" in capsys.readouterr().err
+
+
+def test_the_version_is_the_packages(capsys):
+    import hwkd
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"hwkd {hwkd.__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_tells_where_its_help_is(capsys, name):
+    assert main([name, "--no-such-option"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "--help`)" in err
+
+
+def test_a_reader_that_has_had_enough_is_no_traceback():
+    program = f"{sys.executable} -m hwkd targets show jetson-nano --format csv | head -n 1"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True)
+    assert done.stdout.startswith("fact,value,")
+    assert done.stderr == ""

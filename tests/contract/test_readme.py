@@ -1,0 +1,90 @@
+"""What the README tells people to type works: every `hwkd` line parses, every make target exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import hwkd
+from hwkd.cli.main import COMMANDS, build_parser
+
+ROOT = Path(hwkd.__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def block_lines(text):
+    """The lines of all fenced blocks, continued ones joined, prompts and comments taken off."""
+    blocks = "".join(body for _, body in FENCE.findall(text))
+    for line in blocks.replace("\\\n", " ").splitlines():
+        stripped = line.strip().removeprefix("$ ")
+        if stripped:
+            yield stripped
+
+
+def hwkd_commands(text):
+    """The `hwkd` lines of the blocks, and the `hwkd ...` in backquotes that name an option or an argument."""
+    lines = [line for line in block_lines(text) if line.startswith("hwkd ")]
+    without_blocks = FENCE.sub("", text)
+    quoted = [" ".join(q.split()) for q in re.findall(r"`(hwkd [^`]+)`", without_blocks)]
+    # `hwkd distill` in a sentence names the command, it is not one to type.
+    return lines, [q for q in quoted if len(q.split()) > 2 and "..." not in q]
+
+
+def make_targets(text):
+    in_blocks = [line.split("#")[0].split() for line in block_lines(text)]
+    return {word for words in in_blocks if words[:1] == ["make"] for word in words[1:]}
+
+
+LINES, QUOTED = hwkd_commands(README)
+
+
+def test_the_readme_has_commands_to_check():
+    assert len(LINES) >= 5
+    assert {"distill", "evaluate", "quantize", "targets", "models"} <= {
+        shlex.split(line)[1] for line in LINES
+    }
+
+
+@pytest.mark.parametrize("line", [*LINES, *QUOTED])
+def test_every_command_parses(line):
+    _, *argv = shlex.split(line, comments=True)
+    assert build_parser().parse_args(argv).command in COMMANDS
+
+
+def test_demo_and_test_are_told_and_are_in_the_makefile():
+    told = make_targets(README)
+    assert {"demo", "test"} <= told
+    rules = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    assert told <= rules
+
+
+def test_the_makefiles_own_command_parses():
+    lines = re.findall(r"^\t\$\(BIN\)/(hwkd .+)$", MAKEFILE, re.MULTILINE)
+    assert lines
+    for line in lines:
+        build_parser().parse_args(shlex.split(line)[1:])
+
+
+def test_links_to_files_of_the_repository_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_commands_are_found_in_text_like_a_readmes():
+    text = (
+        "Use `hwkd models` or `hwkd targets show x`.\n\n```sh\n$ hwkd distill \\\n  --target a # why\n"
+        "make demo    # all\nmake test\n```\nhwkd in a sentence\n"
+    )
+    assert hwkd_commands(text) == (
+        ["hwkd distill    --target a # why"],
+        ["hwkd targets show x"],
+    )
+    assert make_targets(text) == {"demo", "test"}
+
+
+def test_a_command_that_does_not_parse_is_noticed():
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["distill", "--no-such-option"])

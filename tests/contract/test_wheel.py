@@ -1,0 +1,104 @@
+"""An installed wheel holds what hwkd reads at run time."""
+
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import hwkd
+from hwkd.target import list_targets
+
+ROOT = Path(hwkd.__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+TARGETS = {
+    "arm-server",
+    "jetson-agx-orin",
+    "jetson-nano",
+    "jetson-orin-nano",
+    "jetson-xavier-nx",
+    "raspberry-pi-4",
+    "raspberry-pi-5",
+    "x86-avx2",
+    "x86-vnni",
+}
+
+
+def shipped(folder):
+    """The files of a folder of the checkout that people should get, by their path in it."""
+    return {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*") if p.is_file()}
+
+
+def test_targets_and_profiles_are_forced_into_the_place_where_they_are_looked_for():
+    assert WHEEL["packages"] == ["hwkd"]
+    assert WHEEL["force-include"] == {
+        "targets": "hwkd/_data/targets",
+        "profiles": "hwkd/_data/profiles",
+    }
+    for folder in WHEEL["force-include"]:
+        assert shipped(folder), folder
+
+
+def test_all_nine_targets_are_there():
+    assert set(list_targets()) == TARGETS
+    assert {p.stem for p in shipped("targets") if p.suffix == ".toml"} == TARGETS
+
+
+def test_the_default_teacher_is_there_as_its_card_says():
+    from hwkd.models.shipped import read_card, shipped_names, shipped_path
+    from hwkd.models.teacher import DEFAULT
+
+    assert DEFAULT in shipped_names()
+    for name in shipped_names():
+        assert shipped_path(name).is_file()
+        assert read_card(name).file in {p.name for p in shipped("hwkd/weights")}
+
+
+def test_weights_are_not_ignored_by_git():
+    """hatchling leaves out of the wheel what .gitignore names."""
+    done = subprocess.run(
+        ["git", "check-ignore", "hwkd/weights/patch-q5.safetensors", "targets/jetson-nano.toml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 128:
+        pytest.skip("not a git checkout")
+    assert done.stdout == ""
+
+
+@pytest.mark.slow  # fetches hatchling
+def test_a_built_wheel_holds_targets_profiles_and_weights(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "-q", "-w", str(tmp_path)],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("hwkd-*.whl")
+    with zipfile.ZipFile(wheel) as held:
+        names = set(held.namelist())
+        held.extractall(tmp_path / "site")
+    assert {f"hwkd/_data/targets/{name}.toml" for name in TARGETS} <= names
+    for folder, place in (*WHEEL["force-include"].items(), ("hwkd/weights", "hwkd/weights")):
+        assert {f"{place}/{path.as_posix()}" for path in shipped(folder)} <= names
+    assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "hwkd").rglob("*.py")} <= names
+    assert not [name for name in names if name.startswith("tests/")]
+    # The unpacked wheel finds its own data, outside the checkout.
+    program = (
+        "import hwkd, hwkd.target as t, hwkd.models.shipped as s\n"
+        "print(hwkd.__file__, *t.list_targets(), *s.shipped_names(), sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    file, *found = done.stdout.splitlines()
+    assert Path(file) == tmp_path / "site/hwkd/__init__.py"
+    assert set(found) == TARGETS | {p.stem for p in shipped("hwkd/weights") if p.suffix == ".json"}

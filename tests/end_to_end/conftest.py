@@ -1,0 +1,63 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hwkd.cli.main import main
+from hwkd.images import write_png
+
+WEIGHTS = ("float.safetensors", "student.safetensors")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs of a test file happen: a tiny teacher and images of each use."""
+
+    folder: Path
+    teacher: Path
+
+    @property
+    def argv(self) -> list[str]:
+        """The words that every run here shares."""
+        return [
+            *("distill", "--target", "jetson-nano", "--bits", "8", "--teacher", str(self.teacher)),
+            *("--data", f"{self.folder}/images", "--evaluate", f"{self.folder}/others"),
+            *("--crop", "64", "--batch", "2", "--threads", "1"),
+        ]
+
+
+def is_repeated(run: Path, again: Path) -> bool:
+    """Whether both runs' weights are equal bit for bit."""
+    return all((run / name).read_bytes() == (again / name).read_bytes() for name in WEIGHTS)
+
+
+@pytest.fixture(scope="session")
+def same_weights():
+    """same_weights(run, again): whether both runs' weights are equal bit for bit."""
+    return is_repeated
+
+
+@pytest.fixture(scope="module")
+def quick_report() -> Iterator[None]:
+    """The report's latencies from moments of small images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hwkd.report.assemble.LATENCY_SECONDS", 0.01)
+        patch.setattr("hwkd.report.assemble.LATENCY_SIZE", (64, 64))
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, made_teacher, photo, quick_report) -> Place:
+    folder = tmp_path_factory.mktemp("place")
+    for seed in range(4):
+        write_png(folder / f"images/{seed}.png", photo(96, 128, seed))
+    for seed in range(4, 6):
+        write_png(folder / f"others/{seed}.png", photo(80, 100, seed))
+    return Place(folder, made_teacher)
+
+
+@pytest.fixture(scope="session")
+def hwkd():
+    """hwkd(words): run the command in this process; its exit code."""
+    return lambda words: main([str(word) for word in words])

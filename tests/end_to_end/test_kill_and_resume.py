@@ -1,0 +1,188 @@
+"""A run that is killed, at whatever moment, and resumed gives the weights of one that was never stopped."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hwkd.distill.checkpoint import TrainState, read_state, state_path
+from hwkd.errors import InputError
+
+SECONDS = 120
+"""A process that has not come to its moment by then never will."""
+
+QUICK = (
+    "import sys, hwkd.report.assemble as report\n"
+    "report.LATENCY_SECONDS, report.LATENCY_SIZE = 0.01, (64, 64)\n"
+    "from hwkd.cli.main import main\n"
+    "sys.exit(main(sys.argv[1:]))"
+)
+"""`python -m hwkd` with a report of moments."""
+
+Moment = Callable[[Path, TrainState | None], bool]
+
+
+@pytest.fixture(scope="module")
+def words(place):
+    return [
+        *place.argv,
+        *("--family", "relu", "--width", "8", "--steps", "14", "--qat-steps", "6"),
+        *("--checkpoint-every", "3"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(place, words, hwkd):
+    """The run that was never stopped."""
+    folder = place.folder / "whole"
+    assert hwkd([*words, "-o", folder]) == 0
+    return folder
+
+
+def start(words, folder) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", QUICK, *words, "-o", str(folder)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def stop(process: subprocess.Popen[str], folder: Path, moment: Moment, delay: float, with_: int):
+    """Send the signal `delay` seconds after `moment` has come; the process's exit code and its last words."""
+    try:
+        deadline = time.monotonic() + SECONDS
+        while not moment(folder, state_of(folder)):
+            assert process.poll() is None, "it ended before its moment"
+            assert time.monotonic() < deadline, "its moment did not come"
+            time.sleep(0.002)
+        time.sleep(delay)
+        process.send_signal(with_)
+        _, err = process.communicate(timeout=SECONDS)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    return process.returncode, err
+
+
+def state_of(folder: Path) -> TrainState | None:
+    if not state_path(folder).exists():
+        return None
+    try:
+        return read_state(folder)
+    except InputError as error:  # never: it is written whole or not at all
+        raise AssertionError(f"half a checkpoint was seen: {error}") from error
+
+
+def in_phase(phase: str, step: int) -> Moment:
+    return lambda _, state: state is not None and (state.phase, state.step >= step) == (phase, True)
+
+
+def at_the_change(folder: Path, state: TrainState | None) -> bool:
+    """The float phase is over, the quantized one has no checkpoint yet."""
+    return state is not None and state.phase == "float" and (folder / "float.safetensors").exists()
+
+
+MOMENTS = {
+    "in the float phase": in_phase("float", 6),
+    "at the change of phase": at_the_change,
+    "in the quantized phase": in_phase("qat", 3),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_resumed_is_the_same_bit_for_bit(
+    place, words, whole, hwkd, same_weights, moment
+):
+    folder = place.folder / moment.replace(" ", "-")
+    delay = random.Random(moment).uniform(0, 0.03)
+    code, err = stop(start(words, folder), folder, MOMENTS[moment], delay, signal.SIGKILL)
+    assert code == -signal.SIGKILL, err
+    assert hwkd([*words, "-o", folder, "--resume"]) == 0
+    assert same_weights(whole, folder)
+
+
+def test_interrupted_says_how_to_go_on_and_resumed_is_the_same(
+    place, words, whole, hwkd, same_weights
+):
+    folder = place.folder / "interrupted"
+    code, err = stop(start(words, folder), folder, in_phase("float", 3), 0, signal.SIGINT)
+    assert code == 130, err
+    last = err.splitlines()[-1]
+    state = read_state(folder)
+    assert last == (
+        f"hwkd: stopped at step {state.step} of the {state.phase} phase; the checkpoint is written, "
+        "run the same command with --resume to go on"
+    )
+    assert "Traceback" not in err
+    assert hwkd([*words, "-o", folder, "--resume"]) == 0
+    assert same_weights(whole, folder)
+
+
+def test_a_run_by_minutes_interrupted_before_its_length_is_known_starts_again(place, hwkd, capsys):
+    """Its first steps are timed: what was kept of them would make its report's command wrong."""
+    words = [*place.argv, "--family", "relu", "--width", "8", "--minutes", "5"]
+    folder = place.folder / "early"
+    code, err = interrupt_within(hwkd, capsys, [*words, "-o", folder], at_step=7)
+    assert code == 130
+    assert err.splitlines()[-1] == (
+        "hwkd: stopped at step 7 of the float phase; nothing is kept of so few: run the same command again"
+    )
+    assert not state_path(folder).exists()
+    code, err = interrupt_within(hwkd, capsys, [*words, "-o", folder], at_step=60)
+    assert code == 130
+    assert "the checkpoint is written" in err.splitlines()[-1]
+
+
+def interrupt_within(hwkd, capsys, words, at_step):
+    """Run in this process and send it SIGINT when `at_step` is being trained."""
+    from hwkd.distill.train import Loop
+
+    capsys.readouterr()
+    step = Loop._step
+
+    def step_and_interrupt(self, phase, number, *rest):
+        terms = step(self, phase, number, *rest)
+        if number + 1 == at_step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return terms
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_step", step_and_interrupt)
+        code = hwkd(words)
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_killed_at_random_and_again_is_the_same_bit_for_bit(
+    place, words, whole, hwkd, same_weights, seed
+):
+    """Killed up to three times in one run, at moments that are nobody's choice."""
+    chance = random.Random(seed)
+    folder = place.folder / f"random-{seed}"
+    for _ in range(chance.randint(1, 3)):
+        more = ["--resume"] if state_path(folder).exists() else []
+        process = start([*words, *more], folder)
+        mark = state_path(folder).stat().st_mtime_ns if more else 0
+        # Rewritten: it trains again. Finished meanwhile is fine too.
+        code, err = stop(
+            process,
+            folder,
+            lambda f, s, old=mark: s is not None and state_path(f).stat().st_mtime_ns != old,
+            chance.uniform(0, 1.5),
+            signal.SIGKILL,
+        )
+        assert code in (-signal.SIGKILL, 0), err
+    assert hwkd([*words, "-o", folder, "--resume"]) == 0
+    assert same_weights(whole, folder)
+    shutil.rmtree(folder)

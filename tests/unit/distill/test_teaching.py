@@ -1,0 +1,155 @@
+import pytest
+import torch
+from torch import Tensor
+
+from hwkd.distill.data import Crops
+from hwkd.distill.losses import LossWeights, Projections, loss_terms
+from hwkd.distill.teaching import LiveBatches, PooledBatches, Teaching
+from hwkd.models.base import CodecOutput, HyperpriorCodec
+from hwkd.models.build import build
+from hwkd.models.spec import HyperpriorSpec, PatchSpec, Spec
+
+FIRST = HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8)
+SECOND = PatchSpec(M=20, H=8, Z=6, C=16, widths=(16,), post=(8,))
+
+
+class Counted:
+    """Passes calls on to a teacher and counts the images."""
+
+    def __init__(self, model: HyperpriorCodec) -> None:
+        self.model, self.images, self.M, self.Z = model, 0, model.M, model.Z
+
+    def __call__(self, x: Tensor, *, bf16: bool) -> CodecOutput:
+        self.images += len(x)
+        output: CodecOutput = self.model(x, bf16=bf16)
+        return output
+
+
+def _teacher(spec: Spec = FIRST) -> HyperpriorCodec:
+    """A teacher whose latents are not all zero."""
+    teacher = build(spec).eval().requires_grad_(False)
+    for transform in ("g_a", "h_a"):
+        for module in getattr(teacher, transform).modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.mul_(3)
+    return teacher
+
+
+@pytest.fixture(scope="module")
+def images(photo):
+    return tuple((f"{i}.png", photo(96, 128, i)) for i in range(3))
+
+
+def _live(images, teaching: Teaching | None, batch: int = 2, bf16: bool = False) -> LiveBatches:
+    return LiveBatches(Crops(images, 64, 3), teaching, batch, "cpu", bf16=bf16)
+
+
+def test_targets_are_the_teachers_outputs_without_gradients(images) -> None:
+    teacher = _teacher().requires_grad_(True)
+    x = Crops(images, 64, 0).batch(2)
+    targets = Teaching(teacher, None).targets(x, bf16=False)
+    output = teacher(x)
+    assert bool(output.y_hat.any()) and bool(output.z_hat.any())
+    for name in ("y_hat", "z_hat", "x_hat"):
+        held = getattr(targets, name)
+        assert torch.equal(held, getattr(output, name)) and not held.requires_grad
+
+
+def test_in_the_hybrid_only_z_hat_is_the_second_teachers(images) -> None:
+    first, second = _teacher(), _teacher(SECOND)
+    x = Crops(images, 64, 0).batch(2)
+    targets = Teaching(first, second).targets(x, bf16=False)
+    assert torch.equal(targets.y_hat, first(x).y_hat)
+    assert torch.equal(targets.x_hat, first(x).x_hat)
+    assert torch.equal(targets.z_hat, second(x).z_hat)
+
+
+def test_the_hybrid_loss_compares_z_hat_with_the_second_teacher(images) -> None:
+    first, second, student = _teacher(), _teacher(SECOND), _teacher()
+    x = Crops(images, 64, 0).batch(2)
+    output = student(x)
+    targets = Teaching(first, second).targets(x, bf16=False)
+    terms = loss_terms(
+        output, x, 0.025, LossWeights(0, 0, 0, 1), targets, Projections((12, 8), (12, 6))
+    )
+    difference = output.z_hat[:, :6].numpy().astype(float) - second(x).z_hat.numpy()
+    assert terms.total.item() == pytest.approx((difference**2).mean(), rel=1e-6)
+
+
+def test_live_batches_are_the_crops_with_their_targets(images) -> None:
+    teaching = Teaching(_teacher(), None)
+    batches, crops = _live(images, teaching), Crops(images, 64, 3)
+    for _ in range(2):
+        x, targets = batches.next()
+        assert torch.equal(x, crops.batch(2)) and batches.names == crops.last_names
+        assert targets is not None
+        assert torch.equal(targets.x_hat, teaching.teacher(x).x_hat)
+
+
+def test_live_batches_without_teaching_have_no_targets(images) -> None:
+    assert _live(images, None).next()[1] is None
+
+
+def test_live_batches_restore_continues_exactly(images) -> None:
+    batches = _live(images, None)
+    batches.next()
+    state = batches.state()
+    following = batches.next()[0]
+    again = _live(images, None)
+    again.restore(state)
+    assert torch.equal(again.next()[0], following)
+
+
+def test_the_teacher_is_called_only_while_the_pool_is_made(images) -> None:
+    first, second = Counted(_teacher()), Counted(_teacher(SECOND))
+    pool = PooledBatches(_live(images, Teaching(first, second)), 5, 2, 0)  # type: ignore[arg-type]
+    # Whole batches of 2 are made until there are at least 5 crops.
+    assert (first.images, second.images) == (6, 6)
+    for _ in range(4):
+        pool.next()
+    assert (first.images, second.images) == (6, 6)
+
+
+def test_pooled_targets_and_names_are_those_of_their_crops(images) -> None:
+    teaching = Teaching(_teacher(), None)
+    live = _live(images, teaching)
+    source = {}
+    for _ in range(3):
+        x, _targets = live.next()
+        source |= {crop.numpy().tobytes(): n for crop, n in zip(x, live.names, strict=True)}
+    pool = PooledBatches(_live(images, teaching), 6, 2, 0)
+    for _ in range(5):
+        x, targets = pool.next()
+        assert targets is not None
+        assert pool.names == tuple(source[crop.numpy().tobytes()] for crop in x)
+        for crop, y_hat, z_hat, x_hat in zip(
+            x, targets.y_hat, targets.z_hat, targets.x_hat, strict=True
+        ):
+            live_targets = teaching.targets(crop[None], bf16=False)
+            # One image alone may be summed in another order than in a batch: rounded latents agree, x_hat to 1e-5.
+            assert torch.equal(live_targets.y_hat[0], y_hat)
+            assert torch.equal(live_targets.z_hat[0], z_hat)
+            torch.testing.assert_close(live_targets.x_hat[0], x_hat, rtol=0, atol=1e-5)
+
+
+def test_a_pooled_batch_holds_no_crop_twice_and_all_crops_come_up(images) -> None:
+    pool = PooledBatches(_live(images, None), 6, 4, 0)
+    seen = set()
+    for _ in range(20):
+        x, targets = pool.next()
+        assert targets is None
+        batch = {crop.numpy().tobytes() for crop in x}
+        assert len(batch) == 4
+        seen |= batch
+    assert len(seen) == 6
+
+
+def test_pooled_batches_restore_continues_exactly(images) -> None:
+    pool = PooledBatches(_live(images, None), 6, 2, 7)
+    pool.next()
+    state = pool.state()
+    following = [(pool.next()[0], pool.names) for _ in range(4)]
+    again = PooledBatches(_live(images, None), 6, 2, 7)
+    again.restore(state)
+    for x, names in following:
+        assert torch.equal(again.next()[0], x) and again.names == names
