@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class TrainingBar:
-    """One bar a phase: loss, bpp, PSNR, images/s, validation, time left. Silent where stderr is no terminal."""
+    """One bar a phase: loss, bpp, PSNR, img/s, validation (val), time left. Silent where stderr is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._bar = RichProgress(
             TextColumn("{task.fields[phase]:>5}"),
-            BarColumn(bar_width=8),  # all of it fits 80 columns
+            BarColumn(bar_width=5),  # all of it fits 80 columns
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),
@@ -51,11 +51,11 @@ class TrainingBar:
                 "", phase=progress.phase, figures="", total=None
             )
         figures = (
-            f"loss {progress.terms['total']:.3f} bpp {progress.terms['bpp']:.3f} "
-            f"{progress.psnr_db:.1f} dB {progress.images_per_s:.1f} img/s"
+            f"loss {progress.terms['total']:.2f} bpp {progress.terms['bpp']:.2f} "
+            f"{progress.psnr_db:.1f} dB {progress.images_per_s:.0f} img/s"
         )
         if progress.validation is not None:
-            figures += f" held out {progress.validation:.3f}"
+            figures += f" val {progress.validation:.2f}"
         self._bar.update(
             self._tasks[progress.phase],
             completed=progress.step,
