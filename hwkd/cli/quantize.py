@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from hwkd.cli.distill_values import crop
 from hwkd.cli.output import add_output_options, emit
 from hwkd.errors import InputError, unknown
 from hwkd.images import open_images
@@ -27,7 +28,6 @@ EXAMPLES = """examples:
 
 BACKENDS = ("brevitas", "torchao", "torchao-pt2e")
 CALIBRATION_IMAGES = 16
-CALIBRATION_SIDE = 256
 MIB = 2**20
 
 
@@ -48,6 +48,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="images to calibrate on (default: embedded ones)"
+    )
+    parser.add_argument(
+        "--crop",
+        type=crop,
+        default=256,
+        metavar="PIXELS",
+        help="side of the calibration crops, a multiple of 64 (default: 256)",
     )
     parser.add_argument(
         "--evaluate",
@@ -79,7 +86,9 @@ def run(args: argparse.Namespace) -> int:
             f"{loaded.name} is quantized already: name its float student, {args.model}:float"
         )
     with Console(stderr=True).status("quantizing and evaluating"):
-        quantized, stored, in_float = _quantized(args.backend, loaded.codec, plan, args.data)
+        quantized, stored, in_float = _quantized(
+            args.backend, loaded.codec, plan, args.data, args.crop
+        )
         before = evaluate(loaded.codec, images)
         after = None if quantized is None else evaluate(quantized, images)
     rows = [
@@ -98,7 +107,8 @@ def run(args: argparse.Namespace) -> int:
     ]
     notes = [
         f"Measured on {images}, bpp of real bytes. weight_mib: at the stored bits, computed.",
-        "In float: " + "; ".join(in_float) + ".",
+        "In float:",
+        *(f"- {sentence}" for sentence in in_float),
     ]
     if after is None:
         notes.append(
@@ -110,14 +120,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _quantized(
-    backend: str, codec: "HyperpriorCodec", plan: BitPlan, data: Path | None
+    backend: str, codec: "HyperpriorCodec", plan: BitPlan, data: Path | None, side: int
 ) -> "tuple[HyperpriorCodec | None, int, tuple[str, ...]]":
     """The quantized codec where one can be evaluated, its weight bytes, and what stays in float."""
     from hwkd.quantize.layers import left_in_float, weight_bytes
     from hwkd.quantize.ptq import post_training_quantize
 
     if backend == "brevitas":
-        quantized = post_training_quantize(codec, plan, _calibration(data))
+        quantized = post_training_quantize(codec, plan, _calibration(data, side))
         return quantized, weight_bytes(quantized), left_in_float(quantized)
     # torchao takes a second to import, and only this branch needs it.
     from hwkd.quantize.torchao_backend import pt2e, weight_only
@@ -126,14 +136,14 @@ def _quantized(
         result = weight_only(codec, plan.weight_bits)
         assert not isinstance(result.model, dict)
         return result.model, result.weight_bytes, result.left_in_float
-    result = pt2e(codec, _calibration(data))
+    result = pt2e(codec, _calibration(data, side))
     return None, result.weight_bytes, result.left_in_float
 
 
-def _calibration(data: Path | None) -> "list[Tensor]":
+def _calibration(data: Path | None, side: int) -> "list[Tensor]":
     """Crops of one size from the images of `data`, or of the embedded training photographs."""
     from hwkd.distill.data import Crops, load_images
 
-    images = load_images(data, CALIBRATION_SIDE, 0, lambda _name: None)
-    crops = Crops(images.train, CALIBRATION_SIDE, 0)
+    images = load_images(data, side, 0, lambda _name: None)
+    crops = Crops(images.train, side, 0)
     return [crops.batch(1) for _ in range(CALIBRATION_IMAGES)]

@@ -101,7 +101,7 @@ def figures(report: RunReport) -> Iterator[Figure]:
     t, s = report.teacher, report.student
     width, height = report.mac_size
     pixels = width * height
-    stored = f"All weights at their stored bits (teacher {t.weight_bits}, student {s.weight_bits})."
+    stored = f"Weights of g_a, h_a, h_s, g_s at their stored bits, entropy models not counted (teacher {t.weight_bits}, student {s.weight_bits})."
     macs = _macs(report)
     quality = (
         f"On {report.evaluation_data}, means over the images. psnr_db and ms_ssim: of the 8-bit output decoded from "
