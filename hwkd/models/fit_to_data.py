@@ -19,7 +19,7 @@ def fit_to_data(codec: ConvHyperprior, x: Tensor) -> None:
     """Rescale each convolution of g_a and g_s once, in order, so that its output on `x` has unit spread.
 
     torch's default initialisation shrinks the signal layer by layer: at equal steps this start stood at a third of
-    its RD loss. h_a and h_s keep the default: rescaled too, they let z collapse to zero (DESIGN section 4). A
+    its RD loss. h_a and h_s keep the default: rescaled too, they let z collapse to zero. A
     data-dependent start as in LSUV (Mishkin and Matas 2016, arXiv 1511.06422).
 
     Args:

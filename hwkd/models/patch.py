@@ -154,7 +154,7 @@ class PatchCodec(HyperpriorCodec):
         """Set the linear paths to the principal components of the 16x16 patches of `x`, [B, 3, H, W] in [0, 1].
 
         A quantization step is 1 / gain per orthonormal coefficient, gain^2 = 2 lmbda 255^2 ln2 / 36: the form that
-        d(R + lmbda D) / d(step) = 0 has at high rate, with the constant that trained best (DESIGN section 12). The
+        d(R + lmbda D) / d(step) = 0 has at high rate, with the constant that trained best. The
         trunks start from the same components at unit spread, h_s from the spread of each latent channel.
 
         `x` must hold at least as many patches as a patch has values, or the components are not determined.

@@ -29,7 +29,7 @@ PIXEL_SCALE = 1 / 255
 # A channel whose largest |w| lies below gets the grid of this value. Without a floor a channel of zeros has a scale of
 # 1e-12, its 32-bit bias ends at 1e-5, and the channel's constant is lost.
 _SMALLEST_WEIGHT_RANGE = 2.0**-14
-# In the entropy path the accumulator, bias included, must stay below 2^22 (DESIGN section 5): h_s of `patch` ends in
+# In the entropy path the accumulator, bias included, must stay below 2^22: h_s of `patch` ends in
 # biases up to 63, and 63 / 2^22 = 2^-16 is the finest product of input and weight scale that can hold them.
 _SMALLEST_ENTROPY_WEIGHT_RANGE = 2.0**-5
 
