@@ -2,8 +2,9 @@
 
 - pixels: the 8-bit image, k / 255. Already on its grid: nothing to round. In the `patch` family the layers see
   k / 255 - 0.5; the offset is a constant that an exporter folds into the bias (there is no padding in those layers).
-- symbols: integers of 8 bits, scale exactly 1, clipped to [-128, 127]: z_hat into h_s in every family, and y_hat into the first layer of g_s in `gdn` and `relu`, which so runs int8 kernels directly. A trained
-  latent stays well inside; what lies beyond is clipped, and `calibrate` counts it.
+- symbols: integers of 8 bits, scale exactly 1, clipped to [-128, 127]: z_hat into h_s in every family, and y_hat into
+  the first layer of g_s in `gdn` and `relu`, which so runs int8 kernels directly. A trained latent stays well inside;
+  what lies beyond is clipped, and `calibrate` counts it.
 - integers: whole numbers beyond 8 bits, scale exactly 1, not clipped: y_hat into `g_s.linear` and `g_s.stem` of the
   `patch` family. The patches' means reach about 100 steps at lmbda 0.025 and grow with its root, to several hundred;
   most channels carry a few steps. A power-of-two scale that fits the former into 8 bits rounds the latter away (a step
