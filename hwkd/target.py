@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwkd.constants import Constants
 from hwkd.data import data_folder
 from hwkd.errors import InputError, unknown
 from hwkd.facts import Fact, Rate, check_source
@@ -178,6 +179,7 @@ class Target:
     sensors: tuple[Sensor, ...] = ()
     limits: tuple[Limit, ...] = ()
     int8_alternative: str = ""
+    constants: tuple[Constants, ...] = ()
 
     def __post_init__(self) -> None:
         names = [unit.name for unit in self.units]
@@ -187,6 +189,9 @@ class Target:
             raise InputError("needs a unit of kind cpu: the entropy path runs there")
         if self.preferred_unit not in names:
             raise unknown("preferred_unit", self.preferred_unit, names)
+        for constants in self.constants:
+            if constants.unit not in names:
+                raise unknown("unit of the constants", constants.unit, names)
 
     @property
     def preferred(self) -> ExecutionUnit:

@@ -1,4 +1,5 @@
-"""From a TOML file to a frozen dataclass: unknown keys are refused, missing ones named, types checked."""
+"""From a TOML file, or the tables in one, to a frozen dataclass: unknown keys are refused, missing ones named, types
+checked."""
 
 import math
 import tomllib
@@ -18,7 +19,7 @@ _NAMES = {str: "a text", float: "a number", int: "a whole number", bool: "true o
 def read_toml(kind: type[Record], path: Path) -> Record:
     """The record of class `kind` that the file at `path` describes.
 
-    Fields may be str, int, float, bool, another dataclass, a tuple of these (an array), or one of these or None.
+    Fields are as `read_table` takes them.
 
     Raises:
         InputError: no such file, not TOML, or a field that does not fit; names file, field, received, accepted.
@@ -29,10 +30,21 @@ def read_toml(kind: type[Record], path: Path) -> Record:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{path}: not a TOML file in UTF-8: {error}") from error
-    return _record(kind, content, str(path))
+    return read_table(kind, content, str(path))
 
 
-def _record(kind: type[Record], table: Mapping[str, object], where: str) -> Record:
+def read_table(kind: type[Record], table: Mapping[str, object], where: str) -> Record:
+    """The record of class `kind` that the nested mappings and lists of `table` describe.
+
+    Fields may be str, int, float, bool, another dataclass, a tuple of these (an array), a mapping of texts to these (a
+    table), or one of these or None.
+
+    Args:
+        where: the file, for messages.
+
+    Raises:
+        InputError: a field that does not fit; names where, the field, what was received and what is accepted.
+    """
     hints = get_type_hints(kind)
     wanted = {field.name: field for field in fields(cast(Any, kind))}
     for key in table:
@@ -51,6 +63,8 @@ def _record(kind: type[Record], table: Mapping[str, object], where: str) -> Reco
 
 def _value(hint: Any, value: object, where: str) -> object:
     if get_origin(hint) in (Union, UnionType):
+        if value is None:  # JSON has it, TOML leaves the key out
+            return None
         (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
     if get_origin(hint) is tuple:
         if not isinstance(value, list):
@@ -58,10 +72,15 @@ def _value(hint: Any, value: object, where: str) -> object:
         return tuple(
             _value(get_args(hint)[0], item, f"{where}[{index}]") for index, item in enumerate(value)
         )
+    if get_origin(hint) is Mapping:
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: got {value!r}; a table is accepted")
+        kind = get_args(hint)[1]
+        return {key: _value(kind, item, f"{where}.{key}") for key, item in value.items()}
     if is_dataclass(hint):
         if not isinstance(value, dict):
             raise InputError(f"{where}: got {value!r}; a table is accepted")
-        return _record(cast(type[object], hint), value, where)
+        return read_table(cast(type[object], hint), value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     is_bool_for_number = isinstance(value, bool) and hint is not bool

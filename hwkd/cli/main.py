@@ -10,7 +10,16 @@ from typing import Any
 from hwkd import __version__
 from hwkd.errors import HwkdError, InputError, unknown
 
-COMMANDS = ("distill", "quantize", "evaluate", "models", "targets")
+COMMANDS = (
+    "distill",
+    "quantize",
+    "evaluate",
+    "profile",
+    "compare",
+    "models",
+    "targets",
+    "doctor",
+)
 """In the order of `hwkd --help`; each is a module hwkd/cli/NAME.py with HELP, EXAMPLES, configure and run."""
 
 INTERRUPTED = 130
@@ -19,6 +28,7 @@ INTERRUPTED = 130
 EXAMPLES = """examples:
   hwkd distill --target jetson-nano --bits 8
   hwkd evaluate runs/demo --data photos/
+  hwkd profile
   hwkd targets show jetson-nano
 """
 

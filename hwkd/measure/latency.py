@@ -2,18 +2,23 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hwkd.errors import InputError
+from hwkd.quantity import Quantity
 
 if TYPE_CHECKING:
     from hwkd.models.base import HyperpriorCodec
 
+Name = TypeVar("Name")
+
 MIN_RUNS_INTERVAL = 6
 """With fewer runs not even their smallest and largest hold the median with 95 %: 1 - 2 / 2^5 = 0.94."""
+LEVEL = 0.95
+"""The probability with which an interval holds the median, at least."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,12 @@ class Latency:
     p95_ms: float
     interval95_ms: tuple[float, float] | None
     runs: int
+
+    def quantity(self, by: str) -> Quantity:
+        """The median in milliseconds as a measured figure. by: what ran it, and how."""
+        low, high = self.interval95_ms or (None, None)
+        level = None if self.interval95_ms is None else LEVEL
+        return Quantity(self.median_ms, "measured", by, low, high, level, self.runs)
 
 
 def summarize(times_ms: Sequence[float]) -> Latency:
@@ -64,33 +75,62 @@ def measure_latency(
     Raises:
         InputError: not exactly one of repeats and seconds, or a value that allows no run.
     """
+    return measure_in_turn({"": fn}, warmup=warmup, repeats=repeats, seconds=seconds)[""]
+
+
+def measure_in_turn(
+    runs: Mapping[Name, Callable[[], object]],
+    *,
+    warmup: int = 3,
+    repeats: int | None = None,
+    seconds: float | None = None,
+) -> dict[Name, Latency]:
+    """Time several things by running each once in turn, round after round, so that a disturbance hits all alike.
+
+    Counts and does not count as `measure_latency`.
+
+    Args:
+        runs: by name; at least one.
+        warmup: rounds that are not timed.
+        repeats: how many rounds; or
+        seconds: rounds until this much time is spent on all of them, at least MIN_RUNS_INTERVAL.
+
+    Raises:
+        InputError: as `measure_latency`; nothing to run.
+    """
     if (repeats is None) == (seconds is None):
         raise InputError(
             f"give either a number of runs or a time, got repeats={repeats} and seconds={seconds}"
         )
     if (
-        warmup < 0
+        not runs
+        or warmup < 0
         or (repeats is not None and repeats < 1)
         or (seconds is not None and seconds <= 0)
     ):
         raise InputError(
             f"warmup must be 0 or more, repeats 1 or more, seconds above 0; got warmup={warmup}, "
-            f"repeats={repeats}, seconds={seconds}"
+            f"repeats={repeats}, seconds={seconds} for {len(runs)} runs in turn"
         )
     for _ in range(warmup):
-        fn()
-    times: list[float] = []
+        for fn in runs.values():
+            fn()
+    times: dict[Name, list[float]] = {name: [] for name in runs}
     start = time.perf_counter_ns()
+    rounds = 0
     while True:
-        before = time.perf_counter_ns()
-        fn()
-        after = time.perf_counter_ns()
-        times.append((after - before) / 1e6)
+        for name, fn in runs.items():
+            before = time.perf_counter_ns()
+            fn()
+            times[name].append((time.perf_counter_ns() - before) / 1e6)
+        rounds += 1
         if repeats is not None:
-            if len(times) >= repeats:
-                return summarize(times)
-        elif len(times) >= MIN_RUNS_INTERVAL and after - start >= (seconds or 0) * 1e9:
-            return summarize(times)
+            enough = rounds >= repeats
+        else:
+            spent_s = (time.perf_counter_ns() - start) / 1e9
+            enough = rounds >= MIN_RUNS_INTERVAL and spent_s >= (seconds or 0)
+        if enough:
+            return {name: summarize(run_times) for name, run_times in times.items()}
 
 
 def codec_latency(

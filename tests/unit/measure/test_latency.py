@@ -7,9 +7,16 @@ import pytest
 import torch
 
 from hwkd.errors import InputError
-from hwkd.measure.latency import Latency, codec_latency, measure_latency, summarize
+from hwkd.measure.latency import (
+    Latency,
+    codec_latency,
+    measure_in_turn,
+    measure_latency,
+    summarize,
+)
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
+from hwkd.quantity import Quantity
 
 
 def test_summary_does_not_depend_on_the_order_and_takes_ranks():
@@ -97,3 +104,41 @@ def test_codec_latency_refuses_a_size_without_pixels():
 def test_timing_does_not_import_torch():
     code = "import sys, hwkd.measure.latency as l; l.measure_latency(int, repeats=6); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_several_things_take_turns_warm_up_included():
+    calls = []
+    result = measure_in_turn(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, warmup=1, repeats=3
+    )
+    assert calls == ["a", "b"] * 4
+    assert {name: latency.runs for name, latency in result.items()} == {"a": 3, "b": 3}
+
+
+def test_each_of_several_has_its_own_times():
+    result = measure_in_turn(
+        {"slow": lambda: time.sleep(0.02), "fast": lambda: None}, warmup=0, repeats=6
+    )
+    assert result["slow"].median_ms >= 19.9 > result["fast"].median_ms
+
+
+def test_seconds_are_spent_on_all_together():
+    result = measure_in_turn(
+        {name: lambda: time.sleep(0.002) for name in "abc"}, warmup=0, seconds=0.001
+    )
+    assert {latency.runs for latency in result.values()} == {6}
+
+
+def test_nothing_to_run_is_refused():
+    with pytest.raises(InputError, match="for 0 runs in turn"):
+        measure_in_turn({}, repeats=1)
+
+
+def test_a_latency_becomes_a_measured_figure_with_its_interval():
+    figure = Latency(10.5, 19.0, (6.0, 15.0), 20).quantity("a clock")
+    assert figure == Quantity(10.5, "measured", "a clock", 6.0, 15.0, 0.95, 20)
+
+
+def test_a_latency_of_few_runs_becomes_a_figure_without_interval():
+    figure = Latency(3.0, 5.0, None, 5).quantity("a clock")
+    assert figure == Quantity(3.0, "measured", "a clock", runs=5)

@@ -1,0 +1,93 @@
+"""`hwkd compare`: profile records as the resource comparison tables that stand in papers."""
+
+import argparse
+
+from hwkd.cli.distill_values import whole
+from hwkd.cli.output import add_output_options, emit_all
+from hwkd.measure.record_file import find_records
+from hwkd.report.compared import compare
+from hwkd.report.comparison import sheets
+from hwkd.report.comparison_tables import to_table
+from hwkd.report.paper import paper_sheets
+from hwkd.report.pareto import AXES, pareto_sheet, parse_axes
+from hwkd.report.published import read_paper
+from hwkd.report.settings import WHICH, Wanted
+
+HELP = "profile records side by side: size, computation and throughput, energy, with changes"
+
+EXAMPLES = """examples:
+  hwkd compare jetson-nano
+  hwkd compare profiles/teacher.json profiles/ --runtime onnxruntime --threads 2
+  hwkd compare profiles/ --paper --format latex -o tables.tex
+  hwkd compare profiles/ --settings all --pareto psnr_db,bpp,total_mj --format csv
+"""
+
+MOST_THREADS = 4096
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the arguments of `hwkd compare`."""
+    parser.add_argument(
+        "profiles",
+        nargs="+",
+        metavar="PROFILE",
+        help="a record (.json), a folder of them, or a shipped TARGET/MODEL or TARGET; the first one is what the others "
+        "are compared with, and one that is given twice is taken once",
+    )
+    parser.add_argument(
+        "--paper",
+        action="store_true",
+        help="three more tables: our rows beside those that arXiv 2509.10366 published",
+    )
+    parser.add_argument(
+        "--per-pixel",
+        action="store_true",
+        help="MACs for a pixel, latency and energy for a megapixel: for records of different image sizes",
+    )
+    parser.add_argument(
+        "--settings",
+        choices=WHICH,
+        default="first",
+        help="of each record the first setting that has a figure and fits, or all (default: first)",
+    )
+    parser.add_argument(
+        "--runtime", metavar="NAME", help='settings of this runtime only ("openvino")'
+    )
+    parser.add_argument(
+        "--threads",
+        type=whole(1, MOST_THREADS),
+        metavar="N",
+        help="settings of this number of threads only",
+    )
+    parser.add_argument("--unit", metavar="NAME", help="settings of this unit only (cpu, gpu)")
+    parser.add_argument(
+        "--precision", metavar="P", help="settings of this precision only (fp32, int8)"
+    )
+    parser.add_argument(
+        "--pareto",
+        nargs="?",
+        const="",
+        metavar="AXES",
+        help="one more table: which rows no other beats on these axes, with commas between: "
+        f"{', '.join(AXES)} (default: psnr_db,bpp, and total_mj and total_ms where every row has them)",
+    )
+    add_output_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the records, compare, print.
+
+    Raises:
+        InputError: no such record, different image sizes, no setting that fits, an unknown axis.
+    """
+    axes = None if args.pareto is None else parse_axes(args.pareto)
+    records = [record for text in args.profiles for record in find_records(text)]
+    wanted = Wanted(args.runtime, args.threads, args.unit, args.precision)
+    compared = compare(records, wanted, args.settings, is_per_pixel=args.per_pixel)
+    tables = [
+        *sheets(compared),
+        *(paper_sheets(compared, read_paper()) if args.paper else ()),
+        *(() if axes is None else (pareto_sheet(compared, axes),)),
+    ]
+    emit_all(tuple(to_table(sheet, args.format) for sheet in tables), args)
+    return 0

@@ -1,0 +1,273 @@
+"""A model's profile: on this host by measurement, on a target by prediction. Gives `hwkd.measure.record.Record`s."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+
+from hwkd import __version__
+from hwkd.deploy.plan import plan_precision
+from hwkd.images import Pixels, embedded_images
+from hwkd.measure.coding import decode, encode, padded
+from hwkd.measure.emissions import emissions_g_per_1000
+from hwkd.measure.energy import ImageEnergy, measure_energy
+from hwkd.measure.graph_latency import graph_latencies
+from hwkd.measure.host import HostFacts, eager_setting, host_facts
+from hwkd.measure.inference import evaluating
+from hwkd.measure.layer_times import layer_latencies
+from hwkd.measure.memory import measure_memory
+from hwkd.measure.meters import OpenedMeter
+from hwkd.measure.pinning import pinned
+from hwkd.measure.predict_target import predicted_entries
+from hwkd.measure.record import SCHEMA, Entry, Provenance, Record, Setting
+from hwkd.measure.stages import stage_latencies
+from hwkd.measure.subject import Subject
+from hwkd.measure.watch import watch_machine
+from hwkd.models.base import HyperpriorCodec
+from hwkd.target import Target
+
+LIBRARIES = ("torch", "compressai", "fvcore", "onnxruntime", "openvino", "codecarbon", "pyJoules")
+Runs = dict[str, Callable[[], object]]
+"""By side."""
+
+LAYER_RUNS = 10
+MEMORY_RUNS = 1
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure on the host.
+
+    threads: one or several numbers; the first is the main one, for which memory and energy are measured. runtimes:
+    beside eager torch, for the exported float networks. seconds: for the latencies of each number of threads, and for
+    the energy of each side. meter: None for no energy. country: ISO code for emissions, None for none. memory: whether
+    to start the processes that measure it.
+    """
+
+    threads: tuple[int, ...]
+    runtimes: tuple[str, ...]
+    seconds: float
+    meter: OpenedMeter | None
+    country: str | None
+    memory: bool
+
+
+def profile_host(
+    subject: Subject,
+    width: int,
+    height: int,
+    wanted: Wanted,
+    command: str,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Record:
+    """Measure `subject` on this machine.
+
+    Counts: as hwkd.measure.stages, layer_times, graph_latency, memory and energy say. A bare architecture has random
+    weights: its networks are measured, entropy coding and the whole way are not.
+
+    Args:
+        progress: called with each step's name before it; `host_steps` says how many there are.
+
+    Raises:
+        InputError, HwkdError: as the measurements.
+    """
+    image = photograph(width, height)
+    codec, is_trained = subject.codec, subject.facts.is_trained
+    entries: list[Entry] = []
+    notes: list[str] = []
+    with watch_machine() as watch:
+        for threads in wanted.threads:
+            progress("latency by stage")
+            entries += stage_latencies(
+                codec, image, threads=threads, seconds=wanted.seconds, is_trained=is_trained
+            )
+            progress("latency by layer")
+            entries += _layer_entries(subject, width, height, threads)
+            if wanted.runtimes:
+                progress("latency in other runtimes")
+                entries += graph_latencies(
+                    codec,
+                    width,
+                    height,
+                    runtimes=wanted.runtimes,
+                    threads=threads,
+                    seconds=wanted.seconds,
+                )
+        if wanted.meter is not None:
+            progress("energy")
+            entries += _energy_entries(subject, image, wanted, wanted.meter)
+    notes += watch.notes
+    if wanted.memory:
+        # Its processes are other processes to the watch above.
+        progress("memory")
+        entries += measure_memory(
+            subject.text, width, height, threads=wanted.threads[0], repeats=MEMORY_RUNS
+        )
+    if wanted.meter is not None:
+        notes += [f"energy: {reason}" for reason in wanted.meter.passed_over]
+    if subject.bits is not None:
+        notes.append(
+            "Latency, memory and energy are those of the float twin in float32: eager torch has no int8 kernels for it."
+        )
+    facts = host_facts()
+    return _record(subject, host_name(facts), True, width, height, entries, notes, command, facts)
+
+
+def host_steps(wanted: Wanted) -> int:
+    """How often `profile_host` calls its progress."""
+    latencies = len(wanted.threads) * (3 if wanted.runtimes else 2)
+    return latencies + (wanted.meter is not None) + wanted.memory
+
+
+def profile_target(
+    subject: Subject, width: int, height: int, target: Target, command: str
+) -> Record:
+    """Predict `subject` on `target`, by its precision plan where the model is quantized, else in float.
+
+    Raises:
+        InputError: as `plan_precision`.
+    """
+    plan = None
+    if subject.bits is not None:
+        bits = subject.bits
+        plan = plan_precision(target, bits.weight_bits, bits.act_bits, family=subject.facts.family)
+    entries, notes = predicted_entries(subject.layers, target, plan)
+    sentences = list(notes) if plan is None else [*notes, *plan.sentences()]
+    return _record(
+        subject, target.name, False, width, height, entries, sentences, command, host_facts()
+    )
+
+
+def photograph(width: int, height: int) -> Pixels:
+    """An embedded photograph, mirrored at its edges to the size asked for: entropy coding takes as long as an image
+    has bits, so noise would not do. [height, width, 3] uint8."""
+    image = embedded_images("eval")["rocket.jpg"]
+    rows, columns = max(0, height - image.shape[0]), max(0, width - image.shape[1])
+    padded = np.pad(image, ((0, rows), (0, columns), (0, 0)), mode="symmetric")
+    return np.ascontiguousarray(padded[:height, :width])
+
+
+def host_name(facts: HostFacts) -> str:
+    """The machine's name for a record and its folder: its processor and its cores."""
+    words = "".join(c if c.isalnum() else " " for c in facts.cpu.lower()).split()
+    dropped = {"r", "tm", "cpu", "processor", "with", "core"}
+    name = "-".join(word for word in words if word not in dropped)
+    return f"{name}-{facts.cores}-core{'s' * (facts.cores > 1)}"
+
+
+def _layer_entries(subject: Subject, width: int, height: int, threads: int) -> list[Entry]:
+    latencies = layer_latencies(subject.codec, width, height, threads=threads, repeats=LAYER_RUNS)
+    setting = eager_setting(threads)
+    by = "wall clock around the layer inside a whole run"
+    sides = {"g_a": "encode", "h_a": "encode", "h_s": "both", "g_s": "decode"}
+    return [
+        Entry(
+            "latency_ms",
+            sides[name.partition(".")[0]],
+            "layer",
+            setting,
+            latency.quantity(by),
+            layer=name,
+            p95=latency.p95_ms,
+        )
+        for name, latency in latencies.items()
+    ]
+
+
+def _energy_entries(
+    subject: Subject, image: Pixels, wanted: Wanted, opened: OpenedMeter
+) -> list[Entry]:
+    codec = subject.codec
+    threads = wanted.threads[0]
+    setting = eager_setting(threads)
+    height, width = image.shape[:2]
+    part = "end_to_end" if subject.facts.is_trained else "networks"
+    entries: list[Entry] = []
+    with pinned(threads), evaluating(codec):
+        runs = (
+            _whole_runs(codec, image) if subject.facts.is_trained else _network_runs(codec, image)
+        )
+        for side, run in runs.items():
+            energy = measure_energy(
+                run, opened.meter, pixels=width * height, seconds=wanted.seconds
+            )
+            entries += _energies(energy, side, part, setting, wanted.country)
+    return entries
+
+
+def _whole_runs(codec: HyperpriorCodec, image: Pixels) -> Runs:
+    stream = encode(codec, image)
+    return {"encode": lambda: encode(codec, image), "decode": lambda: decode(codec, stream)}
+
+
+def _network_runs(codec: HyperpriorCodec, image: Pixels) -> Runs:
+    """The networks alone, for random weights."""
+    x = padded(image, codec.downsampling_factor)
+    y = codec.g_a(x)
+    z_hat, y_hat = torch.round(codec.hyper_analysis(y)), torch.round(y)
+    return {
+        "encode": lambda: (codec.hyper_analysis(codec.g_a(x)), codec.entropy_parameters(z_hat)),
+        "decode": lambda: (codec.entropy_parameters(z_hat), codec.g_s(y_hat)),
+    }
+
+
+def _energies(
+    energy: ImageEnergy, side: str, part: str, setting: Setting, country: str | None
+) -> list[Entry]:
+    entries = [
+        Entry("energy_mj", side, part, setting, energy.energy_mj),
+        Entry("power_w", side, part, setting, energy.power_w),
+    ]
+    joules = energy.energy_mj.value
+    if country is not None and joules is not None:
+        grams = emissions_g_per_1000(joules / 1e3, country)
+        entries.append(Entry("emissions_g_per_1000", side, part, setting, grams))
+    return entries
+
+
+def _record(
+    subject: Subject,
+    target: str,
+    is_host: bool,
+    width: int,
+    height: int,
+    entries: Sequence[Entry],
+    notes: Sequence[str],
+    command: str,
+    facts: HostFacts,
+) -> Record:
+    return Record(
+        schema=SCHEMA,
+        target=target,
+        is_host=is_host,
+        width=width,
+        height=height,
+        model=subject.facts,
+        size=subject.size,
+        macs=subject.macs,
+        layers=subject.layers,
+        entries=tuple(entries),
+        provenance=Provenance(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=command,
+            host=str(facts),
+            versions={"hwkd": __version__, **_versions()},
+            seed=SEED,
+        ),
+        quality=subject.quality,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

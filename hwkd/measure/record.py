@@ -1,0 +1,234 @@
+"""A profile record: what one model costs on one machine or target, every figure with how it was found. No torch.
+
+Records lie at profiles/<target>/<model>.json. The schema has a version; a record of another one is refused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hwkd.errors import InputError
+from hwkd.measure.layer_cost import LayerCost
+from hwkd.quantity import Quantity
+
+SCHEMA = 1
+
+SIDES = ("encode", "decode", "both")
+"""encode: pixels to bytes; decode: bytes to pixels; both: a layer that both use (h_s), or the codec as a whole."""
+
+PARTS = (
+    "preprocess",  # 8-bit pixels to the networks' input, padded
+    "transform",  # g_a, or g_s
+    "hyper",  # h_a and h_s, or h_s
+    "entropy",  # entropy coding of z and y, index building included
+    "postprocess",  # the networks' output to 8-bit pixels, cut
+    "networks",  # transform and hyper together
+    "end_to_end",  # pixels to bytes, or bytes to pixels
+    "layer",  # one layer, named by Entry.layer
+)
+
+NAMES = {
+    "latency_ms": "milliseconds for one image",
+    "energy_mj": "millijoules for one image, idle subtracted",
+    "power_w": "mean power above idle while it works, in watts",
+    "peak_mib": "peak resident set of a process that does this to one image, in MiB",
+    "growth_mib_per_mpx": "growth of that peak with the image's size, in MiB for a megapixel",
+    "emissions_g_per_1000": "grams of CO2 equivalent for 1,000 images",
+}
+"""What a record's entries may hold; the unit stands in the name."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What ran it: unit of the target (cpu, gpu), runtime with version, precision, threads (None where it has none)."""
+
+    unit: str
+    runtime: str
+    precision: str
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.unit and self.runtime and self.precision):
+            raise InputError("a setting names unit, runtime and precision; one of them is empty")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads must be 1 or more, got {self.threads}")
+
+    def __str__(self) -> str:
+        threads = (
+            "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads > 1)}"
+        )
+        return f"{self.unit}, {self.runtime} {self.precision}{threads}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure of a record.
+
+    name: of NAMES. side: of SIDES. part: of PARTS. layer: the layer's name where part is "layer".
+    p95: the 95th percentile in the same unit, of measured latencies.
+    """
+
+    name: str
+    side: str
+    part: str
+    setting: Setting
+    quantity: Quantity
+    layer: str = ""
+    p95: float | None = None
+
+    def __post_init__(self) -> None:
+        for what, value, accepted in (
+            ("name", self.name, tuple(NAMES)),
+            ("side", self.side, SIDES),
+            ("part", self.part, PARTS),
+        ):
+            if value not in accepted:
+                raise InputError(f"{what} must be one of {', '.join(accepted)}; got {value!r}")
+        if (self.part == "layer") != bool(self.layer):
+            raise InputError(f"part 'layer' and a layer's name go together, got {self.layer!r}")
+        if self.p95 is not None and self.p95 < 0:
+            raise InputError(f"p95 must be 0 or more, got {self.p95}")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What was profiled.
+
+    name: for tables. architecture: the spec in words. spec: as JSON (hwkd.models.spec), to build it again.
+    weight_bits: of the stored weights in words ("32", "8 (h_s.* 6)"). lmbda, sha256: None for a bare architecture.
+    is_trained: False for an architecture without weights, whose quality is not known.
+    """
+
+    name: str
+    architecture: str
+    spec: str
+    family: str
+    weight_bits: str
+    is_trained: bool
+    lmbda: float | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Size:
+    """Counted bytes. parameters: of the float model, entropy models included; buffer_bytes: of its buffers (CDF
+    tables of a trained model among them). weight_bytes_fp32: the parameters in float32; weight_bytes: those of the
+    four transforms at their stored bits, with scales."""
+
+    parameters: int
+    weight_bytes_fp32: int
+    weight_bytes: int
+    buffer_bytes: int
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 0:
+                raise InputError(f"{name} must be 0 or more, got {value}")
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates for one image. g_a, h_a, h_s, g_s: of each network; not_counted: operator -> calls."""
+
+    g_a: int
+    h_a: int
+    h_s: int
+    g_s: int
+    not_counted: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("g_a", "h_a", "h_s", "g_s"):
+            if getattr(self, name) < 0:
+                raise InputError(f"MACs of {name} must be 0 or more, got {getattr(self, name)}")
+
+    @property
+    def encode_macs(self) -> int:
+        """Of g_a, h_a and h_s: the encoder needs the prior too."""
+        return self.g_a + self.h_a + self.h_s
+
+    @property
+    def decode_macs(self) -> int:
+        """Of h_s and g_s."""
+        return self.h_s + self.g_s
+
+    @property
+    def total_macs(self) -> int:
+        """Each network once (arXiv 2509.10366, section 5): less than encoder plus decoder."""
+        return self.g_a + self.h_a + self.h_s + self.g_s
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Rate and distortion, means over images, from real bytes. ms_ssim: None where images are too small. on: which
+    images. source: what measured it ("hwkd evaluate", "the model's card")."""
+
+    psnr_db: float
+    bpp: float
+    on: str
+    source: str
+    ms_ssim: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.bpp > 0 or not self.psnr_db > 0:
+            raise InputError(f"psnr_db and bpp must be above 0, got {self.psnr_db} and {self.bpp}")
+        if self.ms_ssim is not None and not 0 <= self.ms_ssim <= 1:
+            raise InputError(f"ms_ssim must be 0 to 1, got {self.ms_ssim}")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a record comes from.
+
+    created: ISO 8601 date and time, UTC. command: the line that makes it again. seed: of what is random in it.
+    host: the machine that ran the command (for a prediction: the one that computed it, which does not matter to it).
+    versions: of hwkd and the libraries.
+    """
+
+    created: str
+    command: str
+    host: str
+    versions: Mapping[str, str]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """One model on one target.
+
+    target: a target's name, or the name of the machine that was measured. is_host: the figures are of the machine
+    that ran the command. width, height: of the image, in pixels. notes: sentences on how far to trust it (a busy
+    machine, a moving clock, layers of a kind that no timing was fitted on).
+    """
+
+    schema: int
+    target: str
+    is_host: bool
+    width: int
+    height: int
+    model: ModelFacts
+    size: Size
+    macs: Macs
+    layers: tuple[LayerCost, ...]
+    entries: tuple[Entry, ...]
+    provenance: Provenance
+    quality: Quality | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise InputError(
+                f"a record of schema {self.schema}; this hwkd reads schema {SCHEMA}: make it again with `hwkd profile`"
+            )
+        if self.width < 1 or self.height < 1:
+            raise InputError(f"an image has 1x1 pixels or more, got {self.width}x{self.height}")
+        for entry in self.entries:
+            wrong = "predicted" if self.is_host else "measured"
+            if entry.quantity.found == wrong and entry.quantity.value is not None:
+                raise InputError(
+                    f"{entry.name} of {entry.side} is {wrong}, but the record is "
+                    f"{'of the machine itself' if self.is_host else 'of a machine that was not there'}"
+                )
+
+    @property
+    def pixels(self) -> int:
+        """Of the image."""
+        return self.width * self.height

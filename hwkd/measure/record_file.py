@@ -1,0 +1,111 @@
+"""Profile records as files: written whole, read with every field checked. No torch."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from hwkd.data import data_folder
+from hwkd.errors import InputError, unknown
+from hwkd.files import write_text
+from hwkd.measure.record import SCHEMA, Record
+from hwkd.toml_reader import read_table
+
+PUBLISHED = "published"
+"""The folder under profiles/ with other people's figures, which are no records."""
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write `record` as JSON, one entry or layer a line, whole or not at all. Raises as hwkd.files.write_text."""
+    content = asdict(record)
+    parts = []
+    for key, value in content.items():
+        if key in ("layers", "entries"):
+            lines = ",\n    ".join(json.dumps(_shortened(item)) for item in value)
+            parts.append(f"  {json.dumps(key)}: [\n    {lines}\n  ]" if value else f'  "{key}": []')
+        else:
+            parts.append(f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+    write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def read_record(path: Path) -> Record:
+    """The record in the file at `path`.
+
+    Raises:
+        InputError: no such file, not JSON, of another schema, or with a field or a number that cannot be.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"cannot read the record {path}: {error.strerror or error}; make one with `hwkd profile`"
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not JSON ({error}); give a file that `hwkd profile` wrote"
+        ) from error
+    if not isinstance(content, dict) or "schema" not in content:
+        raise InputError(
+            f"{path} is no profile record (it has no schema); give a file that `hwkd profile` wrote"
+        )
+    # Before anything else: another schema has other fields, and would be refused for the wrong reason.
+    if content["schema"] != SCHEMA:
+        raise InputError(
+            f"{path} is a record of schema {content['schema']!r}; this hwkd reads schema {SCHEMA}: make it again with "
+            "`hwkd profile`"
+        )
+    return read_table(Record, content, str(path))
+
+
+def find_records(text: str) -> tuple[Record, ...]:
+    """The records that `text` names.
+
+    Args:
+        text: a record's .json file; a folder, searched to the bottom; or TARGET/MODEL or TARGET among the records that
+            ship with hwkd.
+
+    Raises:
+        InputError: nothing of that name, a folder without records, or a file that is no record.
+    """
+    path = Path(text)
+    if path.is_dir():
+        return _all_below(path, text)
+    if path.is_file() or path.suffix == ".json":
+        return (read_record(path),)
+    shipped = data_folder("profiles")
+    target, _, model = text.strip("/").partition("/")
+    targets = [p.name for p in shipped.iterdir() if p.is_dir() and p.name != PUBLISHED]
+    if target not in targets:
+        raise unknown("profile", text, _with_models(shipped, targets), "hwkd compare --help")
+    if not model:
+        return _all_below(shipped / target, text)
+    models = [p.stem for p in (shipped / target).glob("*.json")]
+    if model not in models:
+        raise unknown(f"record of {target}", model, models)
+    return (read_record(shipped / target / f"{model}.json"),)
+
+
+def _with_models(shipped: Path, targets: Iterable[str]) -> list[str]:
+    return [f"{name}/{p.stem}" for name in targets for p in (shipped / name).glob("*.json")] + list(
+        targets
+    )
+
+
+def _all_below(folder: Path, text: str) -> tuple[Record, ...]:
+    paths = sorted(
+        p for p in folder.rglob("*.json") if PUBLISHED not in p.relative_to(folder).parts
+    )
+    if not paths:
+        raise InputError(
+            f"{text} holds no records (.json); make some with `hwkd profile -o {text}`"
+        )
+    return tuple(read_record(path) for path in paths)
+
+
+def _shortened(item: dict[str, object]) -> dict[str, object]:
+    """Without what has its default anyway; an unknown value stays, so that nobody takes it for forgotten."""
+    return {
+        key: _shortened(value) if isinstance(value, dict) else value
+        for key, value in item.items()
+        if key == "value" or (value is not None and value != "")
+    }

@@ -1,0 +1,136 @@
+"""What is profiled: from what the user names to a float model, its counts and what is known of its quality."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwkd.distill.runs import load_model
+from hwkd.measure.layer_cost import LayerCost
+from hwkd.measure.layer_table import codec_layers
+from hwkd.measure.macs import count_macs
+from hwkd.measure.record import Macs, ModelFacts, Quality, Size
+from hwkd.models.architecture import is_architecture, parse_architecture
+from hwkd.models.base import HyperpriorCodec
+from hwkd.models.build import build
+from hwkd.models.shipped import read_card, shipped_names
+from hwkd.models.spec import Spec, spec_to_json
+from hwkd.quantize.bits import BitPlan
+from hwkd.quantize.layers import weight_bytes
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to profile.
+
+    text: as the user named it; `hwkd.measure.memory` loads it again by that. codec: in float32, of a quantized student
+    its float twin, which costs the same MACs. bits: of the quantized student, None in float.
+    """
+
+    text: str
+    facts: ModelFacts
+    spec: Spec
+    codec: HyperpriorCodec
+    bits: BitPlan | None
+    size: Size
+    macs: Macs
+    layers: tuple[LayerCost, ...]
+    quality: Quality | None
+
+
+def load_subject(text: str, width: int, height: int) -> Subject:
+    """The subject that `text` names: a bare architecture, or anything `hwkd.distill.runs.load_model` takes.
+
+    MACs and layers are counted for an image of width x height, padded to multiples of 64.
+
+    Raises:
+        InputError: nothing of this name, or a size under 1x1.
+    """
+    if is_architecture(text):
+        spec = parse_architecture(text)
+        codec = build(spec).eval().requires_grad_(False)
+        facts = ModelFacts(text, str(spec), spec_to_json(spec), spec.family, "32", False)
+        return _counted(text, facts, spec, codec, None, weight_bytes(codec), None, width, height)
+    loaded = load_model(text)
+    codec = loaded.codec
+    stored_bytes = weight_bytes(codec)
+    if loaded.bits is not None:
+        codec = load_model(f"{text}:float").codec
+    facts = ModelFacts(
+        name=loaded.name,
+        architecture=str(loaded.spec),
+        spec=spec_to_json(loaded.spec),
+        family=loaded.spec.family,
+        weight_bits="32" if loaded.bits is None else _bits_in_words(loaded.bits),
+        is_trained=True,
+        lmbda=loaded.lmbda,
+        sha256=loaded.sha256,
+    )
+    return _counted(
+        text, facts, loaded.spec, codec, loaded.bits, stored_bytes, _quality(text), width, height
+    )
+
+
+def newest_run(folder: Path = Path("runs")) -> str | None:
+    """The finished run in `folder` that was written to last; None where there is none."""
+    finished = [
+        p for p in folder.glob("*/student.safetensors") if (p.parent / "config.json").is_file()
+    ]
+    if not finished:
+        return None
+    return str(max(finished, key=lambda p: p.stat().st_mtime).parent)
+
+
+def _counted(
+    text: str,
+    facts: ModelFacts,
+    spec: Spec,
+    codec: HyperpriorCodec,
+    bits: BitPlan | None,
+    stored_bytes: int,
+    quality: Quality | None,
+    width: int,
+    height: int,
+) -> Subject:
+    counts = count_macs(codec, width, height)
+    parameters = sum(p.numel() for p in codec.parameters())
+    size = Size(
+        parameters=parameters,
+        weight_bytes_fp32=FLOAT_BYTES * parameters,
+        weight_bytes=stored_bytes,
+        buffer_bytes=sum(b.numel() * b.element_size() for b in codec.buffers()),
+    )
+    macs = Macs(**counts.by_network, not_counted=dict(counts.not_counted))
+    layers = codec_layers(codec, width, height)
+    return Subject(text, facts, spec, codec, bits, size, macs, layers, quality)
+
+
+def _bits_in_words(bits: BitPlan) -> str:
+    exceptions = ", ".join(f"{pattern} {weight}" for pattern, weight, _ in bits.layers)
+    return f"{bits.weight_bits} ({exceptions})" if exceptions else str(bits.weight_bits)
+
+
+def _quality(text: str) -> Quality | None:
+    """What is known without measuring: a shipped model's card, or a run's report."""
+    if text in shipped_names():
+        card = read_card(text)
+        if card.kodak_psnr_db is None or card.kodak_bpp is None:
+            return None
+        on = "Kodak, 24 images"
+        return Quality(card.kodak_psnr_db, card.kodak_bpp, on, "the model's card (hwkd evaluate)")
+    report = Path(text) / "report.json"
+    if not report.is_file():
+        return None
+    try:
+        raw = json.loads(report.read_text(encoding="utf-8"))
+        student = raw["student"]
+        return Quality(
+            float(student["psnr_db"]),
+            float(student["bpp"]),
+            str(raw["evaluation_data"]),
+            "the run's report (real bytes)",
+            student["ms_ssim"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a report of another form says nothing that could be relied on

@@ -1,0 +1,308 @@
+"""From which link on a learned codec saves the sender energy against JPEG and WebP. Pure: figures in, a Table out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from hwkd.errors import InputError
+from hwkd.facts import CONFIDENCES
+from hwkd.measure.classic import LABELS, SETTINGS_TEXT, EqualQuality
+from hwkd.measure.links import Link
+from hwkd.quantity import FOUND, MARKS, Quantity, not_known
+from hwkd.report.table import Table
+
+NA = "n/a"
+
+OUTCOMES = ("from", "up to", "always", "never", "equal", "unknown")
+"""from: the student wins where a bit costs more than the break-even; up to: where it costs less."""
+
+
+@dataclass(frozen=True)
+class Sender:
+    """A codec as the sending device pays for it, for one image of one size at one quality.
+
+    name: for tables. encode_energy_j: pixels to bytes, idle subtracted. bits: sent for one image.
+
+    Raises:
+        InputError: an image of no bits.
+    """
+
+    name: str
+    encode_energy_j: Quantity
+    bits: Quantity
+
+    def __post_init__(self) -> None:
+        if self.bits.value == 0:
+            raise InputError(f"an image takes more than 0 bits, got 0 for {self.name}")
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """student against classic. outcome: of OUTCOMES. joule_per_bit: the break-even, n/a with the reason where the
+    outcome needs none. is_energy_clear: False where the intervals of the two encoding energies overlap."""
+
+    student: Sender
+    classic: Sender
+    outcome: str
+    joule_per_bit: Quantity
+    is_energy_clear: bool = True
+
+
+def classic_sender(
+    equal: EqualQuality,
+    pixels: int,
+    power_w: Quantity | None = None,
+    energy_mj: Quantity | None = None,
+) -> Sender:
+    """JPEG or WebP as a Sender, for an image of `pixels`.
+
+    Args:
+        equal: at the student's PSNR; its bpp and time are carried over to `pixels` in proportion.
+        power_w: the machine's mean power above idle while a codec works; the energy is then estimated as time x power.
+        energy_mj: measured for one image of `pixels`, which goes before the estimate.
+    """
+    if energy_mj is not None:
+        energy_j = energy_mj.scaled(1e-3)
+    else:
+        encode_ms = equal.encode_ms.scaled(pixels / equal.pixels)
+        if encode_ms.value is not None and pixels != equal.pixels:
+            by = f"{encode_ms.by}, in proportion from {equal.pixels:,.0f} to {pixels:,} pixels"
+            encode_ms = replace(encode_ms, by=by)
+        energy_j = encode_energy_j(encode_ms, power_w)
+    return Sender(LABELS[equal.codec], energy_j, equal.bpp.scaled(pixels))
+
+
+def encode_energy_j(encode_ms: Quantity, power_w: Quantity | None) -> Quantity:
+    """Time x power above idle, in joule: an estimate, for the power is that of other work than was timed.
+
+    The interval is [low x low, high x high]; by Bonferroni it holds with at least the sum of the levels less 1. Without
+    an interval of both there is none.
+    """
+    if power_w is None or power_w.value is None:
+        why = "the power above idle is not known" + (f": {power_w.reason}" if power_w else "")
+        return not_known(why, "estimated")
+    if encode_ms.value is None:
+        return not_known(encode_ms.reason, "estimated")
+    found = "predicted" if power_w.found == "predicted" else "estimated"
+    by = f"time ({encode_ms.by}) x power above idle ({power_w.by})"
+    value = encode_ms.value * power_w.value / 1e3
+    level = _joint_level(encode_ms, power_w)
+    if level is None:
+        return Quantity(value, found, by)
+    (low_ms, high_ms), (low_w, high_w) = _interval(encode_ms), _interval(power_w)
+    return Quantity(value, found, by, low_ms * low_w / 1e3, high_ms * high_w / 1e3, level)
+
+
+def break_even(student: Sender, classic: Sender) -> BreakEven:
+    """Where E_s + b_s c = E_c + b_c c, in joule per bit c: c = (E_s - E_c) / (b_c - b_s).
+
+    The interval is that of the energies by interval arithmetic, the bits taken as exact; it ends at 0 where the
+    energies' intervals overlap.
+    """
+    for sender in (student, classic):
+        for figure in (sender.encode_energy_j, sender.bits):
+            if figure.value is None:
+                why = not_known(f"{sender.name}: {figure.reason}", "computed")
+                return BreakEven(student, classic, "unknown", why)
+    s, c = student.encode_energy_j, classic.encode_energy_j
+    more_j = _value(s) - _value(c)
+    saved_bits = _value(classic.bits) - _value(student.bits)
+    level = _joint_level(s, c)
+    low_j = high_j = more_j
+    if level is not None:
+        (s_low, s_high), (c_low, c_high) = _interval(s), _interval(c)
+        low_j, high_j = s_low - c_high, s_high - c_low
+    is_clear = not low_j < 0 < high_j
+    outcome = _outcome(more_j, saved_bits)
+    if outcome not in ("from", "up to"):
+        none = not_known("one of the two is cheaper, or as cheap, over any link", "computed")
+        return BreakEven(student, classic, outcome, none, is_clear)
+    ends = sorted(max(0.0, end / saved_bits) for end in (low_j, high_j))
+    names = f"encoding energies and bits of {student.name} and {classic.name}"
+    found = max((s.found, c.found, student.bits.found, classic.bits.found), key=FOUND.index)
+    if found not in ("estimated", "predicted"):
+        found = "computed"  # from what was measured or counted
+    point = Quantity(more_j / saved_bits, found, names)
+    if level is not None:
+        point = replace(point, low=ends[0], high=ends[1], level=level)
+    return BreakEven(student, classic, outcome, point, is_clear)
+
+
+def sentence(result: BreakEven, links: Sequence[Link] = ()) -> str:
+    """What `result` means, in one sentence, with yes or no for each link; "undecided" where the link's range or the
+    interval of the break-even holds both."""
+    s, c = result.student.name, result.classic.name
+    doubt = ""
+    if not result.is_energy_clear:
+        doubt = "; which of the two encodes for less energy is not certain, their intervals overlap"
+    match result.outcome:
+        case "unknown":
+            return f"Whether {s} beats {c} is n/a: {result.joule_per_bit.reason}."
+        case "equal":
+            return f"{s} and {c} cost the same over any link{doubt}."
+        case "always":
+            start = f"{s} beats {c} over any link: it takes no more energy to encode"
+            return f"{start} ({_energies(result)}) and sends no more bits ({_bits(result)}){doubt}."
+        case "never":
+            start = f"{s} never beats {c}, whatever the link: it takes no less energy to encode"
+            return (
+                f"{start} ({_energies(result)}) and sends no fewer bits ({_bits(result)}){doubt}."
+            )
+    point = result.joule_per_bit
+    text = f"{MARKS[point.found]}{_scientific(_value(point))} J/bit"
+    if point.level is not None:
+        text += " ({} to {})".format(*map(_scientific, _interval(point)))
+    # Without "on" a break-even could be read as a ceiling.
+    text = f"{s} beats {c} {result.outcome} {text}{' on' if result.outcome == 'from' else ''}"
+    verdicts = ", ".join(f"{link.label} {_verdict(result, link)}" for link in links)
+    return f"{text}{': ' if verdicts else ''}{verdicts}{doubt}."
+
+
+def break_even_table(
+    student: Sender, classics: Sequence[Sender], links: Sequence[Link], psnr_db: float
+) -> Table:
+    """Encoding energy, bits and the total over each link, a row for each sender; below, who wins from where on.
+
+    psnr_db: the quality that all of them are compared at.
+    """
+    senders = (student, *classics)
+    columns = ("codec", "encode_mj", "kbit", *(f"{link.name}_total_mj" for link in links))
+    rows = tuple(
+        (
+            sender.name,
+            _with_interval(sender.encode_energy_j.scaled(1e3)),
+            _plain(sender.bits.scaled(1e-3)),
+            *(_total(sender, link) for link in links),
+        )
+        for sender in senders
+    )
+    return Table(
+        f"Energy to encode and send one image at {psnr_db:.2f} dB",
+        columns,
+        rows,
+        (
+            *(sentence(break_even(student, classic), links) for classic in classics),
+            "total_mj: encoding plus bits x J/bit, of the sending device; a range is the link's. Receiving and "
+            "decoding are not counted.",
+            *(_about(link) for link in links),
+            *(_origin(sender) for sender in senders),
+            *_bias(student, classics),
+            f"{SETTINGS_TEXT}, on the same images. Break-evens: intervals by interval arithmetic on those of the "
+            "energies, bits taken as exact.",
+            "~ estimated, ^ predicted; unmarked: measured or computed from measured figures.",
+        ),
+    )
+
+
+def _outcome(more_j: float, saved_bits: float) -> str:
+    if more_j == 0 and saved_bits == 0:
+        return "equal"
+    if more_j <= 0 and saved_bits >= 0:
+        return "always"
+    if more_j >= 0 and saved_bits <= 0:
+        return "never"
+    return "from" if saved_bits > 0 else "up to"
+
+
+def _verdict(result: BreakEven, link: Link) -> str:
+    point = result.joule_per_bit
+    low, high = _interval(point) if point.level is not None else (_value(point), _value(point))
+    is_above, is_below = link.low > high, link.high < low
+    if not is_above and not is_below:
+        return "undecided"
+    return "yes" if is_above == (result.outcome == "from") else "no"
+
+
+def _value(figure: Quantity) -> float:
+    """The value of a figure that has one."""
+    return cast(float, figure.value)
+
+
+def _interval(figure: Quantity) -> tuple[float, float]:
+    """The ends of the interval of a figure that has one."""
+    return cast(float, figure.low), cast(float, figure.high)
+
+
+def _joint_level(a: Quantity, b: Quantity) -> float | None:
+    """The level at which both intervals hold at once, at least (Bonferroni); None without two, or where it is not
+    above 0."""
+    if a.level is None or b.level is None:
+        return None
+    level = round(a.level + b.level - 1, 10)
+    return level if level > 0 else None
+
+
+def _total(sender: Sender, link: Link) -> str:
+    energy, bits = sender.encode_energy_j, sender.bits
+    if energy.value is None or bits.value is None:
+        return NA
+    # A published cost of the link makes every total an estimate.
+    mark = MARKS["predicted" if energy.found == "predicted" else "estimated"]
+    low, high = (1e3 * (energy.value + bits.value * cost) for cost in (link.low, link.high))
+    return f"{mark}{_number(low)}" + ("" if low == high else f" to {_number(high)}")
+
+
+def _energies(result: BreakEven) -> str:
+    return " against ".join(
+        f"{_plain(sender.encode_energy_j.scaled(1e3))} mJ"
+        for sender in (result.student, result.classic)
+    )
+
+
+def _bits(result: BreakEven) -> str:
+    return " against ".join(
+        f"{_plain(sender.bits.scaled(1e-3))} kbit" for sender in (result.student, result.classic)
+    )
+
+
+def _about(link: Link) -> str:
+    fact = link.joule_per_bit
+    cost = _scientific(link.low)
+    if fact.upto is not None:
+        cost += f" to {_scientific(link.high)}"
+    text = f"{link.label}: {cost} J/bit"
+    if link.note:
+        text += f", {link.note}"
+    return f"{text}. Source ({CONFIDENCES[fact.confidence]}): {fact.source}."
+
+
+def _origin(sender: Sender) -> str:
+    def of(figure: Quantity) -> str:
+        return f"{NA}, {figure.reason}" if figure.value is None else f"{figure.found}, {figure.by}"
+
+    return f"{sender.name}: encode_mj {of(sender.encode_energy_j)}; kbit {of(sender.bits)}."
+
+
+def _bias(student: Sender, classics: Sequence[Sender]) -> tuple[str, ...]:
+    """What must be said where the energy of a classic codec is time x a power that was not its own."""
+    names = [c.name for c in classics if c.encode_energy_j.found in ("estimated", "predicted")]
+    if not names:
+        return ()
+    return (
+        f"Where the energy of {' and '.join(names)} is time x power, the power is that of other work: if that kept "
+        f"more cores busy than their one thread does, their energy is too high, in favour of {student.name}.",
+    )
+
+
+def _with_interval(figure: Quantity) -> str:
+    text = _plain(figure)
+    if figure.level is None:
+        return text
+    return "{} ({} to {})".format(text, *map(_number, _interval(figure)))
+
+
+def _plain(figure: Quantity) -> str:
+    return NA if figure.value is None else MARKS[figure.found] + _number(figure.value)
+
+
+def _number(value: float) -> str:
+    """Three digits that count, thousands in full."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _scientific(value: float) -> str:
+    """Two digits that count, as 3.1e-7."""
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"

@@ -1,0 +1,234 @@
+"""What `hwkd profile` prints: a model's size and computation, then latency and energy here and on each target. Pure."""
+
+from collections.abc import Sequence
+
+from hwkd.measure.record import Entry, Record, Setting
+from hwkd.quantity import MARKS, Quantity
+from hwkd.report.table import Table
+
+NA = "n/a"
+MIB = 2**20
+_KEY = (
+    "[low, high]: 95 % interval where measured or estimated, 90 % where predicted. "
+    "Marks: ^ predicted from the target's file, ~ estimated; without a mark measured."
+)
+
+
+def size_table(records: Sequence[Record]) -> Table:
+    """One row a model: what is counted, and so the same on every machine."""
+    rows = []
+    notes = []
+    for record in _one_a_model(records):
+        size, macs, model = record.size, record.macs, record.model
+        quality = record.quality
+        rows.append(
+            (
+                model.name,
+                model.architecture,
+                f"{size.parameters / 1e6:.2f}",
+                f"{size.weight_bytes_fp32 / MIB:.2f}",
+                f"{size.weight_bytes / MIB:.2f}",
+                model.weight_bits,
+                f"{size.buffer_bytes / MIB:.2f}",
+                f"{macs.encode_macs / 1e9:.2f}",
+                f"{macs.decode_macs / 1e9:.2f}",
+                f"{macs.total_macs / 1e9:.2f}",
+                f"{macs.total_macs / record.pixels / 1e3:.2f}",
+                NA if quality is None else f"{quality.psnr_db:.2f}",
+                NA if quality is None else f"{quality.bpp:.3f}",
+            )
+        )
+        if macs.not_counted:
+            missed = ", ".join(f"{name} x{n}" for name, n in macs.not_counted.items())
+            notes.append(f"Not counted in {model.name}: {missed}.")
+        if quality is None:
+            why = "it was not evaluated" if model.is_trained else "it has no trained weights"
+            notes.append(f"psnr_db and bpp of {model.name} are n/a: {why}.")
+        else:
+            notes.append(f"psnr_db and bpp of {model.name}: {quality.on}, by {quality.source}.")
+    columns = (
+        *("model", "architecture", "parameters_m", "fp32_mib", "weight_mib", "weight_bits"),
+        *("buffers_mib", "encode_gmacs", "decode_gmacs", "total_gmacs", "kmac_per_pixel"),
+        *("psnr_db", "bpp"),
+    )
+    first = records[0]
+    notes.append(
+        f"MACs of the float model by fvcore at {first.width}x{first.height}; encode: g_a, h_a, h_s; decode: h_s, g_s; total: "
+        "each network once. fp32_mib: all parameters in float32; weight_mib: those of the four networks at their stored "
+        "bits; ReLU, clamping and entropy coding are in no MAC count."
+    )
+    return Table("Size and computation", columns, tuple(rows), tuple(notes))
+
+
+def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
+    """One row for a record and setting: latency and energy of each side.
+
+    is_every_setting: a row for each setting; else the first of each record, and every runtime of the host.
+    """
+    rows = []
+    reasons: dict[str, list[str]] = {}
+    notes: list[str] = []
+    for record in records:
+        for setting in _settings(record, is_every_setting):
+            cells = []
+            for name in ("latency_ms", "energy_mj"):
+                for side in ("encode", "decode"):
+                    entry = _entry(record, setting, name, side)
+                    cells.append(_cell(entry.quantity if entry else None))
+                    if entry is not None and entry.quantity.value is None:
+                        whose = reasons.setdefault(entry.quantity.reason, [])
+                        whose.append(f"{name} on {record.target}")
+            part = _part(record, setting)
+            rows.append((record.model.name, record.target, str(setting), part, *cells))
+        notes += record.notes
+    said = [f"n/a: {', '.join(dict.fromkeys(whose))}: {why}." for why, whose in reasons.items()]
+    sensors = dict.fromkeys(
+        f"Energy on {r.target}: {e.quantity.by}."
+        for r in records
+        for e in r.entries
+        if e.name == "energy_mj" and e.quantity.value is not None
+    )
+    columns = (
+        *("model", "target", "setting", "part"),
+        *("encode_ms", "decode_ms", "encode_mj", "decode_mj"),
+    )
+    first = records[0]
+    title = f"Latency and energy for one image of {first.width}x{first.height}"
+    all_notes = (_KEY, *sensors, *said, *dict.fromkeys(notes))
+    return Table(title, columns, tuple(rows), all_notes)
+
+
+def stage_table(record: Record) -> Table:
+    """The latency of each stage on the host, a row for each stage and a column for each setting that has any."""
+    parts = list(
+        dict.fromkeys(
+            (e.side, e.part) for e in record.entries if e.name == "latency_ms" and e.part != "layer"
+        )
+    )
+    settings = [
+        s
+        for s in dict.fromkeys(e.setting for e in record.entries)
+        if any(
+            e.setting == s and e.name == "latency_ms" and e.part != "layer" for e in record.entries
+        )
+    ]
+    rows = []
+    for side, part in parts:
+        cells = []
+        for setting in settings:
+            found = [
+                e
+                for e in record.entries
+                if (e.name, e.side, e.part, e.setting) == ("latency_ms", side, part, setting)
+            ]
+            cells.append(_with_p95(found[0]) if found else "")
+        rows.append((side, part, *cells))
+    memory = [
+        f"{e.side}: {e.name} {_cell(e.quantity)} ({e.quantity.by or e.quantity.reason})."
+        for e in record.entries
+        if e.name in ("peak_mib", "growth_mib_per_mpx")
+    ]
+    emissions = [
+        f"{e.side}: {e.name} {_cell(e.quantity)} ({e.quantity.by})."
+        for e in record.entries
+        if e.name == "emissions_g_per_1000"
+    ]
+    title = f"{record.model.name} on {record.target}: milliseconds by stage"
+    notes = (
+        "Median [95 % interval of the median] p95, of "
+        + ", ".join(
+            sorted({str(e.quantity.runs) for e in record.entries if e.quantity.runs}, key=int)
+        )
+        + " runs.",
+        f"Host: {record.provenance.host}.",
+        *memory,
+        *emissions,
+    )
+    return Table(title, ("side", "part", *map(str, settings)), tuple(rows), notes)
+
+
+def layer_table(record: Record) -> Table:
+    """One row a layer: shape, MACs, weights, and its time where it was measured."""
+    times = {e.layer: e for e in record.entries if e.part == "layer"}
+    rows = tuple(
+        (
+            layer.name,
+            layer.operator,
+            f"{layer.c_in} to {layer.c_out}",
+            f"{layer.kernel} / {layer.stride}",
+            f"{layer.macs / 1e6:,.2f}",
+            f"{layer.weights:,}",
+            f"{layer.out_values:,}",
+            _cell(times[layer.name].quantity) if layer.name in times else NA,
+        )
+        for layer in record.layers
+    )
+    columns = (
+        *("layer", "operator", "channels", "kernel_stride", "mega_macs", "weights", "out_values"),
+        "latency_ms",
+    )
+    settings = {str(times[name].setting) for name in times}
+    note = (
+        f"latency_ms: {', '.join(settings)}." if settings else "latency_ms: n/a, not measured here."
+    )
+    return Table(f"{record.model.name}: layers", columns, rows, (note,))
+
+
+def _one_a_model(records: Sequence[Record]) -> list[Record]:
+    return list({record.model.name: record for record in reversed(records)}.values())[::-1]
+
+
+def _settings(record: Record, is_every: bool) -> list[Setting]:
+    """The settings with latency or energy of a whole side, the first one and the host's runtimes, or all."""
+    found = dict.fromkeys(
+        e.setting
+        for e in record.entries
+        if e.name in ("latency_ms", "energy_mj") and e.part in ("networks", "end_to_end")
+    )
+    settings = list(found)
+    if is_every or not settings:
+        return settings
+    if record.is_host:
+        return [s for s in settings if s.threads == settings[0].threads]
+    return settings[:1]
+
+
+def _part(record: Record, setting: Setting) -> str:
+    """end_to_end where this setting has it in both sides, else networks; never a mixture."""
+    whole = [
+        e
+        for e in record.entries
+        if e.setting == setting and e.part == "end_to_end" and e.name == "latency_ms"
+    ]
+    return "end_to_end" if any(e.quantity.value is not None for e in whole) else "networks"
+
+
+def _entry(record: Record, setting: Setting, name: str, side: str) -> Entry | None:
+    part = _part(record, setting)
+    found = [
+        e
+        for e in record.entries
+        if (e.setting, e.name, e.side, e.part) == (setting, name, side, part)
+    ]
+    return found[0] if found else None
+
+
+def _cell(quantity: Quantity | None) -> str:
+    if quantity is None or quantity.value is None:
+        return NA
+    text = MARKS[quantity.found] + _number(quantity.value)
+    if quantity.low is None or quantity.high is None:
+        return text
+    return f"{text} [{_number(quantity.low)}, {_number(quantity.high)}]"
+
+
+def _with_p95(entry: Entry) -> str:
+    text = _cell(entry.quantity)
+    return text if entry.p95 is None else f"{text} p95 {_number(entry.p95)}"
+
+
+def _number(value: float) -> str:
+    """Three significant digits, whole numbers above 100."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"

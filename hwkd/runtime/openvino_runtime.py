@@ -1,0 +1,38 @@
+"""OpenVINO on the CPU. Imports it, so only `hwkd.runtime.session` imports this module. No torch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import openvino
+
+from hwkd.runtime.session import Arrays
+
+
+class OpenVinoSession:
+    """One graph, one request at a time, in float32.
+
+    Left alone OpenVINO runs float graphs in bfloat16 where the processor has it, which changes the result (it wrecked
+    decoded images), hence the precision hint.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        core = openvino.Core()
+        model = core.read_model(str(path))
+        # Before compiling: it may give an output the name of a tensor inside.
+        self._outputs = [output.get_any_name() for output in model.outputs]
+        self._compiled = core.compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
+
+    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """As `hwkd.runtime.session.Session`."""
+        results = self._compiled(dict(inputs))
+        return {name: results[i] for i, name in enumerate(self._outputs)}

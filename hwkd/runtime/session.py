@@ -1,0 +1,81 @@
+"""One way to run an ONNX graph in whichever runtime is installed. No torch."""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from hwkd.errors import HwkdError, InputError, unknown
+
+RUNTIMES = ("onnxruntime", "openvino")
+"""Their names as packages."""
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class Session(Protocol):
+    """A graph, loaded and ready to run."""
+
+    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """Every output by name, for every input by name. Done when it returns; the caller owns the arrays."""
+
+
+def present_runtimes() -> tuple[str, ...]:
+    """Those of RUNTIMES that are installed."""
+    return tuple(name for name in RUNTIMES if _version(name) is not None)
+
+
+def runtime_label(runtime: str) -> str:
+    """The runtime with its version, "onnxruntime 1.32.0" say. Raises InputError as `open_session`."""
+    _check_present(runtime)
+    return f"{runtime} {_version(runtime)}"
+
+
+def open_session(path: Path, runtime: str, threads: int) -> Session:
+    """The graph at `path` in `runtime`, in float32 on the CPU with `threads` threads.
+
+    Raises:
+        InputError: an unknown runtime, or one that is not installed; threads under 1; no such file.
+        HwkdError: the runtime is installed but does not load, or refuses the graph.
+    """
+    _check_present(runtime)
+    if threads < 1:
+        raise InputError(f"threads must be 1 or more, got {threads}")
+    if not path.is_file():
+        raise InputError(f"there is no graph {path}; export it first")
+    try:
+        if runtime == "openvino":
+            from hwkd.runtime.openvino_runtime import OpenVinoSession
+
+            return OpenVinoSession(path, threads)
+        from hwkd.runtime.onnx_runtime import OnnxRuntimeSession
+
+        return OnnxRuntimeSession(path, threads)
+    except ImportError as error:
+        raise HwkdError(
+            f"{runtime_label(runtime)} is installed but cannot be loaded ({error}); install it again: "
+            f"pip install --force-reinstall {runtime}"
+        ) from error
+    # Both runtimes raise classes of their own; some derive from RuntimeError, some from Exception alone.
+    except Exception as error:
+        raise HwkdError(
+            f"{runtime_label(runtime)} refuses {path.name}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _check_present(runtime: str) -> None:
+    if runtime not in RUNTIMES:
+        raise unknown("runtime", runtime, RUNTIMES)
+    if _version(runtime) is None:
+        raise InputError(
+            f'{runtime} is not installed: pip install "hwkd[runtime]", or pip install {runtime}'
+        )
+
+
+def _version(runtime: str) -> str | None:
+    try:
+        return version(runtime)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,311 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hwkd.measure.machine import (
+    Package,
+    Sensor,
+    find_gpus,
+    find_ina3221,
+    find_limits,
+    find_packages,
+    find_processor,
+    find_rapl,
+    look,
+    nearest_target,
+)
+from hwkd.target import list_targets
+
+ZEN_3 = "processor\t: 0\nmodel name\t: AMD Ryzen 9 5950X\nflags\t\t: fpu fma avx2 sse4_2\n"
+ZEN_4 = "model name\t: AMD EPYC\nflags\t\t: fpu fma avx2 avx512f avx512_vnni hypervisor\n"
+PI_5 = "processor\t: 0\nFeatures\t: fp asimd evtstrm asimddp\n\nModel\t\t: Raspberry Pi 5\n"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """tree({path: text}): a folder with these files."""
+
+    def make(files):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "sets", "target", "is_virtual"),
+    [
+        (ZEN_3, ("AVX2", "FMA"), "x86-avx2", False),
+        (ZEN_4, ("AVX2", "FMA", "AVX512F", "AVX512-VNNI"), "x86-vnni", True),
+        (
+            "flags\t: avx2 fma avx_vnni amx_int8\n",
+            ("AVX2", "FMA", "AVX-VNNI", "AMX"),
+            "x86-vnni",
+            False,
+        ),
+        (
+            "Features\t: asimd asimddp i8mm\n",
+            ("NEON", "NEON dot product", "i8mm"),
+            "arm-server",
+            False,
+        ),
+        ("Features\t: fp asimd crc32\n", ("NEON",), None, False),
+        ("flags\t: fpu sse2\n", (), None, False),
+    ],
+)
+def test_cpuinfo_gives_instruction_sets_and_target(tree, cpuinfo, sets, target, is_virtual):
+    processor = find_processor(tree({"cpuinfo": cpuinfo}))
+    assert (processor.instruction_sets, processor.target) == (sets, target)
+    assert processor.is_virtual is is_virtual
+
+
+def test_a_board_names_itself_in_the_device_tree(tree):
+    model = "Raspberry Pi 5 Model B Rev 1.0\0"
+    processor = find_processor(tree({"cpuinfo": PI_5, "device-tree/model": model}))
+    assert processor.board == "Raspberry Pi 5 Model B Rev 1.0"
+    assert processor.target == "raspberry-pi-5"
+
+
+@pytest.mark.parametrize(
+    ("board", "target"),
+    [
+        ("NVIDIA Jetson Nano Developer Kit", "jetson-nano"),
+        ("NVIDIA Jetson Xavier NX Developer Kit", "jetson-xavier-nx"),
+        ("NVIDIA Jetson Orin Nano Developer Kit", "jetson-orin-nano"),
+        ("Jetson AGX Orin Developer Kit", "jetson-agx-orin"),
+        ("Raspberry Pi 4 Model B Rev 1.4", "raspberry-pi-4"),
+        ("Some Board", "arm-server"),
+    ],
+)
+def test_boards_come_before_instruction_sets(board, target):
+    assert nearest_target(board, ("NEON", "NEON dot product")) == target
+    assert target in list_targets()
+
+
+def test_without_cpuinfo_the_instruction_sets_are_not_known(tmp_path):
+    processor = find_processor(tmp_path)
+    assert processor.instruction_sets is None
+    assert processor.target is None
+
+
+def test_packages_are_held_against_the_ranges_of_the_metadata():
+    requirements = [
+        "numpy<2,>=1.26",
+        'torch<2.14,>=2.6; extra == "dev"',
+        'torch<2.14,>=2.6; extra == "train"',
+        "pyjoules<0.6,>=0.5.1; extra == 'energy'",
+    ]
+    versions = {"numpy": "2.0.0", "torch": "2.13.0+cpu", "pyJoules": None, "onnx": "1.23.2"}
+    found = find_packages(tuple(versions), requirements, versions.get)
+    assert found == (
+        Package("numpy", "2.0.0", ">=1.26,<2", ""),
+        Package("torch", "2.13.0+cpu", ">=2.6,<2.14", "train"),
+        Package("pyJoules", None, ">=0.5.1,<0.6", "energy"),
+        Package("onnx", "1.23.2", "", ""),
+    )
+    assert [package.is_in_range for package in found] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("version", "is_in_range"),
+    [("0.1.5.post20221221", True), ("0.1.5", False), ("0.2", False), ("0.1.10", True)],
+)
+def test_post_releases_are_compared_as_versions(version, is_in_range):
+    assert Package("fvcore", version, ">=0.1.5.post20221221,<0.2", "").is_in_range is is_in_range
+
+
+def rapl_tree(tree):
+    powercap = "class/powercap/intel-rapl:"
+    return tree(
+        {
+            f"{powercap}0/name": "package-0\n",
+            f"{powercap}0/energy_uj": "1234\n",
+            f"{powercap}0:0/name": "dram\n",
+            f"{powercap}0:0/energy_uj": "99\n",
+        }
+    )
+
+
+def test_readable_rapl_names_its_domains(tree):
+    assert find_rapl(rapl_tree(tree)) == Sensor(("package-0", "dram"))
+
+
+def test_rapl_of_root_only_is_told_as_denied(tree, monkeypatch):
+    root = rapl_tree(tree)
+    read = Path.read_text
+
+    def denying(self, *args, **kwargs):
+        if self.name == "energy_uj":
+            raise PermissionError(13, "Permission denied")
+        return read(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", denying)
+    denied = Sensor(("package-0", "dram"), "energy_uj: Permission denied", is_denied=True)
+    assert find_rapl(root) == denied
+
+
+def test_a_rapl_counter_that_fails_is_not_a_matter_of_permissions(tree):
+    root = tree({"class/powercap/intel-rapl:0/energy_uj/in/its/place": ""})
+    assert find_rapl(root) == Sensor(("intel-rapl:0",), "energy_uj: Is a directory")
+
+
+def test_a_machine_without_powercap_has_no_rapl(tmp_path):
+    assert find_rapl(tmp_path) == Sensor()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/in1_label",
+        "bus/i2c/drivers/ina3221x/6-0040/iio:device0/rail_name_0",
+    ],
+)
+def test_ina3221_names_its_rails_in_both_layouts(tree, path):
+    assert find_ina3221(tree({path: "VDD_IN\n"})) == Sensor(("VDD_IN",))
+
+
+V2 = {"self/cgroup": "0::/a/b\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, None),
+        (V2 | {"fs/cgroup/a/b/cpu.max": "max 100000\n"}, None),
+        (V2 | {"fs/cgroup/a/b/cpu.max": "150000 100000\n"}, 1.5),
+        (
+            V2 | {"fs/cgroup/a/b/cpu.max": "400000 100000", "fs/cgroup/a/cpu.max": "200000 100000"},
+            2.0,
+        ),
+        ({"self/cgroup": "0::/\n", "fs/cgroup/cpu.max": "50000 100000\n"}, 0.5),
+        (
+            {
+                "self/cgroup": "4:memory:/x\n1:cpu,cpuacct:/x\n",
+                "fs/cgroup/cpu/x/cpu.cfs_quota_us": "300000\n",
+                "fs/cgroup/cpu/x/cpu.cfs_period_us": "100000\n",
+                "fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                "fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            3.0,
+        ),
+    ],
+)
+def test_the_smallest_quota_of_all_control_groups_holds(tree, files, quota):
+    root = tree({"none": ""} | files)
+    assert find_limits(root, root).core_quota == quota
+
+
+def test_limits_are_read_from_sys_and_proc(tree):
+    cpu = "devices/system/cpu"
+    root = tree(
+        {
+            f"{cpu}/online": "0-3,6\n",
+            f"{cpu}/cpu0/cpufreq/scaling_governor": "powersave\n",
+            f"{cpu}/cpu1/cpufreq/scaling_governor": "performance\n",
+            f"{cpu}/cpu2/cpufreq/scaling_governor": "powersave\n",
+            "meminfo": "MemTotal:        8388608 kB\nMemAvailable:    2097152 kB\n",
+            "self/cgroup": "0::/\n",
+            "fs/cgroup/memory.max": "1073741824\n",
+        }
+    )
+    limits = find_limits(root, root)
+    assert limits.cores_online == 5
+    assert limits.governors == ("performance", "powersave")
+    assert limits.available_mib == 2048
+    assert limits.memory_limit_mib == 1024
+
+
+@pytest.mark.parametrize("limit", ["max", "9223372036854771712"])
+def test_a_memory_limit_beyond_the_memory_is_none(tree, limit):
+    root = tree(
+        {
+            "meminfo": "MemTotal: 8388608 kB\nMemAvailable: 2097152 kB\n",
+            "self/cgroup": "0::/\n",
+            "fs/cgroup/memory.max": limit,
+        }
+    )
+    assert find_limits(root, root).memory_limit_mib is None
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert find_limits(tmp_path, tmp_path).temp_problem == "No space left on device"
+
+
+def test_gpus_cannot_be_asked_for_without_nvml(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert find_gpus() == ((), "NVML cannot be asked: nvidia-ml-py is not installed")
+
+
+class FakeNvml:
+    """One GPU of 80 GiB; whether it counts energy is given."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *, has_counter, has_driver=True):
+        self.has_counter = has_counter
+        self.has_driver = has_driver
+        self.is_open = False
+
+    def nvmlInit(self):
+        if not self.has_driver:
+            raise self.NVMLError("Driver Not Loaded")
+        self.is_open = True
+
+    def nvmlShutdown(self):
+        self.is_open = False
+
+    def nvmlDeviceGetCount(self):
+        return 1
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        return index
+
+    def nvmlDeviceGetName(self, _):
+        return "NVIDIA H100"
+
+    def nvmlDeviceGetMemoryInfo(self, _):
+        return type("Memory", (), {"total": 80 * 2**30})()
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, _):
+        if not self.has_counter:
+            raise self.NVMLError("Not Supported")
+        return 5
+
+
+@pytest.mark.parametrize("has_counter", [True, False])
+def test_a_gpu_is_told_with_its_memory_and_counter(monkeypatch, has_counter):
+    nvml = FakeNvml(has_counter=has_counter)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    (gpu,), reason = find_gpus()
+    assert (gpu.name, gpu.memory_mib, gpu.has_energy_counter) == ("NVIDIA H100", 81920, has_counter)
+    assert reason == ""
+    assert not nvml.is_open
+
+
+def test_a_driver_that_is_not_loaded_gives_no_gpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(has_counter=True, has_driver=False))
+    assert find_gpus() == ((), "NVML says: Driver Not Loaded")
+
+
+def test_this_machine_can_be_looked_at_without_importing_torch():
+    code = (
+        "import sys; from hwkd.measure.machine import look; m = look(); "
+        "assert m.limits.cores_online >= 1 and len(m.packages) == 14; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_empty_sys_and_proc_are_no_error(tmp_path):
+    machine = look(tmp_path, tmp_path)
+    assert (machine.rapl, machine.ina3221) == (Sensor(), Sensor())
+    assert machine.limits.available_mib is None
+    assert not machine.has_nvidia_driver
