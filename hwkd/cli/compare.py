@@ -1,9 +1,12 @@
 """`hwkd compare`: profile records as the resource comparison tables that stand in papers."""
 
 import argparse
+from pathlib import Path
 
+from hwkd.cli.compare_link import link_tables, parse_links
 from hwkd.cli.distill_values import whole
 from hwkd.cli.output import add_output_options, emit_all
+from hwkd.errors import InputError
 from hwkd.measure.record_file import find_records
 from hwkd.report.compared import compare
 from hwkd.report.comparison import sheets
@@ -19,6 +22,7 @@ EXAMPLES = """examples:
   hwkd compare jetson-nano
   hwkd compare profiles/teacher.json profiles/ --runtime onnxruntime --threads 2
   hwkd compare profiles/ --paper --format latex -o tables.tex
+  hwkd compare profiles/ --link lte --data photos/
   hwkd compare profiles/ --settings all --pareto psnr_db,bpp,total_mj --format csv
 """
 
@@ -71,6 +75,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="one more table: which rows no other beats on these axes, with commas between: "
         f"{', '.join(AXES)} (default: psnr_db,bpp, and total_mj and total_ms where every row has them)",
     )
+    parser.add_argument(
+        "--link",
+        metavar="LINK",
+        help="energy to encode and send, against JPEG and WebP at equal quality on this machine: wifi, lte, lora, all, "
+        "or joule per bit (2e-7)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="images for --link, the ones the profile was evaluated on (default: the embedded photographs)",
+    )
     add_output_options(parser)
 
 
@@ -80,6 +96,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: no such record, different image sizes, no setting that fits, an unknown axis.
     """
+    links = None if args.link is None else parse_links(args.link)
+    if args.data is not None and links is None:
+        raise InputError("--data gives the images for --link: add it, or leave --data out")
     axes = None if args.pareto is None else parse_axes(args.pareto)
     records = [record for text in args.profiles for record in find_records(text)]
     wanted = Wanted(args.runtime, args.threads, args.unit, args.precision)
@@ -89,5 +108,8 @@ def run(args: argparse.Namespace) -> int:
         *(paper_sheets(compared, read_paper()) if args.paper else ()),
         *(() if axes is None else (pareto_sheet(compared, axes),)),
     ]
-    emit_all(tuple(to_table(sheet, args.format) for sheet in tables), args)
+    shown = [to_table(sheet, args.format) for sheet in tables]
+    if links is not None:
+        shown += link_tables(records, links, args.data)
+    emit_all(tuple(shown), args)
     return 0

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from hwkd.cli.distill_values import above_0
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.errors import InputError
+from hwkd.images import open_images
 from hwkd.measure.host import host_facts, usable_cores
 from hwkd.measure.machine import look
 from hwkd.measure.meters import KINDS, open_meter
@@ -40,6 +41,8 @@ EXAMPLES = """examples:
   hwkd profile patch-q5 --target host --save-target my-board
 """
 
+EMBEDDED = Path()
+"""What --evaluate without a folder means."""
 HOST, ALL, NONE = "host", "all", "none"
 MOST_SIDE = 16384
 FALLBACK = "x86-avx2"
@@ -97,6 +100,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="to spend on each group of latencies and on the energy of each side (default: 4)",
     )
     parser.add_argument(
+        "--evaluate",
+        nargs="?",
+        type=Path,
+        const=EMBEDDED,
+        metavar="DIR",
+        help="measure PSNR and bits per pixel of trained models on the images in DIR (without DIR: on the embedded "
+        "photographs); otherwise they are those of the model's card or the run's report",
+    )
+    parser.add_argument(
         "--no-memory", action="store_true", help="do not start the processes that measure memory"
     )
     parser.add_argument("--layers", action="store_true", help="a table of each model's layers")
@@ -143,16 +155,22 @@ def run(args: argparse.Namespace) -> int:
         meter = open_meter(args.energy)
     if args.country is not None:
         _check_country(args.country)
+    images = None
+    if args.evaluate is not None:
+        images = open_images(None if args.evaluate == EMBEDDED else args.evaluate)
 
     # Torch is loaded only now: what the user got wrong was said at once.
     from hwkd.measure.profile import Wanted, host_steps, profile_host, profile_target
-    from hwkd.measure.subject import load_subject
+    from hwkd.measure.subject import evaluated, load_subject
 
     wanted = Wanted(
         threads, present_runtimes(), args.seconds, meter, args.country, not args.no_memory
     )
     command = shlex.join(["hwkd", *args.argv])
     subjects = [_with_bits(load_subject(text, width, height), bits) for text in texts]
+    if images is not None:
+        with Console(stderr=True).status("evaluating"):
+            subjects = [evaluated(subject, images) for subject in subjects]
     records: list[Record] = []
     total = sum(len(t) + on_host * host_steps(wanted) for on_host, t in targets.values())
     with _progress() as progress:

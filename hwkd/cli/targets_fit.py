@@ -45,11 +45,14 @@ def run_fit(args: argparse.Namespace) -> int:
             Fitted(leave_out(p, progress), fit(p.work, p.ln_times))
             for p in populations(timings, progress)
         ]
+    # All are derived before the first is written: a target whose device the timings lack must not leave a mixture.
+    derived = {
+        name: constants_of(load_target(name), timings.source, fitted) for name in list_targets()
+    }
     rows = []
     folder = data_folder("targets")
-    for name in list_targets():
+    for name, constants in derived.items():
         path = folder / f"{name}.toml"
-        constants = constants_of(load_target(name), timings.source, fitted)
         write_constants(path, (args.into or folder) / path.name, constants)
         for c in constants:
             error = "n/a" if c.error_percent is None else f"{c.error_percent:.1f}"
@@ -93,4 +96,6 @@ def leave_out(of: Population, progress: Progress) -> LeftOut:
 
 
 def _progress() -> Progress:
-    return Progress(console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    # Where nobody watches, rich would leave an empty line.
+    return Progress(console=console, transient=True, disable=not console.is_terminal)

@@ -33,8 +33,8 @@ FIRST_SIGMA = 0.2
 class Fit:
     """The fitted model.
 
-    theta: [D, K], ln of the time for a unit of work. covariance: [D, K, K], of theta. sigma: [N], of each column's error
-    (equal within a group).
+    theta: [D, K], ln of the time for a unit of work. covariance: [D, K, K], of theta. sigma: of the error e, the same for
+    all.
     """
 
     theta: Array
@@ -58,17 +58,19 @@ def fit(work: Array, ln_times: Array) -> Fit:
         ln_times: [D, N]; nan where a device has no timing.
 
     Raises:
-        InputError: a device without any timing, or shapes that do not fit.
+        InputError: a device without any timing, a column without work, or shapes that do not fit.
     """
     if ln_times.shape[1] != len(work):
         raise InputError(
             f"{ln_times.shape[1]} columns of times do not fit {len(work)} rows of work"
         )
+    if not (work.sum(1) > 0).all():
+        raise InputError("a network without work cannot be fitted: leave it out")
     is_timed = np.isfinite(ln_times)
     if not is_timed.any(1).all():
         raise InputError("a device without timings cannot be fitted: leave it out")
     scale = work.sum(0)
-    # A term that occurs nowhere keeps its prior.
+    # A term that occurs nowhere disturbs no other; its own theta says nothing.
     scale = np.where(scale > 0, scale, 1.0)
     scaled = work / scale
     D, K = len(ln_times), work.shape[1]

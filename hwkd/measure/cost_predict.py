@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hwkd.constants import Constants
 from hwkd.errors import InputError
-from hwkd.measure.layer_cost import UNSEEN, LayerCost, work
+from hwkd.measure.layer_cost import TERMS, UNSEEN, LayerCost, work
 from hwkd.measure.layer_shapes import shape_work
 
 Z90 = 1.6449
@@ -44,7 +44,7 @@ def predict(layers: Sequence[LayerCost], constants: Constants) -> Prediction:
     (unseen x share)^2 for layers of a kind that no timing speaks for.
 
     Raises:
-        InputError: no layers.
+        InputError: no layers, or constants that lack a term which the layers have.
     """
     if not layers:
         raise InputError("nothing to predict: got no layers")
@@ -56,6 +56,8 @@ def predict(layers: Sequence[LayerCost], constants: Constants) -> Prediction:
         if not is_seen:
             unseen_ms += _ms(terms, constants)
     ms = _ms(total, constants)
+    if ms == 0:
+        raise InputError(f"ln_ns of the constants of {constants} has no term of these layers")
     names = list(constants.ln_ns)
     shares = [math.exp(constants.ln_ns[name]) * total[name] / 1e6 / ms for name in names]
     variance = constants.sigma**2 + (constants.unseen * unseen_ms / ms) ** 2
@@ -75,7 +77,14 @@ def together(parts: Sequence[Prediction]) -> Prediction:
 def _work(layer: LayerCost, constants: Constants) -> tuple[Mapping[str, float], bool]:
     if constants.scheme == "shapes":
         return shape_work(layer, constants.ln_ns)
-    return work(layer), layer.operator not in UNSEEN
+    terms = work(layer)
+    missing = [term for term in terms if term not in constants.ln_ns]
+    if missing:
+        raise InputError(
+            f"ln_ns of the constants of {constants} lacks {', '.join(missing)}, which layer {layer.name} has; "
+            f"scheme kinds needs all of {', '.join(TERMS)}"
+        )
+    return terms, layer.operator not in UNSEEN
 
 
 def _ms(terms: Mapping[str, float], constants: Constants) -> float:

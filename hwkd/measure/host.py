@@ -77,6 +77,14 @@ def host_facts(root: Path = Path("/")) -> HostFacts:
     )
 
 
+def host_name(facts: HostFacts) -> str:
+    """The machine's name for a record and its folder: its processor and its cores."""
+    words = "".join(c if c.isalnum() else " " for c in facts.cpu.lower()).split()
+    dropped = {"r", "tm", "cpu", "processor", "with", "core"}
+    name = "-".join(word for word in words if word not in dropped)
+    return f"{name}-{facts.cores}-core{'s' * (facts.cores > 1)}"
+
+
 def usable_cores() -> int:
     """How many cores this process may run on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

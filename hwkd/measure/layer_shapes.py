@@ -29,7 +29,7 @@ def amounts(layer: LayerCost) -> tuple[float, float, float]:
 
 
 def shape_work(layer: LayerCost, known: Container[str]) -> tuple[Mapping[str, float], bool]:
-    """(work by term, whether the layer's shape was profiled): terms SHAPE.macs, SHAPE.values, SHAPE.calls and REST.
+    """(work by term, whether the layer's shape was profiled): terms SHAPE.AMOUNT and REST.
 
     known: the terms that have a rate. A rate of zero is left out of them, a shape that was profiled has one at least.
     """

@@ -18,8 +18,9 @@ from hwkd.measure.published import Population
 class LeftOut:
     """The errors over a population.
 
-    ln_error: [D, N], ln(predicted / published), nan where nothing was published. ln_sd: [D, N], the standard deviation
-    that the prediction gave itself.
+    ln_error: [D, N], ln(predicted / published), nan where nothing was published, and for a network that alone has work
+    in some term: once it is left out, nothing speaks for that term. ln_sd: [D, N], the standard deviation that the
+    prediction gave itself.
     """
 
     population: Population
@@ -78,7 +79,10 @@ def leave_networks_out(
         out = np.array([name == network for name in names])
         # A device with no other timing in any column cannot be fitted; FEWEST sees to it that there is none.
         fitted = fit(population.work[~out], population.ln_times[:, ~out])
+        is_known = population.work[~out].sum(0) > 0
         for n in np.flatnonzero(out):
+            if (population.work[n, ~is_known] > 0).any():
+                continue
             ln_ms, ln_sd = fitted.predict(population.work[n])
             error[:, n] = ln_ms - population.ln_times[:, n]
             sd[:, n] = np.sqrt(ln_sd**2 + fitted.sigma**2)

@@ -11,7 +11,7 @@ from hwkd.constants import Constants
 from hwkd.deploy.plan import PlanEntry, PrecisionPlan
 from hwkd.measure.cost_predict import LEVEL, Z90, Prediction, predict, together
 from hwkd.measure.layer_cost import LayerCost
-from hwkd.measure.record import Entry, Setting
+from hwkd.measure.record import Entry, Setting, note_on
 from hwkd.quantity import Quantity, not_known
 from hwkd.target import ExecutionUnit, Target
 
@@ -123,12 +123,19 @@ def _side(
     threads: int,
 ) -> Prediction | str:
     """The time of one side when `unit` runs the transforms; the reason where it cannot be said."""
+    by_network = {
+        network: [layer for layer in layers if layer.network in NETWORKS[network]]
+        for network in SIDES[side]
+    }
+    if plan is None:
+        # In a float model h_s is one of the networks: all have the same constants, so their errors are not independent.
+        chosen = [layer for of_network in by_network.values() for layer in of_network]
+        return _network(chosen, target, unit, None, threads)
     parts = []
-    for network in SIDES[side]:
-        chosen = [layer for layer in layers if layer.network in NETWORKS[network]]
-        # In a float model h_s is one of the networks; the integer entropy path of a quantized one runs on the CPU.
-        is_on_cpu = network == "hyper" and plan is not None
-        entry = None if plan is None or is_on_cpu else _entry(plan, network, unit)
+    for network, chosen in by_network.items():
+        # The integer entropy path of a quantized model runs on the CPU.
+        is_on_cpu = network == "hyper"
+        entry = None if is_on_cpu else _entry(plan, network, unit)
         on_unit = target.cpu if is_on_cpu else unit
         found = _network(chosen, target, on_unit, entry, threads if on_unit is unit else None)
         if isinstance(found, str):
@@ -212,15 +219,15 @@ def _notes(target: Target, unit: ExecutionUnit, arithmetic: str) -> list[str]:
             else ""
         )
         notes.append(
-            f"{target.name}, {unit.name}: fitted on {first.networks} networks that {first.runtime} ran on "
+            f"{note_on(target.name, unit.name)}fitted on {first.networks} networks that {first.runtime} ran on "
             f"{first.device}{error}; the target's own runtime is {unit.runtime.name}, which may be faster or slower."
         )
         if not first.is_same_device:
             notes.append(
-                f"{target.name}, {unit.name}: {first.device} is a stand-in ({first.note})."
+                f"{note_on(target.name, unit.name)}{first.device} is a stand-in ({first.note})."
             )
     if arithmetic == "int8" and not any(c.precision == "int8" for c in mine):
         notes.append(
-            f"{target.name}, {unit.name}: nobody published int8 timings; taken between the float time and half of it."
+            f"{note_on(target.name, unit.name)}nobody published int8 timings; taken between the float time and half of it."
         )
     return notes

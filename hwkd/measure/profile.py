@@ -11,18 +11,19 @@ import torch
 from hwkd import __version__
 from hwkd.deploy.plan import plan_precision
 from hwkd.images import Pixels, embedded_images
+from hwkd.measure.allocator import keep_memory
 from hwkd.measure.coding import decode, encode, padded
 from hwkd.measure.emissions import emissions_g_per_1000
 from hwkd.measure.energy import ImageEnergy, measure_energy
 from hwkd.measure.graph_latency import graph_latencies
-from hwkd.measure.host import HostFacts, eager_setting, host_facts
+from hwkd.measure.host import HostFacts, eager_setting, host_facts, host_name
 from hwkd.measure.inference import evaluating
 from hwkd.measure.layer_times import layer_latencies
 from hwkd.measure.memory import measure_memory
 from hwkd.measure.meters import OpenedMeter
 from hwkd.measure.pinning import pinned
 from hwkd.measure.predict_target import predicted_entries
-from hwkd.measure.record import SCHEMA, Entry, Provenance, Record, Setting
+from hwkd.measure.record import PLAN, SCHEMA, Entry, Provenance, Record, Setting
 from hwkd.measure.stages import stage_latencies
 from hwkd.measure.subject import Subject
 from hwkd.measure.watch import watch_machine
@@ -78,7 +79,7 @@ def profile_host(
     image = photograph(width, height)
     codec, is_trained = subject.codec, subject.facts.is_trained
     entries: list[Entry] = []
-    notes: list[str] = []
+    notes = [f"Latency and energy in torch: {keep_memory()} (hwkd/measure/allocator.py says why)."]
     with watch_machine() as watch:
         for threads in wanted.threads:
             progress("latency by stage")
@@ -104,8 +105,9 @@ def profile_host(
     if wanted.memory:
         # Its processes are other processes to the watch above.
         progress("memory")
+        text = subject.text if subject.bits is None else f"{subject.text}:float"
         entries += measure_memory(
-            subject.text, width, height, threads=wanted.threads[0], repeats=MEMORY_RUNS
+            text, width, height, threads=wanted.threads[0], repeats=MEMORY_RUNS
         )
     if wanted.meter is not None:
         notes += [f"energy: {reason}" for reason in wanted.meter.passed_over]
@@ -136,7 +138,7 @@ def profile_target(
         bits = subject.bits
         plan = plan_precision(target, bits.weight_bits, bits.act_bits, family=subject.facts.family)
     entries, notes = predicted_entries(subject.layers, target, plan)
-    sentences = list(notes) if plan is None else [*notes, *plan.sentences()]
+    sentences = list(notes) if plan is None else [*notes, *map(PLAN.__add__, plan.sentences())]
     return _record(
         subject, target.name, False, width, height, entries, sentences, command, host_facts()
     )
@@ -149,14 +151,6 @@ def photograph(width: int, height: int) -> Pixels:
     rows, columns = max(0, height - image.shape[0]), max(0, width - image.shape[1])
     padded = np.pad(image, ((0, rows), (0, columns), (0, 0)), mode="symmetric")
     return np.ascontiguousarray(padded[:height, :width])
-
-
-def host_name(facts: HostFacts) -> str:
-    """The machine's name for a record and its folder: its processor and its cores."""
-    words = "".join(c if c.isalnum() else " " for c in facts.cpu.lower()).split()
-    dropped = {"r", "tm", "cpu", "processor", "with", "core"}
-    name = "-".join(word for word in words if word not in dropped)
-    return f"{name}-{facts.cores}-core{'s' * (facts.cores > 1)}"
 
 
 def _layer_entries(subject: Subject, width: int, height: int, threads: int) -> list[Entry]:

@@ -3,7 +3,8 @@
 Records lie at profiles/<target>/<model>.json. The schema has a version; a record of another one is refused.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from hwkd.errors import InputError
@@ -11,6 +12,9 @@ from hwkd.measure.layer_cost import LayerCost
 from hwkd.quantity import Quantity
 
 SCHEMA = 1
+
+PLAN = "plan: "
+"""What notes that tell the precision plan begin with."""
 
 SIDES = ("encode", "decode", "both")
 """encode: pixels to bytes; decode: bytes to pixels; both: a layer that both use (h_s), or the codec as a whole."""
@@ -85,8 +89,8 @@ class Entry:
                 raise InputError(f"{what} must be one of {', '.join(accepted)}; got {value!r}")
         if (self.part == "layer") != bool(self.layer):
             raise InputError(f"part 'layer' and a layer's name go together, got {self.layer!r}")
-        if self.p95 is not None and self.p95 < 0:
-            raise InputError(f"p95 must be 0 or more, got {self.p95}")
+        if self.p95 is not None and not (math.isfinite(self.p95) and self.p95 >= 0):
+            raise InputError(f"p95 must be a finite number of 0 or more, got {self.p95}")
 
 
 @dataclass(frozen=True)
@@ -168,8 +172,10 @@ class Quality:
     ms_ssim: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.bpp > 0 or not self.psnr_db > 0:
-            raise InputError(f"psnr_db and bpp must be above 0, got {self.psnr_db} and {self.bpp}")
+        if not (0 < self.bpp < math.inf and 0 < self.psnr_db < math.inf):
+            raise InputError(
+                f"psnr_db and bpp must be finite and above 0, got {self.psnr_db} and {self.bpp}"
+            )
         if self.ms_ssim is not None and not 0 <= self.ms_ssim <= 1:
             raise InputError(f"ms_ssim must be 0 to 1, got {self.ms_ssim}")
 
@@ -232,3 +238,17 @@ class Record:
     def pixels(self) -> int:
         """Of the image."""
         return self.width * self.height
+
+    def notes_on(self, units: Collection[str]) -> tuple[str, ...]:
+        """The notes on the record as a whole and on these units, the precision plan left out."""
+        others = {e.setting.unit for e in self.entries} - set(units)
+        return tuple(
+            note
+            for note in self.notes
+            if not note.startswith((PLAN, *(note_on(self.target, unit) for unit in others)))
+        )
+
+
+def note_on(target: str, unit: str) -> str:
+    """What a note on one unit of a target begins with."""
+    return f"{target}, {unit}: "

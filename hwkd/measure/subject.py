@@ -1,13 +1,15 @@
 """What is profiled: from what the user names to a float model, its counts and what is known of its quality."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwkd.distill.runs import load_model
+from hwkd.images import ImageSource
 from hwkd.measure.layer_cost import LayerCost
 from hwkd.measure.layer_table import codec_layers
 from hwkd.measure.macs import count_macs
+from hwkd.measure.quality import evaluate
 from hwkd.measure.record import Macs, ModelFacts, Quality, Size
 from hwkd.models.architecture import is_architecture, parse_architecture
 from hwkd.models.base import HyperpriorCodec
@@ -70,6 +72,22 @@ def load_subject(text: str, width: int, height: int) -> Subject:
     return _counted(
         text, facts, loaded.spec, codec, loaded.bits, stored_bytes, _quality(text), width, height
     )
+
+
+def evaluated(subject: Subject, images: ImageSource) -> Subject:
+    """`subject` with its quality measured on `images` from real bytes, that of the quantized student where there is
+    one; a bare architecture as it is.
+
+    Raises:
+        InputError, HwkdError: as `hwkd.measure.quality.evaluate`.
+    """
+    if not subject.facts.is_trained:
+        return subject
+    codec = subject.codec if subject.bits is None else load_model(subject.text).codec
+    found = evaluate(codec, images)
+    source = "hwkd profile --evaluate (real bytes)"
+    quality = Quality(found.psnr_db, found.bpp, str(images), source, found.ms_ssim)
+    return replace(subject, quality=quality)
 
 
 def newest_run(folder: Path = Path("runs")) -> str | None:

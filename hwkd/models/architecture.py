@@ -21,7 +21,8 @@ def parse_architecture(text: str) -> Spec:
     """The spec that `text` describes: `hyperprior:N=..[,M=..][,family=..][,H=..][,Z=..]`.
 
     N: channels, one number or one for each layer as 32-48-64 (patch: of the trunk's blocks). M: channels of y, 192
-    unless given. family: gdn unless given. H, Z: channels inside the hyper networks and of z, as N unless given.
+    unless given. family: gdn unless given. H: channels inside the hyper networks, as N unless given; Z: of z, as H unless
+    given (patch: 96 and 64 where neither is).
 
     Raises:
         InputError: not of that form, a key or family that is none, or a number of channels that no model has.

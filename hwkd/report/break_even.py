@@ -48,49 +48,14 @@ class BreakEven:
     is_energy_clear: bool = True
 
 
-def classic_sender(
-    equal: EqualQuality,
-    pixels: int,
-    power_w: Quantity | None = None,
-    energy_mj: Quantity | None = None,
-) -> Sender:
+def classic_sender(equal: EqualQuality, pixels: int, energy_mj: Quantity) -> Sender:
     """JPEG or WebP as a Sender, for an image of `pixels`.
 
     Args:
-        equal: at the student's PSNR; its bpp and time are carried over to `pixels` in proportion.
-        power_w: the machine's mean power above idle while a codec works; the energy is then estimated as time x power.
-        energy_mj: measured for one image of `pixels`, which goes before the estimate.
+        equal: at the student's PSNR; its bits per pixel are carried over to `pixels`.
+        energy_mj: to encode one image of `pixels`, by the meter that the student's was found with.
     """
-    if energy_mj is not None:
-        energy_j = energy_mj.scaled(1e-3)
-    else:
-        encode_ms = equal.encode_ms.scaled(pixels / equal.pixels)
-        if encode_ms.value is not None and pixels != equal.pixels:
-            by = f"{encode_ms.by}, in proportion from {equal.pixels:,.0f} to {pixels:,} pixels"
-            encode_ms = replace(encode_ms, by=by)
-        energy_j = encode_energy_j(encode_ms, power_w)
-    return Sender(LABELS[equal.codec], energy_j, equal.bpp.scaled(pixels))
-
-
-def encode_energy_j(encode_ms: Quantity, power_w: Quantity | None) -> Quantity:
-    """Time x power above idle, in joule: an estimate, for the power is that of other work than was timed.
-
-    The interval is [low x low, high x high]; by Bonferroni it holds with at least the sum of the levels less 1. Without
-    an interval of both there is none.
-    """
-    if power_w is None or power_w.value is None:
-        why = "the power above idle is not known" + (f": {power_w.reason}" if power_w else "")
-        return not_known(why, "estimated")
-    if encode_ms.value is None:
-        return not_known(encode_ms.reason, "estimated")
-    found = "predicted" if power_w.found == "predicted" else "estimated"
-    by = f"time ({encode_ms.by}) x power above idle ({power_w.by})"
-    value = encode_ms.value * power_w.value / 1e3
-    level = _joint_level(encode_ms, power_w)
-    if level is None:
-        return Quantity(value, found, by)
-    (low_ms, high_ms), (low_w, high_w) = _interval(encode_ms), _interval(power_w)
-    return Quantity(value, found, by, low_ms * low_w / 1e3, high_ms * high_w / 1e3, level)
+    return Sender(LABELS[equal.codec], energy_mj.scaled(1e-3), equal.bpp.scaled(pixels))
 
 
 def break_even(student: Sender, classic: Sender) -> BreakEven:
@@ -186,7 +151,6 @@ def break_even_table(
             "decoding are not counted.",
             *(_about(link) for link in links),
             *(_origin(sender) for sender in senders),
-            *_bias(student, classics),
             f"{SETTINGS_TEXT}, on the same images. Break-evens: intervals by interval arithmetic on those of the "
             "energies, bits taken as exact.",
             "~ estimated, ^ predicted; unmarked: measured or computed from measured figures.",
@@ -271,17 +235,6 @@ def _origin(sender: Sender) -> str:
         return f"{NA}, {figure.reason}" if figure.value is None else f"{figure.found}, {figure.by}"
 
     return f"{sender.name}: encode_mj {of(sender.encode_energy_j)}; kbit {of(sender.bits)}."
-
-
-def _bias(student: Sender, classics: Sequence[Sender]) -> tuple[str, ...]:
-    """What must be said where the energy of a classic codec is time x a power that was not its own."""
-    names = [c.name for c in classics if c.encode_energy_j.found in ("estimated", "predicted")]
-    if not names:
-        return ()
-    return (
-        f"Where the energy of {' and '.join(names)} is time x power, the power is that of other work: if that kept "
-        f"more cores busy than their one thread does, their energy is too high, in favour of {student.name}.",
-    )
 
 
 def _with_interval(figure: Quantity) -> str:

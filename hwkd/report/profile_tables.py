@@ -80,7 +80,8 @@ def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
                         whose.append(f"{name} on {record.target}")
             part = _part(record, setting)
             rows.append((record.model.name, record.target, str(setting), part, *cells))
-        notes += record.notes
+        shown = {s.unit for s in _settings(record, is_every_setting)}
+        notes += record.notes_on(shown)
     said = [f"n/a: {', '.join(dict.fromkeys(whose))}: {why}." for why, whose in reasons.items()]
     sensors = dict.fromkeys(
         f"Energy on {r.target}: {e.quantity.by}."

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hwkd.data import data_folder
 from hwkd.deploy.plan import plan_precision
+from hwkd.measure.layer_cost import TERMS
+from hwkd.measure.published import read_timings
 from hwkd.models.spec import FAMILIES
 from hwkd.target import list_targets, load_target
 from hwkd.toml_reader import read_toml
@@ -41,7 +44,10 @@ def tables(value: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def raw_tables(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    return list(tables(tomllib.loads(path.read_text(encoding="utf-8")), path.name))
+    """The tables of facts; what is derived from timings has one source for a whole set of numbers."""
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    content.pop("constants", None)
+    return list(tables(content, path.name))
 
 
 def test_the_promised_targets_are_listed():
@@ -104,6 +110,38 @@ def test_the_same_board_memory_serves_all_its_units():
     for name in list_targets():
         bandwidths = {unit.bandwidth_gbs.value for unit in load_target(name).units}
         assert len(bandwidths) == 1, name
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_every_unit_that_names_timings_has_constants_with_their_source(path):
+    target = load_target(path.stem)
+    assert {c.unit for c in target.constants} == {u.name for u in target.units if u.timings}
+    source = read_timings().source
+    for unit in target.units:
+        mine = [c for c in target.constants if c.unit == unit.name]
+        for c in mine:
+            assert c.source == source
+            assert (c.scheme, tuple(c.ln_ns)) == ("kinds", TERMS)
+            assert (c.device, c.is_same_device) == (
+                unit.timings.device,
+                unit.timings.is_same_device,
+            )
+        # Whoever has int8 on a CPU has it with every number of threads that has float.
+        for_float = [c.threads for c in mine if c.precision != "int8"]
+        for_int8 = [c.threads for c in mine if c.precision == "int8"]
+        assert len(set(for_float)) == len(for_float)
+        has_int8 = unit.kind == "cpu" and unit.arithmetic.int8.is_there
+        assert for_int8 == (for_float if has_int8 else [])
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_the_covariance_of_constants_is_one(path):
+    for c in load_target(path.stem).constants:
+        covariance = np.array(c.covariance)
+        np.testing.assert_array_equal(covariance, covariance.T)
+        # Rounded to 4 decimals, so that an eigenvalue may be off by half of one for each of the rows.
+        assert np.linalg.eigvalsh(covariance).min() >= -0.5e-4 * len(covariance), str(c)
+        assert (np.diag(covariance) > 0).all()
 
 
 def test_a_shipped_file_can_be_read_by_its_path():

@@ -1,3 +1,4 @@
+import os
 from importlib.metadata import version
 
 import numpy as np
@@ -72,3 +73,21 @@ def test_a_runtime_that_computes_something_else_is_not_timed(tiny_specs, monkeyp
         graph_latencies(
             build(tiny_specs["relu"]), 64, 64, runtimes=["onnxruntime"], threads=1, seconds=1
         )
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot pin")
+def test_graphs_are_opened_before_the_cores_are_fixed(tiny_specs, monkeypatch):
+    # Else OpenVINO takes the one core for all there are, for as long as the process lives.
+    seen = []
+
+    def opened(path, runtime, threads):
+        seen.append(os.sched_getaffinity(0))
+        return real(path, runtime, threads)
+
+    real = graph_latency.open_session
+    monkeypatch.setattr(graph_latency, "open_session", opened)
+    cores = os.sched_getaffinity(0)
+    graph_latencies(
+        build(tiny_specs["relu"]), 64, 64, runtimes=["openvino"], threads=1, seconds=0.001
+    )
+    assert seen == [cores] * 3

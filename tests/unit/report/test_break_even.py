@@ -12,7 +12,6 @@ from hwkd.report.break_even import (
     break_even,
     break_even_table,
     classic_sender,
-    encode_energy_j,
     sentence,
 )
 
@@ -130,33 +129,6 @@ def test_an_image_of_no_bits_is_refused():
         sender("s", 0.3, 0)
 
 
-def test_energy_is_time_times_power_with_the_product_of_the_intervals():
-    time_ms = Quantity(20, "measured", "a clock", 18, 22, 0.95, 6)
-    power_w = Quantity(5, "measured", "RAPL", 4, 6, 0.95, 10)
-    energy = encode_energy_j(time_ms, power_w)
-    assert energy.value == pytest.approx(0.1)
-    assert (energy.low, energy.high) == (pytest.approx(0.072), pytest.approx(0.132))
-    assert (energy.level, energy.found) == (0.9, "estimated")
-    assert energy.by == "time (a clock) x power above idle (RAPL)"
-
-
-def test_energy_from_a_predicted_power_is_predicted():
-    time_ms = Quantity(20, "measured", "a clock", runs=6)
-    energy = encode_energy_j(time_ms, Quantity(5, "predicted", "jetson-nano.toml"))
-    assert (energy.found, energy.low) == ("predicted", None)
-
-
-def test_energy_without_a_power_says_why():
-    time_ms = Quantity(20, "measured", "a clock", runs=6)
-    assert encode_energy_j(time_ms, None).reason == "the power above idle is not known"
-    unknown = not_known("RAPL may not be read")
-    assert encode_energy_j(time_ms, unknown).reason == (
-        "the power above idle is not known: RAPL may not be read"
-    )
-    power_w = Quantity(5, "measured", "RAPL", runs=3)
-    assert encode_energy_j(not_known("out of reach"), power_w).reason == "out of reach"
-
-
 EQUAL = EqualQuality(
     "jpeg",
     32.0,
@@ -169,18 +141,10 @@ EQUAL = EqualQuality(
 
 
 def test_a_classic_codec_is_carried_over_to_the_size_of_the_image():
-    # 2,000 pixels at 0.5 bpp; 10 ms for 1,000 pixels are 20 ms for 2,000, at 5 W.
-    jpeg = classic_sender(EQUAL, 2000, Quantity(5, "measured", "RAPL", runs=3))
-    assert (jpeg.name, jpeg.bits.value) == ("JPEG", 1000)
-    assert jpeg.encode_energy_j.value == pytest.approx(0.1)
-    assert "in proportion from 1,000 to 2,000 pixels" in jpeg.encode_energy_j.by
-    same = classic_sender(EQUAL, 1000, Quantity(5, "measured", "RAPL", runs=3))
-    assert "in proportion" not in same.encode_energy_j.by
-
-
-def test_a_measured_energy_goes_before_the_estimate():
+    # 2,000 pixels at 0.5 bpp.
     energy_mj = Quantity(80, "measured", "RAPL", runs=3)
-    jpeg = classic_sender(EQUAL, 2000, Quantity(5, "measured", "RAPL", runs=3), energy_mj)
+    jpeg = classic_sender(EQUAL, 2000, energy_mj)
+    assert (jpeg.name, jpeg.bits.value) == ("JPEG", 1000)
     assert (jpeg.encode_energy_j.value, jpeg.encode_energy_j.found) == (0.08, "measured")
 
 
@@ -188,7 +152,7 @@ def test_a_quality_out_of_reach_makes_bits_and_energy_not_available():
     reason = "JPEG reaches 25.00 to 38.00 dB here (quality 5 to 95), not 20.00 dB"
     nothing = not_known(reason, "estimated")
     equal = EqualQuality("jpeg", 20.0, nothing, nothing, nothing, 1000.0, ())
-    jpeg = classic_sender(equal, 2000, Quantity(5, "measured", "RAPL", runs=3))
+    jpeg = classic_sender(equal, 2000, not_known(reason))
     assert sentence(break_even(sender("s", 0.3, 1e5), jpeg)) == (
         f"Whether s beats JPEG is n/a: JPEG: {reason}."
     )
@@ -212,13 +176,7 @@ def test_the_table_adds_what_the_link_costs():
     )
     assert any(note.startswith("LoRa: 2.0e-5 to 4.4e-4 J/bit, at SF7") for note in table.notes)
     assert any("not counted" in note for note in table.notes)
-    assert any("in favour of s" in note for note in table.notes)
     assert "JPEG: encode_mj estimated, RAPL; kbit computed, real bytes." in table.notes
-
-
-def test_a_table_of_measured_energies_warns_of_no_bias():
-    table = break_even_table(sender("s", 0.3, 1e5), (sender("JPEG", 0.1, 5e5),), ALL, 32.5)
-    assert not any("in favour of" in note for note in table.notes)
 
 
 def test_break_even_needs_no_torch():
