@@ -306,11 +306,14 @@ def _tables(records: Sequence[Record], args: argparse.Namespace) -> tuple[Table,
 
 
 def _progress() -> Progress:
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total:.0f}"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        # Where nobody watches, rich would leave an empty line.
+        disable=not console.is_terminal,
     )

@@ -67,11 +67,14 @@ def predict(layers: Sequence[LayerCost], constants: Constants) -> Prediction:
 
 
 def together(parts: Sequence[Prediction]) -> Prediction:
-    """The time of several parts one after the other, their errors taken as independent."""
+    """The time of several parts one after the other.
+
+    Their errors are taken to go the same way (standard deviations add): parts of one device mostly share the causes.
+    """
     ms = sum(part.ms for part in parts)
-    variance = sum((part.ms * part.ln_sd / ms) ** 2 for part in parts)
+    ln_sd = sum(part.ms * part.ln_sd for part in parts) / ms
     unseen = sum(part.ms * part.unseen_share for part in parts) / ms
-    return Prediction(ms, math.sqrt(variance), unseen)
+    return Prediction(ms, ln_sd, unseen)
 
 
 def _work(layer: LayerCost, constants: Constants) -> tuple[Mapping[str, float], bool]:

@@ -32,7 +32,7 @@ PARTS = (
 
 NAMES = {
     "latency_ms": "milliseconds for one image",
-    "energy_mj": "millijoules for one image, idle subtracted",
+    "energy_mj": "millijoules for one image, idle subtracted unless `by` says that it is included",
     "power_w": "mean power above idle while it works, in watts",
     "peak_mib": "peak resident set of a process that does this to one image, in MiB",
     "growth_mib_per_mpx": "growth of that peak with the image's size, in MiB for a megapixel",

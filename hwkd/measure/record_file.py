@@ -62,7 +62,7 @@ def find_records(text: str) -> tuple[Record, ...]:
 
     Args:
         text: a record's .json file; a folder, searched to the bottom; or TARGET/MODEL or TARGET among the records that
-            ship with hwkd.
+            ship with hwkd. Several records are ordered by target, and then by MACs, the most first.
 
     Raises:
         InputError: nothing of that name, a folder without records, or a file that is no record.
@@ -97,9 +97,11 @@ def _all_below(folder: Path, text: str) -> tuple[Record, ...]:
     )
     if not paths:
         raise InputError(
-            f"{text} holds no records (.json); make some with `hwkd profile -o {text}`"
+            f"{text} holds no records (.json); make some with `hwkd profile --save {text}`"
         )
-    return tuple(read_record(path) for path in paths)
+    # The largest model of each target first: it is the one that the others are compared with.
+    records = [read_record(path) for path in paths]
+    return tuple(sorted(records, key=lambda r: (r.target, -r.macs.total_macs, r.model.name)))
 
 
 def _shortened(item: dict[str, object]) -> dict[str, object]:
@@ -107,5 +109,5 @@ def _shortened(item: dict[str, object]) -> dict[str, object]:
     return {
         key: _shortened(value) if isinstance(value, dict) else value
         for key, value in item.items()
-        if key == "value" or (value is not None and value != "")
+        if key in ("value", "network") or (value is not None and value != "")
     }

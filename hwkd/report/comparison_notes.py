@@ -161,7 +161,7 @@ def energy_notes(compared: Compared) -> Iterator[str]:
         return
     what = "a megapixel" if compared.scope.is_per_pixel else "one image"
     yield (
-        f"{encode}, {decode}: for {what}, idle subtracted, {PART_WORDS[compared.scope.energy_part]}; {found}. {total}: "
+        f"{encode}, {decode}: for {what}, idle subtracted unless it says included, {PART_WORDS[compared.scope.energy_part]}; {found}. {total}: "
         "encode + decode, found the way of the weaker of the two."
     )
 

@@ -151,12 +151,14 @@ def _latex(table: Table) -> str:
     def line(cells: tuple[str, ...]) -> str:
         return " & ".join(map(_escaped, cells)) + r" \\"
 
-    parts = [r"\begin{table}", r"\centering"]
+    # A table wider than the text is shrunk to fit; a narrower one keeps its size.
+    fit = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+    parts = [r"% needs \usepackage{booktabs,graphicx}", r"\begin{table}", r"\centering"]
     if table.title:
         parts.append(rf"\caption{{{_escaped(table.title)}}}")
-    parts += [rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\toprule"]
+    parts += [fit, rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\toprule"]
     parts += [line(table.columns), r"\midrule", *map(line, table.rows), r"\bottomrule"]
-    parts.append(r"\end{tabular}")
+    parts.append(r"\end{tabular}}")
     for note in table.notes:
         parts.append(rf"\par\footnotesize {_escaped(note)}")
     parts.append(r"\end{table}")

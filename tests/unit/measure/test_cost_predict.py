@@ -108,10 +108,10 @@ def test_shapes_have_rates_of_their_own():
     assert prediction.unseen_share == pytest.approx(3.008 / 4.016, rel=1e-12)
 
 
-def test_parts_one_after_the_other_have_independent_errors():
+def test_errors_of_parts_one_after_the_other_add():
     whole = together([Prediction(3.0, 0.2, 0.5), Prediction(1.0, 0.4, 0.0)])
     assert whole.ms == 4
-    assert whole.ln_sd == pytest.approx(math.hypot(0.75 * 0.2, 0.25 * 0.4), rel=1e-12)
+    assert whole.ln_sd == pytest.approx(0.75 * 0.2 + 0.25 * 0.4, rel=1e-12)
     assert whole.unseen_share == pytest.approx(0.375, rel=1e-12)
 
 

@@ -123,8 +123,7 @@ def test_int8_that_nobody_timed_is_between_the_float_time_and_half_of_it():
     assert 2.0 + 2.0 + 6.0 < expected < 4.0 + 2.0 + 6.0
     guessed = math.hypot(SIGMA, math.log(2) / math.sqrt(12))
     parts = ((4.0 / math.sqrt(2), guessed), (2.0, SIGMA))
-    encoder = math.hypot(*(ms * sd for ms, sd in parts))
-    sd = math.hypot(encoder, 6.0 * SIGMA) / expected
+    sd = (sum(ms * sd for ms, sd in parts) + 6.0 * SIGMA) / expected
     assert latencies(entries, "gpu")["encode"].high == pytest.approx(
         expected * math.exp(1.6449 * sd), rel=1e-6
     )

@@ -247,7 +247,7 @@ def test_a_folder_without_records_is_refused(shipped):
     with pytest.raises(InputError) as caught:
         find_records(str(empty))
     assert str(caught.value) == (
-        f"{empty} holds no records (.json); make some with `hwkd profile -o {empty}`"
+        f"{empty} holds no records (.json); make some with `hwkd profile --save {empty}`"
     )
 
 
