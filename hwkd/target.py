@@ -1,5 +1,6 @@
 """What a device is: facts with their sources, read from targets/*.toml. A new board is one file there and no code."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,6 +183,9 @@ class Target:
     constants: tuple[Constants, ...] = ()
 
     def __post_init__(self) -> None:
+        # It names a folder of records too.
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise InputError(f"name must be letters, digits, dots and dashes, got {self.name!r}")
         names = [unit.name for unit in self.units]
         if len(set(names)) != len(names):
             raise InputError(f"units need different names, got {', '.join(names)}")

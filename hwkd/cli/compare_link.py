@@ -1,6 +1,7 @@
 """`hwkd compare --link`: energy to encode and to send, against JPEG and WebP on the same machine and images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from hwkd.measure.classic import LABELS
 from hwkd.measure.classic_energy import measure_classic
 from hwkd.measure.host import host_facts, host_name
 from hwkd.measure.links import LINKS, Link, parse_link
-from hwkd.measure.meters import Meter, open_meter
+from hwkd.measure.meters import KINDS, Meter, open_meter
 from hwkd.measure.record import Record
 from hwkd.quantity import Quantity, not_known
 from hwkd.report.break_even import Sender, break_even_table, classic_sender
@@ -28,35 +29,43 @@ def parse_links(text: str) -> tuple[Link, ...]:
 def link_tables(
     records: Sequence[Record], links: Sequence[Link], data: Path | None
 ) -> tuple[Table, ...]:
-    """A table for each record of this machine whose quality on these images and encoding energy are known.
+    """A table for each record of this machine whose quality on these images and encoding energy are known. JPEG and WebP
+    are measured with the sensor that the record's energy was found with. Below the last table: what is not compared.
 
     Args:
         data: the images; None for the embedded photographs.
 
     Raises:
-        InputError: no record of that kind; the message says what each of them lacks.
+        InputError: no record of that kind (the message says what each of them lacks), or a sensor that is not there now.
     """
     images = open_images(data)
     usable = []
-    lacks = []
+    lacking: dict[str, list[str]] = {}
     for record in records:
         lack = _lack(record, images)
         if lack is None:
             usable.append(record)
         else:
-            lacks.append(f"{record.model.name} on {record.target}: {lack}")
+            lacking.setdefault(lack, []).append(f"{record.model.name} on {record.target}")
     if not usable:
         folder = "" if data is None else f" {data}"
         raise InputError(
             f"--link needs a profile of a trained model on this machine, on {images}; make one with `hwkd profile MODEL "
-            f"--target host --evaluate{folder} --save DIR`. {'; '.join(lacks)}"
+            f"--target host --evaluate{folder} --save DIR`. {_said(lacking)}"
         )
-    tables = []
+    # A break-even between a sensor's figure and an estimate would say nothing.
+    names = dict.fromkeys(_meter_name(record) for record in usable)
+    meters = {name: open_meter(name).meter for name in names}
     with Console(stderr=True).status("measuring JPEG and WebP"):
-        opened = open_meter("auto")
-        for record in usable:
-            tables.append(_table(record, links, images, opened.meter))
+        tables = [_table(r, links, images, meters[_meter_name(r)]) for r in usable]
+    if lacking:
+        notes = (*tables[-1].notes, f"Not compared: {_said(lacking)}.")
+        tables[-1] = replace(tables[-1], notes=notes)
     return tuple(tables)
+
+
+def _said(lacking: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{', '.join(whose)}: {lack}" for lack, whose in lacking.items())
 
 
 def _lack(record: Record, images: ImageSource) -> str | None:
@@ -72,6 +81,10 @@ def _lack(record: Record, images: ImageSource) -> str | None:
         return f"its quality is known on {record.quality.on} only"
     if _energy(record).value is None:
         return f"its energy is not known ({_energy(record).reason})"
+    if _meter_name(record) not in KINDS:
+        return (
+            f"its energy was found by {_energy(record).by!r}, which is no sensor that hwkd can open"
+        )
     return None
 
 
@@ -81,6 +94,11 @@ def _energy(record: Record) -> Quantity:
         if (entry.name, entry.side, entry.part) == ("energy_mj", "encode", "end_to_end"):
             return entry.quantity
     return not_known("it was profiled without energy, or without trained weights")
+
+
+def _meter_name(record: Record) -> str:
+    """The sensor that the record's energy was found with; `by` begins with it (hwkd.measure.energy)."""
+    return _energy(record).by.partition(":")[0]
 
 
 def _table(record: Record, links: Sequence[Link], images: ImageSource, meter: Meter) -> Table:

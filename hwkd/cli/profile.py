@@ -3,7 +3,6 @@
 import argparse
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,24 +10,29 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hwkd.cli.distill_values import above_0
-from hwkd.cli.output import add_output_options, emit_all
+from hwkd.cli.output import emit_all
+from hwkd.cli.profile_options import EMBEDDED, NONE, configure, parse_size, parse_threads
 from hwkd.errors import InputError
 from hwkd.images import open_images
-from hwkd.measure.host import host_facts, usable_cores
+from hwkd.measure.host import host_facts
 from hwkd.measure.machine import look
-from hwkd.measure.meters import KINDS, open_meter
+from hwkd.measure.meters import OpenedMeter, open_meter
 from hwkd.measure.record import Record
 from hwkd.measure.record_file import write_record
+from hwkd.measure.save_target import check_name, target_from
 from hwkd.models.architecture import is_architecture
-from hwkd.quantize.bits import parse_bits
+from hwkd.quantize.bits import BitPlan, parse_bits
 from hwkd.report.profile_tables import cost_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table
 from hwkd.runtime.session import present_runtimes
 from hwkd.target import Target, list_targets, load_target
+from hwkd.target_file import write_target
 
 if TYPE_CHECKING:
+    from hwkd.measure.profile import Wanted
     from hwkd.measure.subject import Subject
+
+__all__ = ["EXAMPLES", "HELP", "configure", "parse_size", "parse_threads", "record_path", "run"]
 
 HELP = "MACs, size, latency, memory and energy of models: measured here, predicted for every target"
 
@@ -41,160 +45,48 @@ EXAMPLES = """examples:
   hwkd profile patch-q5 --target host --save-target my-board
 """
 
-EMBEDDED = Path()
-"""What --evaluate without a folder means."""
-HOST, ALL, NONE = "host", "all", "none"
-MOST_SIDE = 16384
+HOST, ALL = "host", "all"
 FALLBACK = "x86-avx2"
 """What a saved target takes its arithmetic from where no shipped target describes the machine."""
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd profile`."""
-    parser.add_argument(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        help="a shipped model's name, a run folder, a teacher, or a bare architecture as "
-        "hyperprior:N=64,M=192[,family=relu]; default: the newest run in runs/, or else the shipped models",
-    )
-    parser.add_argument(
-        "--target",
-        nargs="+",
-        metavar="NAME",
-        help="host (this machine, measured), all, names of targets or .toml files of your own; default: host and all "
-        "for trained models, all for bare architectures",
-    )
-    parser.add_argument(
-        "--size",
-        default="768x512",
-        metavar="WxH",
-        help="of the image in pixels (default: 768x512)",
-    )
-    parser.add_argument(
-        "--threads",
-        metavar="N[,N]",
-        help="on this machine; of several the first is the main one (default: all usable cores)",
-    )
-    parser.add_argument(
-        "--energy",
-        default="auto",
-        choices=(*KINDS, NONE),
-        help="the sensor on this machine (default: auto: ina3221, rapl, or else codecarbon's estimate)",
-    )
-    parser.add_argument(
-        "--country",
-        metavar="ISO",
-        help="three letters (FRA): emissions of this country's electricity, by codecarbon",
-    )
-    parser.add_argument(
-        "--bits",
-        metavar="W[/A]",
-        help="predict a bare architecture as quantized to these bits (a trained model has its own)",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=above_0,
-        default=4.0,
-        metavar="S",
-        help="to spend on each group of latencies and on the energy of each side (default: 4)",
-    )
-    parser.add_argument(
-        "--evaluate",
-        nargs="?",
-        type=Path,
-        const=EMBEDDED,
-        metavar="DIR",
-        help="measure PSNR and bits per pixel of trained models on the images in DIR (without DIR: on the embedded "
-        "photographs); otherwise they are those of the model's card or the run's report",
-    )
-    parser.add_argument(
-        "--no-memory", action="store_true", help="do not start the processes that measure memory"
-    )
-    parser.add_argument("--layers", action="store_true", help="a table of each model's layers")
-    parser.add_argument(
-        "--settings",
-        action="store_true",
-        help="a row for every unit and number of threads, not for the main one only",
-    )
-    parser.add_argument(
-        "--save",
-        type=Path,
-        metavar="DIR",
-        help="write the records to DIR/TARGET/MODEL.json, for `hwkd compare`",
-    )
-    parser.add_argument(
-        "--save-target",
-        metavar="NAME",
-        help="make this machine a target: writes NAME.toml with constants from the measured layers",
-    )
-    add_output_options(parser)
+Targets = dict[str, tuple[bool, list[Target]]]
+"""By the model's text: whether this machine is measured, and the targets to predict for."""
 
 
 def run(args: argparse.Namespace) -> int:
     """Profile, print, and return the exit code.
 
     Raises:
-        InputError: a name, number or sensor that there is not; told before anything is measured.
+        InputError: a name, number or sensor that there is not, or options that contradict each other; told before
+            anything is measured.
     """
     width, height = parse_size(args.size)
-    texts = args.models or _default_models()
+    texts = list(dict.fromkeys(args.models or _default_models()))
     threads = parse_threads(args.threads)
-    bits = None if args.bits is None else parse_bits(args.bits)
-    trained = [text for text in texts if not is_architecture(text)]
-    if bits is not None and trained:
-        raise InputError(
-            f"--bits is for bare architectures, {trained[0]!r} has bits of its own: see `hwkd quantize`"
-        )
+    bits = _bits(args.bits, texts)
     targets = {text: _targets(args.target, is_bare=is_architecture(text)) for text in texts}
     has_host = any(on_host for on_host, _ in targets.values())
-    if args.save_target and not has_host:
-        raise InputError("--save-target needs measurements of this machine: add --target host")
-    meter = None
-    if args.energy != NONE and (has_host or args.energy != "auto"):
-        meter = open_meter(args.energy)
-    if args.country is not None:
-        _check_country(args.country)
+    _check_options(args, has_host=has_host)
+    meter = _meter(args.energy, has_host=has_host)
     images = None
     if args.evaluate is not None:
-        images = open_images(None if args.evaluate == EMBEDDED else args.evaluate)
+        images = open_images(None if args.evaluate is EMBEDDED else args.evaluate)
 
     # Torch is loaded only now: what the user got wrong was said at once.
-    from hwkd.measure.profile import Wanted, host_steps, profile_host, profile_target
-    from hwkd.measure.subject import evaluated, load_subject
+    from hwkd.measure.profile import Wanted
+    from hwkd.measure.subject import evaluated, load_subject, quantized
 
-    wanted = Wanted(
-        threads, present_runtimes(), args.seconds, meter, args.country, not args.no_memory
-    )
-    command = shlex.join(["hwkd", *args.argv])
-    subjects = [_with_bits(load_subject(text, width, height), bits) for text in texts]
+    subjects = [load_subject(text, width, height) for text in texts]
+    if bits is not None:
+        subjects = [quantized(subject, bits) for subject in subjects]
+    _check_names(subjects)
     if images is not None:
         with Console(stderr=True).status("evaluating"):
             subjects = [evaluated(subject, images) for subject in subjects]
-    records: list[Record] = []
-    total = sum(len(t) + on_host * host_steps(wanted) for on_host, t in targets.values())
-    with _progress() as progress:
-        task = progress.add_task("profile", total=total)
-
-        def step(subject: "Subject", what: str) -> None:
-            progress.update(task, description=f"{subject.facts.name}: {what}", advance=1)
-
-        for subject in subjects:
-            on_host, others = targets[subject.text]
-            if on_host:
-                records.append(
-                    profile_host(
-                        subject,
-                        width,
-                        height,
-                        wanted,
-                        command,
-                        partial(step, subject),
-                    )
-                )
-            for target in others:
-                step(subject, target.name)
-                records.append(profile_target(subject, width, height, target, command))
+    runtimes = present_runtimes()
+    wanted = Wanted(threads, runtimes, args.seconds, meter, args.country, not args.no_memory)
+    records = _records(subjects, targets, width, height, wanted, shlex.join(["hwkd", *args.argv]))
     if args.save:
         for record in records:
             write_record(record_path(args.save, record), record)
@@ -204,35 +96,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) in "768x512". Raises InputError for anything else."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts):
-        raise InputError(f"--size {text!r} is not WIDTHxHEIGHT in pixels: give 768x512, say")
-    width, height = map(int, parts)
-    if not (1 <= width <= MOST_SIDE and 1 <= height <= MOST_SIDE):
-        raise InputError(f"--size takes 1 to {MOST_SIDE} pixels a side, got {text}")
-    return width, height
-
-
-def parse_threads(text: str | None) -> tuple[int, ...]:
-    """The numbers in "2" or "1,2"; all usable cores for None. Raises InputError for anything else."""
-    cores = usable_cores()
-    if text is None:
-        return (cores,)
-    parts = [part.strip() for part in text.split(",")]
-    if not all(p.isascii() and p.isdigit() for p in parts):
-        raise InputError(f"--threads {text!r} is not a number of threads: give 2, or 1,2")
-    found = tuple(dict.fromkeys(int(part) for part in parts))
-    if not all(1 <= n <= cores for n in found):
-        raise InputError(f"--threads takes 1 to {cores} (the cores usable here), got {text}")
-    return found
-
-
 def record_path(folder: Path, record: Record) -> Path:
     """DIR/TARGET/MODEL.json, the model's name with what no file name may have replaced."""
-    kept = [c if c.isalnum() or c in "._-" else " " for c in record.model.name.lower()]
-    return folder / record.target / f"{'-'.join(''.join(kept).split())}.json"
+    return folder / record.target / f"{_file_name(record.model.name)}.json"
+
+
+def _file_name(model: str) -> str:
+    kept = [c if c.isalnum() or c in "._-" else " " for c in model.lower()]
+    return "-".join("".join(kept).split())
 
 
 def _default_models() -> list[str]:
@@ -250,42 +121,109 @@ def _targets(names: Sequence[str] | None, *, is_bare: bool) -> tuple[bool, list[
     wanted: list[str] = []
     for name in names:
         wanted += list_targets() if name == ALL else [] if name == HOST else [name]
-    return HOST in names, [load_target(name) for name in dict.fromkeys(wanted)]
+    found: dict[str, Target] = {}
+    for text in dict.fromkeys(wanted):
+        target = load_target(text)
+        if target.name in found:
+            raise InputError(
+                f"two of the targets are called {target.name}, the second is {text}: give it another name in its file"
+            )
+        found[target.name] = target
+    return HOST in names, list(found.values())
+
+
+def _bits(text: str | None, models: Sequence[str]) -> BitPlan | None:
+    if text is None:
+        return None
+    bits = parse_bits(text)
+    trained = [model for model in models if not is_architecture(model)]
+    if trained:
+        raise InputError(
+            f"--bits is for bare architectures, {trained[0]!r} has bits of its own: see `hwkd quantize`"
+        )
+    return bits
+
+
+def _check_options(args: argparse.Namespace, *, has_host: bool) -> None:
+    """Refuse what would fail, or be without effect, once all is measured."""
+    if args.save is not None and args.save.exists() and not args.save.is_dir():
+        raise InputError(f"--save {args.save} is a file, records need a folder: give another")
+    if args.save_target is not None:
+        if not has_host:
+            raise InputError("--save-target needs measurements of this machine: add --target host")
+        check_name(args.save_target)
+        place = Path(f"{args.save_target}.toml")
+        if place.exists():
+            # Its owner may have filled in the power that a meter at the plug showed.
+            raise InputError(
+                f"--save-target would write over {place}: give another name, or move the file away"
+            )
+    if args.country is not None:
+        if args.energy == NONE or not has_host:
+            raise InputError(
+                "--country turns energy measured on this machine into emissions: add --target host, and leave out "
+                "--energy none"
+            )
+        _check_country(args.country)
 
 
 def _check_country(code: str) -> None:
-    """Refuse an unknown country before anything is measured."""
+    # codecarbon, which knows the countries, takes a second to import.
     from hwkd.measure.emissions import emissions_g_per_1000
 
     emissions_g_per_1000(0.0, code)
 
 
-def _with_bits(subject: "Subject", bits: object) -> "Subject":
-    from hwkd.models.build import build
-    from hwkd.quantize.bits import BitPlan
-    from hwkd.quantize.brevitas_qat import quantize
-    from hwkd.quantize.layers import weight_bytes
+def _meter(kind: str, *, has_host: bool) -> OpenedMeter | None:
+    """The sensor; one that was asked for by name is looked for even where it is not used."""
+    if kind == NONE or (kind == "auto" and not has_host):
+        return None
+    return open_meter(kind)
 
-    if not isinstance(bits, BitPlan):
-        return subject
-    twin = build(subject.spec)
-    quantize(twin, bits)
-    return replace(
-        subject,
-        bits=bits,
-        facts=replace(
-            subject.facts,
-            name=f"{subject.facts.name} {bits.weight_bits}/{bits.act_bits}",
-            weight_bits=str(bits.weight_bits),
-        ),
-        size=replace(subject.size, weight_bytes=weight_bytes(twin)),
-    )
+
+def _check_names(subjects: Sequence["Subject"]) -> None:
+    """Refuse two models of one name: the tables and --save tell models apart by it."""
+    found: dict[str, Subject] = {}
+    for subject in subjects:
+        other = found.setdefault(_file_name(subject.facts.name), subject)
+        if other is not subject:
+            raise InputError(
+                f"{other.text} and {subject.text} are both called {subject.facts.name}, so that their rows and files "
+                "could not be told apart: profile one at a time, or rename a folder"
+            )
+
+
+def _records(
+    subjects: Sequence["Subject"],
+    targets: Targets,
+    width: int,
+    height: int,
+    wanted: "Wanted",
+    command: str,
+) -> list[Record]:
+    """A record for each model and each machine or target, this machine first."""
+    from hwkd.measure.profile import host_steps, profile_host, profile_target
+
+    records: list[Record] = []
+    total = sum(len(t) + on_host * host_steps(wanted) for on_host, t in targets.values())
+    with _progress() as progress:
+        task = progress.add_task("profile", total=total)
+
+        def step(subject: "Subject", what: str) -> None:
+            progress.update(task, description=f"{subject.facts.name}: {what}", advance=1)
+
+        for subject in subjects:
+            on_host, others = targets[subject.text]
+            if on_host:
+                say = partial(step, subject)
+                records.append(profile_host(subject, width, height, wanted, command, say))
+            for target in others:
+                step(subject, target.name)
+                records.append(profile_target(subject, width, height, target, command))
+    return records
 
 
 def _save_target(name: str, records: Sequence[Record]) -> None:
-    from hwkd.measure.save_target import target_from
-    from hwkd.target_file import write_target
-
     like = load_target(look().processor.target or FALLBACK)
     target = target_from(name, records, like, host_facts())
     comment = (

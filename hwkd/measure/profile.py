@@ -25,7 +25,7 @@ from hwkd.measure.pinning import pinned
 from hwkd.measure.predict_target import predicted_entries
 from hwkd.measure.record import PLAN, SCHEMA, Entry, Provenance, Record, Setting
 from hwkd.measure.stages import stage_latencies
-from hwkd.measure.subject import Subject
+from hwkd.measure.subject import SEED, Subject
 from hwkd.measure.watch import watch_machine
 from hwkd.models.base import HyperpriorCodec
 from hwkd.target import Target
@@ -36,7 +36,6 @@ Runs = dict[str, Callable[[], object]]
 
 LAYER_RUNS = 10
 MEMORY_RUNS = 1
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,8 @@ def profile_host(
     if wanted.memory:
         # Its processes are other processes to the watch above.
         progress("memory")
-        text = subject.text if subject.bits is None else f"{subject.text}:float"
+        has_twin = is_trained and subject.bits is not None
+        text = f"{subject.text}:float" if has_twin else subject.text
         entries += measure_memory(
             text, width, height, threads=wanted.threads[0], repeats=MEMORY_RUNS
         )

@@ -20,12 +20,9 @@ def target_from(name: str, records: Sequence[Record], like: Target, facts: HostF
     belong to another board.
 
     Raises:
-        InputError: a name that is a path or has no letters, or records without measured layers.
+        InputError: as `check_name`, or records without measured layers.
     """
-    if not name or name != name.strip() or any(c in name for c in "/\\.") or name.startswith("-"):
-        raise InputError(
-            f"--save-target {name!r} is no name for a target; give letters, digits and dashes, as my-board"
-        )
+    check_name(name)
     cpu = replace(
         like.cpu,
         model=facts.cpu,
@@ -44,6 +41,18 @@ def target_from(name: str, records: Sequence[Record], like: Target, facts: HostF
         int8_alternative=like.int8_alternative,
         constants=constants_from(records, cpu.name),
     )
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a target's name and the name of its file.
+
+    Raises:
+        InputError: a name that is empty, begins or ends with a space or begins with a dash, or a path.
+    """
+    if not name or name != name.strip() or any(c in name for c in "/\\.") or name.startswith("-"):
+        raise InputError(
+            f"--save-target {name!r} is no name for a target; give letters, digits and dashes, as my-board"
+        )
 
 
 def _clock(facts: HostFacts) -> Fact:

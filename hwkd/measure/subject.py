@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from hwkd.distill.runs import load_model
 from hwkd.images import ImageSource
 from hwkd.measure.layer_cost import LayerCost
@@ -17,9 +19,12 @@ from hwkd.models.build import build
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import Spec, spec_to_json
 from hwkd.quantize.bits import BitPlan
+from hwkd.quantize.brevitas_qat import quantize
 from hwkd.quantize.layers import weight_bytes
 
 FLOAT_BYTES = 4
+SEED = 0
+"""Of a bare architecture's random weights."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ def load_subject(text: str, width: int, height: int) -> Subject:
     """
     if is_architecture(text):
         spec = parse_architecture(text)
-        codec = build(spec).eval().requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            codec = build(spec).eval().requires_grad_(False)
         facts = ModelFacts(text, str(spec), spec_to_json(spec), spec.family, "32", False)
         return _counted(text, facts, spec, codec, None, weight_bytes(codec), None, width, height)
     loaded = load_model(text)
@@ -72,6 +79,20 @@ def load_subject(text: str, width: int, height: int) -> Subject:
     return _counted(
         text, facts, loaded.spec, codec, loaded.bits, stored_bytes, _quality(text), width, height
     )
+
+
+def quantized(subject: Subject, bits: BitPlan) -> Subject:
+    """A bare architecture as quantized to `bits`: its name, the bytes of its weights, and its plan on a target.
+
+    Raises:
+        InputError: as `hwkd.quantize.brevitas_qat.quantize`.
+    """
+    codec = build(subject.spec)
+    quantize(codec, bits)
+    name = f"{subject.facts.name} {bits.weight_bits}/{bits.act_bits}"
+    facts = replace(subject.facts, name=name, weight_bits=_bits_in_words(bits))
+    size = replace(subject.size, weight_bytes=weight_bytes(codec))
+    return replace(subject, bits=bits, facts=facts, size=size)
 
 
 def evaluated(subject: Subject, images: ImageSource) -> Subject:

@@ -1,6 +1,6 @@
 """What `hwkd profile` prints: a model's size and computation, then latency and energy here and on each target. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hwkd.measure.record import Entry, Record, Setting
 from hwkd.quantity import MARKS, Quantity
@@ -75,14 +75,16 @@ def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
                 for side in ("encode", "decode"):
                     entry = _entry(record, setting, name, side)
                     cells.append(_cell(entry.quantity if entry else None))
-                    if entry is not None and entry.quantity.value is None:
+                    if entry is None:
+                        whose = reasons.setdefault("not measured", [])
+                        whose.append(f"{name} in {setting.runtime} on {record.target}")
+                    elif entry.quantity.value is None:
                         whose = reasons.setdefault(entry.quantity.reason, [])
                         whose.append(f"{name} on {record.target}")
             part = _part(record, setting)
             rows.append((record.model.name, record.target, str(setting), part, *cells))
         shown = {s.unit for s in _settings(record, is_every_setting)}
         notes += record.notes_on(shown)
-    said = [f"n/a: {', '.join(dict.fromkeys(whose))}: {why}." for why, whose in reasons.items()]
     sensors = dict.fromkeys(
         f"Energy on {r.target}: {e.quantity.by}."
         for r in records
@@ -95,35 +97,25 @@ def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
     )
     first = records[0]
     title = f"Latency and energy for one image of {first.width}x{first.height}"
-    all_notes = (_KEY, *sensors, *said, *dict.fromkeys(notes))
+    all_notes = (_KEY, *sensors, *_said(reasons), *dict.fromkeys(notes))
     return Table(title, columns, tuple(rows), all_notes)
 
 
 def stage_table(record: Record) -> Table:
-    """The latency of each stage on the host, a row for each stage and a column for each setting that has any."""
-    parts = list(
-        dict.fromkeys(
-            (e.side, e.part) for e in record.entries if e.name == "latency_ms" and e.part != "layer"
-        )
-    )
-    settings = [
-        s
-        for s in dict.fromkeys(e.setting for e in record.entries)
-        if any(
-            e.setting == s and e.name == "latency_ms" and e.part != "layer" for e in record.entries
-        )
-    ]
+    """The latency of each stage on the host, a row for each stage and a column for each setting that has any; a cell is
+    empty where the setting has no such stage."""
+    stages = [e for e in record.entries if e.name == "latency_ms" and e.part != "layer"]
+    places = {(e.side, e.part, e.setting): e for e in stages}
+    settings = list(dict.fromkeys(e.setting for e in stages))
     rows = []
-    for side, part in parts:
-        cells = []
-        for setting in settings:
-            found = [
-                e
-                for e in record.entries
-                if (e.name, e.side, e.part, e.setting) == ("latency_ms", side, part, setting)
-            ]
-            cells.append(_with_p95(found[0]) if found else "")
-        rows.append((side, part, *cells))
+    for side, part in dict.fromkeys((e.side, e.part) for e in stages):
+        found = [places.get((side, part, setting)) for setting in settings]
+        rows.append((side, part, *("" if e is None else _with_p95(e) for e in found)))
+    runs = sorted({e.quantity.runs for e in stages if e.quantity.runs})
+    unknown: dict[str, list[str]] = {}
+    for e in stages:
+        if e.quantity.value is None:
+            unknown.setdefault(e.quantity.reason, []).append(f"{e.side} {e.part}")
     memory = [
         f"{e.side}: {e.name} {_cell(e.quantity)} ({e.quantity.by or e.quantity.reason})."
         for e in record.entries
@@ -136,11 +128,8 @@ def stage_table(record: Record) -> Table:
     ]
     title = f"{record.model.name} on {record.target}: milliseconds by stage"
     notes = (
-        "Median [95 % interval of the median] p95, of "
-        + ", ".join(
-            sorted({str(e.quantity.runs) for e in record.entries if e.quantity.runs}, key=int)
-        )
-        + " runs.",
+        f"Median [95 % interval of the median] p95, of {', '.join(map(str, runs))} runs.",
+        *_said(unknown),
         f"Host: {record.provenance.host}.",
         *memory,
         *emissions,
@@ -149,8 +138,9 @@ def stage_table(record: Record) -> Table:
 
 
 def layer_table(record: Record) -> Table:
-    """One row a layer: shape, MACs, weights, and its time where it was measured."""
-    times = {e.layer: e for e in record.entries if e.part == "layer"}
+    """One row a layer: shape, MACs, weights, and its time in the main setting where it was measured."""
+    timed = [e for e in record.entries if e.part == "layer"]
+    times = {e.layer: e for e in timed if e.setting == timed[0].setting}
     rows = tuple(
         (
             layer.name,
@@ -168,11 +158,13 @@ def layer_table(record: Record) -> Table:
         *("layer", "operator", "channels", "kernel_stride", "mega_macs", "weights", "out_values"),
         "latency_ms",
     )
-    settings = {str(times[name].setting) for name in times}
-    note = (
-        f"latency_ms: {', '.join(settings)}." if settings else "latency_ms: n/a, not measured here."
-    )
+    note = f"latency_ms: {timed[0].setting}." if timed else "latency_ms: n/a, not measured here."
     return Table(f"{record.model.name}: layers", columns, rows, (note,))
+
+
+def _said(unknown: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence for each reason. unknown: reason -> what is n/a because of it."""
+    return [f"n/a: {', '.join(dict.fromkeys(what))}: {why}." for why, what in unknown.items()]
 
 
 def _one_a_model(records: Sequence[Record]) -> list[Record]:
@@ -201,7 +193,8 @@ def _part(record: Record, setting: Setting) -> str:
         for e in record.entries
         if e.setting == setting and e.part == "end_to_end" and e.name == "latency_ms"
     ]
-    return "end_to_end" if any(e.quantity.value is not None for e in whole) else "networks"
+    sides = {e.side for e in whole if e.quantity.value is not None}
+    return "end_to_end" if sides >= {"encode", "decode"} else "networks"
 
 
 def _entry(record: Record, setting: Setting, name: str, side: str) -> Entry | None:

@@ -97,6 +97,7 @@ WITHOUT_TORCH = (
     "hwkd.cli.doctor",
     "hwkd.cli.output",
     "hwkd.cli.profile",
+    "hwkd.cli.profile_options",
     "hwkd.cli.targets",
     "hwkd.cli.targets_fit",
 )
