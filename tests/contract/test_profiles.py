@@ -1,0 +1,69 @@
+"""The records that ship: every one loads, the paper's architectures are there for every target, predictions are fresh."""
+
+import json
+
+import pytest
+
+from hwkd.cli.profile import record_path
+from hwkd.data import data_folder
+from hwkd.measure.profile import profile_target
+from hwkd.measure.record_file import PUBLISHED, find_records, read_record
+from hwkd.measure.subject import load_subject
+from hwkd.target import list_targets, load_target
+
+PROFILES = data_folder("profiles")
+PATHS = sorted(p for p in PROFILES.glob("*/*.json") if p.parent.name != PUBLISHED)
+PAPER = json.loads((PROFILES / PUBLISHED / "arxiv-2509.10366.json").read_text(encoding="utf-8"))
+MODELS = {f"hyperprior:N={row['N']},M=192" for row in PAPER["rows"]}
+
+
+def test_the_paper_has_six_architectures():
+    assert len(MODELS) == 6
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_record_loads_and_lies_where_its_names_say(path):
+    record = read_record(path)
+    assert record_path(PROFILES, record) == path
+    assert (record.width, record.height) == (768, 512)
+
+
+@pytest.mark.parametrize("target", list_targets())
+def test_every_target_has_a_predicted_record_of_each_architecture(target):
+    records = find_records(target)
+    assert {r.model.name for r in records} == MODELS
+    assert not any(r.is_host for r in records)
+    assert any(
+        e.name == "latency_ms" and e.quantity.value is not None for r in records for e in r.entries
+    )
+
+
+def test_one_machine_was_measured():
+    hosts = [r for r in map(read_record, PATHS) if r.is_host]
+    assert {r.model.name for r in hosts} == MODELS
+    assert len({r.target for r in hosts}) == 1
+    for record in hosts:
+        # It was quiet: a record of a busy machine is not one to ship.
+        assert not [note for note in record.notes if "busy" in note or "the clock moved" in note]
+        assert {e.setting.runtime.split()[0] for e in record.entries} == {
+            *("torch", "onnxruntime", "openvino"),
+        }
+
+
+@pytest.mark.parametrize("target", list_targets())
+def test_a_predicted_record_is_what_would_be_predicted_now(target):
+    """After a change of constants or of the model of costs the records are to be made again."""
+    for record in find_records(target):
+        if record.model.name not in ("hyperprior:N=64,M=192", "hyperprior:N=16,M=192"):
+            continue
+        subject = load_subject(record.model.name, record.width, record.height)
+        fresh = profile_target(subject, record.width, record.height, load_target(target), "")
+        assert (fresh.size, fresh.macs, fresh.layers) == (record.size, record.macs, record.layers)
+        assert fresh.notes == record.notes
+        for now, then in zip(fresh.entries, record.entries, strict=True):
+            assert (now.name, now.side, now.part, now.setting) == (
+                *(then.name, then.side, then.part, then.setting),
+            )
+            for field in ("value", "low", "high"):
+                a, b = getattr(now.quantity, field), getattr(then.quantity, field)
+                assert (a is None and b is None) or a == pytest.approx(b, rel=1e-9)
