@@ -7,6 +7,7 @@ import numpy.typing as npt
 import openvino
 
 from hwkd.runtime.session import Arrays
+from hwkd.runtime.signal_stack import kept_signal_stack
 
 
 class OpenVinoSession:
@@ -17,6 +18,10 @@ class OpenVinoSession:
     """
 
     def __init__(self, path: Path, threads: int) -> None:
+        with kept_signal_stack():
+            self._compile(path, threads)
+
+    def _compile(self, path: Path, threads: int) -> None:
         core = openvino.Core()
         model = core.read_model(str(path))
         # Before compiling: it may give an output the name of a tensor inside.
@@ -36,3 +41,7 @@ class OpenVinoSession:
         """As `hwkd.runtime.session.Session`."""
         results = self._compiled(dict(inputs))
         return {name: results[i] for i, name in enumerate(self._outputs)}
+
+    def __del__(self) -> None:
+        with kept_signal_stack():
+            self.__dict__.pop("_compiled", None)
