@@ -13,6 +13,8 @@ from hwkd.toml_reader import read_toml
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 UNIT_KINDS = ("cpu", "gpu", "dla")
 RUNTIMES = ("openvino", "onnxruntime", "tensorrt")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Of a target."""
 SENSOR_KINDS = ("rapl", "nvml", "ina3221")
 
 
@@ -184,7 +186,7 @@ class Target:
 
     def __post_init__(self) -> None:
         # It names a folder of records too.
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+        if not NAME.fullmatch(self.name):
             raise InputError(f"name must be letters, digits, dots and dashes, got {self.name!r}")
         names = [unit.name for unit in self.units]
         if len(set(names)) != len(names):

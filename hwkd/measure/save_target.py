@@ -8,7 +8,7 @@ from hwkd.facts import Fact
 from hwkd.measure.board_constants import constants_from
 from hwkd.measure.host import HostFacts
 from hwkd.measure.record import Record
-from hwkd.target import Target
+from hwkd.target import NAME, Target
 
 SOURCE = "/proc of the machine, read by hwkd profile"
 
@@ -47,9 +47,9 @@ def check_name(name: str) -> None:
     """Refuse what cannot be a target's name and the name of its file.
 
     Raises:
-        InputError: a name that is empty, begins or ends with a space or begins with a dash, or a path.
+        InputError: a name that no target may have, or one with a dot, which would pass for a file's.
     """
-    if not name or name != name.strip() or any(c in name for c in "/\\.") or name.startswith("-"):
+    if not NAME.fullmatch(name) or "." in name:
         raise InputError(
             f"--save-target {name!r} is no name for a target; give letters, digits and dashes, as my-board"
         )
