@@ -61,7 +61,9 @@ def size_table(records: Sequence[Record]) -> Table:
 
 
 def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
-    """One row for a record and setting: latency and energy of each side.
+    """A row for each record, setting and part: latency and energy of each side.
+
+    Where the whole way was measured, its networks alone have a row below, to be held against the other rows.
 
     is_every_setting: a row for each setting; else the first of each record, and every runtime of the host.
     """
@@ -69,19 +71,20 @@ def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
     reasons: dict[str, list[str]] = {}
     notes: list[str] = []
     for record in records:
-        for setting in _settings(record, is_every_setting):
+        for setting, part in _settings_and_parts(record, is_every_setting):
             cells = []
             for name in ("latency_ms", "energy_mj"):
                 for side in ("encode", "decode"):
-                    entry = _entry(record, setting, name, side)
+                    entry = _entry(record, setting, part, name, side)
                     cells.append(_cell(entry.quantity if entry else None))
                     if entry is None:
                         whose = reasons.setdefault("not measured", [])
-                        whose.append(f"{name} in {setting.runtime} on {record.target}")
+                        whose.append(
+                            f"{name} of part {part} in {setting.runtime} on {record.target}"
+                        )
                     elif entry.quantity.value is None:
                         whose = reasons.setdefault(entry.quantity.reason, [])
                         whose.append(f"{name} on {record.target}")
-            part = _part(record, setting)
             rows.append((record.model.name, record.target, str(setting), part, *cells))
         shown = {s.unit for s in _settings(record, is_every_setting)}
         notes += record.notes_on(shown)
@@ -186,19 +189,22 @@ def _settings(record: Record, is_every: bool) -> list[Setting]:
     return settings[:1]
 
 
-def _part(record: Record, setting: Setting) -> str:
-    """end_to_end where this setting has it in both sides, else networks; never a mixture."""
-    whole = [
-        e
-        for e in record.entries
-        if e.setting == setting and e.part == "end_to_end" and e.name == "latency_ms"
-    ]
-    sides = {e.side for e in whole if e.quantity.value is not None}
-    return "end_to_end" if sides >= {"encode", "decode"} else "networks"
+def _settings_and_parts(record: Record, is_every: bool) -> list[tuple[Setting, str]]:
+    """The settings, each with end_to_end where it has that on both sides, and with networks."""
+    found = []
+    for setting in _settings(record, is_every):
+        whole = {
+            e.side
+            for e in record.entries
+            if (e.name, e.part, e.setting) == ("latency_ms", "end_to_end", setting)
+            and e.quantity.value is not None
+        }
+        parts = ("end_to_end", "networks") if whole >= {"encode", "decode"} else ("networks",)
+        found += [(setting, part) for part in parts]
+    return found
 
 
-def _entry(record: Record, setting: Setting, name: str, side: str) -> Entry | None:
-    part = _part(record, setting)
+def _entry(record: Record, setting: Setting, part: str, name: str, side: str) -> Entry | None:
     found = [
         e
         for e in record.entries

@@ -120,6 +120,13 @@ def test_an_unknown_name_gets_its_near_matches():
         load_target("jetson-nan")
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "-x", "my board"])
+def test_a_name_that_could_lead_elsewhere_is_refused(name):
+    of = load_target("raspberry-pi-4")
+    with pytest.raises(InputError, match="name must be letters, digits, dots and dashes, got"):
+        replace(of, name=name)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot read .*none\.toml: No such file"):
         load_target(str(tmp_path / "none.toml"))
