@@ -1,7 +1,6 @@
 """Profile records as files: written whole, read with every field checked. No torch."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -76,19 +75,14 @@ def find_records(text: str) -> tuple[Record, ...]:
     target, _, model = text.strip("/").partition("/")
     targets = [p.name for p in shipped.iterdir() if p.is_dir() and p.name != PUBLISHED]
     if target not in targets:
-        raise unknown("profile", text, _with_models(shipped, targets), "hwkd compare --help")
+        error = unknown("profile", target, targets)
+        raise InputError(f"{error}; or give a record's .json file, or a folder of them")
     if not model:
         return _all_below(shipped / target, text)
     models = [p.stem for p in (shipped / target).glob("*.json")]
     if model not in models:
         raise unknown(f"record of {target}", model, models)
     return (read_record(shipped / target / f"{model}.json"),)
-
-
-def _with_models(shipped: Path, targets: Iterable[str]) -> list[str]:
-    return [f"{name}/{p.stem}" for name in targets for p in (shipped / name).glob("*.json")] + list(
-        targets
-    )
 
 
 def _all_below(folder: Path, text: str) -> tuple[Record, ...]:
