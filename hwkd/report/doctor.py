@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hwkd.errors import InputError
-from hwkd.measure.machine import Limits, Machine, Package, Processor, Sensor
+from hwkd.measure.machine import Machine, Processor, Sensor
+from hwkd.measure.machine_limits import Limits
+from hwkd.measure.machine_packages import Package
 from hwkd.report.table import Table
 
 STATES = ("ok", "limited", "missing")

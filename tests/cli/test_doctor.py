@@ -4,7 +4,8 @@ import json
 import pytest
 
 from hwkd.cli import doctor
-from hwkd.measure.machine import PACKAGES, look
+from hwkd.measure.machine import look
+from hwkd.measure.machine_packages import PACKAGES
 
 
 def run(*argv):

@@ -63,6 +63,8 @@ WITHOUT_TORCH = (
     "hwkd.measure.left_out",
     "hwkd.measure.links",
     "hwkd.measure.machine",
+    "hwkd.measure.machine_limits",
+    "hwkd.measure.machine_packages",
     "hwkd.measure.memory",
     "hwkd.measure.meters",
     "hwkd.measure.nvml",

@@ -5,17 +5,16 @@ from pathlib import Path
 import pytest
 
 from hwkd.measure.machine import (
-    Package,
     Sensor,
     find_gpus,
     find_ina3221,
-    find_limits,
-    find_packages,
     find_processor,
     find_rapl,
     look,
     nearest_target,
 )
+from hwkd.measure.machine_limits import find_limits
+from hwkd.measure.machine_packages import Package, find_packages
 from hwkd.target import list_targets
 
 ZEN_3 = "processor\t: 0\nmodel name\t: AMD Ryzen 9 5950X\nflags\t\t: fpu fma avx2 sse4_2\n"
