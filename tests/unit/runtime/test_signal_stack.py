@@ -9,6 +9,8 @@ from pathlib import Path
 from hwkd.measure.graph_latency import graph_latencies
 from hwkd.measure.subject import load_subject
 
+# Ignored, and so inherited, where the tests run in the background of a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 codec = load_subject("hyperprior:N=8,M=12", 128, 64).codec
 graph_latencies(codec, 128, 64, runtimes=(RUNTIME,), threads=1, seconds=0.05)
 try:
