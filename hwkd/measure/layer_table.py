@@ -1,22 +1,22 @@
 """The layers of a network with their shapes and MACs: shapes from one traced pass, MACs from fvcore."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
 from hwkd.errors import InputError
 from hwkd.measure.inference import evaluating
 from hwkd.measure.layer_cost import LayerCost
+from hwkd.measure.macs import NETWORKS, Networks, analyse
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
 
 _NONLINEAR = (nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Hardsigmoid)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
-_NETWORKS = ("g_a", "h_a", "h_s", "g_s")
 
 
 def codec_layers(codec: HyperpriorCodec, width: int, height: int) -> tuple[LayerCost, ...]:
@@ -32,34 +32,25 @@ def codec_layers(codec: HyperpriorCodec, width: int, height: int) -> tuple[Layer
         raise InputError(f"an image of {width}x{height} has no layers to count; give 1x1 or more")
     side = codec.downsampling_factor
     blocks = math.ceil(width / side) * math.ceil(height / side)
-
-    def pass_through(x: Tensor) -> object:
-        y = codec.g_a(x)
-        return codec.g_s(y), codec.entropy_parameters(codec.hyper_analysis(y))
-
     device = next(codec.parameters()).device
-    found = network_layers(codec, torch.zeros(1, 3, side, side, device=device), pass_through)
+    found = network_layers(Networks(codec), torch.zeros(1, 3, side, side, device=device))
+    named = [(layer.name.removeprefix("codec."), layer) for layer in found]
     return tuple(
         replace(
             layer,
-            network=layer.name.partition(".")[0],
+            name=name,
+            network=name.partition(".")[0],
             in_values=blocks * layer.in_values,
             out_values=blocks * layer.out_values,
             macs=blocks * layer.macs,
         )
-        for layer in found
-        if layer.name.startswith(_NETWORKS)
+        for name, layer in named
+        if name.startswith(NETWORKS)
     )
 
 
-def network_layers(
-    model: nn.Module, x: Tensor, forward: Callable[[Tensor], object] | None = None
-) -> tuple[LayerCost, ...]:
-    """The layers of `model` in the order they run on `x`; a layer that runs twice stands twice.
-
-    Args:
-        forward: what to run, where that is not `model` itself.
-    """
+def network_layers(model: nn.Module, x: Tensor) -> tuple[LayerCost, ...]:
+    """The layers of `model` in the order they run on `x`; a layer that runs twice stands twice."""
     found: list[LayerCost] = []
     hooks = []
     for name, module in model.named_modules():
@@ -67,37 +58,13 @@ def network_layers(
             hooks.append(module.register_forward_hook(_noting(name, found)))
     with evaluating(model):
         try:
-            (forward or model)(x)
+            model(x)
         finally:
             for hook in hooks:
                 hook.remove()
-        macs = _macs(model, x, forward)
-    runs = {name: sum(layer.name == name for layer in found) for name in {f.name for f in found}}
-    return tuple(
-        replace(layer, macs=macs.get(layer.name, 0) // runs[layer.name]) for layer in found
-    )
-
-
-def _macs(
-    model: nn.Module, x: Tensor, forward: Callable[[Tensor], object] | None
-) -> dict[str, int]:
-    whole = model if forward is None else _Passing(model, forward)
-    analysis = FlopCountAnalysis(whole, x)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    analysis.tracer_warnings("none")
-    return {name.removeprefix("model."): int(n) for name, n in analysis.by_module().items()}
-
-
-class _Passing(nn.Module):
-    """`forward` as a module that holds the model, for the tracer."""
-
-    def __init__(self, model: nn.Module, forward: Callable[[Tensor], object]) -> None:
-        super().__init__()
-        self.model = model
-        self._forward = forward
-
-    def forward(self, x: Tensor) -> object:
-        return self._forward(x)
+        macs = analyse(model, x).by_module()
+    runs = Counter(layer.name for layer in found)
+    return tuple(replace(layer, macs=int(macs[layer.name]) // runs[layer.name]) for layer in found)
 
 
 def _operator(module: nn.Module) -> str | None:

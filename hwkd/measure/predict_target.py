@@ -52,8 +52,8 @@ def predicted_entries(
             of_cpu = threads if unit.kind == "cpu" else None
             setting = Setting(unit.name, _runtime(target, unit), arithmetic, of_cpu)
             for side in SIDES:
-                ms = _side(side, layers, target, unit, plan, threads)
-                entries += _both(ms, side, setting, power, target)
+                time = _side(side, layers, target, unit, plan, threads)
+                entries += _both(time, side, setting, power, target)
             notes += _notes(target, unit, arithmetic)
     return tuple(entries), tuple(dict.fromkeys(notes))
 
@@ -179,27 +179,27 @@ def _guessed_int8(floats: Prediction) -> Prediction:
 
 
 def _both(
-    ms: Prediction | str, side: str, setting: Setting, power: Power | str, target: Target
+    time: Prediction | str, side: str, setting: Setting, power: Power | str, target: Target
 ) -> list[Entry]:
-    by = f"targets/{target.name}.toml"
-    if isinstance(ms, str):
-        latency = energy = not_known(ms, "predicted")
+    by = f"{target.name}.toml"
+    if isinstance(time, str):
+        latency = energy = not_known(time, "predicted")
     else:
-        latency = Quantity(ms.ms, "predicted", by, ms.low, ms.high, LEVEL)
-        energy = _energy(ms, power, by)
+        latency = Quantity(time.ms, "predicted", by, time.low, time.high, LEVEL)
+        energy = _energy(time, power, by)
     return [
         Entry("latency_ms", side, "networks", setting, latency),
         Entry("energy_mj", side, "networks", setting, energy),
     ]
 
 
-def _energy(ms: Prediction, power: Power | str, by: str) -> Quantity:
+def _energy(time: Prediction, power: Power | str, by: str) -> Quantity:
     """ms x W is mJ. The power's range is taken as uniform, so that its 90 % is added to the time's in quadrature."""
     if isinstance(power, str):
         return not_known(power, "predicted")
     power_sd = (power.high_w - power.low_w) / math.sqrt(12) / power.value_w
-    sd = math.hypot(ms.ln_sd, power_sd)
-    value = ms.ms * power.value_w
+    sd = math.hypot(time.ln_sd, power_sd)
+    value = time.ms * power.value_w
     low, high = value * math.exp(-Z90 * sd), value * math.exp(Z90 * sd)
     return Quantity(
         value, "predicted", f"{by}: predicted time x {power.how}, idle included", low, high, LEVEL

@@ -3,37 +3,28 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
-import torch
 
 from hwkd import __version__
 from hwkd.deploy.plan import plan_precision
 from hwkd.images import Pixels, embedded_images
 from hwkd.measure.allocator import keep_memory
-from hwkd.measure.coding import decode, encode, padded
-from hwkd.measure.emissions import emissions_g_per_1000
-from hwkd.measure.energy import ImageEnergy, measure_energy
+from hwkd.measure.energy_entries import energy_entries
 from hwkd.measure.graph_latency import graph_latencies
 from hwkd.measure.host import HostFacts, eager_setting, host_facts, host_name
-from hwkd.measure.inference import evaluating
 from hwkd.measure.layer_times import layer_latencies
+from hwkd.measure.machine_packages import installed_version
 from hwkd.measure.memory import measure_memory
 from hwkd.measure.meters import OpenedMeter
-from hwkd.measure.pinning import pinned
 from hwkd.measure.predict_target import predicted_entries
-from hwkd.measure.record import PLAN, SCHEMA, Entry, Provenance, Record, Setting
+from hwkd.measure.record import PLAN, SCHEMA, Entry, Provenance, Record
 from hwkd.measure.stages import stage_latencies
 from hwkd.measure.subject import SEED, Subject
 from hwkd.measure.watch import watch_machine
-from hwkd.models.base import HyperpriorCodec
 from hwkd.target import Target
 
 LIBRARIES = ("torch", "compressai", "fvcore", "onnxruntime", "openvino", "codecarbon", "pyJoules")
-Runs = dict[str, Callable[[], object]]
-"""By side."""
-
 LAYER_RUNS = 10
 MEMORY_RUNS = 1
 
@@ -99,7 +90,14 @@ def profile_host(
                 )
         if wanted.meter is not None:
             progress("energy")
-            entries += _energy_entries(subject, image, wanted, wanted.meter)
+            entries += energy_entries(
+                subject,
+                image,
+                wanted.meter.meter,
+                threads=wanted.threads[0],
+                seconds=wanted.seconds,
+                country=wanted.country,
+            )
     notes += watch.notes
     if wanted.memory:
         # Its processes are other processes to the watch above.
@@ -172,57 +170,6 @@ def _layer_entries(subject: Subject, width: int, height: int, threads: int) -> l
     ]
 
 
-def _energy_entries(
-    subject: Subject, image: Pixels, wanted: Wanted, opened: OpenedMeter
-) -> list[Entry]:
-    codec = subject.codec
-    threads = wanted.threads[0]
-    setting = eager_setting(threads)
-    height, width = image.shape[:2]
-    part = "end_to_end" if subject.facts.is_trained else "networks"
-    entries: list[Entry] = []
-    with pinned(threads), evaluating(codec):
-        runs = (
-            _whole_runs(codec, image) if subject.facts.is_trained else _network_runs(codec, image)
-        )
-        for side, run in runs.items():
-            energy = measure_energy(
-                run, opened.meter, pixels=width * height, seconds=wanted.seconds
-            )
-            entries += _energies(energy, side, part, setting, wanted.country)
-    return entries
-
-
-def _whole_runs(codec: HyperpriorCodec, image: Pixels) -> Runs:
-    stream = encode(codec, image)
-    return {"encode": lambda: encode(codec, image), "decode": lambda: decode(codec, stream)}
-
-
-def _network_runs(codec: HyperpriorCodec, image: Pixels) -> Runs:
-    """The networks alone, for random weights."""
-    x = padded(image, codec.downsampling_factor)
-    y = codec.g_a(x)
-    z_hat, y_hat = torch.round(codec.hyper_analysis(y)), torch.round(y)
-    return {
-        "encode": lambda: (codec.hyper_analysis(codec.g_a(x)), codec.entropy_parameters(z_hat)),
-        "decode": lambda: (codec.entropy_parameters(z_hat), codec.g_s(y_hat)),
-    }
-
-
-def _energies(
-    energy: ImageEnergy, side: str, part: str, setting: Setting, country: str | None
-) -> list[Entry]:
-    entries = [
-        Entry("energy_mj", side, part, setting, energy.energy_mj),
-        Entry("power_w", side, part, setting, energy.power_w),
-    ]
-    joules = energy.energy_mj.value
-    if country is not None and joules is not None:
-        grams = emissions_g_per_1000(joules / 1e3, country)
-        entries.append(Entry("emissions_g_per_1000", side, part, setting, grams))
-    return entries
-
-
 def _record(
     subject: Subject,
     target: str,
@@ -234,6 +181,7 @@ def _record(
     command: str,
     facts: HostFacts,
 ) -> Record:
+    versions = {n: held for n in LIBRARIES if (held := installed_version(n)) is not None}
     return Record(
         schema=SCHEMA,
         target=target,
@@ -249,19 +197,9 @@ def _record(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=command,
             host=str(facts),
-            versions={"hwkd": __version__, **_versions()},
+            versions={"hwkd": __version__, **versions},
             seed=SEED,
         ),
         quality=subject.quality,
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

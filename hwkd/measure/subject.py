@@ -71,7 +71,7 @@ def load_subject(text: str, width: int, height: int) -> Subject:
         architecture=str(loaded.spec),
         spec=spec_to_json(loaded.spec),
         family=loaded.spec.family,
-        weight_bits="32" if loaded.bits is None else _bits_in_words(loaded.bits),
+        weight_bits="32" if loaded.bits is None else loaded.bits.weights_in_words(),
         is_trained=True,
         lmbda=loaded.lmbda,
         sha256=loaded.sha256,
@@ -90,7 +90,7 @@ def quantized(subject: Subject, bits: BitPlan) -> Subject:
     codec = build(subject.spec)
     quantize(codec, bits)
     name = f"{subject.facts.name} {bits.weight_bits}/{bits.act_bits}"
-    facts = replace(subject.facts, name=name, weight_bits=_bits_in_words(bits))
+    facts = replace(subject.facts, name=name, weight_bits=bits.weights_in_words())
     size = replace(subject.size, weight_bytes=weight_bytes(codec))
     return replace(subject, bits=bits, facts=facts, size=size)
 
@@ -143,11 +143,6 @@ def _counted(
     macs = Macs(**counts.by_network, not_counted=dict(counts.not_counted))
     layers = codec_layers(codec, width, height)
     return Subject(text, facts, spec, codec, bits, size, macs, layers, quality)
-
-
-def _bits_in_words(bits: BitPlan) -> str:
-    exceptions = ", ".join(f"{pattern} {weight}" for pattern, weight, _ in bits.layers)
-    return f"{bits.weight_bits} ({exceptions})" if exceptions else str(bits.weight_bits)
 
 
 def _quality(text: str) -> Quality | None:

@@ -38,6 +38,11 @@ class BitPlan:
                 return weight_bits, act_bits
         return self.weight_bits, self.act_bits
 
+    def weights_in_words(self) -> str:
+        """The bits of the weights for a table: "8", or "8 (h_s.* 6)" with exceptions."""
+        exceptions = ", ".join(f"{pattern} {bits}" for pattern, bits, _ in self.layers)
+        return f"{self.weight_bits} ({exceptions})" if exceptions else str(self.weight_bits)
+
     def check_patterns(self, names: Iterable[str]) -> None:
         """Raise InputError where a pattern matches none of the model's layers `names`."""
         known = list(names)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
 
@@ -13,6 +12,7 @@ from hwkd.files import write_text
 from hwkd.images import ImageSource
 from hwkd.measure.host import describe_host
 from hwkd.measure.latency import codec_latency
+from hwkd.measure.machine_packages import installed_version
 from hwkd.measure.macs import count_macs
 from hwkd.measure.quality import Evaluation, evaluate
 from hwkd.models.base import HyperpriorCodec
@@ -81,7 +81,7 @@ def assemble(
                 str(config.spec),
                 student,
                 float_student,
-                "32" if bits is None else _bits_in_words(bits.weight_bits, bits.layers),
+                "32" if bits is None else bits.weights_in_words(),
                 evaluate(student, images),
             ),
             mac_size=MAC_SIZE,
@@ -95,7 +95,10 @@ def assemble(
             steps=sum(outcome.steps.values()),
             lmbda=config.lmbda,
             seed=config.seed,
-            versions={"hwkd": __version__, **{n: _version(n) for n in LIBRARIES}},
+            versions={
+                "hwkd": __version__,
+                **{n: installed_version(n) or "unknown" for n in LIBRARIES},
+            },
             command=command,
         )
     )
@@ -133,15 +136,3 @@ def _figures(
         decode_latency=latency["decode"],
         missing=missing,
     )
-
-
-def _bits_in_words(default: int, layers: tuple[tuple[str, int, int], ...]) -> str:
-    exceptions = ", ".join(f"{pattern} {bits}" for pattern, bits, _ in layers)
-    return f"{default} ({exceptions})" if exceptions else str(default)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"

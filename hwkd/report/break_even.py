@@ -13,9 +13,6 @@ from hwkd.report.table import Table
 
 NA = "n/a"
 
-OUTCOMES = ("from", "up to", "always", "never", "equal", "unknown")
-"""from: the student wins where a bit costs more than the break-even; up to: where it costs less."""
-
 
 @dataclass(frozen=True)
 class Sender:
@@ -38,7 +35,8 @@ class Sender:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """student against classic. outcome: of OUTCOMES. joule_per_bit: the break-even, n/a with the reason where the
+    """student against classic. outcome: "from" (the student wins where a bit costs more than the
+    break-even), "up to" (where it costs less), always, never, equal or unknown. joule_per_bit: the break-even, n/a with the reason where the
     outcome needs none. is_energy_clear: False where the intervals of the two encoding energies overlap."""
 
     student: Sender

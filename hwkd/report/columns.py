@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-GROUPS = ("counts", "size", "quality", "latency", "energy", "emissions", "published")
-"""Columns of one group are found the same way and share their notes."""
-
 
 @dataclass(frozen=True)
 class Column:
     """A figure's column.
 
-    key: of the figure (hwkd.report.row_figures). name: the heading, unit included. group: of GROUPS.
+    key: of the figure (hwkd.report.row_figures). name: the heading, unit included. group: counts, size, quality,
+    latency, energy, emissions or published: columns of one are found the same way and share their notes.
     digits: after the point; None: three significant ones. is_difference: change as a difference, not in percent.
     has_interval: machines get low and high, and people too unless is_derived: computed from its neighbours.
     """

@@ -151,7 +151,7 @@ def test_the_table_shows_what_the_records_hold(saved):
         f"tiny-teacher on {HOST}: milliseconds by stage",
     ):
         assert words in text
-    assert f"Energy on {HOST}: fake: a made-up machine." in text
+    assert f"Energy on {HOST}: fake: a made-up machine" in text
 
 
 def test_saved_records_compare(saved, capsys):

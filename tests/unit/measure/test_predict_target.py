@@ -230,7 +230,7 @@ def test_energy_is_time_at_the_boards_power_and_both_are_uncertain():
     assert energy.low == pytest.approx(75 * math.exp(-1.6449 * sd), rel=1e-6)
     assert energy.high == pytest.approx(75 * math.exp(1.6449 * sd), rel=1e-6)
     assert energy.level == 0.9
-    assert energy.by.startswith("targets/jetson-nano.toml: predicted time x a power between the ")
+    assert energy.by.startswith("jetson-nano.toml: predicted time x a power between the ")
     assert energy.by.endswith("idle included")
 
 

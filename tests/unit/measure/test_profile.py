@@ -131,7 +131,8 @@ def test_the_energy_of_a_trained_model_is_of_the_whole_way(full):
         assert found(full, "power_w", side, "end_to_end").value == pytest.approx(2.0)
         energy = found(full, "energy_mj", side, "end_to_end")
         assert 0 < energy.value <= 2000
-        assert energy.by == "fake: a made-up machine"
+        # On a busy machine the windows hold unlike numbers of images, and `by` tells of a cut interval as well.
+        assert energy.by.startswith("fake: a made-up machine")
 
 
 def test_emissions_are_those_of_a_thousand_images(full):
