@@ -33,6 +33,7 @@ USES = {
 }
 """What each package is for; it follows the words "needed for"."""
 
+INA3221_MEND = "sudo chmod a+r /sys/bus/i2c/drivers/ina3221*/*/{hwmon/hwmon*,iio:device*}/*"
 RAPL_MEND = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
 """The kernel opens the counters to root only (CVE-2020-8694); the line lasts until the next start."""
 
@@ -237,7 +238,7 @@ def _ina3221(ina3221: Sensor) -> Check:
     found = ", ".join(ina3221.parts)
     if not ina3221.problem:
         return Check(name, f"{found}: readable", "ok")
-    mend = "run hwkd as root" if ina3221.is_denied else "none known: the sensor itself fails"
+    mend = INA3221_MEND if ina3221.is_denied else "none known: the sensor itself fails"
     follows = "the board's energy cannot be measured until its rails can be read"
     return Check(name, f"{found}: not readable ({ina3221.problem})", "limited", mend, follows)
 

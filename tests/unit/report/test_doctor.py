@@ -257,3 +257,15 @@ def test_a_lack_must_say_what_follows():
         Check("gpu", "none", "missing")
     with pytest.raises(InputError, match="state must be one of"):
         Check("gpu", "none", "broken", follows="x")
+
+
+def test_rails_that_may_not_be_read_are_opened_by_a_line_to_type():
+    denied = Sensor(("VDD_IN",), "in1_label: Permission denied", is_denied=True)
+    found = check("sensor INA3221", ina3221=denied)
+    assert found.state == "limited"
+    # The files of both drivers: hwmon since JetPack 5, iio in JetPack 4 (hwkd/measure/machine.py INA3221_RAILS).
+    assert found.mend == (
+        "sudo chmod a+r /sys/bus/i2c/drivers/ina3221*/*/{hwmon/hwmon*,iio:device*}/*"
+    )
+    broken = check("sensor INA3221", ina3221=replace(denied, is_denied=False))
+    assert "chmod" not in broken.mend
