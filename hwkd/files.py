@@ -32,6 +32,18 @@ def replacing(path: Path) -> Iterator[Path]:
             neighbour.unlink()
 
 
+def check_new(path: Path, *, force: bool) -> None:
+    """Refuse to write over a file that exists, unless `force`; and over a folder always.
+
+    Raises:
+        InputError: there is something at `path`.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the name of a file")
+    if path.exists() and not force:
+        raise InputError(f"{path} exists: give another name, or --force to replace it")
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all. Raises as `replacing`."""
     with replacing(path) as neighbour:

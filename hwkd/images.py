@@ -28,6 +28,9 @@ EMBEDDED = {
 # What Pillow's readers raise on a damaged file, besides OSError.
 _DAMAGED = (ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
+MAX_PIXELS = 178_956_970
+"""Pillow's limit on an image's pixels, so that a header cannot ask for any amount of memory."""
+
 Pixels = npt.NDArray[np.uint8]
 
 

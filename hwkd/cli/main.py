@@ -13,6 +13,7 @@ from hwkd.errors import HwkdError, InputError, unknown
 COMMANDS = (
     "distill",
     "quantize",
+    "export",
     "evaluate",
     "profile",
     "compare",

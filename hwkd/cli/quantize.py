@@ -14,8 +14,6 @@ from hwkd.quantize.bits import BitPlan, parse_bits
 from hwkd.report.table import Table
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from hwkd.models.base import HyperpriorCodec
 
 HELP = "post-training quantization of a trained model: figures before and after, and what stays in float"
@@ -27,7 +25,6 @@ EXAMPLES = """examples:
 """
 
 BACKENDS = ("brevitas", "torchao", "torchao-pt2e")
-CALIBRATION_IMAGES = 16
 MIB = 2**20
 
 
@@ -123,11 +120,12 @@ def _quantized(
     backend: str, codec: "HyperpriorCodec", plan: BitPlan, data: Path | None, side: int
 ) -> "tuple[HyperpriorCodec | None, int, tuple[str, ...]]":
     """The quantized codec where one can be evaluated, its weight bytes, and what stays in float."""
+    from hwkd.distill.data import calibration_crops
     from hwkd.quantize.layers import left_in_float, weight_bytes
     from hwkd.quantize.ptq import post_training_quantize
 
     if backend == "brevitas":
-        quantized = post_training_quantize(codec, plan, _calibration(data, side))
+        quantized = post_training_quantize(codec, plan, calibration_crops(data, side))
         return quantized, weight_bytes(quantized), left_in_float(quantized)
     # torchao takes a second to import, and only this branch needs it.
     from hwkd.quantize.torchao_backend import pt2e, weight_only
@@ -136,14 +134,5 @@ def _quantized(
         result = weight_only(codec, plan.weight_bits)
         assert not isinstance(result.model, dict)
         return result.model, result.weight_bytes, result.left_in_float
-    result = pt2e(codec, _calibration(data, side))
+    result = pt2e(codec, calibration_crops(data, side))
     return None, result.weight_bytes, result.left_in_float
-
-
-def _calibration(data: Path | None, side: int) -> "list[Tensor]":
-    """Crops of one size from the images of `data`, or of the embedded training photographs."""
-    from hwkd.distill.data import Crops, load_images
-
-    images = load_images(data, side, 0, lambda _name: None)
-    crops = Crops(images.train, side, 0)
-    return [crops.batch(1) for _ in range(CALIBRATION_IMAGES)]

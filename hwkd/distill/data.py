@@ -17,6 +17,7 @@ Image = npt.NDArray[np.uint8]
 
 HELD_OUT_SHARE = 0.05
 HELD_OUT_AT_MOST = 8
+CALIBRATION_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -139,3 +140,13 @@ def whole_image(image: Image, multiple: int = 64, at_most: int = 512) -> Tensor:
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     piece = image[top : top + height, left : left + width]
     return torch.from_numpy(np.ascontiguousarray(piece)).permute(2, 0, 1)[None].float() / 255
+
+
+def calibration_crops(folder: Path | None, side: int) -> list[Tensor]:
+    """Crops of one size, [1, 3, side, side], of the images of `folder`, or of the embedded training photographs.
+
+    Raises:
+        InputError: as `load_images`.
+    """
+    crops = Crops(load_images(folder, side, 0, lambda _name: None).train, side, 0)
+    return [crops.batch(1) for _ in range(CALIBRATION_IMAGES)]

@@ -13,26 +13,21 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hwkd.errors import HwkdError, InputError
+from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.measure.inference import evaluating
 from hwkd.models.base import HyperpriorCodec
+from hwkd.models.image_tensors import padded, to_pixels
 
 MAGIC = b"HWKE"
 VERSION = 1
 MAX_SIDE = 0xFFFF
-MAX_PIXELS = 178_956_970
-"""Pillow's limit on an image's pixels, so that a header cannot ask for any amount of memory."""
-
 _FIELDS = struct.Struct("<4sBHHII")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _FIELDS.size + _CRC.size
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -130,19 +125,6 @@ def make_tables(codec: HyperpriorCodec, *, anew: bool = False) -> None:
     """Make the codec's coding tables where it has none, or `anew` (after training has changed the weights)."""
     with torch.no_grad():
         codec.update(force=anew)
-
-
-def padded(image: Pixels, factor: int) -> Tensor:
-    """`image`, [H, W, 3] uint8, as [1, 3, H', W'] float32 in [0, 1], H' and W' the next multiples of `factor`."""
-    height, width = image.shape[:2]
-    x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-    return F.pad(x, (0, -width % factor, 0, -height % factor), mode="replicate")
-
-
-def to_pixels(x_hat: Tensor, width: int, height: int) -> Pixels:
-    """`x_hat`, [1, 3, H', W'], cut to `width` x `height`, clamped to [0, 1] and rounded to uint8 [H, W, 3]."""
-    x = x_hat[0, :, :height, :width].clamp(0, 1).mul(255).round()
-    return np.asarray(x.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def _prior(

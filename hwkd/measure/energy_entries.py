@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from hwkd.images import Pixels
-from hwkd.measure.coding import decode, encode, padded
+from hwkd.measure.coding import decode, encode
 from hwkd.measure.emissions import emissions_g_per_1000
 from hwkd.measure.energy import ImageEnergy, measure_energy
 from hwkd.measure.host import eager_setting
@@ -15,6 +15,7 @@ from hwkd.measure.pinning import pinned
 from hwkd.measure.record import Entry, Setting
 from hwkd.measure.subject import Subject
 from hwkd.models.base import HyperpriorCodec
+from hwkd.models.image_tensors import padded
 
 Runs = dict[str, Callable[[], object]]
 """By side."""

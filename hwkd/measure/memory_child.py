@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from hwkd.errors import HwkdError
-from hwkd.measure.coding import Pixels, decode, encode, padded
+from hwkd.images import Pixels
+from hwkd.measure.coding import decode, encode
 from hwkd.measure.inference import evaluating
 from hwkd.measure.memory import peak_mib
 from hwkd.measure.pinning import pinned
 from hwkd.models.base import HyperpriorCodec
+from hwkd.models.image_tensors import padded
 
 
 def main(arguments: list[str]) -> int:

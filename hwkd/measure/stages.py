@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from hwkd.errors import InputError
-from hwkd.measure.coding import Latents, Pixels, analyse, decode, encode, padded, to_pixels, write
+from hwkd.images import Pixels
+from hwkd.measure.coding import Latents, analyse, decode, encode, write
 from hwkd.measure.host import eager_setting
 from hwkd.measure.inference import evaluating
 from hwkd.measure.latency import measure_in_turn
 from hwkd.measure.pinning import pinned
 from hwkd.measure.record import Entry
 from hwkd.models.base import HyperpriorCodec
+from hwkd.models.image_tensors import padded, to_pixels
 from hwkd.quantity import not_known
 
 Stages = dict[tuple[str, str], Callable[[], object]]

@@ -10,32 +10,33 @@ from hwkd.runtime.session import Arrays
 from hwkd.runtime.signal_stack import kept_signal_stack
 
 
-class OpenVinoSession:
-    """One graph, one request at a time, in float32.
+def compiled(model: Any, threads: int) -> Any:
+    """`model`, as openvino.Core.read_model gives it, compiled for the CPU.
 
     Left alone OpenVINO runs float graphs in bfloat16 where the processor has it, which changes the result (it wrecked
     decoded images), hence the precision hint.
     """
+    return openvino.Core().compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+        },
+    )
 
-    def __init__(self, path: Path, threads: int) -> None:
+
+class OpenVinoSession:
+    """One graph, one request at a time, in float32."""
+
+    def __init__(self, graph: Path | bytes, threads: int) -> None:
         with kept_signal_stack():
-            self._compile(path, threads)
-
-    def _compile(self, path: Path, threads: int) -> None:
-        core = openvino.Core()
-        model = core.read_model(str(path))
-        # Before compiling: it may give an output the name of a tensor inside.
-        self._outputs = [output.get_any_name() for output in model.outputs]
-        self._compiled = core.compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "f32",
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": 1,
-                "PERFORMANCE_HINT": "LATENCY",
-            },
-        )
+            model = openvino.Core().read_model(graph if isinstance(graph, bytes) else str(graph))
+            # Before compiling: it may give an output the name of a tensor inside.
+            self._outputs = [output.get_any_name() for output in model.outputs]
+            self._compiled = compiled(model, threads)
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """As `hwkd.runtime.session.Session`."""

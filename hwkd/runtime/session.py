@@ -33,8 +33,11 @@ def runtime_label(runtime: str) -> str:
     return f"{runtime} {_version(runtime)}"
 
 
-def open_session(path: Path, runtime: str, threads: int) -> Session:
-    """The graph at `path` in `runtime`, in float32 on the CPU with `threads` threads.
+def open_session(graph: Path | bytes, runtime: str, threads: int) -> Session:
+    """A graph in `runtime` on the CPU with `threads` threads; what the graph leaves in float runs in float32.
+
+    Args:
+        graph: an ONNX file, or its content.
 
     Raises:
         InputError: an unknown runtime, or one that is not installed; threads under 1; no such file.
@@ -43,16 +46,16 @@ def open_session(path: Path, runtime: str, threads: int) -> Session:
     _check_present(runtime)
     if threads < 1:
         raise InputError(f"threads must be 1 or more, got {threads}")
-    if not path.is_file():
-        raise InputError(f"there is no graph {path}; export it first")
+    if isinstance(graph, Path) and not graph.is_file():
+        raise InputError(f"there is no graph {graph}; export it first")
     try:
         if runtime == "openvino":
             from hwkd.runtime.openvino_runtime import OpenVinoSession
 
-            return OpenVinoSession(path, threads)
+            return OpenVinoSession(graph, threads)
         from hwkd.runtime.onnx_runtime import OnnxRuntimeSession
 
-        return OnnxRuntimeSession(path, threads)
+        return OnnxRuntimeSession(graph, threads)
     except ImportError as error:
         raise HwkdError(
             f"{runtime_label(runtime)} is installed but cannot be loaded ({error}); install it again: "
@@ -60,8 +63,9 @@ def open_session(path: Path, runtime: str, threads: int) -> Session:
         ) from error
     # Both runtimes raise classes of their own; some derive from RuntimeError, some from Exception alone.
     except Exception as error:
+        name = graph.name if isinstance(graph, Path) else "the graph"
         raise HwkdError(
-            f"{runtime_label(runtime)} refuses {path.name}: {str(error).splitlines()[0]}"
+            f"{runtime_label(runtime)} refuses {name}: {str(error).splitlines()[0]}"
         ) from error
 
 

@@ -28,8 +28,8 @@ GROUND_FLOOR = {
     "hwkd.units",
 }
 LAYERS = (
-    "codec",
     "runtime",
+    "codec",
     "models",
     "quantize",
     "distill",

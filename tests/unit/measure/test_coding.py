@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.measure.coding import HEADER_BYTES, analyse, bits_estimated, decode, encode, padded
+from hwkd.measure.coding import HEADER_BYTES, analyse, bits_estimated, decode, encode
 from hwkd.models.build import build
+from hwkd.models.image_tensors import padded
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
 
 SPECS = {

@@ -1,0 +1,242 @@
+"""Images to bytes and back with a bundle. No torch.
+
+    image -> pad to 64 -> encoder -> y, z;  z -> hyper -> index;  z and (y, index) -> entropy coder -> stream
+    stream -> z -> hyper -> index -> y -> decoder -> cut to size -> image
+
+A large image goes through the networks in tiles that overlap by what the networks reach, so that memory stays bounded;
+y is then coded in one segment a tile.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from hwkd.codec import entropy
+from hwkd.codec.entropy import DamagedStream
+from hwkd.codec.header import Stream, pack, unpack
+from hwkd.codec.networks import Indexes, Networks, Symbols, checked_array, default_runtime
+from hwkd.codec.tables import Array, Tables
+from hwkd.codec.tiles import Span, tiles
+from hwkd.errors import InputError
+from hwkd.images import MAX_PIXELS, Pixels
+from hwkd.runtime.bundle import Bundle, arrays, read_bundle
+from hwkd.runtime.exact import INDEXES
+from hwkd.runtime.manifest import TABLES
+
+Y_PX, Z_PX = 16, 64
+"""Pixels of one position of y, and of z."""
+
+TILE_PX = 1536
+"""Side of the tiles of large images."""
+
+MAX_TILE_PX = 65472
+"""What a stream's header holds."""
+
+WHOLE_PIXELS = 2048 * 2048
+"""Images up to this many padded pixels are not cut."""
+
+
+class Codec:
+    """One bundle in one runtime, ready to encode and decode. One thread at a time may use it.
+
+    bundle: what it runs. runtime, threads: where.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: str, threads: int) -> None:
+        self.bundle, self.runtime, self.threads = bundle, runtime, threads
+        self._networks = Networks(bundle, runtime, threads)
+        held = arrays(bundle, TABLES)
+        self._z_tables = _tables(held, "z.", bundle.manifest.Z)
+        self._y_tables = _tables(held, "y.", INDEXES)
+
+    @classmethod
+    def load(
+        cls, bundle: Path | str | Bundle, runtime: str | None = None, threads: int | None = None
+    ) -> Self:
+        """The codec of a bundle.
+
+        Args:
+            bundle: a .hwkd file, or one that is read already.
+            runtime: one of hwkd.runtime.session.RUNTIMES; OpenVINO where it is installed, else ONNX Runtime.
+            threads: of the networks; all cores that the process may use unless given.
+        Raises:
+            InputError: no bundle, no such runtime.
+        """
+        held = bundle if isinstance(bundle, Bundle) else read_bundle(Path(bundle))
+        return cls(held, runtime or default_runtime(held), threads or len(os.sched_getaffinity(0)))
+
+    def encode(self, image: Pixels, tile_px: int | None = None) -> bytes:
+        """The stream of `image`, [H, W, 3] uint8, any size from 1x1.
+
+        Args:
+            tile_px: side of the tiles, a multiple of 64; 0 for the whole image at once. Unless given, TILE_PX for
+                images of more than WHOLE_PIXELS.
+        Raises:
+            InputError: not such an array; an image of more than MAX_PIXELS; a side that is no multiple of 64.
+            SelfTestFailed, HwkdError: as `Networks`.
+        """
+        _check_image(image)
+        height, width = image.shape[:2]
+        rows, columns = -(-height // Z_PX), -(-width // Z_PX)
+        if tile_px is None:
+            tile_px = TILE_PX if rows * columns * Z_PX**2 > WHOLE_PIXELS else 0
+        _check_tile(tile_px)
+        y, z = self._latents(image, rows, columns, tile_px)
+        segments = tuple(
+            entropy.encode(
+                y[:, across.kept, along.kept].astype(np.int32).ravel(),
+                index.ravel(),
+                self._y_tables,
+                self._silent,
+            )
+            for across, along, index in self._indexes(z, tile_px)
+        )
+        z_coded = entropy.encode(z.ravel(), _channels(z), self._z_tables)
+        return pack(Stream(width, height, self.bundle.id, tile_px, z_coded, segments))
+
+    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
+        """The image, [H, W, 3] uint8, of a stream that `encode` wrote with the same bundle, in whatever runtime.
+
+        Raises:
+            InputError: no stream, a damaged one, one of another model or of more than `max_pixels`.
+            SelfTestFailed, HwkdError: as `Networks`.
+        """
+        stream = unpack(data, max_pixels)
+        if stream.model_id != self.bundle.id:
+            raise InputError(
+                f"the stream was written with the model {stream.model_id.hex()}, and this is {self.bundle.id_hex} "
+                f"({self.bundle.manifest.name}); give its bundle with --model"
+            )
+        return self._image(stream, self.symbols(stream))
+
+    def symbols(self, stream: Stream) -> Symbols:
+        """y, [M, H/16, W/16] of the padded size, in `stream`: the same on every machine. Raises as `decode`."""
+        rows, columns = -(-stream.height // Z_PX), -(-stream.width // Z_PX)
+        manifest = self.bundle.manifest
+        z = np.empty((manifest.Z, rows, columns), np.int32)
+        z = entropy.decode(stream.z, _channels(z), self._z_tables).reshape(z.shape)
+        if z.size and max(-int(z.min()) - 1, int(z.max())) > manifest.largest_z:
+            raise DamagedStream(f"a symbol of z over {manifest.largest_z}")
+        factor = Z_PX // Y_PX
+        y = np.empty((manifest.M, factor * rows, factor * columns), _smallest(manifest.largest_y))
+        for segment, (across, along, index) in zip(
+            stream.segments, self._indexes(z, stream.tile_px), strict=True
+        ):
+            found = entropy.decode(segment, index.ravel(), self._y_tables, self._silent)
+            if found.size and max(-int(found.min()) - 1, int(found.max())) > manifest.largest_y:
+                raise DamagedStream(f"a symbol of y over {manifest.largest_y}")
+            y[:, across.kept, along.kept] = found.reshape(index.shape)
+        return y
+
+    @property
+    def _silent(self) -> int | None:
+        return self.bundle.manifest.silent_index
+
+    def _latents(
+        self, image: Pixels, rows: int, columns: int, tile_px: int
+    ) -> tuple[Symbols, Symbols]:
+        """y and z of the whole padded image, computed tile by tile."""
+        manifest = self.bundle.manifest
+        factor = Z_PX // Y_PX
+        y = np.empty((manifest.M, factor * rows, factor * columns), _smallest(manifest.largest_y))
+        z = np.empty((manifest.Z, rows, columns), np.int32)
+        before, after = (side // Z_PX for side in manifest.reach.encoder_px)
+        for across, along in tiles(rows, columns, _side(tile_px, rows, columns), before, after):
+            window = _padded(image, across.times(Z_PX), along.times(Z_PX))
+            y_window, z_window = self._networks.analyse(window)
+            size = (across.stop - across.start, along.stop - along.start)
+            checked_array("y", y_window, (manifest.M, factor * size[0], factor * size[1]))
+            checked_array("z", z_window, (manifest.Z, *size))
+            z[:, across.kept, along.kept] = z_window[:, across.inside, along.inside]
+            across, along = across.times(factor), along.times(factor)
+            y[:, across.kept, along.kept] = y_window[:, across.inside, along.inside]
+        return y, z
+
+    def _indexes(self, z: Symbols, tile_px: int) -> Iterator[tuple[Span, Span, Indexes]]:
+        """(rows, columns) of y and the indexes there, of each tile."""
+        manifest = self.bundle.manifest
+        factor, reach = Z_PX // Y_PX, manifest.reach.hyper_z
+        rows, columns = z.shape[1:]
+        for across, along in tiles(rows, columns, _side(tile_px, rows, columns), reach, reach):
+            index = self._networks.indexes(z[:, across.window, along.window])
+            across, along = across.times(factor), along.times(factor)
+            checked_array(
+                "index",
+                index,
+                (manifest.M, across.stop - across.start, along.stop - along.start),
+            )
+            yield across, along, np.ascontiguousarray(index[:, across.inside, along.inside])
+
+    def _image(self, stream: Stream, y: Symbols) -> Pixels:
+        image = np.empty((stream.height, stream.width, 3), np.uint8)
+        reach = self.bundle.manifest.reach.decoder_y
+        rows, columns = y.shape[1:]
+        side = _side(stream.tile_px, rows, columns, Y_PX)
+        for across, along in tiles(rows, columns, side, reach, reach):
+            window = y[:, across.window, along.window].astype(np.int32, copy=False)
+            pixels = self._networks.synthesise(window)
+            across, along = across.times(Y_PX), along.times(Y_PX)
+            checked_array(
+                "image", pixels, (across.stop - across.start, along.stop - along.start, 3)
+            )
+            target = image[across.kept, along.kept]
+            target[:] = pixels[across.inside, along.inside][: target.shape[0], : target.shape[1]]
+        return image
+
+
+def _tables(held: Mapping[str, Array], prefix: str, least: int) -> Tables:
+    tables = Tables.from_arrays(held, prefix)
+    if tables.count < least:
+        raise InputError(
+            f"the bundle has {tables.count} tables {prefix}, and {least} are needed: get the bundle again"
+        )
+    return tables
+
+
+def _channels(z: Symbols) -> npt.NDArray[np.uint16]:
+    """The table of each symbol of z: its channel."""
+    return np.repeat(np.arange(len(z), dtype=np.uint16), z.shape[1] * z.shape[2])
+
+
+def _side(tile_px: int, rows: int, columns: int, position_px: int = Z_PX) -> int:
+    """The side of a tile in positions of `position_px` pixels; all of rows x columns where it is not cut."""
+    return tile_px // position_px if tile_px else max(rows, columns)
+
+
+def _smallest(largest: int) -> type[np.signedinteger[Any]]:
+    """The type to keep many symbols in."""
+    return np.int16 if largest <= np.iinfo(np.int16).max else np.int32
+
+
+def _padded(image: Pixels, rows: Span, columns: Span) -> Pixels:
+    """The window of `image` as padded by repeating its last row and column."""
+    window = image[rows.window, columns.window]
+    below = rows.stop - rows.start - window.shape[0]
+    beside = columns.stop - columns.start - window.shape[1]
+    if not below and not beside:
+        return window
+    return np.pad(window, ((0, below), (0, beside), (0, 0)), mode="edge")
+
+
+def _check_image(image: Pixels) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise InputError(
+            f"an image must be a uint8 array [H, W, 3] with at least one pixel, got {image.dtype} "
+            f"{list(image.shape)}; read it with hwkd.images.read_rgb"
+        )
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:
+        raise InputError(
+            f"an image of {image.shape[1]}x{image.shape[0]} has {image.shape[0] * image.shape[1]} pixels, and "
+            f"{MAX_PIXELS} are accepted; cut it"
+        )
+
+
+def _check_tile(tile_px: int) -> None:
+    if tile_px % Z_PX or not 0 <= tile_px <= MAX_TILE_PX:
+        raise InputError(
+            f"tiles must have a side of 0 (no tiles) or a multiple of {Z_PX} up to {MAX_TILE_PX} pixels, got {tile_px}"
+        )

@@ -1,0 +1,86 @@
+"""Where the graphs of encoder and decoder begin and end: 8-bit images on one side, whole symbols on the other.
+
+    encoder: image [1, H, W, 3] uint8 -> y [1, M, H/16, W/16] int32, z [1, Z, H/64, W/64] int32
+    decoder: y [1, M, H/16, W/16] int32 -> image [1, H, W, 3] uint8
+
+H and W are multiples of 64; free unless the graph is for one size.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from hwkd.deploy.graph import FLOAT, INT32, UINT8, GraphWriter, tensor
+from hwkd.quantize.integer import Grid
+
+PIXEL_STEP = 1 / 255
+_PIXELS = Grid(PIXEL_STEP, 0, 255)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Channels and symbols of y and z: y in [-largest_y - 1, largest_y], z likewise.
+
+    narrow_from: channels of y from this one on hold 8 bits only; M where all do not.
+    """
+
+    M: int
+    Z: int
+    largest_y: int
+    largest_z: int
+    narrow_from: int
+
+
+def open_image(graph: GraphWriter) -> str:
+    """The input `image` as values k / 255, [1, 3, H, W] float32.
+
+    Multiplied rather than dequantized from uint8: OpenVINO left the first convolution in float32 after the latter.
+    """
+    planes = graph.node("Transpose", ["image"], perm=[0, 3, 1, 2])
+    return graph.node("Mul", [graph.cast(planes, FLOAT), graph.scalar(PIXEL_STEP)])
+
+
+def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.ModelProto:
+    """The encoder's graph, with the tensors `y` and `z` rounded and held to their symbols."""
+    if 0 < latents.narrow_from < latents.M:
+        limit = np.full((1, latents.M, 1, 1), latents.largest_y, np.float32)
+        limit[:, latents.narrow_from :] = 127
+        rounded = graph.node("Round", [y])
+        rounded = graph.node("Min", [rounded, graph.constant("y_high", limit)])
+        rounded = graph.node("Max", [rounded, graph.constant("y_low", -limit - 1)])
+    else:
+        rounded = _rounded(graph, y, latents.largest_y)
+    return graph.model(
+        "encoder",
+        [tensor("image", UINT8, [1, "H", "W", 3])],
+        {
+            graph.cast(rounded, INT32): tensor("y", INT32, [1, latents.M, "H/16", "W/16"]),
+            graph.cast(_rounded(graph, z, latents.largest_z), INT32): tensor(
+                "z", INT32, [1, latents.Z, "H/64", "W/64"]
+            ),
+        },
+    )
+
+
+def decoder_model(graph: GraphWriter, x_hat: str, M: int) -> onnx.ModelProto:
+    """The decoder's graph: `x_hat`, [1, 3, H, W], held to [0, 1] and rounded to 8 bits."""
+    samples = graph.each(
+        "QuantizeLinear", x_hat, graph.scalar(PIXEL_STEP), graph.scalar(0, np.uint8)
+    )
+    image = graph.node("Transpose", [samples], perm=[0, 2, 3, 1])
+    return graph.model(
+        "decoder",
+        [tensor("y", INT32, [1, M, "H/16", "W/16"])],
+        {image: tensor("image", UINT8, [1, "H", "W", 3])},
+    )
+
+
+def open_symbols(graph: GraphWriter) -> str:
+    """The input `y` as float32."""
+    return graph.cast("y", FLOAT)
+
+
+def _rounded(graph: GraphWriter, x: str, largest: int) -> str:
+    bounds = (graph.scalar(-float(largest) - 1), graph.scalar(float(largest)))
+    return graph.node("Clip", [graph.node("Round", [x]), *bounds])

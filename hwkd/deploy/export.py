@@ -1,0 +1,183 @@
+"""A quantized codec as a bundle: graphs, exact entropy path, tables, self-test, manifest."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+import torch
+
+from hwkd.deploy.coder_ends import Latents
+from hwkd.deploy.coding_tables import coding_tables, selftest
+from hwkd.deploy.conv_graphs import conv_decoder, conv_encoder
+from hwkd.deploy.differences import differences
+from hwkd.deploy.entropy_path import EntropyPath, entropy_path, hyper_model
+from hwkd.deploy.executed import executed
+from hwkd.deploy.graph import PORTABLE, TRANSPOSED, Form
+from hwkd.deploy.latents import latents_of
+from hwkd.deploy.patch_graphs import patch_decoder, patch_encoder
+from hwkd.deploy.plan import plan_precision
+from hwkd.deploy.reach import reach
+from hwkd.distill.data import whole_image
+from hwkd.errors import InputError
+from hwkd.images import Pixels
+from hwkd.models.base import HyperpriorCodec
+from hwkd.models.hyperprior import ConvHyperprior
+from hwkd.models.patch import PatchCodec
+from hwkd.models.spec import Spec, spec_to_json
+from hwkd.quantize.bits import BitPlan
+from hwkd.quantize.integer import IntegerLayer, held_to_bits, integer_layers
+from hwkd.runtime.array_part import pack_arrays
+from hwkd.runtime.bundle import Bundle
+from hwkd.runtime.manifest import HYPER_LAYERS, NETWORKS, SELFTEST, TABLES, Manifest
+from hwkd.runtime.session import RUNTIMES, present_runtimes
+from hwkd.target import Target
+
+SILENT_INDEX = 0
+"""The floor of CompressAI's scales, 0.11: a symbol there differs from zero once in 180,000."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is exported. codec: quantized, in evaluation mode. provenance: as hwkd.runtime.manifest.Manifest."""
+
+    name: str
+    codec: HyperpriorCodec
+    spec: Spec
+    lmbda: float | None
+    bits: BitPlan
+    provenance: Mapping[str, str]
+
+
+def export(
+    source: Source, target: Target, images: Mapping[str, Pixels], show: Callable[[str], None]
+) -> Bundle:
+    """The bundle of `source` for `target`, checked against the trained codec on `images`.
+
+    Weights beyond what the target's kernels take lose their last bits; those of h_s as the bound of its sums asks.
+
+    Args:
+        images: by name, to find the range of the latents and to compare on.
+        show: called with what is being done, in words.
+    Raises:
+        InputError: a codec that is not quantized or not calibrated; no image.
+    """
+    if not images:
+        raise InputError("no images to check the export on: got none, give at least one")
+    codec = source.codec
+    show("reading the integers")
+    codec.update(force=True)
+    layers = integer_layers(codec)
+    quantization = target.preferred.quantization
+    weight_bits = min(source.bits.weight_bits, quantization.weight_bits if quantization else 8)
+    held = {
+        name: layer if name.startswith("h_s.") else held_to_bits(layer, weight_bits)
+        for name, layer in layers.items()
+    }
+    path = entropy_path(codec, layers, codec.gaussian_conditional.scale_table.double().numpy())
+    latents = latents_of(codec, (whole_image(image) for image in images.values()))
+    show("writing the graphs")
+    parts, graphs = _graphs(codec, held, path, latents, _openvino_form(target, codec))
+    first = whole_image(next(iter(images.values())))
+    parts[HYPER_LAYERS] = pack_arrays(path.path.to_arrays())
+    parts[TABLES] = pack_arrays(coding_tables(codec))
+    parts[SELFTEST] = pack_arrays(
+        selftest(path.path, codec.Z, latents.largest_z, _symbols_of_z(codec, first, latents))
+    )
+    plan = plan_precision(
+        target, source.bits.weight_bits, source.bits.act_bits, family=source.spec.family
+    )
+    manifest = Manifest(
+        name=source.name,
+        family=source.spec.family,
+        architecture=str(source.spec),
+        spec=spec_to_json(source.spec),
+        M=codec.M,
+        Z=codec.Z,
+        lmbda=source.lmbda,
+        weight_bits=replace(source.bits, weight_bits=weight_bits).weights_in_words(),
+        act_bits=source.bits.act_bits,
+        target=target.name,
+        plan=tuple(plan.sentences()),
+        graphs=graphs,
+        reach=reach(codec),
+        largest_y=latents.largest_y,
+        largest_z=latents.largest_z,
+        silent_index=SILENT_INDEX,
+        executed=(),
+        differences=tuple(f"weights shortened for the bound: {text}" for text in path.shortened),
+        provenance=source.provenance,
+    )
+    show("asking the runtimes what they run")
+    manifest = replace(
+        manifest,
+        executed=tuple(
+            executed(parts[graphs[network][runtime]], network, runtime)
+            for network in NETWORKS
+            for runtime in present_runtimes()
+        ),
+    )
+    show("comparing with the trained codec")
+    draft = Bundle(manifest, parts, bytes(8))
+    found = differences(draft, codec, images)
+    return replace(
+        draft, manifest=replace(manifest, differences=manifest.differences + tuple(found))
+    )
+
+
+def _openvino_form(target: Target, codec: HyperpriorCodec) -> Form:
+    """TRANSPOSED where the codec has such layers and the processor integer kernels for them."""
+    unit = target.preferred
+    has_kernels = unit.runtime.name == "openvino" and "VNNI" in unit.instruction_set
+    return TRANSPOSED if has_kernels and isinstance(codec, ConvHyperprior) else PORTABLE
+
+
+def _graphs(
+    codec: HyperpriorCodec,
+    layers: Mapping[str, IntegerLayer],
+    path: EntropyPath,
+    latents: Latents,
+    openvino_form: Form,
+) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
+    """The graphs as parts, and which runtime takes which."""
+    parts = {
+        "encoder.onnx": _encoder(codec, layers, latents, PORTABLE),
+        "hyper.onnx": hyper_model(path.path, codec.Z, codec.M),
+        "decoder.onnx": _decoder(codec, layers, latents, PORTABLE),
+    }
+    graphs = {network: dict.fromkeys(sorted(RUNTIMES), f"{network}.onnx") for network in NETWORKS}
+    if openvino_form != PORTABLE:
+        parts["decoder-transposed.onnx"] = _decoder(codec, layers, latents, openvino_form)
+        graphs["decoder"]["openvino"] = "decoder-transposed.onnx"
+    return {
+        name: model.SerializeToString(deterministic=True) for name, model in parts.items()
+    }, graphs
+
+
+def _encoder(
+    codec: HyperpriorCodec, layers: Mapping[str, IntegerLayer], latents: Latents, form: Form
+) -> onnx.ModelProto:
+    if isinstance(codec, PatchCodec):
+        return patch_encoder(codec, layers, latents, form)
+    assert isinstance(codec, ConvHyperprior)  # integer_layers knows no other
+    return conv_encoder(codec, layers, latents, form)
+
+
+def _decoder(
+    codec: HyperpriorCodec, layers: Mapping[str, IntegerLayer], latents: Latents, form: Form
+) -> onnx.ModelProto:
+    if isinstance(codec, PatchCodec):
+        return patch_decoder(codec, layers, latents, form)
+    assert isinstance(codec, ConvHyperprior)
+    return conv_decoder(codec, layers, form)
+
+
+@torch.no_grad()
+def _symbols_of_z(
+    codec: HyperpriorCodec, x: torch.Tensor, latents: Latents
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.int32]]":
+    z = torch.round(codec.hyper_analysis(codec.g_a(x)))
+    symbols: np.ndarray[tuple[int, ...], np.dtype[np.int32]] = (
+        z.clamp(-latents.largest_z - 1, latents.largest_z)[0].int().numpy()
+    )
+    return symbols

@@ -1,0 +1,50 @@
+"""A bundle as tables: what it is, and what of it runs in which precision. No torch."""
+
+from hwkd.report.table import Table
+from hwkd.runtime.bundle import Bundle
+
+MIB = 2**20
+
+
+def bundle_tables(bundle: Bundle) -> tuple[Table, ...]:
+    """The facts of the manifest, the nodes that ran in each precision, and the sizes of the parts."""
+    return _facts(bundle), _executed(bundle)
+
+
+def _facts(bundle: Bundle) -> Table:
+    manifest = bundle.manifest
+    total = sum(map(len, bundle.parts.values()))
+    rows = [
+        ("model id", bundle.id_hex),
+        ("architecture", manifest.architecture),
+        ("lmbda", "n/a" if manifest.lmbda is None else f"{manifest.lmbda:g}"),
+        ("bits of weights / activations", f"{manifest.weight_bits} / {manifest.act_bits}"),
+        ("target", manifest.target),
+        ("size", f"{total / MIB:.2f} MiB in {len(bundle.parts)} parts"),
+        *sorted(manifest.provenance.items()),
+    ]
+    return Table(
+        manifest.name, ("fact", "value"), tuple(rows), (*manifest.differences, *manifest.plan)
+    )
+
+
+def _executed(bundle: Bundle) -> Table:
+    rows = tuple(
+        (
+            one.network,
+            one.runtime,
+            ", ".join(f"{count} {precision}" for precision, count in one.counts.items()),
+            ", ".join(one.in_float) or "none",
+        )
+        for one in bundle.manifest.executed
+    )
+    notes = (
+        "Read from each runtime on the machine that exported: convolutions by precision, other nodes as elementwise. "
+        "hyper is meant to run in float32: its values are whole numbers.",
+    )
+    return Table(
+        "What runs in which precision",
+        ("network", "runtime", "nodes", "convolutions in float"),
+        rows,
+        notes,
+    )

@@ -1,0 +1,175 @@
+"""The entropy path in whole numbers: z -> index of the scale, as int64 in numpy, the reference for every runtime.
+
+Each layer: acc = conv(x, weight) + bias, 3x3 (or any odd kernel), stride 1, zero padding; then
+q = clip(round_half_even(acc 2^-shift), low, high), and depth to space by 2 where the layer says so. The last layer's q
+is the index, or a place in a table of indexes. No torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwkd.errors import InputError
+
+BOUND = 2**22
+"""No accumulator reaches it: float32 holds whole numbers to 2^24, and the transforms of fast convolution algorithms
+(Winograd's F(2x2, 3x3) halves and quarters) need two bits more."""
+
+INDEXES = 64
+_FIELDS = ("weight", "bias", "shift", "low", "high", "block")
+_MOST_LAYERS = 16
+_MOST_CHANNELS = 4 * 4096
+_MOST_PLACES = 2**20
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ExactLayer:
+    """weight: [C_out, C_in, k, k], k odd. bias, shift: [C_out]. low, high: of q. block: 1, or 2 for depth to space."""
+
+    weight: Integers
+    bias: Integers
+    shift: Integers
+    low: int
+    high: int
+    block: int
+
+    def largest(self, largest_input: int) -> Integers:
+        """The largest |acc| of each channel, [C_out], for inputs of at most `largest_input`: no order of summing its
+        terms exceeds it either."""
+        taps = np.abs(self.weight).reshape(len(self.weight), -1).sum(1)
+        largest: Integers = taps * largest_input + np.abs(self.bias)
+        return largest
+
+
+@dataclass(frozen=True)
+class ExactPath:
+    """The layers in order; `places`: [P] uint8, the index at each place of the last layer's q, or None."""
+
+    layers: tuple[ExactLayer, ...]
+    places: npt.NDArray[np.uint8] | None
+
+    def indexes(self, z: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """The index of each symbol of y, [1, M, 4 h, 4 w] uint8, from the symbols `z`, [1, Z, h, w]."""
+        x = z[0].astype(np.int64)
+        for layer in self.layers:
+            x = _applied(layer, x)
+        index: npt.NDArray[np.uint8] = x.astype(np.uint8) if self.places is None else self.places[x]
+        return index[None]
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Plain arrays for an npz; weights as int8, the rest as int32."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for i, layer in enumerate(self.layers):
+            for field in _FIELDS:
+                kind = np.int8 if field == "weight" else np.int32
+                arrays[f"{i}.{field}"] = np.asarray(getattr(layer, field)).astype(kind)
+        if self.places is not None:
+            arrays["places"] = self.places
+        return arrays
+
+
+def exact_path(arrays: Mapping[str, npt.NDArray[Any]]) -> ExactPath:
+    """The path that `to_arrays` described.
+
+    Raises:
+        InputError: arrays of another form, or a path that could leave its bound.
+    """
+    count = len({name.partition(".")[0] for name in arrays if "." in name})
+    names = {f"{i}.{field}" for i in range(count) for field in _FIELDS}
+    if not 1 <= count <= _MOST_LAYERS or set(arrays) - {"places"} != names:
+        raise _damaged(f"its arrays are {', '.join(sorted(arrays)[:8])}")
+    layers = tuple(
+        _layer(*(arrays[f"{i}.{field}"] for field in _FIELDS), name=f"layer {i}")
+        for i in range(count)
+    )
+    for i, (before, after) in enumerate(pairwise(layers)):
+        if len(before.weight) // before.block**2 != after.weight.shape[1]:
+            raise _damaged(
+                f"layer {i} gives {len(before.weight)} channels, of which the next reads others"
+            )
+        if after.largest(max(-before.low, before.high)).max() >= BOUND:
+            raise _damaged(f"layer {i + 1} can reach {BOUND}")
+    places = arrays.get("places")
+    last = layers[-1]
+    limit = INDEXES if places is None else len(places)
+    if last.low < 0 or last.high >= limit:
+        raise _damaged(f"its last values reach from {last.low} to {last.high}")
+    if places is not None and (
+        places.dtype != np.uint8
+        or places.ndim != 1
+        or len(places) > _MOST_PLACES
+        or places.max() >= INDEXES
+    ):
+        raise _damaged("its table of indexes is none")
+    return ExactPath(layers, places)
+
+
+def _layer(*given: npt.NDArray[Any], name: str) -> ExactLayer:
+    weight, bias, shift, low, high, block = given
+    channels = weight.shape[0] if weight.ndim == 4 else 0
+    is_right = (
+        all(np.issubdtype(a.dtype, np.integer) for a in given)
+        and 1 <= channels <= _MOST_CHANNELS
+        and weight.shape[2] == weight.shape[3]
+        and weight.shape[2] % 2 == 1
+        and bias.shape == shift.shape == (channels,)
+        and low.shape == high.shape == block.shape == ()
+        and int(block) in (1, 2)
+        and channels % int(block) ** 2 == 0
+        and np.abs(shift).max() <= 31
+        and int(low) <= int(high)
+        and max(abs(int(low)), abs(int(high))) < _MOST_PLACES
+    )
+    if not is_right:
+        raise _damaged(f"{name} is not one")
+    return ExactLayer(
+        weight.astype(np.int64),
+        bias.astype(np.int64),
+        shift.astype(np.int64),
+        int(low),
+        int(high),
+        int(block),
+    )
+
+
+def _damaged(cause: str) -> InputError:
+    return InputError(f"the bundle's entropy path is damaged ({cause}): get the bundle again")
+
+
+def _applied(layer: ExactLayer, x: Integers) -> Integers:
+    kernel = layer.weight.shape[2]
+    margin = kernel // 2
+    height, width = x.shape[1:]
+    padded = np.pad(x, ((0, 0), (margin, margin), (margin, margin)))
+    acc = np.repeat(layer.bias, height * width).reshape(-1, height * width)
+    for row in range(kernel):
+        for column in range(kernel):
+            seen = padded[:, row : row + height, column : column + width].reshape(len(x), -1)
+            acc += layer.weight[:, :, row, column] @ seen
+    q = np.clip(_shifted(acc, layer.shift[:, None]), layer.low, layer.high)
+    q = q.reshape(-1, height, width)
+    return q if layer.block == 1 else _depth_to_space(q, layer.block)
+
+
+def _shifted(acc: Integers, shift: Integers) -> Integers:
+    """round_half_even(acc 2^-shift)."""
+    right = np.maximum(shift, 0)
+    floor = acc >> right
+    rest = acc - (floor << right)
+    half = (1 << right) >> 1
+    # Where nothing is shifted out, rest and half are both 0 and nothing is to be rounded.
+    up = (right > 0) & ((rest > half) | ((rest == half) & (floor & 1 == 1)))
+    shifted: Integers = (floor + up) << np.maximum(-shift, 0)
+    return shifted
+
+
+def _depth_to_space(x: Integers, block: int) -> Integers:
+    channels, height, width = x.shape
+    split = x.reshape(channels // block**2, block, block, height, width)
+    return split.transpose(0, 3, 1, 4, 2).reshape(-1, height * block, width * block)

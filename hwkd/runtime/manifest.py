@@ -1,0 +1,217 @@
+"""What a bundle says of itself (manifest.json): the model, how its parts are used, what ran and where it comes from."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hwkd.errors import InputError
+from hwkd.runtime.session import RUNTIMES
+from hwkd.toml_reader import read_table
+
+FORMAT = 1
+MANIFEST, GUARD = "manifest.json", "manifest.sha256"
+TABLES, SELFTEST, HYPER_LAYERS = "tables.npz", "selftest.npz", "hyper.npz"
+"""Parts that every bundle has: the integer CDF tables, the self-test, the exact layers of h_s."""
+
+NETWORKS = ("encoder", "hyper", "decoder")
+
+_PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHOWN = 300
+"""Characters of a message that quotes a manifest: a forged one may hold millions in one field."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a tile's symbols, or a position's, depend on what lies beyond it.
+
+    encoder_px: y and z of a tile on the image, to its left and top, and to its right and bottom, in pixels; multiples
+    of 64. hyper_z: the scale indexes on z, in positions of z. decoder_y: the image on y, in positions of y.
+    """
+
+    encoder_px: tuple[int, int]
+    hyper_z: int
+    decoder_y: int
+
+    def __post_init__(self) -> None:
+        if len(self.encoder_px) != 2:
+            raise InputError(f"encoder_px must be two numbers, got {len(self.encoder_px)}")
+        for name, value in (
+            ("encoder_px", self.encoder_px[0]),
+            ("encoder_px", self.encoder_px[1]),
+            ("hyper_z", self.hyper_z),
+            ("decoder_y", self.decoder_y),
+        ):
+            _check_range(name, value, 0, 4096)
+        if any(side % 64 for side in self.encoder_px):
+            raise InputError(f"encoder_px must be multiples of 64, got {list(self.encoder_px)}")
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What a runtime really ran of a network, as it told after optimizing the graph.
+
+    runtime: with its version. counts: precision -> nodes. in_float: names of the nodes that ran in float.
+    """
+
+    network: str
+    runtime: str
+    counts: Mapping[str, int]
+    in_float: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_among("network", self.network, NETWORKS)
+        _check_not_empty(self, "runtime")
+        for precision, count in self.counts.items():
+            _check_range(f"counts.{precision}", count, 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What stands in manifest.json; every text is one line.
+
+    name, family: of the model. architecture: in words. spec: the same as one line of JSON, not read here.
+    M, Z: channels of y and of z. lmbda: trained for; None where it is not known.
+    weight_bits: in words, "7 (h_s.* 6)". act_bits: of the activations.
+    target: the name of the device it is made for. plan: the sentences of its precision plan.
+    graphs: network of NETWORKS -> runtime of RUNTIMES -> part.
+    largest_y: symbols of y lie in -largest_y - 1 .. largest_y; largest_z: those of z likewise.
+    silent_index: the scale index whose symbols are not coded; None where all are.
+    differences: how far the exported networks are from the trained ones on real images, in sentences.
+    provenance: teacher, data, licence, steps and so on, in free texts.
+    parts: part -> its sha256 in hex; empty until hwkd.runtime.bundle.write_bundle fills it in.
+
+    Raises:
+        InputError: a field outside its range; named with what was received and what is accepted.
+    """
+
+    name: str
+    family: str
+    architecture: str
+    spec: str
+    M: int
+    Z: int
+    lmbda: float | None
+    weight_bits: str
+    act_bits: int
+    target: str
+    plan: tuple[str, ...]
+    graphs: Mapping[str, Mapping[str, str]]
+    reach: Reach
+    largest_y: int
+    largest_z: int
+    silent_index: int | None
+    executed: tuple[Executed, ...]
+    differences: tuple[str, ...]
+    provenance: Mapping[str, str]
+    parts: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise InputError(f"format must be {FORMAT}, got {self.format}")
+        _check_not_empty(self, "name", "family", "architecture", "spec", "weight_bits", "target")
+        for name, high in (("M", 4096), ("Z", 4096), ("act_bits", 16)):
+            _check_range(name, getattr(self, name), 1, high)
+        for name in ("largest_y", "largest_z"):
+            _check_range(name, getattr(self, name), 1, 2**20 - 1)
+        if self.silent_index is not None:
+            _check_range("silent_index", self.silent_index, 0, 63)
+        if self.lmbda is not None and not 0 < self.lmbda < math.inf:
+            raise InputError(f"lmbda must be a finite number above 0, got {self.lmbda}")
+        for network in NETWORKS:
+            if not self.graphs.get(network):
+                raise InputError(f"graphs.{network} is missing; each network needs a graph")
+        for network, graphs in self.graphs.items():
+            _check_among("graphs", network, NETWORKS)
+            for runtime in graphs:
+                _check_among(f"graphs.{network}", runtime, RUNTIMES)
+        for part, sha256 in self.parts.items():
+            if not _PART.fullmatch(part) or part in (MANIFEST, GUARD):
+                raise InputError(
+                    f"parts: {part!r} is no name for a part; small letters, digits, dots, dashes and underscores are "
+                    f"accepted, and not {MANIFEST} or {GUARD}"
+                )
+            if not _SHA256.fullmatch(sha256):
+                raise InputError(f"parts.{part}: got {sha256!r}; 64 hex digits are accepted")
+        for text in _texts(asdict(self)):
+            if not text.isprintable():
+                raise InputError(f"{text!r} is not one line of printable text")
+
+    def check_parts(self) -> None:
+        """Raise InputError where a part that the bundle's use needs is not among `parts`."""
+        named = [part for graphs in self.graphs.values() for part in graphs.values()]
+        for part in (TABLES, SELFTEST, HYPER_LAYERS, *named):
+            if part not in self.parts:
+                raise InputError(f"parts: {part!r} is missing; the bundle cannot be used without")
+
+
+def manifest_to_json(manifest: Manifest) -> bytes:
+    """The bytes of manifest.json: equal for equal manifests."""
+    text = json.dumps(
+        asdict(manifest), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False
+    )
+    return text.encode() + b"\n"
+
+
+def manifest_from_json(content: bytes) -> Manifest:
+    """The manifest that `manifest_to_json` wrote, with all its parts.
+
+    Raises:
+        InputError: not JSON, of a newer format, a field that is missing, unknown, of another type or out of range, or
+            a part that is needed and not listed.
+    """
+    try:
+        raw: Any = json.loads(content)
+    # Deeply nested JSON overflows the stack; wrong UTF-8 is a ValueError too.
+    except (ValueError, RecursionError) as error:
+        raise _refused(f"not JSON: {error}") from error
+    if not isinstance(raw, dict) or "format" not in raw:
+        raise _refused("it has no format")
+    # Before anything else: another format has other fields, and would be refused for the wrong reason.
+    if type(raw["format"]) is int and raw["format"] > FORMAT:
+        raise InputError(f"bundle format {raw['format']}; this hwkd reads {FORMAT}: update hwkd")
+    try:
+        manifest = read_table(Manifest, raw, MANIFEST)
+        manifest.check_parts()
+    except (InputError, OverflowError) as error:  # a whole number too large for a float
+        raise _refused(str(error).removeprefix(f"{MANIFEST}: ")) from error
+    return manifest
+
+
+def _refused(reason: str) -> InputError:
+    shown = reason if len(reason) <= _SHOWN else reason[:_SHOWN] + "..."
+    line = "".join(sign if sign.isprintable() else "?" for sign in shown)
+    return InputError(f"{MANIFEST}: {line}; export the bundle again")
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{name} must be {low} to {high}, got {value}")
+
+
+def _check_among(name: str, received: str, accepted: tuple[str, ...]) -> None:
+    if received not in accepted:
+        raise InputError(f"{name} must be one of {', '.join(accepted)}; got {received!r}")
+
+
+def _check_not_empty(record: object, *names: str) -> None:
+    for name in names:
+        if not getattr(record, name):
+            raise InputError(f"{name} is empty; a text is accepted")
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text within nested mappings and tuples, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key
+            yield from _texts(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _texts(item)

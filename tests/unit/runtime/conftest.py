@@ -1,0 +1,43 @@
+"""What tests of bundles share."""
+
+import pytest
+
+from hwkd.runtime.manifest import Executed, Manifest, Reach
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    """A manifest with every field filled and no hashes yet."""
+    return Manifest(
+        name="patch-q5 ü",
+        family="patch",
+        architecture="patch M=12",
+        spec='{"M": 12}',
+        M=12,
+        Z=8,
+        lmbda=0.025,
+        weight_bits="7 (h_s.* 6)",
+        act_bits=8,
+        target="raspberry-pi-4",
+        plan=("All runs in int8.", "Nothing is in float."),
+        graphs={
+            "encoder": {"onnxruntime": "encoder.onnx", "openvino": "encoder.openvino.onnx"},
+            "hyper": {"onnxruntime": "hyper.onnx", "openvino": "hyper.onnx"},
+            "decoder": {"openvino": "decoder.onnx"},
+        },
+        reach=Reach(encoder_px=(64, 128), hyper_z=2, decoder_y=5),
+        largest_y=255,
+        largest_z=31,
+        silent_index=0,
+        executed=(Executed("encoder", "openvino 2026.4.1", {"int8": 9, "float": 1}, ("cut",)),),
+        differences=("0 of 100 symbols differ.",),
+        provenance={"teacher": "patch-q5", "licence": "CC0"},
+    )
+
+
+@pytest.fixture
+def parts() -> dict[str, bytes]:
+    """Content for each part that `manifest` names."""
+    names = ("encoder.onnx", "encoder.openvino.onnx", "hyper.onnx", "decoder.onnx")
+    npz = ("tables.npz", "selftest.npz", "hyper.npz")
+    return {name: f"content of {name}".encode() for name in (*names, *npz)}

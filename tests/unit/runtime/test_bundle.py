@@ -1,0 +1,358 @@
+import hashlib
+import io
+import json
+import os
+import random
+import struct
+import tracemalloc
+import warnings
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwkd.errors import InputError
+from hwkd.runtime import bundle as bundle_module
+from hwkd.runtime.array_part import pack_arrays
+from hwkd.runtime.bundle import arrays, read_bundle, write_bundle
+from hwkd.runtime.manifest import GUARD, MANIFEST
+
+GIVE = "; give a bundle, a .hwkd file that `hwkd export` wrote"
+AGAIN = "; copy it again, or export it again"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.hwkd"
+
+
+@pytest.fixture
+def entries(path, manifest, parts):
+    """Everything in a right bundle by name, to be changed; `path` holds that bundle."""
+    write_bundle(path, manifest, parts)
+    with zipfile.ZipFile(path) as held:
+        return {name: held.read(name) for name in held.namelist()}
+
+
+def zipped(entries, compression=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as made, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # two entries of one name
+        for name, content in entries.items() if isinstance(entries, dict) else entries:
+            made.writestr(name, content)
+    return file.getvalue()
+
+
+def with_manifest(entries, **changes):
+    """`entries` with a changed manifest and the guard that it needs."""
+    content = json.dumps(json.loads(entries[MANIFEST]) | changes).encode()
+    return {**entries, MANIFEST: content, GUARD: hashlib.sha256(content).hexdigest()}
+
+
+def refusal(path, content=None):
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_bundle(path)
+    message = str(caught.value)
+    assert message.isprintable()
+    return message.removeprefix(f"{path}: ")
+
+
+def test_what_is_written_is_read_back(path, manifest, parts):
+    written = write_bundle(path, manifest, parts)
+    found = read_bundle(path)
+    assert found == written
+    assert found.parts == parts
+    assert found.manifest == replace(
+        manifest, parts={name: hashlib.sha256(c).hexdigest() for name, c in parts.items()}
+    )
+
+
+def test_the_file_is_a_zip_of_stored_entries(path, entries, parts):
+    with zipfile.ZipFile(path) as held:
+        assert held.testzip() is None
+        assert {e.compress_type for e in held.infolist()} == {zipfile.ZIP_STORED}
+        assert sorted(held.namelist()) == sorted([*parts, "manifest.json", "manifest.sha256"])
+
+
+def test_the_id_is_the_start_of_the_manifests_hash_which_guards_it(path, entries):
+    digest = hashlib.sha256(entries["manifest.json"])
+    found = read_bundle(path)
+    assert found.id == digest.digest()[:8]
+    assert found.id_hex == digest.hexdigest()[:16]
+    assert entries["manifest.sha256"] == digest.hexdigest().encode()
+
+
+def test_equal_content_makes_an_equal_file_in_whatever_order(tmp_path, manifest, parts):
+    first = write_bundle(tmp_path / "a", manifest, parts)
+    second = write_bundle(tmp_path / "b", manifest, dict(reversed(parts.items())))
+    assert first.id == second.id
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_another_part_or_another_field_makes_another_id(tmp_path, manifest, parts):
+    ids = {
+        write_bundle(tmp_path / "a", manifest, parts).id,
+        write_bundle(tmp_path / "a", manifest, parts | {"hyper.onnx": b"other"}).id,
+        write_bundle(tmp_path / "a", replace(manifest, silent_index=None), parts).id,
+    }
+    assert len(ids) == 3
+
+
+def test_hashes_that_were_there_before_are_made_anew(path, manifest, parts):
+    old = replace(manifest, parts={"gone.onnx": "0" * 64})
+    assert write_bundle(path, old, parts).manifest.parts.keys() == parts.keys()
+
+
+def test_arrays_of_a_part_are_read_by_name(path, manifest, parts):
+    table = np.arange(6, dtype=np.int32).reshape(2, 3)
+    packed = parts | {"tables.npz": pack_arrays({"cdf": table})}
+    found = arrays(write_bundle(path, manifest, packed), "tables.npz")
+    assert list(found) == ["cdf"]
+    assert found["cdf"].dtype == np.int32
+    np.testing.assert_array_equal(found["cdf"], table)
+
+
+def test_a_part_that_holds_no_arrays_is_named(path, manifest, parts):
+    with pytest.raises(InputError) as caught:
+        arrays(write_bundle(path, manifest, parts), "tables.npz")
+    assert str(caught.value) == (
+        "the part tables.npz holds no arrays that can be read (File is not a zip file); "
+        "export the bundle again"
+    )
+
+
+def test_a_bundle_that_was_zipped_again_without_compression_is_the_same(path, entries):
+    original = read_bundle(path)
+    path.write_bytes(zipped(dict(reversed(entries.items()))))
+    assert read_bundle(path) == original
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.sha256", "a/b", "../a", "A", ""])
+def test_a_name_that_is_none_for_a_part_is_not_written(path, manifest, parts, name):
+    with pytest.raises(InputError, match=r"^parts: .* is no name for a part"):
+        write_bundle(path, manifest, parts | {name: b"x"})
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["tables.npz", "decoder.onnx"])
+def test_a_bundle_without_a_part_that_it_needs_is_not_written(path, manifest, parts, name):
+    del parts[name]
+    with pytest.raises(InputError, match=f"parts: '{name}' is missing"):
+        write_bundle(path, manifest, parts)
+    assert not path.exists()
+
+
+def test_a_file_that_is_not_there(path):
+    assert refusal(path) == f"cannot read {path}: No such file or directory{GIVE}"
+
+
+def test_a_folder_or_a_pipe_is_no_bundle(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe"):
+        assert refusal(place) == f"{place} is a folder or a device{GIVE}"
+
+
+def test_a_file_that_may_not_be_read(path, entries, monkeypatch):
+    def denied(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "open", denied)
+    assert refusal(path) == f"cannot read {path}: Permission denied{GIVE}"
+
+
+@pytest.mark.parametrize(
+    ("content", "begins"),
+    [
+        (b"", "is empty"),
+        (b"PK", "starts with b'PK'"),
+        (b"\x89PNG\r\n\x1a\n", "starts with b'\\x89PNG'"),
+        (zipped({}), "starts with b'PK\\x05\\x06'"),
+    ],
+)
+def test_what_is_no_bundle_is_told_by_its_first_bytes(path, content, begins):
+    assert refusal(path, content) == f"not a bundle: it {begins}{GIVE}"
+
+
+def test_another_zip_is_no_bundle(path):
+    message = refusal(path, zipped({"word/document.xml": "x"}, zipfile.ZIP_DEFLATED))
+    assert message == f"a zip, but not a bundle: it holds no manifest.json{GIVE}"
+
+
+def test_every_truncation_is_refused(path, entries):
+    content = path.read_bytes()
+    for length in range(4, len(content), 7):
+        assert refusal(path, content[:length]).startswith("damaged or cut short: ")
+    assert refusal(path, content[:-1]) == (f"damaged or cut short: File is not a zip file{AGAIN}")
+
+
+def test_a_missing_part_is_named(path, entries):
+    del entries["hyper.onnx"]
+    assert refusal(path, zipped(entries)) == (
+        f"damaged or cut short: the part 'hyper.onnx' is listed in manifest.json and missing{AGAIN}"
+    )
+
+
+def test_a_part_that_is_not_listed_is_named(path, entries):
+    assert refusal(path, zipped({**entries, "more\x1b.onnx": b""})) == (
+        f"damaged or cut short: the part 'more\\x1b.onnx' is not listed in manifest.json{AGAIN}"
+    )
+
+
+def test_a_changed_part_is_named(path, entries):
+    assert refusal(path, zipped({**entries, "tables.npz": b"content of Tables.npz"})) == (
+        f"damaged or cut short: the part tables.npz is not what manifest.json says{AGAIN}"
+    )
+
+
+def test_a_changed_manifest_is_found_by_its_guard(path, entries):
+    changed = entries[MANIFEST].replace(b'"silent_index": 0', b'"silent_index": 1')
+    assert changed != entries[MANIFEST]
+    assert refusal(path, zipped({**entries, MANIFEST: changed})) == (
+        f"damaged or cut short: manifest.json is not what manifest.sha256 says{AGAIN}"
+    )
+
+
+def test_a_bundle_without_its_guard_is_refused(path, entries):
+    del entries[GUARD]
+    assert refusal(path, zipped(entries)) == (
+        f"damaged or cut short: manifest.sha256 is missing{AGAIN}"
+    )
+
+
+def test_two_entries_of_one_name_are_refused(path, entries):
+    twice = [*entries.items(), ("hyper.onnx", entries["hyper.onnx"])]
+    assert refusal(path, zipped(twice)) == (
+        f"damaged or cut short: it holds two entries of one name{AGAIN}"
+    )
+
+
+def test_compressed_entries_are_refused(path, entries):
+    assert refusal(path, zipped(entries, zipfile.ZIP_DEFLATED)).endswith(
+        "is compressed, and a bundle's entries are stored; export it again"
+    )
+
+
+def test_a_newer_format_says_to_update(path, entries):
+    assert refusal(path, zipped(with_manifest(entries, format=2))) == (
+        "bundle format 2; this hwkd reads 1: update hwkd"
+    )
+
+
+def test_a_field_that_cannot_be_is_named_with_the_file(path, entries):
+    assert refusal(path, zipped(with_manifest(entries, M="12"))) == (
+        "manifest.json: M: got '12'; a whole number is accepted; export the bundle again"
+    )
+
+
+def refused_both_ways(path, manifest, parts):
+    """The one message with which the bundle at `path` is not read, and its content not written."""
+    message = refusal(path)
+    new = path.with_name("new")
+    with pytest.raises(InputError) as caught:
+        write_bundle(new, manifest, parts)
+    assert str(caught.value) == message
+    assert not new.exists()
+    return message
+
+
+def test_a_part_over_the_limit_is_neither_read_nor_written(
+    path, entries, manifest, parts, monkeypatch
+):
+    # "content of encoder.openvino.onnx" has 32 letters, every other part fewer.
+    monkeypatch.setattr(bundle_module, "MAX_PART_BYTES", 31)
+    assert refused_both_ways(path, manifest, parts) == (
+        "'encoder.openvino.onnx' has 32 bytes, and 31 are accepted; export a smaller model"
+    )
+
+
+def test_a_manifest_over_the_limit_is_neither_read_nor_written(
+    path, entries, manifest, parts, monkeypatch
+):
+    size = len(entries[MANIFEST])
+    monkeypatch.setattr(bundle_module, "MAX_MANIFEST_BYTES", size - 1)
+    assert refused_both_ways(path, manifest, parts) == (
+        f"'manifest.json' has {size} bytes, and {size - 1} are accepted; export a smaller model"
+    )
+
+
+def test_parts_over_the_limit_together_are_neither_read_nor_written(
+    path, entries, manifest, parts, monkeypatch
+):
+    size = sum(map(len, entries.values()))
+    monkeypatch.setattr(bundle_module, "MAX_BYTES", size)
+    assert read_bundle(path).parts == parts
+    monkeypatch.setattr(bundle_module, "MAX_BYTES", size - 1)
+    assert refused_both_ways(path, manifest, parts) == (
+        f"the parts have {size} bytes, and {size - 1} are accepted; export a smaller model"
+    )
+
+
+def test_a_file_far_over_the_limit_is_not_looked_into(path, entries):
+    with path.open("r+b") as file:
+        file.truncate(513 * 2**20 + 1)  # sparse: it takes no room on the disk
+    assert refusal(path) == (
+        "too large for a bundle: it has 537919489 bytes, and its parts may have 536870912" + GIVE
+    )
+
+
+def test_a_size_that_is_only_claimed_takes_no_memory(path, entries):
+    content = bytearray(path.read_bytes())
+    # The directory's entry of hyper.onnx: its sizes stand 26 and 22 bytes before its name.
+    name = content.rindex(b"hyper.onnx")
+    content[name - 26 : name - 18] = struct.pack("<II", 200 * 2**20, 200 * 2**20)
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        message = refusal(path)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    total = 200 * 2**20 + sum(len(c) for n, c in entries.items() if n != "hyper.onnx")
+    assert message == (
+        f"damaged or cut short: its entries take {total} bytes, and it has {len(content)}{AGAIN}"
+    )
+    assert peak_bytes < 1_000_000
+
+
+def test_an_entry_whose_two_sizes_differ_is_refused(path, entries):
+    content = bytearray(path.read_bytes())
+    name = content.rindex(b"hyper.onnx")
+    content[name - 26 : name - 22] = struct.pack("<I", 200 * 2**20)
+    assert refusal(path, content) == f"damaged or cut short: 'hyper.onnx' has two sizes{AGAIN}"
+
+
+def mutated(content, chance):
+    """`content` with one to three pieces flipped, deleted, inserted or swapped, or its end cut off."""
+    data = bytearray(content)
+    for _ in range(chance.randint(1, 3)):
+        place, other = sorted(chance.sample(range(len(data)), 2))
+        length = chance.choice((1, 2, 4, 16))
+        match chance.choice(("flip", "delete", "insert", "truncate", "swap")):
+            case "flip":
+                data[place] ^= 1 << chance.randrange(8)
+            case "delete":
+                del data[place : place + length]
+            case "insert":
+                data[place:place] = chance.randbytes(length)
+            case "truncate":
+                del data[max(other, len(data) // 2) :]
+            case "swap":
+                data[place], data[other] = data[other], data[place]
+    return bytes(data)
+
+
+def test_a_mutated_bundle_is_refused_or_means_the_same(path, entries):
+    chance = random.Random(0)
+    original, content = read_bundle(path), path.read_bytes()
+    refused = 0
+    for _ in range(500):
+        path.write_bytes(mutated(content, chance))
+        try:
+            assert read_bundle(path) == original
+        except InputError as error:
+            assert str(error).startswith(f"{path}: ") and str(error).isprintable()
+            refused += 1
+    assert refused > 400
