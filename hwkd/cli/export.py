@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hwkd.cli.output import terminal_width
 from hwkd.errors import InputError
 from hwkd.files import check_new
 from hwkd.images import Pixels, open_images
