@@ -3,7 +3,9 @@
 import random
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 if TYPE_CHECKING:
+    from hwkd.models.base import HyperpriorCodec
     from hwkd.models.spec import Spec
 
 Photo = Callable[[int, int, int], npt.NDArray[np.uint8]]
@@ -82,6 +85,17 @@ def tiny_specs() -> "dict[str, Spec]":
     }
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch computes in one thread: two that wait for each other on a busy machine take 12 s for a PCA of 0.2 s."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def made_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file that `tiny_teacher_file` copies: made once."""
@@ -96,7 +110,8 @@ def made_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build(PatchSpec(M=12, H=8, Z=8, C=16, widths=(16, 16), post=(8,)))
     assert isinstance(model, PatchCodec)
     photos = np.stack([make_photo(256, 256, seed) for seed in range(4)])
-    model.start_from_pca(torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255, 0.025)
+    with one_thread():
+        model.start_from_pca(torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255, 0.025)
     model.eval().update(force=True)
     path = tmp_path_factory.mktemp("teacher") / "tiny-teacher.safetensors"
     save_weights(path, model, half=False, metadata={"lmbda": "0.025"})
@@ -107,3 +122,94 @@ def made_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_teacher_file(tmp_path: Path, made_teacher: Path) -> Path:
     """A tiny patch teacher's weights in safetensors, its PCA start on made images, lmbda 0.025 in the header."""
     return Path(shutil.copy(made_teacher, tmp_path))
+
+
+@pytest.fixture(scope="session")
+def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorCodec]":
+    """tiny_codec_of(family): a tiny codec quantized to 7/8 bits on made photos, with its tables; not to be changed.
+
+    Every branch of it does something, and its latents and scales are those of a codec that codes: no training.
+    """
+
+    @cache
+    @one_thread()
+    def make(family: str) -> "HyperpriorCodec":
+        import torch
+
+        from hwkd.models.build import build
+        from hwkd.models.fit_to_data import fit_to_data
+        from hwkd.models.patch import PatchCodec
+        from hwkd.quantize.bits import BitPlan
+        from hwkd.quantize.ptq import post_training_quantize
+
+        torch.manual_seed(7)
+        codec = build(tiny_specs[family])
+        photos = np.stack([make_photo(256, 256, seed) for seed in range(4)])
+        x = torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255
+        convolution = torch.nn.Conv2d | torch.nn.ConvTranspose2d
+        with torch.no_grad():
+            for parameter in codec.parameters():
+                # Residual branches start at zero.
+                if parameter.dim() == 4 and not parameter.any():
+                    parameter.normal_(0, 0.02)
+            for transform in (codec.h_a, codec.h_s):
+                layers = [m for m in transform.modules() if isinstance(m, convolution)]
+                for layer in layers:
+                    layer.weight.mul_(3)
+            if isinstance(codec, PatchCodec):
+                codec.start_from_pca(x, 0.025)
+            else:
+                fit_to_data(codec, x)
+                layers[-1].bias.fill_(2)  # about the spread that fit_to_data gives y
+        quantized = post_training_quantize(codec.eval(), BitPlan(7, 8), [x[:, :, :128]])
+        quantized.update(force=True)
+        return quantized
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle_of(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_codec_of: "Callable[[str], HyperpriorCodec]",
+    tiny_specs: "dict[str, Spec]",
+) -> Callable[[str], Path]:
+    """tiny_bundle_of(family): the bundle of `tiny_codec_of` for x86-avx2, made once."""
+
+    @cache
+    @one_thread()
+    def make(family: str) -> Path:
+        from hwkd.deploy.export import Source, export
+        from hwkd.quantize.bits import BitPlan
+        from hwkd.runtime.bundle import write_bundle
+        from hwkd.target import load_target
+
+        source = Source(
+            name=f"tiny-{family}",
+            codec=tiny_codec_of(family),
+            spec=tiny_specs[family],
+            lmbda=0.025,
+            bits=BitPlan(7, 8),
+            provenance={"data": "made in code"},
+        )
+        images = {"photo": make_photo(96, 128, 0)}
+        draft = export(source, load_target("x86-avx2"), images, lambda said: None)
+        path = tmp_path_factory.mktemp("bundle") / f"tiny-{family}.hwkd"
+        write_bundle(path, draft.manifest, draft.parts)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_bundle_of: Callable[[str], Path]) -> Path:
+    """A tiny bundle of family patch."""
+    return tiny_bundle_of("patch")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundles(
+    tiny_bundle_of: Callable[[str], Path], tiny_specs: "dict[str, Spec]"
+) -> dict[str, Path]:
+    """A tiny bundle of each family."""
+    return {family: tiny_bundle_of(family) for family in tiny_specs}

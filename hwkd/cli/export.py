@@ -3,17 +3,23 @@
 import argparse
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from hwkd.cli.output import terminal_width
+from hwkd.cli.profile_options import parse_size
 from hwkd.errors import InputError
-from hwkd.files import check_new
+from hwkd.files import check_new, write_bytes
 from hwkd.images import Pixels, open_images
 from hwkd.report.bundle_tables import bundle_tables
 from hwkd.report.table import render
 from hwkd.runtime.bundle import write_bundle
-from hwkd.target import load_target
+from hwkd.runtime.session import RUNTIMES
+from hwkd.target import Target, load_target
+
+if TYPE_CHECKING:
+    from hwkd.deploy.export import Prepared
 
 HELP = "write a trained student as a bundle (.hwkd) that encodes and decodes without torch"
 
@@ -25,6 +31,7 @@ EXAMPLES = """examples:
 """
 
 SUFFIX = ".hwkd"
+BOARD_GRAPHS = ("encoder.onnx", "decoder.onnx")
 IMAGES_AT_MOST = 8
 
 
@@ -48,6 +55,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="the bundle (default: MODEL.hwkd)"
     )
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        default=(768, 512),
+        metavar="WxH",
+        help="of the images, for a target whose engine is built for one (default: 768x512)",
+    )
     parser.add_argument("--force", action="store_true", help="replace a file that exists")
 
 
@@ -58,21 +72,53 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path(f"{_stem(args.model)}{SUFFIX}")
     if output.suffix != SUFFIX:
         raise InputError(f"a bundle's name ends in {SUFFIX}, got {output}; give -o NAME{SUFFIX}")
-    check_new(output, force=args.force)
+    board_paths = (
+        [output.with_name(f"{output.stem}-{target.name}-{name}") for name in BOARD_GRAPHS]
+        if _has_compiler(target)
+        else []
+    )
+    for path in (output, *board_paths):
+        check_new(path, force=args.force)
 
-    from hwkd.deploy.export import export
+    from hwkd.deploy.export import export, prepare
     from hwkd.deploy.source import load_source
     from hwkd.quantize.bits import parse_bits
 
     bits = None if args.bits is None else parse_bits(args.bits)
     with Console(stderr=True).status("loading") as status:
         source = load_source(args.model, bits, args.data, status.update)
-        draft = export(source, target, images, status.update)
+        status.update("reading the integers")
+        prepared = prepare(source, target, images)
+        board = _board_graphs(prepared, args.size)
+        draft = export(prepared, images, status.update)
         bundle = write_bundle(output, draft.manifest, draft.parts)
+        for path, content in zip(board_paths, board, strict=True):
+            write_bytes(path, content)
     width = terminal_width()
     print("\n\n".join(render(table, "table", width) for table in bundle_tables(bundle)))
-    print(f"written: {output}")
+    print(f"written: {', '.join(str(path) for path in (output, *board_paths))}")
     return 0
+
+
+def _board_graphs(prepared: "Prepared", size: tuple[int, int]) -> list[bytes]:
+    """The graphs for the target's own compiler, in the order of BOARD_GRAPHS; none where the bundle runs there."""
+    if not _has_compiler(prepared.target):
+        return []
+    from hwkd.deploy.board_graphs import board_graphs
+    from hwkd.deploy.plan import plan_precision
+
+    source = prepared.source
+    form = plan_precision(
+        prepared.target, source.bits.weight_bits, source.bits.act_bits, family=source.spec.family
+    ).export
+    graphs = board_graphs(
+        source.codec, prepared.layers, prepared.latents, form.arithmetic, form.opset, size
+    )
+    return [graphs[name].SerializeToString(deterministic=True) for name in BOARD_GRAPHS]
+
+
+def _has_compiler(target: Target) -> bool:
+    return target.preferred.runtime.name not in RUNTIMES
 
 
 def _images(folder: Path | None) -> dict[str, Pixels]:

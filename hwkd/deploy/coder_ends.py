@@ -1,9 +1,12 @@
-"""Where the graphs of encoder and decoder begin and end: 8-bit images on one side, whole symbols on the other.
+"""Where the graphs of encoder and decoder begin and end.
 
     encoder: image [1, H, W, 3] uint8 -> y [1, M, H/16, W/16] int32, z [1, Z, H/64, W/64] int32
     decoder: y [1, M, H/16, W/16] int32 -> image [1, H, W, 3] uint8
 
-H and W are multiples of 64; free unless the graph is for one size.
+H and W are multiples of 64, and free. A graph for one size (Form.size) is for an engine that knows floats only:
+
+    encoder: image [1, 3, H, W] float32 in [0, 1] -> y, z float32, to be rounded
+    decoder: y float32, whole numbers -> image [1, 3, H, W] float32, to be held to [0, 1] and rounded
 """
 
 from dataclasses import dataclass
@@ -12,10 +15,9 @@ import numpy as np
 import onnx
 
 from hwkd.deploy.graph import FLOAT, INT32, UINT8, GraphWriter, tensor
-from hwkd.quantize.integer import Grid
+from hwkd.quantize.calibrate import SYMBOL_MAX
 
 PIXEL_STEP = 1 / 255
-_PIXELS = Grid(PIXEL_STEP, 0, 255)
 
 
 @dataclass(frozen=True)
@@ -37,34 +39,50 @@ def open_image(graph: GraphWriter) -> str:
 
     Multiplied rather than dequantized from uint8: OpenVINO left the first convolution in float32 after the latter.
     """
+    if graph.form.size is not None:
+        return "image"
     planes = graph.node("Transpose", ["image"], perm=[0, 3, 1, 2])
     return graph.node("Mul", [graph.cast(planes, FLOAT), graph.scalar(PIXEL_STEP)])
 
 
+def open_symbols(graph: GraphWriter) -> str:
+    """The input `y` as float32."""
+    return "y" if graph.form.size is not None else graph.cast("y", FLOAT)
+
+
 def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.ModelProto:
     """The encoder's graph, with the tensors `y` and `z` rounded and held to their symbols."""
-    if 0 < latents.narrow_from < latents.M:
-        limit = np.full((1, latents.M, 1, 1), latents.largest_y, np.float32)
-        limit[:, latents.narrow_from :] = 127
-        rounded = graph.node("Round", [y])
-        rounded = graph.node("Min", [rounded, graph.constant("y_high", limit)])
-        rounded = graph.node("Max", [rounded, graph.constant("y_low", -limit - 1)])
-    else:
-        rounded = _rounded(graph, y, latents.largest_y)
+    M, Z, size = latents.M, latents.Z, graph.form.size
+    if size is not None:
+        return graph.model(
+            "encoder",
+            [tensor("image", FLOAT, [1, 3, *_of_size(size, 1)])],
+            {
+                y: tensor("y", FLOAT, [1, M, *_of_size(size, 16)]),
+                z: tensor("z", FLOAT, [1, Z, *_of_size(size, 64)]),
+            },
+        )
+    y = graph.cast(_symbols_of_y(graph, y, latents), INT32)
+    z = graph.cast(_rounded(graph, z, latents.largest_z), INT32)
     return graph.model(
         "encoder",
         [tensor("image", UINT8, [1, "H", "W", 3])],
         {
-            graph.cast(rounded, INT32): tensor("y", INT32, [1, latents.M, "H/16", "W/16"]),
-            graph.cast(_rounded(graph, z, latents.largest_z), INT32): tensor(
-                "z", INT32, [1, latents.Z, "H/64", "W/64"]
-            ),
+            y: tensor("y", INT32, [1, M, "H/16", "W/16"]),
+            z: tensor("z", INT32, [1, Z, "H/64", "W/64"]),
         },
     )
 
 
 def decoder_model(graph: GraphWriter, x_hat: str, M: int) -> onnx.ModelProto:
     """The decoder's graph: `x_hat`, [1, 3, H, W], held to [0, 1] and rounded to 8 bits."""
+    size = graph.form.size
+    if size is not None:
+        return graph.model(
+            "decoder",
+            [tensor("y", FLOAT, [1, M, *_of_size(size, 16)])],
+            {x_hat: tensor("image", FLOAT, [1, 3, *_of_size(size, 1)])},
+        )
     samples = graph.each(
         "QuantizeLinear", x_hat, graph.scalar(PIXEL_STEP), graph.scalar(0, np.uint8)
     )
@@ -76,9 +94,18 @@ def decoder_model(graph: GraphWriter, x_hat: str, M: int) -> onnx.ModelProto:
     )
 
 
-def open_symbols(graph: GraphWriter) -> str:
-    """The input `y` as float32."""
-    return graph.cast("y", FLOAT)
+def _of_size(size: tuple[int, int], position_px: int) -> tuple[int, int]:
+    width, height = size
+    return height // position_px, width // position_px
+
+
+def _symbols_of_y(graph: GraphWriter, y: str, latents: Latents) -> str:
+    if not 0 < latents.narrow_from < latents.M:
+        return _rounded(graph, y, latents.largest_y)
+    limit = np.full((1, latents.M, 1, 1), latents.largest_y, np.float32)
+    limit[:, latents.narrow_from :] = SYMBOL_MAX
+    low = graph.node("Max", [graph.node("Round", [y]), graph.constant("y_low", -limit - 1)])
+    return graph.node("Min", [low, graph.constant("y_high", limit)])
 
 
 def _rounded(graph: GraphWriter, x: str, largest: int) -> str:

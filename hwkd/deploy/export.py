@@ -4,18 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import onnx
 import torch
 
 from hwkd.deploy.coder_ends import Latents
+from hwkd.deploy.coder_graphs import decoder_graph, encoder_graph
 from hwkd.deploy.coding_tables import coding_tables, selftest
-from hwkd.deploy.conv_graphs import conv_decoder, conv_encoder
 from hwkd.deploy.differences import differences
 from hwkd.deploy.entropy_path import EntropyPath, entropy_path, hyper_model
 from hwkd.deploy.executed import executed
 from hwkd.deploy.graph import PORTABLE, TRANSPOSED, Form
 from hwkd.deploy.latents import latents_of
-from hwkd.deploy.patch_graphs import patch_decoder, patch_encoder
 from hwkd.deploy.plan import plan_precision
 from hwkd.deploy.reach import reach
 from hwkd.distill.data import whole_image
@@ -23,9 +21,9 @@ from hwkd.errors import InputError
 from hwkd.images import Pixels
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.hyperprior import ConvHyperprior
-from hwkd.models.patch import PatchCodec
 from hwkd.models.spec import Spec, spec_to_json
 from hwkd.quantize.bits import BitPlan
+from hwkd.quantize.inputs import ENTROPY_PATH
 from hwkd.quantize.integer import IntegerLayer, held_to_bits, integer_layers
 from hwkd.runtime.array_part import pack_arrays
 from hwkd.runtime.bundle import Bundle
@@ -49,35 +47,66 @@ class Source:
     provenance: Mapping[str, str]
 
 
-def export(
-    source: Source, target: Target, images: Mapping[str, Pixels], show: Callable[[str], None]
-) -> Bundle:
-    """The bundle of `source` for `target`, checked against the trained codec on `images`.
+@dataclass(frozen=True)
+class Prepared:
+    """A source in integers, ready for any form of graph.
+
+    layers: by name, weights held to weight_bits. path: h_s, its bound proven.
+    """
+
+    source: Source
+    target: Target
+    weight_bits: int
+    layers: Mapping[str, IntegerLayer]
+    path: EntropyPath
+    latents: Latents
+
+
+def prepare(source: Source, target: Target, images: Mapping[str, Pixels]) -> Prepared:
+    """The integers of `source` for `target`.
 
     Weights beyond what the target's kernels take lose their last bits; those of h_s as the bound of its sums asks.
 
     Args:
-        images: by name, to find the range of the latents and to compare on.
-        show: called with what is being done, in words.
+        images: by name, to find the range of the latents.
     Raises:
         InputError: a codec that is not quantized or not calibrated; no image.
     """
     if not images:
         raise InputError("no images to check the export on: got none, give at least one")
     codec = source.codec
-    show("reading the integers")
     codec.update(force=True)
     layers = integer_layers(codec)
     quantization = target.preferred.quantization
-    weight_bits = min(source.bits.weight_bits, quantization.weight_bits if quantization else 8)
+    weight_bits = source.bits.weight_bits
+    if quantization is not None:
+        weight_bits = min(weight_bits, quantization.weight_bits)
     held = {
-        name: layer if name.startswith("h_s.") else held_to_bits(layer, weight_bits)
+        name: layer if name.startswith(ENTROPY_PATH) else held_to_bits(layer, weight_bits)
         for name, layer in layers.items()
     }
-    path = entropy_path(codec, layers, codec.gaussian_conditional.scale_table.double().numpy())
-    latents = latents_of(codec, (whole_image(image) for image in images.values()))
+    scales = codec.gaussian_conditional.scale_table.double().numpy()
+    seen = (whole_image(image) for image in images.values())
+    return Prepared(
+        source,
+        target,
+        weight_bits,
+        held,
+        entropy_path(codec, layers, scales),
+        latents_of(codec, seen),
+    )
+
+
+def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str], None]) -> Bundle:
+    """The bundle, checked against the trained codec on `images`, by name.
+
+    Args:
+        show: called with what is being done, in words.
+    """
+    source, target = prepared.source, prepared.target
+    codec, path, latents = source.codec, prepared.path, prepared.latents
     show("writing the graphs")
-    parts, graphs = _graphs(codec, held, path, latents, _openvino_form(target, codec))
+    parts, graphs = _graphs(prepared, _openvino_form(target, codec))
     first = whole_image(next(iter(images.values())))
     parts[HYPER_LAYERS] = pack_arrays(path.path.to_arrays())
     parts[TABLES] = pack_arrays(coding_tables(codec))
@@ -95,7 +124,7 @@ def export(
         M=codec.M,
         Z=codec.Z,
         lmbda=source.lmbda,
-        weight_bits=replace(source.bits, weight_bits=weight_bits).weights_in_words(),
+        weight_bits=replace(source.bits, weight_bits=prepared.weight_bits).weights_in_words(),
         act_bits=source.bits.act_bits,
         target=target.name,
         plan=tuple(plan.sentences()),
@@ -133,43 +162,22 @@ def _openvino_form(target: Target, codec: HyperpriorCodec) -> Form:
 
 
 def _graphs(
-    codec: HyperpriorCodec,
-    layers: Mapping[str, IntegerLayer],
-    path: EntropyPath,
-    latents: Latents,
-    openvino_form: Form,
+    prepared: Prepared, openvino_form: Form
 ) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
     """The graphs as parts, and which runtime takes which."""
+    codec, layers, latents = prepared.source.codec, prepared.layers, prepared.latents
     parts = {
-        "encoder.onnx": _encoder(codec, layers, latents, PORTABLE),
-        "hyper.onnx": hyper_model(path.path, codec.Z, codec.M),
-        "decoder.onnx": _decoder(codec, layers, latents, PORTABLE),
+        "encoder.onnx": encoder_graph(codec, layers, latents, PORTABLE),
+        "hyper.onnx": hyper_model(prepared.path.path, codec.Z, codec.M),
+        "decoder.onnx": decoder_graph(codec, layers, latents, PORTABLE),
     }
     graphs = {network: dict.fromkeys(sorted(RUNTIMES), f"{network}.onnx") for network in NETWORKS}
     if openvino_form != PORTABLE:
-        parts["decoder-transposed.onnx"] = _decoder(codec, layers, latents, openvino_form)
+        parts["decoder-transposed.onnx"] = decoder_graph(codec, layers, latents, openvino_form)
         graphs["decoder"]["openvino"] = "decoder-transposed.onnx"
     return {
         name: model.SerializeToString(deterministic=True) for name, model in parts.items()
     }, graphs
-
-
-def _encoder(
-    codec: HyperpriorCodec, layers: Mapping[str, IntegerLayer], latents: Latents, form: Form
-) -> onnx.ModelProto:
-    if isinstance(codec, PatchCodec):
-        return patch_encoder(codec, layers, latents, form)
-    assert isinstance(codec, ConvHyperprior)  # integer_layers knows no other
-    return conv_encoder(codec, layers, latents, form)
-
-
-def _decoder(
-    codec: HyperpriorCodec, layers: Mapping[str, IntegerLayer], latents: Latents, form: Form
-) -> onnx.ModelProto:
-    if isinstance(codec, PatchCodec):
-        return patch_decoder(codec, layers, latents, form)
-    assert isinstance(codec, ConvHyperprior)
-    return conv_decoder(codec, layers, form)
 
 
 @torch.no_grad()

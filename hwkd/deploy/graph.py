@@ -25,11 +25,16 @@ class Form:
     keeps_transposed: transposed convolutions stay; else they become 3x3 convolutions and DepthToSpace.
     signed: values that can be negative are int8, and those that cannot use the positive half of it (TensorRT knows no
     other); else everything is uint8, signed values around 128, which kernels of CPUs take.
+    is_float: weights on their grid, as floats, and activations on none.
+    size: (width, height) of the image where a graph is for one size, multiples of 64; such a graph has float32 planes
+    and unrounded latents at its ends. None: any size, 8-bit images and whole symbols.
     opset: of ONNX.
     """
 
     keeps_transposed: bool = False
     signed: bool = False
+    is_float: bool = False
+    size: tuple[int, int] | None = None
     opset: int = 17
 
 
@@ -80,6 +85,8 @@ class GraphWriter:
 
     def quantized(self, x: str, grid: Grid) -> str:
         """`x` rounded to `grid` and back: a QuantizeLinear and a DequantizeLinear, shared by all that ask for it."""
+        if self.form.is_float:
+            return x
         if (x, grid) in self._on_grid:
             return self._on_grid[x, grid]
         kind, zero, step = self._storage(grid)
@@ -174,6 +181,12 @@ class GraphWriter:
 
     def _weight(self, layer: IntegerLayer) -> str:
         axis = 1 if layer.kind == "transposed" else 0
+        if self.form.is_float:
+            shape = [1, 1, 1, 1]
+            shape[axis] = -1
+            return self.constant(
+                f"{layer.name}.weight", layer.weight * layer.weight_step.reshape(shape)
+            )
         return self.node(
             "DequantizeLinear",
             [
@@ -185,12 +198,17 @@ class GraphWriter:
         )
 
     def _bias(self, layer: IntegerLayer) -> str:
-        step = layer.weight_step * np.float32(layer.input.step)
+        step = self._storage(layer.input)[2]
+        # On a grid of twice the step the same bias is half as many steps.
+        bias = np.rint(layer.bias * (layer.input.step / step))
+        steps = (layer.weight_step * np.float32(step)).astype(np.float32)
+        if self.form.is_float or self.form.signed:  # TensorRT takes biases in float only
+            return self.constant(f"{layer.name}.bias", (bias * steps).astype(np.float32))
         return self.node(
             "DequantizeLinear",
             [
-                self.constant(f"{layer.name}.bias", layer.bias.astype(np.int32)),
-                self.constant(f"{layer.name}.bias_step", step.astype(np.float32)),
+                self.constant(f"{layer.name}.bias", bias.astype(np.int32)),
+                self.constant(f"{layer.name}.bias_step", steps),
             ],
             axis=0,
         )

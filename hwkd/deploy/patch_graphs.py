@@ -85,9 +85,10 @@ def _trunk(graph: GraphWriter, x: str, name: str, blocks: int, layers: Layers) -
 def _digits(graph: GraphWriter, y: str, wide: int) -> tuple[str, str | None]:
     """(low, high) with y = low + 256 high, both of 8 bits: low of all channels, high of the first `wide` ones.
 
-    Symbols beyond 8 bits (the patches' means) so run in int8 kernels, exactly. None: no channel is wide.
+    Symbols beyond 8 bits (the patches' means) so run in int8 kernels, exactly. None: no channel is wide, or floats
+    hold them anyway.
     """
-    if not wide:
+    if not wide or graph.form.is_float:
         return y, None
     channels = [
         graph.constant("wide_from", np.array([0])),

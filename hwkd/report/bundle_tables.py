@@ -34,17 +34,22 @@ def _executed(bundle: Bundle) -> Table:
             one.network,
             one.runtime,
             ", ".join(f"{count} {precision}" for precision, count in one.counts.items()),
-            ", ".join(one.in_float) or "none",
+            str(len(one.in_float)),
         )
         for one in bundle.manifest.executed
     )
     notes = (
+        *(
+            f"In float in {one.runtime}, {one.network}: {', '.join(one.in_float)}."
+            for one in bundle.manifest.executed
+            if one.in_float
+        ),
         "Read from each runtime on the machine that exported: convolutions by precision, other nodes as elementwise. "
         "hyper is meant to run in float32: its values are whole numbers.",
     )
     return Table(
         "What runs in which precision",
-        ("network", "runtime", "nodes", "convolutions in float"),
+        ("network", "runtime", "nodes", "convolutions_in_float"),
         rows,
         notes,
     )
