@@ -179,7 +179,7 @@ def tiny_bundle_of(
     @cache
     @one_thread()
     def make(family: str) -> Path:
-        from hwkd.deploy.export import Source, export
+        from hwkd.deploy.export import Source, export, prepare
         from hwkd.quantize.bits import BitPlan
         from hwkd.runtime.bundle import write_bundle
         from hwkd.target import load_target
@@ -193,7 +193,8 @@ def tiny_bundle_of(
             provenance={"data": "made in code"},
         )
         images = {"photo": make_photo(96, 128, 0)}
-        draft = export(source, load_target("x86-avx2"), images, lambda said: None)
+        prepared = prepare(source, load_target("x86-avx2"), images)
+        draft = export(prepared, images, lambda said: None)
         path = tmp_path_factory.mktemp("bundle") / f"tiny-{family}.hwkd"
         write_bundle(path, draft.manifest, draft.parts)
         return path
