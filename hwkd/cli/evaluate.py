@@ -1,20 +1,24 @@
 """`hwkd evaluate`: quality and rate of models, from real bytes."""
 
 import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from hwkd.cli.output import add_output_options, emit_all
+from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
 from hwkd.images import SUFFIXES, open_images
 from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
 from hwkd.report.table import Table
 from hwkd.results import read_curve, write_curve
+from hwkd.runtime.bundle import BUNDLE_SUFFIX
 
 if TYPE_CHECKING:
-    from hwkd.distill.runs import LoadedModel
     from hwkd.measure.quality import Evaluation, ImageQuality
 
 HELP = "PSNR, MS-SSIM and bits per pixel of models, measured on real bytes"
@@ -22,6 +26,7 @@ HELP = "PSNR, MS-SSIM and bits per pixel of models, measured on real bytes"
 EXAMPLES = """examples:
   hwkd evaluate runs/student --data photos/
   hwkd evaluate runs/q3 runs/q5 runs/q7 --curve student --against hyperprior.json jpeg.json
+  hwkd evaluate runs/student:float runs/student student.hwkd --data photos/
   hwkd evaluate runs/student --per-image --format csv -o student.csv
 """
 
@@ -35,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "models",
         nargs="+",
         metavar="MODEL",
-        help="a shipped model's name, a run folder, or a teacher (see `hwkd models`)",
+        help="a shipped model's name, a run folder, a teacher (see `hwkd models`), or a bundle",
     )
     parser.add_argument(
         "--data",
@@ -73,10 +78,7 @@ def run(args: argparse.Namespace) -> int:
     anchors = [read_curve(path) for path in args.against]
     images = open_images(args.data)
 
-    from hwkd.distill.runs import load_model
-    from hwkd.measure.quality import evaluate
-
-    models = [load_model(text) for text in args.models]
+    models = [_load(text) for text in args.models]
     evaluations = []
     # A line that says how far it is, on a terminal only.
     with Console(stderr=True).status("evaluating") as status:
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             def show(image: "ImageQuality", name: str = model.name) -> None:
                 status.update(f"{name}: {image.name} done")
 
-            evaluations.append(evaluate(model.codec, images, progress=show))
+            evaluations.append(model.evaluate(images, progress=show))
     tables = [_quality_table(models, evaluations, str(images), args.per_image)]
     if anchors:
         tables.append(_bd_table(_curve(args.curve, evaluations) if args.curve else None, anchors))
@@ -96,8 +98,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class _Model:
+    """What is evaluated. lmbda: None where it is not known. evaluate: as hwkd.measure.quality.evaluate, of its codec."""
+
+    name: str
+    lmbda: float | None
+    evaluate: "Callable[..., Evaluation]"
+
+
+def _load(text: str) -> _Model:
+    from hwkd.measure.quality import evaluate, evaluate_bundle
+
+    if text.endswith(BUNDLE_SUFFIX):
+        codec = Codec.load(text)
+        manifest = codec.bundle.manifest
+        name = f"{manifest.name}{BUNDLE_SUFFIX}"
+        return _Model(name, manifest.lmbda, partial(evaluate_bundle, codec))
+    from hwkd.distill.runs import load_model
+
+    loaded = load_model(text)
+    return _Model(loaded.name, loaded.lmbda, partial(evaluate, loaded.codec))
+
+
 def _quality_table(
-    models: "list[LoadedModel]", evaluations: "list[Evaluation]", where: str, per_image: bool
+    models: "list[_Model]", evaluations: "list[Evaluation]", where: str, per_image: bool
 ) -> Table:
     rows = []
     notes = []
@@ -109,6 +134,8 @@ def _quality_table(
         rows.append((model.name, *average, *_cells(evaluation, model.lmbda)))
         if evaluation.ms_ssim_reason:
             notes.append(f"ms_ssim of {model.name} is n/a: {evaluation.ms_ssim_reason}.")
+        if evaluation.bpp_estimated is None:
+            notes.append(f"bpp_estimated of {model.name} is n/a: a bundle holds no likelihoods.")
         if model.lmbda is None:
             notes.append(f"rd_loss of {model.name} is n/a: its lmbda is not known.")
     notes.append(
@@ -124,7 +151,7 @@ def _cells(figures: "Evaluation | ImageQuality", lmbda: float | None) -> tuple[s
         f"{figures.psnr_db:.3f}",
         NA if figures.ms_ssim is None else f"{figures.ms_ssim:.5f}",
         f"{figures.bpp:.4f}",
-        f"{figures.bpp_estimated:.4f}",
+        NA if figures.bpp_estimated is None else f"{figures.bpp_estimated:.4f}",
         NA if lmbda is None else f"{figures.rd_loss(lmbda):.4f}",
     )
 

@@ -14,7 +14,7 @@ from hwkd.files import check_new, write_bytes
 from hwkd.images import Pixels, open_images
 from hwkd.report.bundle_tables import bundle_tables
 from hwkd.report.table import render
-from hwkd.runtime.bundle import write_bundle
+from hwkd.runtime.bundle import BUNDLE_SUFFIX, write_bundle
 from hwkd.runtime.session import RUNTIMES
 from hwkd.target import Target, load_target
 
@@ -30,7 +30,6 @@ EXAMPLES = """examples:
   hwkd export patch-q5 --bits 8 --target arm-server -o teacher.hwkd
 """
 
-SUFFIX = ".hwkd"
 BOARD_GRAPHS = ("encoder.onnx", "decoder.onnx")
 IMAGES_AT_MOST = 8
 
@@ -69,9 +68,11 @@ def run(args: argparse.Namespace) -> int:
     """Export, check, write, and print what was found."""
     target = load_target(args.target)
     images = _images(args.data)
-    output = args.output or Path(f"{_stem(args.model)}{SUFFIX}")
-    if output.suffix != SUFFIX:
-        raise InputError(f"a bundle's name ends in {SUFFIX}, got {output}; give -o NAME{SUFFIX}")
+    output = args.output or Path(f"{_stem(args.model)}{BUNDLE_SUFFIX}")
+    if output.suffix != BUNDLE_SUFFIX:
+        raise InputError(
+            f"a bundle's name ends in {BUNDLE_SUFFIX}, got {output}; give -o NAME{BUNDLE_SUFFIX}"
+        )
     board_paths = (
         [output.with_name(f"{output.stem}-{target.name}-{name}") for name in BOARD_GRAPHS]
         if _has_compiler(target)

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
+from hwkd.images import Pixels
 from hwkd.measure.coding import analyse, bits_estimated, decode, make_tables, write
 from hwkd.metrics import mse, psnr_db
 from hwkd.models.base import HyperpriorCodec
 
 MS_SSIM_SIDE = 161
 """MS-SSIM halves the image four times and then needs its 11 pixel window: (11 - 1) * 2^4 + 1."""
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class ImageQuality:
     mse: of the 8-bit output against the image, on the [0, 1] scale; psnr_db: of the same (inf where identical).
     ms_ssim: 0..1, or None where ms_ssim_reason says why.
     stream_bytes: of the container, header included. bpp: their bits per pixel of the image as given, not padded.
-    bpp_estimated: from the likelihoods, per pixel of the image as given.
+    bpp_estimated: from the likelihoods, per pixel of the image as given; None for a bundle, which has none.
     """
 
     name: str
@@ -38,7 +37,7 @@ class ImageQuality:
     ms_ssim_reason: str | None
     stream_bytes: int
     bpp: float
-    bpp_estimated: float
+    bpp_estimated: float | None
 
     def rd_loss(self, lmbda: float) -> float:
         """bpp + lmbda * 255^2 * mse, with the bpp of the real bytes."""
@@ -66,9 +65,10 @@ class Evaluation:
         return fmean(image.bpp for image in self.images)
 
     @property
-    def bpp_estimated(self) -> float:
-        """Mean bits per pixel by the likelihoods."""
-        return fmean(image.bpp_estimated for image in self.images)
+    def bpp_estimated(self) -> float | None:
+        """Mean bits per pixel by the likelihoods, or None for a bundle."""
+        values = [i.bpp_estimated for i in self.images if i.bpp_estimated is not None]
+        return fmean(values) if values else None
 
     @property
     def ms_ssim(self) -> float | None:
@@ -110,12 +110,32 @@ def evaluate(
         HwkdError: the networks gave values that are not finite.
     """
     make_tables(codec, anew=True)
-    results = []
-    for name, image in images:
-        results.append(_one(codec, name, image))
-        if progress is not None:
-            progress(results[-1])
-    return Evaluation(tuple(results))
+
+    def one(name: str, image: Pixels) -> ImageQuality:
+        latents = analyse(codec, image)
+        stream = write(codec, latents)
+        return _compared(name, image, stream, decode(codec, stream), bits_estimated(codec, latents))
+
+    return _evaluation(one, images, progress)
+
+
+def evaluate_bundle(
+    codec: Codec,
+    images: Iterable[tuple[str, Pixels]],
+    *,
+    progress: Callable[[ImageQuality], None] | None = None,
+) -> Evaluation:
+    """As `evaluate`, for the codec of a bundle and its own streams.
+
+    Raises:
+        InputError: no images, or one that the codec refuses.
+    """
+
+    def one(name: str, image: Pixels) -> ImageQuality:
+        stream = codec.encode(image)
+        return _compared(name, image, stream, codec.decode(stream), None)
+
+    return _evaluation(one, images, progress)
 
 
 def ms_ssim(a: Pixels, b: Pixels) -> float:
@@ -133,10 +153,22 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
     return float(of_tensors(x, y, data_range=255))
 
 
-def _one(codec: HyperpriorCodec, name: str, image: Pixels) -> ImageQuality:
-    latents = analyse(codec, image)
-    stream = write(codec, latents)
-    decoded = decode(codec, stream)
+def _evaluation(
+    one: Callable[[str, Pixels], ImageQuality],
+    images: Iterable[tuple[str, Pixels]],
+    progress: Callable[[ImageQuality], None] | None,
+) -> Evaluation:
+    results = []
+    for name, image in images:
+        results.append(one(name, image))
+        if progress is not None:
+            progress(results[-1])
+    return Evaluation(tuple(results))
+
+
+def _compared(
+    name: str, image: Pixels, stream: bytes, decoded: Pixels, bits: float | None
+) -> ImageQuality:
     height, width = image.shape[:2]
     is_small = min(width, height) < MS_SSIM_SIDE
     pixels = width * height
@@ -150,5 +182,5 @@ def _one(codec: HyperpriorCodec, name: str, image: Pixels) -> ImageQuality:
         ms_ssim_reason=f"a side is under {MS_SSIM_SIDE} pixels" if is_small else None,
         stream_bytes=len(stream),
         bpp=8 * len(stream) / pixels,
-        bpp_estimated=bits_estimated(codec, latents) / pixels,
+        bpp_estimated=None if bits is None else bits / pixels,
     )

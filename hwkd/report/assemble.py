@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from hwkd import __version__
 from hwkd.distill.config import RunConfig
@@ -131,7 +130,7 @@ def _figures(
         psnr_db=evaluation.psnr_db,
         ms_ssim=evaluation.ms_ssim,
         bpp=evaluation.bpp,
-        bpp_estimated=fmean(image.bpp_estimated for image in evaluation.images),
+        bpp_estimated=evaluation.bpp_estimated,
         encode_latency=latency["encode"],
         decode_latency=latency["decode"],
         missing=missing,

@@ -24,6 +24,8 @@ from hwkd.runtime.array_part import Array, unpack_arrays
 from hwkd.runtime.manifest import GUARD, MANIFEST, Manifest, manifest_from_json, manifest_to_json
 from hwkd.runtime.stored_zip import write_zip
 
+BUNDLE_SUFFIX = ".hwkd"
+
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_PART_BYTES = 256 * 2**20
 MAX_BYTES = 512 * 2**20
