@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from hwkd.deploy.graph import FLOAT, INT32, PORTABLE, GraphWriter, tensor
+from hwkd.deploy.graph import FLOAT, INT32, OPENVINO, GraphWriter, tensor
 from hwkd.deploy.subpixel import as_subpixel
 from hwkd.errors import HwkdError
 from hwkd.models.base import HyperpriorCodec
@@ -88,7 +88,7 @@ def hyper_model(path: ExactPath, Z: int, M: int) -> onnx.ModelProto:
     Weights are int8 and become float32 in the graph; nothing is marked as quantized, so that no runtime turns to
     integer kernels, which may saturate.
     """
-    graph = GraphWriter(PORTABLE)
+    graph = GraphWriter(OPENVINO)
     x = graph.cast("z", FLOAT)
     for i, layer in enumerate(path.layers):
         weight = graph.constant(f"weight_{i}", layer.weight.astype(np.int8))

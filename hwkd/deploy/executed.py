@@ -10,8 +10,23 @@ import onnx
 from hwkd.runtime.manifest import Executed
 from hwkd.runtime.session import runtime_label
 
-_CONVOLUTIONS = {"Conv", "ConvTranspose", "QLinearConv", "FusedConv", "NhwcFusedConv"}
-_OPENVINO_CONVOLUTIONS = {"Convolution", "Deconvolution"}
+_FLOAT_PRODUCTS = {
+    "Conv",
+    "ConvTranspose",
+    "FusedConv",
+    "NhwcFusedConv",
+    "MatMul",
+    "FusedMatMul",
+    "Gemm",
+}
+_INTEGER_PRODUCTS = {
+    "QLinearConv",
+    "MatMulIntegerToFloat",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+}
+_OPENVINO_PRODUCTS = {"Convolution", "Deconvolution", "MatMul", "FullyConnected"}
 _MOVES = {
     *("Const", "Input", "Output", "Reorder", "Reshape", "Transpose", "Slice", "StridedSlice"),
     *("SpaceToDepth", "DepthToSpace", "ReorderInput", "ReorderOutput", "Concat", "Identity"),
@@ -24,8 +39,8 @@ _PRECISIONS = {"I8": "int8", "i8": "int8", "f32": "fp32", "f16": "fp16", "bf16":
 def executed(graph: bytes, network: str, runtime: str) -> Executed:
     """The nodes that compute, counted by precision after `runtime` has optimized `graph` for this host.
 
-    counts: "int8", "fp32" and so on for convolutions, "elementwise" for all that is left. in_float: the convolutions,
-    by the layer's name, that do not run in integers.
+    counts: "int8", "fp32" and so on for convolutions and matrix products, "elementwise" for all that is left. in_float:
+    the layers that do not run in integers, by name.
     """
     nodes = _openvino_nodes(graph) if runtime == "openvino" else _onnxruntime_nodes(graph)
     counts: Counter[str] = Counter()
@@ -47,7 +62,7 @@ def _openvino_nodes(graph: bytes) -> list[tuple[str, str]]:
     for node in model.get_ordered_ops():
         about = node.get_rt_info()
         kind = about["layerType"].astype(str)
-        if kind in _OPENVINO_CONVOLUTIONS:
+        if kind in _OPENVINO_PRODUCTS:
             names = about["originalLayersNames"].astype(str).split(",")
             precision = about["primitiveType"].astype(str).rpartition("_")[2]
             found.append((names[0].removesuffix("/WithoutBiases"), _PRECISIONS[precision]))
@@ -67,10 +82,12 @@ def _onnxruntime_nodes(graph: bytes) -> list[tuple[str, str]]:
         optimized = onnx.load(options.optimized_model_filepath)
     found = []
     for node in optimized.graph.node:
-        if node.op_type in _CONVOLUTIONS:
-            # The optimizer adds to the names of the nodes that it replaces.
-            name = re.sub(r"(_token_\d+|_nchwc)+$", "", node.name)
-            found.append((name, "int8" if node.op_type == "QLinearConv" else "fp32"))
+        # The optimizer adds to the names of the nodes that it replaces.
+        name = re.sub(r"(_token_\d+|_nchwc)+$", "", node.name)
+        if node.op_type in _INTEGER_PRODUCTS:
+            found.append((name, "int8"))
+        elif node.op_type in _FLOAT_PRODUCTS:
+            found.append((name, "fp32"))
         elif node.op_type not in _MOVES:
             found.append((node.name, "elementwise"))
     return found

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 import torch
 
 from hwkd.deploy.coder_ends import Latents
@@ -12,7 +13,7 @@ from hwkd.deploy.coding_tables import coding_tables, selftest
 from hwkd.deploy.differences import differences
 from hwkd.deploy.entropy_path import EntropyPath, entropy_path, hyper_model
 from hwkd.deploy.executed import executed
-from hwkd.deploy.graph import PORTABLE, TRANSPOSED, Form
+from hwkd.deploy.graph import ONNX_RUNTIME, OPENVINO, OPENVINO_VNNI, Form
 from hwkd.deploy.latents import latents_of
 from hwkd.deploy.plan import plan_precision
 from hwkd.deploy.reach import reach
@@ -20,7 +21,6 @@ from hwkd.distill.data import whole_image
 from hwkd.errors import InputError
 from hwkd.images import Pixels
 from hwkd.models.base import HyperpriorCodec
-from hwkd.models.hyperprior import ConvHyperprior
 from hwkd.models.spec import Spec, spec_to_json
 from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.inputs import ENTROPY_PATH
@@ -106,7 +106,7 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
     source, target = prepared.source, prepared.target
     codec, path, latents = source.codec, prepared.path, prepared.latents
     show("writing the graphs")
-    parts, graphs = _graphs(prepared, _openvino_form(target, codec))
+    parts, graphs = _graphs(prepared)
     first = whole_image(next(iter(images.values())))
     parts[HYPER_LAYERS] = pack_arrays(path.path.to_arrays())
     parts[TABLES] = pack_arrays(coding_tables(codec))
@@ -154,30 +154,30 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
     )
 
 
-def _openvino_form(target: Target, codec: HyperpriorCodec) -> Form:
-    """TRANSPOSED where the codec has such layers and the processor integer kernels for them."""
-    unit = target.preferred
-    has_kernels = unit.runtime.name == "openvino" and "VNNI" in unit.instruction_set
-    return TRANSPOSED if has_kernels and isinstance(codec, ConvHyperprior) else PORTABLE
-
-
-def _graphs(
-    prepared: Prepared, openvino_form: Form
-) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
-    """The graphs as parts, and which runtime takes which."""
+def _graphs(prepared: Prepared) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
+    """The graphs as parts, and which runtime takes which: its own where its form makes another graph."""
     codec, layers, latents = prepared.source.codec, prepared.layers, prepared.latents
-    parts = {
-        "encoder.onnx": encoder_graph(codec, layers, latents, PORTABLE),
-        "hyper.onnx": hyper_model(prepared.path.path, codec.Z, codec.M),
-        "decoder.onnx": decoder_graph(codec, layers, latents, PORTABLE),
-    }
+    parts = {"hyper.onnx": _packed(hyper_model(prepared.path.path, codec.Z, codec.M))}
     graphs = {network: dict.fromkeys(sorted(RUNTIMES), f"{network}.onnx") for network in NETWORKS}
-    if openvino_form != PORTABLE:
-        parts["decoder-transposed.onnx"] = decoder_graph(codec, layers, latents, openvino_form)
-        graphs["decoder"]["openvino"] = "decoder-transposed.onnx"
+    for runtime, form in _forms(prepared.target).items():
+        for network, graph in (("encoder", encoder_graph), ("decoder", decoder_graph)):
+            content = _packed(graph(codec, layers, latents, form))
+            if parts.setdefault(f"{network}.onnx", content) != content:
+                graphs[network][runtime] = f"{network}-{runtime}.onnx"
+                parts[graphs[network][runtime]] = content
+    return parts, graphs
+
+
+def _forms(target: Target) -> dict[str, Form]:
+    has_vnni = any("VNNI" in unit.instruction_set for unit in target.units)
     return {
-        name: model.SerializeToString(deterministic=True) for name, model in parts.items()
-    }, graphs
+        "openvino": OPENVINO_VNNI if has_vnni else OPENVINO,
+        "onnxruntime": ONNX_RUNTIME,
+    }
+
+
+def _packed(model: onnx.ModelProto) -> bytes:
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ class Form:
     keeps_transposed: transposed convolutions stay; else they become 3x3 convolutions and DepthToSpace.
     signed: values that can be negative are int8, and those that cannot use the positive half of it (TensorRT knows no
     other); else everything is uint8, signed values around 128, which kernels of CPUs take.
+    matmul: 1x1 convolutions whose output stays in float are matrix products.
     is_float: weights on their grid, as floats, and activations on none.
     size: (width, height) of the image where a graph is for one size, multiples of 64; such a graph has float32 planes
     and unrounded latents at its ends. None: any size, 8-bit images and whole symbols.
@@ -33,19 +34,22 @@ class Form:
 
     keeps_transposed: bool = False
     signed: bool = False
+    matmul: bool = False
     is_float: bool = False
     size: tuple[int, int] | None = None
     opset: int = 17
 
 
-PORTABLE = Form()
-"""For ONNX Runtime and OpenVINO. ONNX Runtime never runs ConvTranspose in int8, and its signed kernels took 3 to 4 times
-as long as the unsigned ones. OpenVINO on AVX2 runs transposed convolution in float32: as 3x3 convolutions in int8 the
-decoder took 0.6 of the time (N=64, relu). With AVX512-VNNI the transposed form was the faster by 8 %: see
-TRANSPOSED."""
+ONNX_RUNTIME = Form(matmul=True)
+"""It never runs ConvTranspose in int8, nor a convolution out of which floats come, and its signed kernels took 3 to 4
+times as long as the unsigned ones. As matrix products the patch encoder took half the time."""
 
-TRANSPOSED = Form(keeps_transposed=True)
-"""For OpenVINO where the processor has int8 kernels for transposed convolution (VNNI)."""
+OPENVINO = Form()
+"""On AVX2 it runs transposed convolution in float32: as 3x3 convolutions in int8 the decoder took 0.6 of the time (N=64,
+relu). Matrix products took half as long again as convolutions."""
+
+OPENVINO_VNNI = Form(keeps_transposed=True)
+"""Where the processor has VNNI, OpenVINO runs transposed convolution in int8, and it was the faster by 8 %."""
 
 
 class GraphWriter:
@@ -150,6 +154,28 @@ class GraphWriter:
         operator = "ConvTranspose" if transposed else "Conv"
         # Named as the layer, so that what a runtime makes of it can be told from the runtime's own report.
         return self._named(layer.name, operator, [x, weight, self._bias(layer)], attributes)
+
+    def projection(self, x: str, layer: IntegerLayer) -> str:
+        """`convolution` of a 1x1 layer whose output no integer kernel takes.
+
+        ONNX Runtime runs a convolution in integers only where 8 bits come out of it; of a matrix product, floats may.
+        """
+        if not self.form.matmul:
+            return self.convolution(x, layer)
+        last = self.node("Transpose", [self.quantized(x, layer.input)], perm=[0, 2, 3, 1])
+        weight = self.node(
+            "DequantizeLinear",
+            [
+                self.constant(f"{layer.name}.weight", layer.weight[:, :, 0, 0].T),
+                self.constant(f"{layer.name}.weight_step", layer.weight_step),
+                self.constant(f"{layer.name}.weight_zero", np.zeros(layer.channels_out, np.int8)),
+            ],
+            axis=1,
+        )
+        product = self._named(layer.name, "MatMul", [last, weight], {})
+        steps = layer.weight_step * np.float32(layer.input.step)
+        bias = self.constant(f"{layer.name}.bias", (layer.bias * steps).astype(np.float32))
+        return self.node("Transpose", [self.node("Add", [product, bias])], perm=[0, 3, 1, 2])
 
     def relu(self, x: str) -> str:
         """max(x, 0)."""

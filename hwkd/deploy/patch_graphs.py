@@ -39,10 +39,10 @@ def patch_encoder(
     g_a = cast(PatchAnalysis, codec.g_a)
     patches = graph.node("SpaceToDepth", [open_image(graph)], blocksize=PATCH)
     order = _space_to_depth_order()
-    stem = graph.convolution(patches, _reading(layers["g_a.stem"], order))
+    stem = graph.projection(patches, _reading(layers["g_a.stem"], order))
     trunk = _trunk(graph, stem, "g_a.trunk", len(g_a.trunk), layers)
-    linear = graph.convolution(patches, _reading(layers["g_a.linear"], order))
-    y = graph.node("Add", [linear, graph.convolution(trunk, layers["g_a.head"])])
+    linear = graph.projection(patches, _reading(layers["g_a.linear"], order))
+    y = graph.node("Add", [linear, graph.projection(trunk, layers["g_a.head"])])
     size = graph.node("Log", [graph.node("Add", [graph.node("Abs", [y]), graph.scalar(1.0)])])
     z = chain(graph, size, codec.h_a, "h_a", layers)
     return encoder_model(graph, y, z, latents)
@@ -59,7 +59,7 @@ def patch_decoder(
     stem = _of_digits(graph, digits, layers["g_s.stem"], latents.narrow_from)
     trunk = _trunk(graph, stem, "g_s.trunk", len(g_s.trunk), layers)
     linear = _of_digits(graph, digits, _writing(layers["g_s.linear"], order), latents.narrow_from)
-    head = graph.convolution(trunk, _writing(layers["g_s.head"], order))
+    head = graph.projection(trunk, _writing(layers["g_s.head"], order))
     quarter = graph.shuffled(graph.node("Add", [linear, head]), PATCH // POST)
     for i in range(len(g_s.post)):
         inside = graph.relu(graph.convolution(quarter, layers[f"g_s.post.{i}.conv_in"]))
@@ -76,9 +76,9 @@ def _trunk(graph: GraphWriter, x: str, name: str, blocks: int, layers: Layers) -
         block = f"{name}.{i}"
         mixed = graph.relu(graph.convolution(x, layers[f"{block}.mix_in"]))
         mixed = graph.relu(graph.convolution(mixed, layers[f"{block}.mix"]))
-        x = graph.node("Add", [x, graph.convolution(mixed, layers[f"{block}.mix_out"])])
+        x = graph.node("Add", [x, graph.projection(mixed, layers[f"{block}.mix_out"])])
         fed = graph.relu(graph.convolution(x, layers[f"{block}.feed_in"]))
-        x = graph.node("Add", [x, graph.convolution(fed, layers[f"{block}.feed_out"])])
+        x = graph.node("Add", [x, graph.projection(fed, layers[f"{block}.feed_out"])])
     return x
 
 
@@ -106,7 +106,7 @@ def _of_digits(
     graph: GraphWriter, digits: tuple[str, str | None], layer: IntegerLayer, wide: int
 ) -> str:
     low, high = digits
-    result = graph.convolution(low, replace(layer, input=_DIGITS))
+    result = graph.projection(low, replace(layer, input=_DIGITS))
     if high is None:
         return result
     of_high = replace(
@@ -117,7 +117,7 @@ def _of_digits(
         bias=np.zeros_like(layer.bias),
         input=_DIGITS,
     )
-    return graph.node("Add", [result, graph.convolution(high, of_high)])
+    return graph.node("Add", [result, graph.projection(high, of_high)])
 
 
 def _reading(layer: IntegerLayer, order: Order) -> IntegerLayer:

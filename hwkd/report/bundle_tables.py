@@ -2,13 +2,32 @@
 
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import Bundle
+from hwkd.runtime.manifest import HYPER_LAYERS, SELFTEST, TABLES
 
 MIB = 2**20
 
 
 def bundle_tables(bundle: Bundle) -> tuple[Table, ...]:
-    """The facts of the manifest, the nodes that ran in each precision, and the sizes of the parts."""
+    """The facts of the manifest, and the nodes that ran in each precision."""
     return _facts(bundle), _executed(bundle)
+
+
+def parts_table(bundle: Bundle) -> Table:
+    """Each part, what it is for and how large it is."""
+    manifest = bundle.manifest
+    uses = {TABLES: "CDF tables", SELFTEST: "self-test", HYPER_LAYERS: "entropy path, exact"}
+    for network, graphs in manifest.graphs.items():
+        for part in dict.fromkeys(graphs.values()):
+            runtimes = " and ".join(runtime for runtime in graphs if graphs[runtime] == part)
+            uses[part] = f"{network} for {runtimes}"
+    rows = tuple(
+        (name, uses.get(name, "not known to this hwkd"), f"{len(content):,}", manifest.parts[name])
+        for name, content in sorted(bundle.parts.items())
+    )
+    notes = (
+        "The sha256 of each part is what the manifest says; the model id is that of the manifest.",
+    )
+    return Table("Parts", ("part", "for", "bytes", "sha256"), rows, notes)
 
 
 def _facts(bundle: Bundle) -> Table:
@@ -44,12 +63,12 @@ def _executed(bundle: Bundle) -> Table:
             for one in bundle.manifest.executed
             if one.in_float
         ),
-        "Read from each runtime on the machine that exported: convolutions by precision, other nodes as elementwise. "
+        "Read from each runtime on the machine that exported: convolutions and matrix products by precision, other nodes as elementwise. "
         "hyper is meant to run in float32: its values are whole numbers.",
     )
     return Table(
         "What runs in which precision",
-        ("network", "runtime", "nodes", "convolutions_in_float"),
+        ("network", "runtime", "nodes", "layers_in_float"),
         rows,
         notes,
     )
