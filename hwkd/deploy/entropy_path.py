@@ -94,11 +94,11 @@ def hyper_model(path: ExactPath, Z: int, M: int) -> onnx.ModelProto:
         weight = graph.constant(f"weight_{i}", layer.weight.astype(np.int8))
         bias = graph.constant(f"bias_{i}", layer.bias.astype(np.float32))
         kernel = layer.weight.shape[2]
-        acc = graph.node(
+        acc = graph.named(
+            f"h_s.layer_{i}",
             "Conv",
             [x, graph.cast(weight, FLOAT), bias],
-            kernel_shape=[kernel] * 2,
-            pads=[kernel // 2] * 4,
+            {"kernel_shape": [kernel] * 2, "pads": [kernel // 2] * 4},
         )
         factor = np.exp2(-layer.shift.astype(np.float32))[None, :, None, None]
         scaled = graph.node(

@@ -64,11 +64,12 @@ class GraphWriter:
 
     def node(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
         """One node with one output."""
-        return self._named(f"{operator}_{len(self._nodes)}", operator, inputs, attributes)
+        return self.named(f"{operator}_{len(self._nodes)}", operator, inputs, attributes)
 
-    def _named(
+    def named(
         self, name: str, operator: str, inputs: Sequence[str], attributes: dict[str, Any]
     ) -> str:
+        """As `node`, with a name that a runtime's own report can be read by."""
         self._nodes.append(
             helper.make_node(operator, list(inputs), [name], name=name, **attributes)
         )
@@ -153,7 +154,7 @@ class GraphWriter:
             attributes["output_padding"] = [layer.output_padding] * 2
         operator = "ConvTranspose" if transposed else "Conv"
         # Named as the layer, so that what a runtime makes of it can be told from the runtime's own report.
-        return self._named(layer.name, operator, [x, weight, self._bias(layer)], attributes)
+        return self.named(layer.name, operator, [x, weight, self._bias(layer)], attributes)
 
     def projection(self, x: str, layer: IntegerLayer) -> str:
         """`convolution` of a 1x1 layer whose output no integer kernel takes.
@@ -172,7 +173,7 @@ class GraphWriter:
             ],
             axis=1,
         )
-        product = self._named(layer.name, "MatMul", [last, weight], {})
+        product = self.named(layer.name, "MatMul", [last, weight], {})
         steps = layer.weight_step * np.float32(layer.input.step)
         bias = self.constant(f"{layer.name}.bias", (layer.bias * steps).astype(np.float32))
         return self.node("Transpose", [self.node("Add", [product, bias])], perm=[0, 3, 1, 2])
