@@ -109,7 +109,7 @@ class Hyper:
         index: Indexes = (
             self._run.indexes(batch)[0]
             if isinstance(self._run, ExactPath)
-            else self._run.run({"z": batch})["index"][0]
+            else self._run.run({"z": batch})["index"][0].astype(np.uint8)
         )
         return index
 

@@ -10,7 +10,7 @@ from hwkd.models.base import HyperpriorCodec
 from hwkd.models.patch import PatchCodec
 from hwkd.quantize.calibrate import SYMBOL_MAX
 
-WIDE_MAX = 2**15 - 1
+WIDE_MAX = 127 * 256 + 127
 """What two 8-bit digits hold."""
 
 _WIDE_FROM = SYMBOL_MAX // 2

@@ -95,11 +95,11 @@ def _digits(graph: GraphWriter, y: str, wide: int) -> tuple[str, str | None]:
         graph.constant("wide_to", np.array([wide])),
         graph.constant("channel_axis", np.array([1])),
     ]
-    share = graph.scalar(1 / DIGIT)
-    high = graph.node("Round", [graph.node("Mul", [graph.node("Slice", [y, *channels]), share])])
-    all_high = graph.node("Round", [graph.node("Mul", [y, share])])
+    # Not y / 256 rounded: halves go to the even, and of 128 the low digit would be 128.
+    above = graph.node("Add", [y, graph.scalar(DIGIT / 2)])
+    all_high = graph.node("Floor", [graph.node("Mul", [above, graph.scalar(1 / DIGIT)])])
     low = graph.node("Sub", [y, graph.node("Mul", [all_high, graph.scalar(float(DIGIT))])])
-    return low, high
+    return low, graph.node("Slice", [all_high, *channels])
 
 
 def _of_digits(

@@ -19,6 +19,9 @@ BOUND = 2**22
 """No accumulator reaches it: float32 holds whole numbers to 2^24, and the transforms of fast convolution algorithms
 (Winograd's F(2x2, 3x3) halves and quarters) need two bits more."""
 
+SYMBOL_LIMIT = 128
+"""The largest |z|: of 8 bits, signed."""
+
 INDEXES = 64
 _FIELDS = ("weight", "bias", "shift", "low", "high", "block")
 _MOST_LAYERS = 16
@@ -93,8 +96,10 @@ def exact_path(arrays: Mapping[str, npt.NDArray[Any]]) -> ExactPath:
             raise _damaged(
                 f"layer {i} gives {len(before.weight)} channels, of which the next reads others"
             )
-        if after.largest(max(-before.low, before.high)).max() >= BOUND:
-            raise _damaged(f"layer {i + 1} can reach {BOUND}")
+    limits = [SYMBOL_LIMIT, *(max(-layer.low, layer.high) for layer in layers[:-1])]
+    for i, (limit, layer) in enumerate(zip(limits, layers, strict=True)):
+        if layer.largest(limit).max() >= BOUND:
+            raise _damaged(f"layer {i} can reach {BOUND}")
     places = arrays.get("places")
     last = layers[-1]
     limit = INDEXES if places is None else len(places)
@@ -114,15 +119,17 @@ def _layer(*given: npt.NDArray[Any], name: str) -> ExactLayer:
     weight, bias, shift, low, high, block = given
     channels = weight.shape[0] if weight.ndim == 4 else 0
     is_right = (
-        all(np.issubdtype(a.dtype, np.integer) for a in given)
+        weight.dtype == np.int8
+        and all(a.dtype == np.int32 for a in given[1:])
         and 1 <= channels <= _MOST_CHANNELS
+        and weight.shape[1] >= 1
         and weight.shape[2] == weight.shape[3]
         and weight.shape[2] % 2 == 1
         and bias.shape == shift.shape == (channels,)
         and low.shape == high.shape == block.shape == ()
         and int(block) in (1, 2)
         and channels % int(block) ** 2 == 0
-        and np.abs(shift).max() <= 31
+        and -31 <= shift.min() <= shift.max() <= 31
         and int(low) <= int(high)
         and max(abs(int(low)), abs(int(high))) < _MOST_PLACES
     )

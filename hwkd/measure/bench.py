@@ -1,0 +1,166 @@
+"""Coders end to end, side by side, in one run: CompressAI, bundles in each runtime, JPEG, WebP and AVIF."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from hwkd.images import Pixels
+from hwkd.measure.allocator import keep_memory
+from hwkd.measure.bench_coder import SIDES, Absent, Coder
+from hwkd.measure.bench_entries import Wanted, entries
+from hwkd.measure.host import host_facts
+from hwkd.measure.latency import measure_in_turn
+from hwkd.measure.pinning import pinned
+from hwkd.measure.watch import watch_machine
+from hwkd.quantity import Quantity, not_known
+from hwkd.runtime.bundle import Bundle
+
+WARMUP_ROUNDS = 2
+
+BySide = Mapping[str, Quantity]
+"""A figure of "encode" and one of "decode"."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where time goes. share: of the median of its side, 0 to 1 or a little over."""
+
+    side: str
+    name: str
+    latency_ms: Quantity
+    share: float
+    is_entropy: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One coder's figures. threads: None where it did not run. speedup: against the reference."""
+
+    name: str
+    setting: str
+    threads: int | None
+    latency_ms: BySide
+    speedup: BySide
+    psnr_db: Quantity
+    bpp: Quantity
+    stream_bytes: Quantity
+    steps: tuple[Step, ...] = ()
+
+    def entropy_share(self, side: str) -> float:
+        """What entropy coding takes of `side`, 0 to 1."""
+        return sum(step.share for step in self.steps if step.side == side and step.is_entropy)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The figures for one image of width x height. reference: the row that speedups are against. notes: sentences."""
+
+    width: int
+    height: int
+    reference: Row
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def bench(
+    image: Pixels,
+    bundles: Mapping[str, Bundle],
+    wanted: Wanted,
+    show: Callable[[str], None] = lambda _: None,
+) -> Bench:
+    """Encode and decode `image`, [H, W, 3] uint8, with every coder in turn, round after round, in this process.
+
+    Counts: 8-bit pixels in memory to bytes in memory, and back. Does not count: files, loading, the first runs.
+
+    Args:
+        bundles: by their names in the tables, one at least.
+        show: called with what is being done, in words.
+    Raises:
+        InputError, HwkdError: as `entries`; threads as hwkd.measure.pinning.pinned.
+    """
+    memory = keep_memory()
+    # OpenVINO counts cores once for the whole process, so everything is opened before the cores are fixed.
+    taking_part = entries(image, bundles, wanted, show)
+    coders = [entry for entry in taking_part if isinstance(entry, Coder)]
+    runs: dict[tuple[int, str], Callable[[], object]] = {}
+    for i, coder in enumerate(coders):
+        runs[i, "encode"], runs[i, "decode"] = coder.encode, coder.decode
+    show("measuring")
+    # The processor is warm: every coder has coded the image.
+    with pinned(wanted.threads) as pinning, watch_machine() as watch:
+        latencies = measure_in_turn(runs, warmup=WARMUP_ROUNDS, seconds=wanted.seconds)
+    by = f"wall clock, {pinning}"
+    measured = [
+        {side: latencies[i, side].quantity(by) for side in SIDES} for i in range(len(coders))
+    ]
+    pixels = image.shape[0] * image.shape[1]
+    rows = iter(
+        [
+            _row(coder, of_coder, measured[0], pixels, by)
+            for coder, of_coder in zip(coders, measured, strict=True)
+        ]
+    )
+    every = tuple(_absent(e) if isinstance(e, Absent) else next(rows) for e in taking_part)
+    order = ", ".join(f"{coder.name} ({coder.setting})" for coder in coders)
+    notes = (
+        *(note for coder in coders for note in coder.notes),
+        f"In turn, {latencies[0, 'encode'].runs} rounds after {WARMUP_ROUNDS} to warm up; a round is an encode and a "
+        f"decode of each: {order}.",
+        f"Method: {by}; JPEG and WebP have one thread; {memory} (hwkd/measure/allocator.py says why).",
+        f"Host: {host_facts()}.",
+        *(f"{note[0].upper()}{note[1:]}." for note in watch.notes),
+    )
+    reference = next(row for row in every if row.threads is not None)
+    return Bench(image.shape[1], image.shape[0], reference, every, notes)
+
+
+def speedup(reference: Quantity, own: Quantity) -> Quantity:
+    """How many times as fast as `reference`: its median over this one.
+
+    The interval divides the ends of theirs by each other. Whatever the two have to do with each other, it holds the
+    truth with at least the sum of their levels less 1 (Bonferroni), which is the level it is given.
+    """
+    if not reference.value or not own.value:
+        return not_known("a run took less than the clock can tell")
+    low = high = level = None
+    if reference.low and reference.high and reference.level and own.low and own.high and own.level:
+        low, high = reference.low / own.high, reference.high / own.low
+        level = round(reference.level + own.level - 1, 10)
+    by = "medians of the same rounds"
+    return Quantity(reference.value / own.value, "measured", by, low, high, level, own.runs)
+
+
+def _row(coder: Coder, measured: BySide, reference: BySide, pixels: int, by: str) -> Row:
+    if measured is reference:
+        speedups = {
+            side: Quantity(1.0, "measured", "itself", runs=q.runs) for side, q in measured.items()
+        }
+    else:
+        speedups = {side: speedup(reference[side], measured[side]) for side in SIDES}
+    stream = Quantity(float(coder.stream_bytes), "counted", "the bytes")
+    return Row(
+        coder.name,
+        coder.setting,
+        coder.threads,
+        measured,
+        speedups,
+        coder.psnr_db,
+        Quantity(8 * coder.stream_bytes / pixels, "computed", "the bytes"),
+        stream,
+        tuple(_steps(coder, measured, by)),
+    )
+
+
+def _steps(coder: Coder, measured: BySide, by: str) -> Iterator[Step]:
+    if coder.clock is None:
+        return
+    for side in SIDES:
+        whole = measured[side]
+        for name, step_ms in coder.clock.summary(side, whole.runs or 0, by).items():
+            share = (step_ms.value or 0.0) / whole.value if whole.value else 0.0
+            yield Step(side, name, step_ms, share, name in coder.entropy)
+
+
+def _absent(entry: Absent) -> Row:
+    unknown = not_known(entry.reason)
+    by_side = dict.fromkeys(SIDES, unknown)
+    return Row(entry.name, entry.setting, None, by_side, by_side, unknown, unknown, unknown)
