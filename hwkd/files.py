@@ -71,5 +71,5 @@ def _explained(error: OSError, path: Path) -> HwkdError:
             "free some space and run the same command again"
         )
     return InputError(
-        f"cannot write {path}: {error.strerror or error}; give a place you may write to with -o"
+        f"cannot write {path}: {error.strerror or error}; give a place that you may write to"
     )

@@ -1,20 +1,22 @@
 """Images in and out: folders, files, and the photographs that come with scikit-image. No torch."""
 
 import importlib.util
+import io
 import os
 import struct
-import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from threading import Lock
+from typing import IO, Literal
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from hwkd.errors import InputError, unknown
 from hwkd.files import replacing
+from hwkd.image_pixels import Pixels as Pixels
+from hwkd.image_pixels import UnusableSamples, to_rgb
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """The names of image files end in one of these, in any case."""
@@ -31,7 +33,8 @@ _DAMAGED = (ValueError, SyntaxError, EOFError, struct.error, Image.Decompression
 MAX_PIXELS = 178_956_970
 """Pillow's limit on an image's pixels, so that a header cannot ask for any amount of memory."""
 
-Pixels = npt.NDArray[np.uint8]
+
+_LIMIT_LOCK = Lock()
 
 
 class BrokenImage(InputError):
@@ -64,49 +67,76 @@ def find_images(folder: Path) -> tuple[Path, ...]:
     return found
 
 
-def read_rgb(path: Path) -> Pixels:
-    """The image of `path` as [H, W, 3], uint8, turned upright as its EXIF orientation says.
+@dataclass(frozen=True, eq=False)
+class ReadImage:
+    """An image as it is coded. pixels: [H, W, 3] uint8, upright, sRGB. dropped: what was lost on the way, in words."""
 
-    Grey becomes three equal channels. Alpha is dropped, as by Pillow's convert("RGB"). 16-bit samples keep their
-    high byte, as Pillow does for 16-bit RGB; its own convert would clip 16-bit grey to white instead.
+    pixels: Pixels
+    dropped: tuple[str, ...]
 
+
+def read_image(
+    source: Path | IO[bytes], max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> ReadImage:
+    """The image in a file, or in bytes that can be read, as `hwkd.image_pixels.to_rgb` gives it.
+
+    Args:
+        max_pixels: images of more are refused before memory is taken for them.
+        name: what messages call the source; the path unless given.
     Raises:
-        BrokenImage: not an image, a damaged or truncated one, over Pillow's size limit, or of float samples.
+        BrokenImage: not an image, a damaged or truncated one, over `max_pixels`, or of float samples.
         InputError: there is no such file, or it may not be read.
     """
+    name = name or str(source)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns at half the size at which it refuses; large photographs are wanted here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _to_rgb(ImageOps.exif_transpose(image), path)
+        opened = source.open("rb") if isinstance(source, Path) else nullcontext(source)
+        with opened as file, _opened(file) as image:
+            _check_size(image, max_pixels, name)
+            return ReadImage(*to_rgb(image))
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise InputError(
-            f"cannot read {path}: {error.strerror}; give an existing image file"
+            f"cannot read {name}: {error.strerror}; give an existing image file"
         ) from error
+    except UnusableSamples as error:
+        raise BrokenImage(f"{name} holds {error}") from error
     except (OSError, *_DAMAGED) as error:
-        if isinstance(error, InputError):
-            raise
         cause = " ".join(str(error).split()) or type(error).__name__
         raise BrokenImage(
-            f"{path} is not a readable image ({cause}); replace it or take it out of the folder"
+            f"{name} is not a readable image ({cause}); replace it or leave it out"
         ) from error
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Pixels:
-    if image.mode == "F":
+def read_rgb(path: Path) -> Pixels:
+    """The pixels of `read_image`; up to the size at which Pillow refuses, twice that at which it warns."""
+    return read_image(path, 2 * MAX_PIXELS).pixels
+
+
+def _opened(file: IO[bytes]) -> Image.Image:
+    """The image in `file`, of which only the header is read; Pillow's limit on its size is not asked."""
+    data = file if file.seekable() else io.BytesIO(file.read())
+    if not data.read(1):
+        raise EOFError("it is empty")
+    data.seek(0)
+    # Pillow has one limit for the process and looks at it here. Other threads of ours wait until it is back.
+    with _LIMIT_LOCK:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(data)
+        except UnidentifiedImageError as error:
+            # Pillow's own text names the object that was read from.
+            raise ValueError("of no kind that Pillow knows") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(image: Image.Image, max_pixels: int, name: str) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
         raise BrokenImage(
-            f"{path} holds float samples, whose range is not known; store it with 8 or 16 bits"
+            f"{name} is an image of {width}x{height}, {width * height} pixels, and {max_pixels} are accepted; make it "
+            f"smaller, or encode it with --max-pixels {width * height}"
         )
-    if image.mode.startswith("I"):
-        samples = np.asarray(image)
-        if samples.min() < 0 or samples.max() > 65535:
-            raise BrokenImage(
-                f"{path} holds integer samples outside 0..65535; store it with 8 or 16 bits"
-            )
-        grey = (samples.astype(np.uint16) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 def write_png(path: Path, array: Pixels) -> None:

@@ -92,8 +92,17 @@ def one_thread() -> Iterator[None]:
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def in_one_thread() -> Iterator[None]:
+    """The test as under `one_thread`."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -179,9 +188,9 @@ def tiny_bundle_of(
     @cache
     @one_thread()
     def make(family: str) -> Path:
-        from hwkd.deploy.export import Source, export, prepare
+        from hwkd.deploy.export import Source, prepare
+        from hwkd.measure.bundle_file import write_bundle_file
         from hwkd.quantize.bits import BitPlan
-        from hwkd.runtime.bundle import write_bundle
         from hwkd.target import load_target
 
         source = Source(
@@ -194,9 +203,8 @@ def tiny_bundle_of(
         )
         images = {"photo": make_photo(96, 128, 0)}
         prepared = prepare(source, load_target("x86-avx2"), images)
-        draft = export(prepared, images, lambda said: None)
         path = tmp_path_factory.mktemp("bundle") / f"tiny-{family}.hwkd"
-        write_bundle(path, draft.manifest, draft.parts)
+        write_bundle_file(path, prepared, images)
         return path
 
     return make

@@ -14,7 +14,7 @@ from hwkd.files import check_new, write_bytes
 from hwkd.images import Pixels, open_images
 from hwkd.report.bundle_tables import bundle_tables
 from hwkd.report.table import render
-from hwkd.runtime.bundle import BUNDLE_SUFFIX, write_bundle
+from hwkd.runtime.bundle import BUNDLE_SUFFIX
 from hwkd.runtime.session import RUNTIMES
 from hwkd.target import Target, load_target
 
@@ -81,8 +81,9 @@ def run(args: argparse.Namespace) -> int:
     for path in (output, *board_paths):
         check_new(path, force=args.force)
 
-    from hwkd.deploy.export import export, prepare
+    from hwkd.deploy.export import prepare
     from hwkd.deploy.source import load_source
+    from hwkd.measure.bundle_file import write_bundle_file
     from hwkd.quantize.bits import parse_bits
 
     bits = None if args.bits is None else parse_bits(args.bits)
@@ -91,8 +92,7 @@ def run(args: argparse.Namespace) -> int:
         status.update("reading the integers")
         prepared = prepare(source, target, images)
         board = _board_graphs(prepared, args.size)
-        draft = export(prepared, images, status.update)
-        bundle = write_bundle(output, draft.manifest, draft.parts)
+        bundle = write_bundle_file(output, prepared, images, status.update)
         for path, content in zip(board_paths, board, strict=True):
             write_bytes(path, content)
     width = terminal_width()

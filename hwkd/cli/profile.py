@@ -11,12 +11,25 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hwkd.cli.output import emit_all
+from hwkd.cli.profile_models import (
+    check_names,
+    check_runtimes,
+    check_torch,
+    default_models,
+    evaluated_model,
+    file_name,
+    host_steps_of,
+    is_bundle,
+    load_model,
+    profile_here,
+)
 from hwkd.cli.profile_options import EMBEDDED, NONE, configure, parse_size, parse_threads
 from hwkd.errors import InputError
 from hwkd.images import open_images
 from hwkd.measure.host import host_facts
 from hwkd.measure.machine import look
 from hwkd.measure.meters import OpenedMeter, open_meter
+from hwkd.measure.profile import Profiled, Wanted, profile_target
 from hwkd.measure.record import Record
 from hwkd.measure.record_file import write_record
 from hwkd.measure.save_target import check_name, target_from
@@ -29,8 +42,7 @@ from hwkd.target import Target, list_targets, load_target
 from hwkd.target_file import write_target
 
 if TYPE_CHECKING:
-    from hwkd.measure.profile import Wanted
-    from hwkd.measure.subject import Subject
+    from hwkd.cli.profile_models import Model
 
 __all__ = ["EXAMPLES", "HELP", "configure", "parse_size", "parse_threads", "record_path", "run"]
 
@@ -42,10 +54,11 @@ EXAMPLES = """examples:
   hwkd profile patch-q5 --target host raspberry-pi-4 --energy codecarbon --country FRA
   hwkd profile hyperprior:N=32,M=192,family=relu --bits 8 --target all --layers
   hwkd profile runs/student --save profiles/ --threads 1,2
+  hwkd profile student.hwkd runs/student --target host
   hwkd profile patch-q5 --target host --save-target my-board
 """
 
-HOST, ALL = "host", "all"
+HOST, ALL, AUTO = "host", "all", "auto"
 FALLBACK = "x86-avx2"
 """What a saved target takes its arithmetic from where no shipped target describes the machine."""
 
@@ -62,30 +75,34 @@ def run(args: argparse.Namespace) -> int:
             anything is measured.
     """
     width, height = parse_size(args.size)
-    texts = list(dict.fromkeys(args.models or _default_models()))
+    texts = list(dict.fromkeys(args.models or default_models()))
     threads = parse_threads(args.threads)
     bits = _bits(args.bits, texts)
     targets = {text: _targets(args.target, is_bare=is_architecture(text)) for text in texts}
-    has_host = any(on_host for on_host, _ in targets.values())
-    _check_options(args, has_host=has_host)
-    meter = _meter(args.energy, has_host=has_host)
+    on_host = [text for text, (is_on_host, _) in targets.items() if is_on_host]
+    _check_options(args, on_host)
+    check_torch(texts)
+    meter, why_no_meter = _meter(args.energy, has_host=bool(on_host))
     images = None
     if args.evaluate is not None:
         images = open_images(None if args.evaluate is EMBEDDED else args.evaluate)
 
     # Torch is loaded only now: what the user got wrong was said at once.
-    from hwkd.measure.profile import Wanted
-    from hwkd.measure.subject import evaluated, load_subject, quantized
-
-    subjects = [load_subject(text, width, height) for text in texts]
-    if bits is not None:
-        subjects = [quantized(subject, bits) for subject in subjects]
-    _check_names(subjects)
+    subjects = [load_model(text, width, height, bits) for text in texts]
+    check_names(subjects)
+    wanted = Wanted(
+        threads=threads,
+        runtimes=present_runtimes(),
+        seconds=args.seconds,
+        meter=meter,
+        country=args.country,
+        memory=not args.no_memory,
+        why_no_meter=why_no_meter,
+    )
+    check_runtimes([subject for subject in subjects if subject.text in on_host], wanted)
     if images is not None:
         with Console(stderr=True).status("evaluating"):
-            subjects = [evaluated(subject, images) for subject in subjects]
-    runtimes = present_runtimes()
-    wanted = Wanted(threads, runtimes, args.seconds, meter, args.country, not args.no_memory)
+            subjects = [evaluated_model(subject, images) for subject in subjects]
     records = _records(subjects, targets, width, height, wanted, shlex.join(["hwkd", *args.argv]))
     if args.save:
         for record in records:
@@ -98,20 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
 def record_path(folder: Path, record: Record) -> Path:
     """DIR/TARGET/MODEL.json, the model's name with what no file name may have replaced."""
-    return folder / record.target / f"{_file_name(record.model.name)}.json"
-
-
-def _file_name(model: str) -> str:
-    kept = [c if c.isalnum() or c in "._-" else " " for c in model.lower()]
-    return "-".join("".join(kept).split())
-
-
-def _default_models() -> list[str]:
-    from hwkd.measure.subject import newest_run
-    from hwkd.models.shipped import shipped_names
-
-    run = newest_run()
-    return [run] if run is not None else shipped_names()
+    return folder / record.target / f"{file_name(record.model.name)}.json"
 
 
 def _targets(names: Sequence[str] | None, *, is_bare: bool) -> tuple[bool, list[Target]]:
@@ -144,13 +148,18 @@ def _bits(text: str | None, models: Sequence[str]) -> BitPlan | None:
     return bits
 
 
-def _check_options(args: argparse.Namespace, *, has_host: bool) -> None:
-    """Refuse what would fail, or be without effect, once all is measured."""
+def _check_options(args: argparse.Namespace, on_host: Sequence[str]) -> None:
+    """Refuse what would fail, or be without effect, once all is measured. on_host: the models measured here."""
     if args.save is not None and args.save.exists() and not args.save.is_dir():
         raise InputError(f"--save {args.save} is a file, records need a folder: give another")
     if args.save_target is not None:
-        if not has_host:
+        if not on_host:
             raise InputError("--save-target needs measurements of this machine: add --target host")
+        if all(map(is_bundle, on_host)):
+            raise InputError(
+                "--save-target needs the times of layers, and a bundle is measured whole: add a model in torch, as "
+                "hyperprior:N=64,M=192"
+            )
         check_name(args.save_target)
         place = Path(f"{args.save_target}.toml")
         if place.exists():
@@ -159,7 +168,7 @@ def _check_options(args: argparse.Namespace, *, has_host: bool) -> None:
                 f"--save-target would write over {place}: give another name, or move the file away"
             )
     if args.country is not None:
-        if args.energy == NONE or not has_host:
+        if args.energy == NONE or not on_host:
             raise InputError(
                 "--country turns energy measured on this machine into emissions: add --target host, and leave out "
                 "--energy none"
@@ -174,49 +183,46 @@ def _check_country(code: str) -> None:
     emissions_g_per_1000(0.0, code)
 
 
-def _meter(kind: str, *, has_host: bool) -> OpenedMeter | None:
-    """The sensor; one that was asked for by name is looked for even where it is not used."""
-    if kind == NONE or (kind == "auto" and not has_host):
-        return None
-    return open_meter(kind)
+def _meter(kind: str, *, has_host: bool) -> tuple[OpenedMeter | None, str]:
+    """(the sensor, why there is none where one was looked for).
 
-
-def _check_names(subjects: Sequence["Subject"]) -> None:
-    """Refuse two models of one name: the tables and --save tell models apart by it."""
-    found: dict[str, Subject] = {}
-    for subject in subjects:
-        other = found.setdefault(_file_name(subject.facts.name), subject)
-        if other is not subject:
-            raise InputError(
-                f"{other.text} and {subject.text} are both called {subject.facts.name}, so that their rows and files "
-                "could not be told apart: profile one at a time, or rename a folder"
-            )
+    One that was asked for by name is looked for even where it is not used, and has to be there.
+    """
+    if kind == NONE or (kind == AUTO and not has_host):
+        return None, ""
+    try:
+        return open_meter(kind), ""
+    except InputError as error:
+        if kind != AUTO:
+            raise
+        return None, str(error)
 
 
 def _records(
-    subjects: Sequence["Subject"],
+    subjects: Sequence["Model"],
     targets: Targets,
     width: int,
     height: int,
-    wanted: "Wanted",
+    wanted: Wanted,
     command: str,
 ) -> list[Record]:
     """A record for each model and each machine or target, this machine first."""
-    from hwkd.measure.profile import host_steps, profile_host, profile_target
-
     records: list[Record] = []
-    total = sum(len(t) + on_host * host_steps(wanted) for on_host, t in targets.values())
+    total = 0
+    for subject in subjects:
+        on_host, others = targets[subject.text]
+        total += len(others) + (host_steps_of(subject, wanted) if on_host else 0)
     with _progress() as progress:
         task = progress.add_task("profile", total=total)
 
-        def step(subject: "Subject", what: str) -> None:
+        def step(subject: Profiled, what: str) -> None:
             progress.update(task, description=f"{subject.facts.name}: {what}", advance=1)
 
         for subject in subjects:
             on_host, others = targets[subject.text]
             if on_host:
                 say = partial(step, subject)
-                records.append(profile_host(subject, width, height, wanted, command, say))
+                records.append(profile_here(subject, width, height, wanted, command, say))
             for target in others:
                 step(subject, target.name)
                 records.append(profile_target(subject, width, height, target, command))

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="a shipped model's name, a run folder, a teacher, or a bare architecture as "
+        help="a shipped model's name, a run folder, a teacher, a bundle (.hwkd), or a bare architecture as "
         "hyperprior:N=64,M=192[,family=relu]; default: the newest run in runs/, or else the shipped models",
     )
     parser.add_argument(
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--energy",
         default="auto",
         choices=(*KINDS, NONE),
-        help="the sensor on this machine (default: auto: ina3221, rapl, or else codecarbon's estimate)",
+        help="the sensor on this machine (default: auto: ina3221, rapl, or else codecarbon's estimate, or none of them)",
     )
     parser.add_argument(
         "--country",

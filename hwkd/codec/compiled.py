@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
+from hwkd.errors import HwkdError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -22,7 +24,12 @@ def compiled(signature: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @cache
         def kernel() -> Any:
-            from numba import njit
+            try:
+                from numba import njit
+            except ImportError as error:
+                raise HwkdError(
+                    f'numba, which the entropy coder needs, cannot be loaded ({error}): pip install "hwkd[runtime]"'
+                ) from error
 
             try:
                 return njit(signature, nogil=True, cache=True)(function)

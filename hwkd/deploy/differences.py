@@ -37,7 +37,7 @@ def differences(
 
     The trained codec's rate is estimated from its likelihoods, the bundle's is of its real bytes.
     """
-    passes = [_trained(codec, _centre(image)) for image in images.values()]
+    passes = [_trained(codec, centre(image)) for image in images.values()]
     return tuple(_compared(bundle, runtime, passes) for runtime in sorted(present_runtimes()))
 
 
@@ -75,6 +75,7 @@ def _trained(codec: HyperpriorCodec, image: Pixels) -> _Trained:
     )
 
 
-def _centre(image: Pixels) -> Pixels:
+def centre(image: Pixels) -> Pixels:
+    """What is compared of `image`, [H, W, 3]: all of it, or the middle of AT_MOST_PX."""
     top, left = (max(0, side - AT_MOST_PX) // 2 for side in image.shape[:2])
     return image[top : top + AT_MOST_PX, left : left + AT_MOST_PX]

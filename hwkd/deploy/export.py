@@ -10,17 +10,17 @@ import torch
 from hwkd.deploy.coder_ends import Latents
 from hwkd.deploy.coder_graphs import decoder_graph, encoder_graph
 from hwkd.deploy.coding_tables import coding_tables, selftest
-from hwkd.deploy.differences import differences
+from hwkd.deploy.differences import centre, differences
 from hwkd.deploy.entropy_path import EntropyPath, entropy_path, hyper_model
 from hwkd.deploy.executed import executed
 from hwkd.deploy.graph import ONNX_RUNTIME, OPENVINO, OPENVINO_VNNI, Form
 from hwkd.deploy.latents import latents_of
 from hwkd.deploy.plan import plan_precision
 from hwkd.deploy.reach import reach
-from hwkd.distill.data import whole_image
 from hwkd.errors import InputError
 from hwkd.images import Pixels
 from hwkd.models.base import HyperpriorCodec
+from hwkd.models.image_tensors import padded
 from hwkd.models.spec import Spec, spec_to_json
 from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.inputs import ENTROPY_PATH
@@ -86,7 +86,7 @@ def prepare(source: Source, target: Target, images: Mapping[str, Pixels]) -> Pre
         for name, layer in layers.items()
     }
     scales = codec.gaussian_conditional.scale_table.double().numpy()
-    seen = (whole_image(image) for image in images.values())
+    seen = (padded(centre(image), codec.downsampling_factor) for image in images.values())
     return Prepared(
         source,
         target,
@@ -107,7 +107,7 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
     codec, path, latents = source.codec, prepared.path, prepared.latents
     show("writing the graphs")
     parts, graphs = _graphs(prepared)
-    first = whole_image(next(iter(images.values())))
+    first = padded(centre(next(iter(images.values()))), codec.downsampling_factor)
     parts[HYPER_LAYERS] = pack_arrays(path.path.to_arrays())
     parts[TABLES] = pack_arrays(coding_tables(codec))
     parts[SELFTEST] = pack_arrays(

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwkd.errors import InputError
+
+NETWORKS = ("g_a", "h_a", "h_s", "g_s")
+"""Of a codec, in the order they run."""
 
 OPERATORS = ("conv", "transposed", "dense", "gdn", "nonlinear", "pool")
 """What a layer does. nonlinear: an elementwise function that is more than a comparison (sigmoid, swish); ReLU is not
@@ -38,7 +41,7 @@ convolution and one nonlinear function, and the interval widens by their share."
 class LayerCost:
     """One layer's work for one image of the record's size; the pure input of a prediction.
 
-    network: g_a, h_a, h_s or g_s (empty in other networks). operator: of OPERATORS. kernel: its longer side; stride: 1
+    network: of NETWORKS (empty in other models). operator: of OPERATORS. kernel: its longer side; stride: 1
     for none. in_values, out_values: activations read and written. weights: parameters without biases. macs: as fvcore
     counts them.
     """
@@ -70,6 +73,15 @@ class LayerCost:
             raise InputError(
                 f"weights and macs of layer {self.name} must be 0 or more, got {self.weights} and {self.macs}"
             )
+
+    def times(self, blocks: int) -> "LayerCost":
+        """The same layer on `blocks` times the area."""
+        return replace(
+            self,
+            in_values=blocks * self.in_values,
+            out_values=blocks * self.out_values,
+            macs=blocks * self.macs,
+        )
 
 
 def work(layer: LayerCost) -> Mapping[str, float]:

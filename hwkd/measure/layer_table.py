@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from hwkd.errors import InputError
 from hwkd.measure.inference import evaluating
-from hwkd.measure.layer_cost import LayerCost
-from hwkd.measure.macs import NETWORKS, Networks, analyse
+from hwkd.measure.layer_cost import NETWORKS, LayerCost
+from hwkd.measure.macs import Networks, analyse
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
 
@@ -36,14 +36,7 @@ def codec_layers(codec: HyperpriorCodec, width: int, height: int) -> tuple[Layer
     found = network_layers(Networks(codec), torch.zeros(1, 3, side, side, device=device))
     named = [(layer.name.removeprefix("codec."), layer) for layer in found]
     return tuple(
-        replace(
-            layer,
-            name=name,
-            network=name.partition(".")[0],
-            in_values=blocks * layer.in_values,
-            out_values=blocks * layer.out_values,
-            macs=blocks * layer.macs,
-        )
+        replace(layer.times(blocks), name=name, network=name.partition(".")[0])
         for name, layer in named
         if name.startswith(NETWORKS)
     )

@@ -11,7 +11,7 @@ from torch import nn
 from hwkd.errors import InputError
 from hwkd.measure.inference import evaluating
 from hwkd.measure.latency import Latency, summarize
-from hwkd.measure.macs import NETWORKS
+from hwkd.measure.layer_cost import NETWORKS
 from hwkd.measure.pinning import pinned
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from hwkd.errors import InputError
 from hwkd.measure.inference import evaluating
+from hwkd.measure.layer_cost import NETWORKS
 from hwkd.models.base import HyperpriorCodec
-
-NETWORKS = ("g_a", "h_a", "h_s", "g_s")
 
 
 @dataclass(frozen=True)

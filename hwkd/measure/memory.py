@@ -6,7 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from hwkd.errors import HwkdError, InputError
 from hwkd.measure.energy import T_975
 from hwkd.measure.host import eager_setting
-from hwkd.measure.record import Entry
+from hwkd.measure.record import Entry, Setting
 from hwkd.quantity import Quantity, not_known
 
 CHILD = (sys.executable, "-m", "hwkd.measure.memory_child")
@@ -44,18 +44,23 @@ def measure_memory(
     threads: int,
     sizes: Sequence[tuple[int, int]] = SIZES,
     repeats: int = REPEATS,
+    setting: Setting | None = None,
+    command: Sequence[str] = CHILD,
 ) -> list[Entry]:
     """peak_mib at width x height and growth_mib_per_mpx over `sizes`, for encode and for decode.
 
-    Counts: the largest resident set of a process that does nothing else, in eager torch: the interpreter, the
-    libraries and the weights included. Does not count: what was swapped out. A bare architecture runs its networks
+    Counts: the largest resident set of a process that does nothing else: the interpreter, the libraries and the
+    weights included. Does not count: what was swapped out. A bare architecture runs its networks
     only (part "networks"), a trained model the whole way from pixels to bytes or back (part "end_to_end").
 
     Args:
-        model: a shipped model, a run folder (of a quantized run its float twin, RUN:float) or a bare architecture.
+        model: a shipped model, a run folder (of a quantized run its float twin, RUN:float) or a bare architecture; what
+            the child takes.
         threads: as `hwkd.measure.pinning.pinned`.
         sizes: (width, height) in pixels, at least two different areas.
         repeats: processes for each size and side; each takes some seconds, most of them imports.
+        setting: what runs in the processes; eager torch in float32 unless given.
+        command: of the child, as `run_child`.
 
     Raises:
         InputError: a size or a number that cannot be, a model that there is not.
@@ -69,14 +74,14 @@ def measure_memory(
     if len(areas) < 2:
         raise InputError(f"a growth needs images of two different areas, got {list(sizes)}")
     every = dict.fromkeys([(width, height), *sizes])
-    setting = eager_setting(threads)
+    setting = setting or eager_setting(threads)
     peaks: dict[str, dict[tuple[int, int], list[Peak]]] = {"encode": {}, "decode": {}}
     with TemporaryDirectory(prefix="hwkd-") as folder:
         for size in every:
             for side, found in peaks.items():  # a decode reads what the encode before it wrote
                 stream = Path(folder) / f"{size[0]}x{size[1]}"
                 found[size] = [
-                    run_child(side, model, size, threads, stream) for _ in range(repeats)
+                    run_child(side, model, size, threads, stream, command) for _ in range(repeats)
                 ]
     entries = []
     for side, found in peaks.items():
@@ -149,7 +154,10 @@ def run_child(
     stream: Path,
     command: Sequence[str] = CHILD,
 ) -> Peak:
-    """One run of `hwkd.measure.memory_child`. Raises as `measure_memory`."""
+    """One run of `hwkd.measure.memory_child`, or of what `command` starts with the same arguments behind its own.
+
+    Raises as `measure_memory`.
+    """
     width, height = size
     done = subprocess.run(
         [*command, side, model, str(width), str(height), str(threads), str(stream)],
@@ -174,3 +182,17 @@ def run_child(
         )
     result = json.loads(done.stdout.splitlines()[-1])
     return Peak(width * height, result["peak_mib"], result["baseline_mib"], result["part"])
+
+
+def report_peak(run: Callable[[], tuple[float, str]]) -> int:
+    """The child's end of `run_child`: runs, prints, and gives the exit code.
+
+    run: does what is measured; gives the peak before it in MiB, and the part of PARTS that it was.
+    """
+    try:
+        baseline_mib, part = run()
+    except HwkdError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(json.dumps({"peak_mib": peak_mib(), "baseline_mib": baseline_mib, "part": part}))
+    return 0

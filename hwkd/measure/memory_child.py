@@ -6,18 +6,14 @@ STREAM: where an encode writes its bytes and a decode finds them. A bare archite
 random weights give no stream worth coding.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from hwkd.errors import HwkdError
-from hwkd.images import Pixels
 from hwkd.measure.coding import decode, encode
 from hwkd.measure.inference import evaluating
-from hwkd.measure.memory import peak_mib
+from hwkd.measure.memory import peak_mib, report_peak
+from hwkd.measure.picture import picture
 from hwkd.measure.pinning import pinned
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.image_tensors import padded
@@ -26,36 +22,17 @@ from hwkd.models.image_tensors import padded
 def main(arguments: list[str]) -> int:
     """Run one side once. The exit code is the error's, with its sentence on stderr."""
     side, model, width, height, threads, stream = arguments
-    try:
+
+    def measure() -> tuple[float, str]:
         with pinned(int(threads)):
             codec, is_trained = _load(model)
             run = _side(codec, side, (int(width), int(height)), Path(stream), is_trained)
             baseline_mib = peak_mib()
             with evaluating(codec):
                 run()
-            after_mib = peak_mib()
-    except HwkdError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    part = "end_to_end" if is_trained else "networks"
-    print(json.dumps({"peak_mib": after_mib, "baseline_mib": baseline_mib, "part": part}))
-    return 0
+        return baseline_mib, "end_to_end" if is_trained else "networks"
 
-
-def picture(width: int, height: int) -> Pixels:
-    """A smooth image with some texture, [height, width, 3] uint8: about a photograph's rate, unlike noise.
-
-    Made row by row, so that its making does not set the peak.
-    """
-    rng = np.random.default_rng(0)
-    columns = np.arange(width)[:, None]
-    image = np.empty((height, width, 3), np.uint8)
-    for row in range(height):
-        wave = np.sin(columns / 37 + np.sin(row / 53) + np.arange(3)) + np.sin(
-            row / 29 + columns / 71
-        )
-        image[row] = (128 + 50 * wave + rng.normal(0, 4, (width, 3))).clip(0, 255).astype(np.uint8)
-    return image
+    return report_peak(measure)
 
 
 def _load(model: str) -> tuple[HyperpriorCodec, bool]:

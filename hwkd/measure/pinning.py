@@ -1,6 +1,7 @@
-"""A fixed number of threads on fixed cores for as long as something is measured."""
+"""A fixed number of threads on fixed cores for as long as something is measured. No torch."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,28 +33,36 @@ def pinned(threads: int) -> Iterator[Pinning]:
 
     All of the process's threads are moved, not only the one that calls: torch's workers may exist already, and those
     that another runtime starts inside the block inherit the cores. Afterwards each thread has its cores again, and
-    torch its number of threads.
+    torch its number of threads. Where nothing has loaded torch yet, it is left alone.
 
     Raises:
         InputError: threads under 1, or more than the usable cores.
     """
-    import torch
-
     usable = usable_cores()
     if not 1 <= threads <= usable:
         raise InputError(
             f"threads must be 1 to {usable}, the cores usable here, got {threads}; try --threads {usable}"
         )
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with _in_torch(threads):
         if hasattr(os, "sched_setaffinity"):
             with _on_cores(tuple(sorted(os.sched_getaffinity(0))[:threads])) as cores:
                 yield Pinning(threads, cores)
         else:
             yield Pinning(threads, None)
+
+
+@contextmanager
+def _in_torch(threads: int) -> Iterator[None]:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
     finally:
-        torch.set_num_threads(threads_before)
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -3,19 +3,23 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
 from hwkd.images import Pixels
-from hwkd.measure.coding import analyse, bits_estimated, decode, make_tables, write
+from hwkd.measure.record import Quality
 from hwkd.metrics import mse, psnr_db
-from hwkd.models.base import HyperpriorCodec
+
+if TYPE_CHECKING:
+    from hwkd.models.base import HyperpriorCodec
 
 MS_SSIM_SIDE = 161
 """MS-SSIM halves the image four times and then needs its 11 pixel window: (11 - 1) * 2^4 + 1."""
+
+NO_MS_SSIM = 'pytorch-msssim is not installed: pip install "hwkd[train]"'
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,19 @@ class Evaluation:
     @property
     def ms_ssim_reason(self) -> str | None:
         """Why `ms_ssim` is None."""
-        without = [image.name for image in self.images if image.ms_ssim is None]
+        without = [image for image in self.images if image.ms_ssim is None]
         if not without:
             return None
+        if NO_MS_SSIM in (image.ms_ssim_reason for image in without):
+            return NO_MS_SSIM
         return (
             f"{len(without)} of {len(self.images)} images have a side under {MS_SSIM_SIDE} pixels"
         )
+
+    def recorded(self, on: str) -> Quality:
+        """The averages for a profile's record. on: which images they are of."""
+        source = "hwkd profile --evaluate (real bytes)"
+        return Quality(self.psnr_db, self.bpp, on, source, self.ms_ssim)
 
     def rd_loss(self, lmbda: float) -> float:
         """Mean over the images of bpp + lmbda * 255^2 * mse."""
@@ -92,7 +103,7 @@ class Evaluation:
 
 
 def evaluate(
-    codec: HyperpriorCodec,
+    codec: "HyperpriorCodec",
     images: Iterable[tuple[str, Pixels]],
     *,
     progress: Callable[[ImageQuality], None] | None = None,
@@ -109,6 +120,8 @@ def evaluate(
         InputError: no images, or one that `encode` refuses.
         HwkdError: the networks gave values that are not finite.
     """
+    from hwkd.measure.coding import analyse, bits_estimated, decode, make_tables, write
+
     make_tables(codec, anew=True)
 
     def one(name: str, image: Pixels) -> ImageQuality:
@@ -141,10 +154,11 @@ def evaluate_bundle(
 def ms_ssim(a: Pixels, b: Pixels) -> float:
     """MS-SSIM of two uint8 images [H, W, 3], 0..1, mean over the channels (Wang et al. 2003; pytorch_msssim).
 
-    Raises ValueError where a side is under MS_SSIM_SIDE.
+    Raises ValueError where a side is under MS_SSIM_SIDE, ImportError where its package or torch is not installed.
     """
     if min(a.shape[:2]) < MS_SSIM_SIDE:
         raise ValueError(f"MS-SSIM needs {MS_SSIM_SIDE} pixels a side, got {a.shape}")
+    import torch
     from pytorch_msssim import ms_ssim as of_tensors
 
     x, y = (
@@ -170,7 +184,7 @@ def _compared(
     name: str, image: Pixels, stream: bytes, decoded: Pixels, bits: float | None
 ) -> ImageQuality:
     height, width = image.shape[:2]
-    is_small = min(width, height) < MS_SSIM_SIDE
+    similarity, reason = _ms_ssim(image, decoded)
     pixels = width * height
     return ImageQuality(
         name=name,
@@ -178,9 +192,19 @@ def _compared(
         height=height,
         mse=mse(image, decoded) / 255**2,
         psnr_db=psnr_db(image, decoded),
-        ms_ssim=None if is_small else ms_ssim(image, decoded),
-        ms_ssim_reason=f"a side is under {MS_SSIM_SIDE} pixels" if is_small else None,
+        ms_ssim=similarity,
+        ms_ssim_reason=reason,
         stream_bytes=len(stream),
         bpp=8 * len(stream) / pixels,
         bpp_estimated=None if bits is None else bits / pixels,
     )
+
+
+def _ms_ssim(image: Pixels, decoded: Pixels) -> tuple[float | None, str | None]:
+    """MS-SSIM, or why there is none."""
+    if min(image.shape[:2]) < MS_SSIM_SIDE:
+        return None, f"a side is under {MS_SSIM_SIDE} pixels"
+    try:
+        return ms_ssim(image, decoded), None
+    except ImportError:
+        return None, NO_MS_SSIM

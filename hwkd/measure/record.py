@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from hwkd.errors import InputError
-from hwkd.measure.layer_cost import LayerCost
+from hwkd.measure.layer_cost import NETWORKS, LayerCost
 from hwkd.quantity import Quantity
 
 SCHEMA = 1
@@ -98,7 +98,8 @@ class ModelFacts:
     """What was profiled.
 
     name: for tables. architecture: the spec in words. spec: as JSON (hwkd.models.spec), to build it again.
-    weight_bits: of the stored weights in words ("32", "8 (h_s.* 6)"). lmbda, sha256: None for a bare architecture.
+    weight_bits: of the stored weights in words ("32", "8 (h_s.* 6)"). sha256: of the weights, of a bundle that of its
+    manifest. Both that and lmbda are None for a bare architecture.
     is_trained: False for an architecture without weights, whose quality is not known.
     """
 
@@ -140,7 +141,7 @@ class Macs:
     not_counted: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("g_a", "h_a", "h_s", "g_s"):
+        for name in NETWORKS:
             if getattr(self, name) < 0:
                 raise InputError(f"MACs of {name} must be 0 or more, got {getattr(self, name)}")
 

@@ -1,4 +1,4 @@
-"""What is profiled: from what the user names to a float model, its counts and what is known of its quality."""
+"""What is profiled in torch: from what the user names to a float model, its counts and what is known of its quality."""
 
 import json
 from dataclasses import dataclass, replace
@@ -8,9 +8,9 @@ import torch
 
 from hwkd.distill.runs import load_model
 from hwkd.images import ImageSource
-from hwkd.measure.layer_cost import LayerCost
 from hwkd.measure.layer_table import codec_layers
 from hwkd.measure.macs import count_macs
+from hwkd.measure.profile import FLOAT_BYTES, SEED, Profiled
 from hwkd.measure.quality import evaluate
 from hwkd.measure.record import Macs, ModelFacts, Quality, Size
 from hwkd.models.architecture import is_architecture, parse_architecture
@@ -22,28 +22,13 @@ from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
 from hwkd.quantize.layers import weight_bytes
 
-FLOAT_BYTES = 4
-SEED = 0
-"""Of a bare architecture's random weights."""
-
 
 @dataclass(frozen=True)
-class Subject:
-    """A model to profile.
+class Subject(Profiled):
+    """A model in torch. codec: in float32, of a quantized student its float twin, which costs the same MACs."""
 
-    text: as the user named it; `hwkd.measure.memory` loads it again by that. codec: in float32, of a quantized student
-    its float twin, which costs the same MACs. bits: of the quantized student, None in float.
-    """
-
-    text: str
-    facts: ModelFacts
     spec: Spec
     codec: HyperpriorCodec
-    bits: BitPlan | None
-    size: Size
-    macs: Macs
-    layers: tuple[LayerCost, ...]
-    quality: Quality | None
 
 
 def load_subject(text: str, width: int, height: int) -> Subject:
@@ -105,10 +90,7 @@ def evaluated(subject: Subject, images: ImageSource) -> Subject:
     if not subject.facts.is_trained:
         return subject
     codec = subject.codec if subject.bits is None else load_model(subject.text).codec
-    found = evaluate(codec, images)
-    source = "hwkd profile --evaluate (real bytes)"
-    quality = Quality(found.psnr_db, found.bpp, str(images), source, found.ms_ssim)
-    return replace(subject, quality=quality)
+    return replace(subject, quality=evaluate(codec, images).recorded(str(images)))
 
 
 def newest_run(folder: Path = Path("runs")) -> str | None:
@@ -142,7 +124,7 @@ def _counted(
     )
     macs = Macs(**counts.by_network, not_counted=dict(counts.not_counted))
     layers = codec_layers(codec, width, height)
-    return Subject(text, facts, spec, codec, bits, size, macs, layers, quality)
+    return Subject(text, facts, bits, size, macs, layers, quality, spec, codec)
 
 
 def _quality(text: str) -> Quality | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
 from hwkd.models.patch import PatchCodec
+from hwkd.quantize.bits import WEIGHT_BITS
 from hwkd.quantize.brevitas_qat import QuantLayer, quantized_layers
 from hwkd.quantize.inputs import ENTROPY_PATH, TRANSFORMS, InputKind, conv_layers, layer_inputs
 
@@ -107,17 +108,22 @@ def integer_weights(codec: HyperpriorCodec) -> dict[str, IntegerWeight]:
     return found
 
 
-def weight_bytes(codec: HyperpriorCodec) -> int:
+def weight_bytes(codec: HyperpriorCodec, at_most: int = WEIGHT_BITS[-1]) -> int:
     """Bytes of the parameters of the four transforms at their stored bits.
 
     sum over quantized layers of ceil(weights x bits / 8) + 4 x output channels (scales), plus 4 per other parameter:
     biases, GDN, learned activation scales, and every weight of a float layer. Does not count the entropy models,
     which a bundle stores as integer tables.
+
+    Args:
+        at_most: bits of a stored weight outside the entropy path, for a target whose kernels take no more.
     """
     total = 0
     packed: set[int] = set()
-    for layer in quantized_layers(codec).values():
+    for name, layer in quantized_layers(codec).items():
         bits = int(_weight_on_grid(layer).bit_width)
+        if not name.startswith(ENTROPY_PATH):
+            bits = min(bits, at_most)
         total += math.ceil(layer.weight.numel() * bits / 8) + FLOAT_BYTES * layer.out_channels
         packed.add(id(layer.weight))
     for transform in TRANSFORMS:

@@ -1,5 +1,6 @@
 """A bundle as tables: what it is, and what of it runs in which precision. No torch."""
 
+from hwkd.measure.bundle_costs import COSTS
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.manifest import HYPER_LAYERS, SELFTEST, TABLES
@@ -15,7 +16,12 @@ def bundle_tables(bundle: Bundle) -> tuple[Table, ...]:
 def parts_table(bundle: Bundle) -> Table:
     """Each part, what it is for and how large it is."""
     manifest = bundle.manifest
-    uses = {TABLES: "CDF tables", SELFTEST: "self-test", HYPER_LAYERS: "entropy path, exact"}
+    uses = {
+        TABLES: "CDF tables",
+        SELFTEST: "self-test",
+        HYPER_LAYERS: "entropy path, exact",
+        COSTS: "what it costs, for `hwkd profile`",
+    }
     for network, graphs in manifest.graphs.items():
         for part in dict.fromkeys(graphs.values()):
             runtimes = " and ".join(runtime for runtime in graphs if graphs[runtime] == part)

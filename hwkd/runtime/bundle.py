@@ -96,7 +96,7 @@ def write_bundle(path: Path, manifest: Manifest, parts: Mapping[str, bytes]) -> 
     content = manifest_to_json(manifest)
     entries = {**parts, MANIFEST: content, GUARD: _sha256(content).encode()}
     _check_sizes({name: len(entry) for name, entry in entries.items()})
-    bundle = Bundle(manifest_from_json(content), dict(parts), _id(content))
+    bundle = Bundle(manifest_from_json(content), dict(parts), bundle_id(content))
     with replacing(path) as neighbour, neighbour.open("wb") as file:
         write_zip(file, entries)
     return bundle
@@ -108,6 +108,11 @@ def arrays(bundle: Bundle, part: str) -> dict[str, Array]:
         return unpack_arrays(bundle.parts[part])
     except InputError as error:
         raise InputError(f"the part {part} holds {error}; export the bundle again") from error
+
+
+def bundle_id(manifest: bytes) -> bytes:
+    """The id of the bundle with these bytes of manifest.json: 8 bytes."""
+    return hashlib.sha256(manifest).digest()[:8]
 
 
 def _read(file: IO[bytes]) -> Bundle:
@@ -136,7 +141,7 @@ def _read(file: IO[bytes]) -> Bundle:
                     raise _damaged(f"the part {name} is not what {MANIFEST} says")
     except _DAMAGED as error:
         raise _damaged(str(error) or type(error).__name__) from error
-    return Bundle(manifest, parts, _id(content))
+    return Bundle(manifest, parts, bundle_id(content))
 
 
 def _checked_entries(infos: list[zipfile.ZipInfo], file_bytes: int) -> dict[str, zipfile.ZipInfo]:
@@ -191,7 +196,3 @@ def _damaged(cause: str) -> InputError:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _id(manifest: bytes) -> bytes:
-    return hashlib.sha256(manifest).digest()[:8]

@@ -73,8 +73,8 @@ def test_no_command_is_one_line_that_lists_them(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        "hwkd: error: no command given: it is one of distill, quantize, evaluate, profile, compare, models, "
-        "targets, doctor (see `hwkd --help`)\n"
+        "hwkd: error: no command given: it is one of distill, quantize, export, evaluate, profile, compare, "
+        "encode, decode, info, verify, bench, models, targets, doctor (see `hwkd --help`)\n"
     )
 
 
@@ -82,8 +82,8 @@ def test_an_unknown_command_suggests_the_near_one(capsys):
     assert main(["distil", "--target", "jetson-nano"]) == 2
     assert capsys.readouterr().err == (
         "hwkd: error: unknown command 'distil': did you mean distill? "
-        "Known: compare, distill, doctor, evaluate, models, profile, quantize, targets "
-        "(see `hwkd --help`)\n"
+        "Known: bench, compare, decode, distill, doctor, encode, evaluate, export, info, models, profile, quantize, "
+        "targets, verify (see `hwkd --help`)\n"
     )
 
 

@@ -93,7 +93,7 @@ def test_a_place_without_write_permission_is_wrong_input(
         patched.setattr(Path, "write_bytes", _fails(errno.EACCES))
         write_bytes(path, b"new")
     assert str(error.value) == (
-        f"cannot write {path}: Permission denied; give a place you may write to with -o"
+        f"cannot write {path}: Permission denied; give a place that you may write to"
     )
     assert _names(tmp_path) == []
 
@@ -104,7 +104,7 @@ def test_a_file_where_a_folder_is_needed_is_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         write_bytes(path, b"new")
     assert str(error.value) == (
-        f"cannot write {path}: File exists; give a place you may write to with -o"
+        f"cannot write {path}: File exists; give a place that you may write to"
     )
 
 

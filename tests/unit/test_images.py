@@ -1,11 +1,20 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from hwkd.errors import InputError
-from hwkd.images import BrokenImage, embedded_images, find_images, read_rgb, write_png
+from hwkd.images import (
+    BrokenImage,
+    embedded_images,
+    find_images,
+    read_image,
+    read_rgb,
+    write_png,
+)
 
 
 def gradient(height, width):
@@ -113,6 +122,82 @@ def test_read_rgb_refuses_float_samples(tmp_path):
 def test_read_rgb_of_a_missing_file_is_the_users_error(tmp_path):
     with pytest.raises(InputError, match="give an existing image file"):
         read_rgb(tmp_path / "none.png")
+
+
+class Pipe(io.RawIOBase):
+    """Bytes that can be read once, from the front."""
+
+    def __init__(self, content):
+        self._left = io.BytesIO(content)
+
+    def readable(self):
+        return True
+
+    def readinto(self, target):
+        return self._left.readinto(target)
+
+
+@pytest.mark.parametrize("source", [io.BytesIO, Pipe])
+def test_read_image_takes_bytes_that_can_be_sought_in_or_not(source):
+    image = read_image(source(png_bytes()))
+    assert image.pixels.shape == (64, 64, 3)
+    assert image.dropped == ()
+
+
+def test_read_image_says_what_was_lost(tmp_path):
+    Image.new("RGBA", (2, 1), (1, 2, 3, 4)).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image.pixels.tolist() == [[[1, 2, 3]] * 2]
+    assert image.dropped == ("alpha was dropped",)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"), [(b"", "it is empty"), (b"no image", "of no kind that Pillow knows")]
+)
+def test_read_image_names_the_source_as_it_is_told(content, cause):
+    with pytest.raises(BrokenImage) as error:
+        read_image(io.BytesIO(content), name="standard input")
+    assert str(error.value) == (
+        f"standard input is not a readable image ({cause}); replace it or leave it out"
+    )
+
+
+def test_read_image_refuses_more_pixels_than_it_is_told_before_it_reads_them(tmp_path):
+    path = tmp_path / "a.png"
+    # Of the pixels nothing is there.
+    path.write_bytes(png_bytes()[:60])
+    with pytest.raises(BrokenImage) as error:
+        read_image(path, max_pixels=4095)
+    assert str(error.value) == (
+        f"{path} is an image of 64x64, 4096 pixels, and 4095 are accepted; make it smaller, or encode it with "
+        "--max-pixels 4096"
+    )
+    path.write_bytes(png_bytes())
+    assert read_image(path, max_pixels=4096).pixels.shape == (64, 64, 3)
+
+
+def test_read_image_goes_beyond_pillows_limit_where_it_is_told_to(tmp_path, monkeypatch, recwarn):
+    path = tmp_path / "a.png"
+    path.write_bytes(png_bytes())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    # As small beside the limit as it really is.
+    monkeypatch.setattr("hwkd.image_pixels.BAND_PIXELS", 64)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+    assert read_image(path, max_pixels=4096).pixels.shape == (64, 64, 3)
+    assert not recwarn.list
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_read_rgb_refuses_where_pillow_does(tmp_path):
+    path = tmp_path / "a.png"
+    header = b"IHDR" + struct.pack(">IIBBBBB", 18919, 18919, 1, 0, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
+    data = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    path.write_bytes(start + struct.pack(">I", zlib.crc32(header)) + data)
+    # Twice 178,956,970, at which it warns.
+    with pytest.raises(BrokenImage, match="357928561 pixels, and 357913940 are accepted"):
+        read_rgb(path)
 
 
 def test_embedded_images_to_train_and_to_evaluate_on_are_never_the_same():

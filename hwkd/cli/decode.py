@@ -1,0 +1,151 @@
+"""`hwkd decode`: streams back to images, without torch."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwkd.cli.coding_codecs import Codecs
+from hwkd.cli.coding_jobs import STREAM_SUFFIX, Job, folder_jobs, is_folder, one_job, say
+from hwkd.cli.coding_options import add_coding_options
+from hwkd.cli.coding_run import LeftOut, check_none_left_out, memory_told, run_jobs
+from hwkd.codec.entropy import DamagedStream
+from hwkd.codec.header import Stream, unpack
+from hwkd.codec.known import Shelves, named_bundle
+from hwkd.errors import InputError
+from hwkd.image_formats import FORMATS, check_fits, format_of, png_bytes, write_image
+
+HELP = "write the images that streams (.hwk) hold"
+
+EXAMPLES = """examples:
+  hwkd decode photo.hwk photo.png
+  hwkd decode streams/ images/ --model small.hwkd
+  hwkd decode - - --model models/
+"""
+
+DEFAULT_SUFFIX = ".png"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image that was written."""
+
+    job: Job
+    width: int
+    height: int
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the arguments of `hwkd decode`."""
+    parser.add_argument(
+        "source",
+        metavar="IN",
+        help=f"a stream ({STREAM_SUFFIX}), a folder of streams (with all below it), or - for standard input",
+    )
+    parser.add_argument(
+        "target",
+        metavar="OUT",
+        help=f"the image ({' '.join(FORMATS)}), - for a PNG to standard output; for a folder another one, in which "
+        f"a.png{STREAM_SUFFIX} becomes a.png and any other name ends in {DEFAULT_SUFFIX}",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="M",
+        help="a bundle (.hwkd), a folder of bundles, or the name of one that comes with hwkd (default: the one that "
+        "the stream names, where it comes with hwkd or lies beside the stream or in the current folder)",
+    )
+    add_coding_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decode, and say what was written."""
+    is_many = is_folder(args)
+    jobs = folder_jobs(args, find_streams, _renamed) if is_many else (one_job(args, format_of),)
+    codecs = Codecs(args.runtime, args.threads, len(jobs))
+    shelves = Shelves()
+    if args.model is not None and not Path(args.model).is_dir():
+        # What is wrong with it is said before the first stream is read.
+        codecs.bundle(named_bundle(args.model))
+
+    def work(job: Job) -> Decoded:
+        with memory_told(job):
+            return _decode(job, codecs, shelves, args.model, args.max_pixels)
+
+    if not is_many:
+        done = work(jobs[0])
+        done.job.say(f"{done.job.source_name} -> {done.job.target_name} {done.width}x{done.height}")
+        return 0
+    decoded = run_jobs("decoding", jobs, codecs.workers, work)
+    if decoded:
+        say(f"{len(decoded)} images -> {args.target}", sys.stdout)
+    check_none_left_out(len(decoded), len(jobs))
+    return 0
+
+
+def find_streams(folder: Path) -> tuple[Path, ...]:
+    """The streams in `folder` and in all folders below it, sorted by path.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() == STREAM_SUFFIX and p.is_file()
+    )
+    if not found:
+        raise InputError(
+            f"no streams in {folder} or below; accepted are files ending in {STREAM_SUFFIX}"
+        )
+    return tuple(found)
+
+
+def _decode(
+    job: Job, codecs: Codecs, shelves: Shelves, model: str | None, max_pixels: int
+) -> Decoded:
+    data = _read(job)
+    try:
+        stream, bundle = _opened(job, data, shelves, model, max_pixels)
+    except InputError as error:
+        raise LeftOut(InputError(f"{job.source_name}: {error}")) from error
+    # What is wrong from here on is wrong with the bundle or the runtime, but for the coded data.
+    codec = codecs.codec(bundle)
+    try:
+        pixels = codec.decode(data, max_pixels)
+    except DamagedStream as error:
+        raise LeftOut(InputError(f"{job.source_name}: {error}")) from error
+    if job.target is None:
+        job.write(png_bytes(pixels))
+    else:
+        write_image(job.target, pixels)
+    return Decoded(job, stream.width, stream.height)
+
+
+def _read(job: Job) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if job.source is None else job.source.read_bytes()
+    except OSError as error:
+        raise LeftOut(
+            InputError(
+                f"cannot read {job.source_name}: {error.strerror or error}; give a stream that `hwkd encode` wrote"
+            )
+        ) from error
+
+
+def _opened(
+    job: Job, data: bytes, shelves: Shelves, model: str | None, max_pixels: int
+) -> tuple[Stream, Path]:
+    """The stream in `data`, checked, and the bundle that it was written with."""
+    stream = unpack(data, max_pixels)
+    if job.target is not None:
+        check_fits(job.target, stream.width, stream.height)
+    beside = Path() if job.source is None else job.source.parent
+    return stream, shelves.bundle_of(stream.model_id, beside, model)
+
+
+def _renamed(path: Path) -> Path:
+    """Without the stream's ending; .png after any other, for nothing but a PNG keeps what was decoded."""
+    inner = path.with_suffix("")
+    return (
+        inner
+        if inner.suffix.lower() == DEFAULT_SUFFIX
+        else inner.with_name(inner.name + DEFAULT_SUFFIX)
+    )

@@ -1,0 +1,152 @@
+"""`hwkd encode`: images to streams with a bundle, without torch."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwkd.cli.coding_codecs import Codecs
+from hwkd.cli.coding_jobs import STREAM_SUFFIX, Job, folder_jobs, is_folder, one_job, say
+from hwkd.cli.coding_options import add_coding_options
+from hwkd.cli.coding_run import (
+    LeftOut,
+    check_none_left_out,
+    memory_told,
+    run_jobs,
+    tell_dropped,
+)
+from hwkd.cli.distill_values import whole
+from hwkd.codec.codec import MAX_TILE_PX, TILE_PX, Z_PX
+from hwkd.codec.known import default_bundle, named_bundle
+from hwkd.errors import InputError
+from hwkd.images import find_images, read_image
+
+HELP = "write images as streams (.hwk) that every machine decodes to the same symbols"
+
+EXAMPLES = """images are taken as 8-bit RGB, upright, in sRGB; what an image loses by that
+(alpha, the low byte of 16-bit samples, another colour space) is said. Metadata
+(EXIF, XMP, comments) is not stored, which is not said for each image.
+
+examples:
+  hwkd encode photo.jpg photo.hwk --model small.hwkd
+  hwkd encode photos/ streams/ --model small.hwkd --threads 2
+  hwkd encode - - --model small.hwkd --runtime onnxruntime
+"""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What became of one image."""
+
+    job: Job
+    width: int
+    height: int
+    stream_bytes: int
+    dropped: tuple[str, ...]
+
+    @property
+    def bpp(self) -> float:
+        """Bits of the stream, header included, over pixels."""
+        return 8 * self.stream_bytes / (self.width * self.height)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the arguments of `hwkd encode`."""
+    parser.add_argument(
+        "source",
+        metavar="IN",
+        help="an image, a folder of images (with all below it), or - for standard input",
+    )
+    parser.add_argument(
+        "target",
+        metavar="OUT",
+        help=f"the stream ({STREAM_SUFFIX}), - for standard output; for a folder another one, in which a.png becomes "
+        f"a.png{STREAM_SUFFIX}",
+    )
+    parser.add_argument(
+        "--model", metavar="M", help="a bundle (.hwkd), or the name of one that comes with hwkd"
+    )
+    parser.add_argument(
+        "--tile",
+        type=_tile,
+        metavar="PIXELS",
+        help=f"cut images into tiles of this side, a multiple of {Z_PX}, which bounds the memory; 0 for whole images "
+        f"(default: {TILE_PX} for large ones)",
+    )
+    add_coding_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encode, and say how large the streams are."""
+    is_many = is_folder(args)
+    jobs = (
+        folder_jobs(args, find_images, _renamed)
+        if is_many
+        else (one_job(args, _check_stream_name),)
+    )
+    path = default_bundle() if args.model is None else named_bundle(args.model)
+    codecs = Codecs(args.runtime, args.threads, len(jobs))
+    codecs.bundle(path)  # what is wrong with it is said before the first image is read
+
+    def work(job: Job) -> Encoded:
+        with memory_told(job):
+            return _encode(job, codecs, path, args.tile, args.max_pixels)
+
+    if not is_many:
+        done = work(jobs[0])
+        tell_dropped([(done.job, done.dropped)])
+        _say_one(done)
+        return 0
+    encoded = run_jobs("encoding", jobs, codecs.workers, work)
+    tell_dropped([(one.job, one.dropped) for one in encoded])
+    if encoded:
+        _say_all(encoded, args.target)
+    check_none_left_out(len(encoded), len(jobs))
+    return 0
+
+
+def _encode(
+    job: Job, codecs: Codecs, bundle: Path, tile_px: int | None, max_pixels: int
+) -> Encoded:
+    try:
+        image = read_image(job.source or sys.stdin.buffer, max_pixels, job.source_name)
+    except InputError as error:
+        raise LeftOut(error) from error
+    stream = codecs.codec(bundle).encode(image.pixels, tile_px, max_pixels)
+    job.write(stream)
+    height, width = image.pixels.shape[:2]
+    return Encoded(job, width, height, len(stream), image.dropped)
+
+
+def _say_one(one: Encoded) -> None:
+    one.job.say(
+        f"{one.job.source_name} {one.width}x{one.height} -> {one.job.target_name} {one.stream_bytes:,} bytes, "
+        f"{one.bpp:.3f} bpp"
+    )
+
+
+def _say_all(encoded: tuple[Encoded, ...], target: str) -> None:
+    total_bytes = sum(one.stream_bytes for one in encoded)
+    mean_bpp = sum(one.bpp for one in encoded) / len(encoded)
+    line = f"{len(encoded)} images -> {target} {total_bytes:,} bytes, mean {mean_bpp:.3f} bpp"
+    say(line, sys.stdout)
+
+
+def _renamed(path: Path) -> Path:
+    """With its whole name: a.png and a.jpg are two images."""
+    return path.with_name(path.name + STREAM_SUFFIX)
+
+
+def _check_stream_name(path: Path) -> None:
+    if path.suffix.lower() != STREAM_SUFFIX:
+        raise InputError(
+            f"a stream's name ends in {STREAM_SUFFIX}, got {path}; give {path.with_suffix(STREAM_SUFFIX)}"
+        )
+
+
+def _tile(text: str) -> int:
+    """An argparse type: the side of a tile in pixels."""
+    value = whole(0, MAX_TILE_PX)(text)
+    if value % Z_PX:
+        raise argparse.ArgumentTypeError(f"must be 0 or a multiple of {Z_PX}, got {text!r}")
+    return value

@@ -1,0 +1,74 @@
+"""`hwkd info`: what a bundle or a stream is, without torch and without running it."""
+
+import argparse
+from pathlib import Path
+
+from hwkd.cli.output import add_output_options, emit_all
+from hwkd.codec.header import MAGIC, unpack
+from hwkd.codec.known import SHIPPED, Shelves, shipped
+from hwkd.errors import InputError
+from hwkd.report.bundle_tables import bundle_tables, parts_table
+from hwkd.report.stream_tables import stream_table
+from hwkd.report.table import Table
+from hwkd.runtime.bundle import read_bundle
+
+HELP = "say what a bundle (.hwkd) or a stream (.hwk) is, and check it for damage"
+
+EXAMPLES = """examples:
+  hwkd info small.hwkd
+  hwkd info photo.hwk --format json
+"""
+
+_ANY_PIXELS = 2**64
+"""No pixel is taken memory for, so an image may be as large as a header can say."""
+
+# The first bytes of a zip, which a bundle is, and what the magic numbers of our streams have in common.
+_BUNDLE_START, _STREAM_START = b"PK", MAGIC[:3]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the arguments of `hwkd info`."""
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="a bundle, a stream, or the name of a bundle that comes with hwkd",
+    )
+    add_output_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tables of the file."""
+    path = shipped().get(args.file, Path(args.file))
+    emit_all(_tables(path), args)
+    return 0
+
+
+def _tables(path: Path) -> tuple[Table, ...]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(MAGIC))
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror or error}; give a bundle (.hwkd) or a stream (.hwk)"
+        ) from error
+    if start.startswith(_BUNDLE_START):
+        bundle = read_bundle(path)
+        return (*bundle_tables(bundle), parts_table(bundle))
+    if start.startswith(_STREAM_START):
+        return (_of_stream(path),)
+    begins = f"starts with {start!r}" if start else "is empty"
+    raise InputError(
+        f"{path} is neither a bundle nor a stream: it {begins}; give a file that `hwkd export` or `hwkd encode` wrote"
+    )
+
+
+def _of_stream(path: Path) -> Table:
+    try:
+        stream = unpack(path.read_bytes(), _ANY_PIXELS)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    found = Shelves().find(stream.model_id, (SHIPPED, path.parent, Path()))
+    if found is None:
+        return stream_table(path.name, stream, None)
+    is_shipped = found.parent == SHIPPED
+    return stream_table(path.name, stream, found.stem if is_shipped else str(found))

@@ -1,0 +1,61 @@
+"""The bundle's file as `hwkd export` writes it: what is exported, and what the model costs."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from hwkd.deploy.export import Prepared, export
+from hwkd.images import Pixels
+from hwkd.measure.bundle_costs import COSTS, Costs
+from hwkd.measure.layer_table import codec_layers
+from hwkd.measure.macs import count_macs
+from hwkd.measure.record import Macs
+from hwkd.models.base import HyperpriorCodec
+from hwkd.models.build import build
+from hwkd.models.spec import Spec
+from hwkd.quantize.layers import weight_bytes
+from hwkd.runtime.bundle import Bundle, write_bundle
+
+
+def write_bundle_file(
+    path: Path,
+    prepared: Prepared,
+    images: Mapping[str, Pixels],
+    show: Callable[[str], None] = lambda _: None,
+) -> Bundle:
+    """Export `prepared` to `path`, whole or not at all.
+
+    Args:
+        images: by name, to compare with the trained codec on.
+        show: called with what is being done, in words.
+    Raises:
+        InputError, HwkdError: as hwkd.deploy.export.export and hwkd.runtime.bundle.write_bundle.
+    """
+    draft = export(prepared, images, show)
+    source = prepared.source
+    costs = costs_of(source.spec, source.codec, prepared.weight_bits)
+    return write_bundle(path, draft.manifest, {**draft.parts, COSTS: costs})
+
+
+def costs_of(spec: Spec, codec: HyperpriorCodec, weight_bits: int) -> bytes:
+    """The part COSTS of the bundle of `codec`: equal for equal arguments.
+
+    Args:
+        spec: of the codec; MACs and layers are those of a float model of it.
+        codec: quantized.
+        weight_bits: that the bundle holds weights to, outside the entropy path.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = build(spec).eval().requires_grad_(False)
+    side = model.downsampling_factor
+    counts = count_macs(model, side, side)
+    costs = Costs(
+        parameters=sum(p.numel() for p in model.parameters()),
+        weight_bytes=weight_bytes(codec, weight_bits),
+        macs=Macs(**counts.by_network, not_counted=dict(counts.not_counted)),
+        layers=codec_layers(model, side, side),
+    )
+    return json.dumps(asdict(costs), sort_keys=True, indent=1).encode() + b"\n"

@@ -1,0 +1,47 @@
+"""One encode or decode of a bundle in a process of its own, for `hwkd.measure.memory`: prints its peak memory as JSON.
+
+    python -m hwkd.measure.bundle_memory_child RUNTIME encode|decode BUNDLE WIDTH HEIGHT THREADS STREAM
+
+STREAM: where an encode writes its bytes and a decode finds them. Beside it lies the stream of one block of 64x64, coded
+first, so that the graphs are open and the coder is compiled before the image. No torch.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hwkd.codec.codec import Z_PX, Codec
+from hwkd.measure.memory import peak_mib, report_peak
+from hwkd.measure.picture import picture
+from hwkd.measure.pinning import pinned
+
+
+def main(arguments: list[str]) -> int:
+    """Run one side once. The exit code is the error's, with its sentence on stderr."""
+    runtime, side, bundle, width, height, threads, stream = arguments
+
+    def measure() -> tuple[float, str]:
+        with pinned(int(threads)):
+            codec = Codec.load(bundle, runtime, int(threads))
+            run = _side(codec, side, (int(width), int(height)), Path(stream))
+            baseline_mib = peak_mib()
+            run()
+        return baseline_mib, "end_to_end"
+
+    return report_peak(measure)
+
+
+def _side(codec: Codec, side: str, size: tuple[int, int], stream: Path) -> Callable[[], object]:
+    """The run that is measured, its input ready."""
+    block = stream.with_name(f"{stream.name}.block")
+    if side == "encode":
+        block.write_bytes(codec.encode(picture(Z_PX, Z_PX)))
+        image = picture(*size)
+        return lambda: stream.write_bytes(codec.encode(image))
+    codec.decode(block.read_bytes())
+    data = stream.read_bytes()
+    return lambda: codec.decode(data)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,81 @@
+"""What is profiled of a bundle: facts, size, counts and quality. No torch, but for MS-SSIM where it is installed."""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hwkd.codec.codec import Codec
+from hwkd.errors import InputError
+from hwkd.images import ImageSource
+from hwkd.measure.bundle_costs import read_costs
+from hwkd.measure.profile import FLOAT_BYTES, Profiled
+from hwkd.measure.quality import evaluate_bundle
+from hwkd.measure.record import ModelFacts, Size
+from hwkd.quantize.bits import BitPlan
+from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, arrays, read_bundle
+from hwkd.runtime.manifest import TABLES, manifest_to_json
+
+_BITS = re.compile(r"([0-9])( \(.+\))?")
+"""As hwkd.quantize.bits.BitPlan.weights_in_words writes them: "7", or "7 (h_s.* 6)" with exceptions."""
+
+
+@dataclass(frozen=True)
+class BundleSubject(Profiled):
+    """A bundle; its networks run in integers, and its costs are those of the float model."""
+
+    bundle: Bundle
+
+
+def load_bundle_subject(text: str, width: int, height: int) -> BundleSubject:
+    """The bundle in the file `text`, for images of width x height.
+
+    Raises:
+        InputError: as hwkd.runtime.bundle.read_bundle and `read_costs`; bits in words that say no number.
+    """
+    bundle = read_bundle(Path(text))
+    manifest, costs = bundle.manifest, read_costs(bundle)
+    facts = ModelFacts(
+        name=f"{manifest.name}{BUNDLE_SUFFIX}",
+        architecture=manifest.architecture,
+        spec=manifest.spec,
+        family=manifest.family,
+        weight_bits=manifest.weight_bits,
+        is_trained=True,
+        lmbda=manifest.lmbda,
+        sha256=hashlib.sha256(manifest_to_json(manifest)).hexdigest(),
+    )
+    size = Size(
+        parameters=costs.parameters,
+        weight_bytes_fp32=FLOAT_BYTES * costs.parameters,
+        weight_bytes=costs.weight_bytes,
+        buffer_bytes=sum(table.nbytes for table in arrays(bundle, TABLES).values()),
+    )
+    macs, layers = costs.for_image(width, height)
+    return BundleSubject(text, facts, bits_of(bundle), size, macs, layers, None, bundle)
+
+
+def bits_of(bundle: Bundle) -> BitPlan:
+    """The bits that most weights and the activations of `bundle` have, for its plan on a target.
+
+    Raises:
+        InputError: the manifest's words begin with no number, or with one that no quantizer takes.
+    """
+    manifest = bundle.manifest
+    found = _BITS.fullmatch(manifest.weight_bits)
+    if found is None:
+        raise InputError(
+            f"the bundle {manifest.name} says that its weights have {manifest.weight_bits!r} bits; a number, and "
+            "exceptions in brackets, are accepted: export it again"
+        )
+    return BitPlan(int(found[1]), manifest.act_bits)
+
+
+def evaluated_bundle(subject: BundleSubject, images: ImageSource) -> BundleSubject:
+    """`subject` with its quality measured on `images`, from its own streams.
+
+    Raises:
+        InputError, HwkdError: as hwkd.codec.codec.Codec and `evaluate_bundle`.
+    """
+    found = evaluate_bundle(Codec.load(subject.bundle), images)
+    return replace(subject, quality=found.recorded(str(images)))

@@ -1,0 +1,92 @@
+"""What `hwkd verify` found, as tables: symbols of writers against readers, then each reader. No torch."""
+
+from collections.abc import Sequence
+
+from hwkd.codec.verify import Reader, Verification
+from hwkd.codec.verify_coders import EXACT_LABEL
+from hwkd.report.table import Table
+
+NA = "n/a"
+REFUSED = "refused"
+HASH_DIGITS = 16
+"""Of a sha256, in a table; the notes have all of it."""
+
+
+def verify_tables(
+    found: Verification, model: str, images: str, unchecked: Sequence[str], versions: str
+) -> tuple[Table, Table]:
+    """The matrix and the readers.
+
+    Args:
+        model: the bundle's name and id. images: which they were. unchecked: runtimes that were left out.
+        versions: host and packages, in words.
+    """
+    return _matrix(found, model, images, unchecked), _readers(found, versions)
+
+
+def _matrix(found: Verification, model: str, images: str, unchecked: Sequence[str]) -> Table:
+    labels = [reader.label for reader in found.readers]
+    rows = tuple(
+        (writer, *(str(found.differing.get((writer, reader), REFUSED)) for reader in labels))
+        for writer in labels
+    )
+    notes = [
+        f"{found.images} images: {images}.",
+        f"Of each pair {found.symbols} symbols of y and z were compared, as read with as coded. 0 everywhere is the "
+        "promise: streams decode to the same symbols wherever they were written."
+        + (" It does not hold here." if any(found.differing.values()) else ""),
+        f"{EXACT_LABEL}: the entropy path in numpy's int64, the reference. Only that path exists in whole numbers: its "
+        "encoder and decoder are those of the first runtime.",
+    ]
+    notes += [
+        f"{reader.label}: {REFUSED}: {reader.refusal}."
+        for reader in found.readers
+        if reader.refusal
+    ]
+    if unchecked:
+        notes.append(
+            f"Not checked: {' and '.join(unchecked)} (not installed, not in this bundle, or not asked for)."
+        )
+    title = f"Symbols of {model} that differ: written by (row), read by (column)"
+    return Table(title, ("writer", *labels), rows, tuple(notes))
+
+
+def _readers(found: Verification, versions: str) -> Table:
+    notes = []
+    first = next((reader for reader in found.readers if reader.index_sha256), None)
+    if first:
+        notes = [
+            f"Indexes: of the scales, held against those of {first.label}, for the z of each stream and for symbols of z made "
+            "in code.",
+            "Images: of the first writer's streams, held against the first runtime's, in 8-bit steps. The decoder needs "
+            "no exactness: its rounding may differ by a step, and symbols do not depend on it. "
+            f"They are {NA} for {EXACT_LABEL}, whose images are the first runtime's.",
+            f"sha256 of the indexes for symbols of z made in code: {first.index_sha256}. It is the same on every machine "
+            "that keeps the promise for this bundle.",
+        ]
+    notes += [
+        f"{reader.label}: its images differ by {reader.largest_step} steps, more than rounding explains."
+        for reader in found.readers
+        if reader.largest_step is not None and reader.largest_step > 1
+    ]
+    notes.append(f"Ran on {versions}.")
+    columns = (
+        *("reader", "state", "indexes", "differing", f"sha256 (first {HASH_DIGITS})"),
+        *("largest_step", "samples_percent"),
+    )
+    return Table("Readers", columns, tuple(map(_row, found.readers)), tuple(notes))
+
+
+def _row(reader: Reader) -> tuple[str, ...]:
+    if reader.refusal or reader.index_sha256 is None:
+        return (reader.label, REFUSED, *[NA] * 5)
+    share = reader.share_of_samples
+    return (
+        reader.label,
+        "self-test passed",
+        str(reader.indexes),
+        str(reader.differing_indexes),
+        reader.index_sha256[:HASH_DIGITS],
+        NA if reader.largest_step is None else str(reader.largest_step),
+        NA if share is None else f"{100 * share:.4f}",
+    )

@@ -1,0 +1,129 @@
+import json
+import shutil
+
+import pytest
+
+from hwkd.cli.main import main
+from hwkd.codec import known
+from hwkd.codec.codec import Codec
+from hwkd.codec.header import Stream, pack
+from hwkd.runtime.bundle import read_bundle
+
+
+@pytest.fixture(autouse=True)
+def none_ships(tmp_path, monkeypatch):
+    """No bundle ships, and the current folder is an own one."""
+    monkeypatch.setattr("hwkd.cli.info.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(known, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def tables(capsys):
+    """tables(FILE): what `hwkd info FILE --format json` prints."""
+
+    def call(name):
+        assert main(["info", str(name), "--format", "json"]) == 0
+        printed = json.loads(capsys.readouterr().out)
+        return printed if isinstance(printed, list) else [printed]
+
+    return call
+
+
+def facts(table):
+    return {row["fact"]: row["value"] for row in table["rows"]}
+
+
+def test_a_bundle_is_told_with_every_part(tables, tiny_bundle):
+    bundle = read_bundle(tiny_bundle)
+    what, executed, parts = tables(tiny_bundle)
+    assert what["title"] == "tiny-patch"
+    assert facts(what)["model id"] == bundle.id_hex
+    assert facts(what)["data"] == "made in code"
+    assert {row["network"] for row in executed["rows"]} == {"encoder", "hyper", "decoder"}
+    assert {row["part"]: row["bytes"] for row in parts["rows"]} == {
+        name: f"{len(content):,}" for name, content in bundle.parts.items()
+    }
+    assert {row["part"]: row["sha256"] for row in parts["rows"]} == dict(bundle.manifest.parts)
+    uses = {row["part"]: row["for"] for row in parts["rows"]}
+    assert uses["selftest.npz"] == "self-test"
+    assert uses["hyper.onnx"] == "hyper for onnxruntime and openvino"
+
+
+def test_a_shipped_bundle_goes_by_its_name(tables, tiny_bundle, tmp_path):
+    (tmp_path / "shipped").mkdir()
+    shutil.copy(tiny_bundle, tmp_path / "shipped/small.hwkd")
+    assert tables("small")[0]["title"] == "tiny-patch"
+
+
+def test_a_stream_is_told_with_its_model_where_that_is_known(tables, tiny_bundle, photo, tmp_path):
+    codec = Codec.load(tiny_bundle, threads=1)
+    data = codec.encode(photo(70, 100, 0), tile_px=64)
+    (tmp_path / "a.hwk").write_bytes(data)
+    (table,) = tables("a.hwk")
+    found = facts(table)
+    assert found["size"] == "100x70"
+    assert found["bytes"] == f"{len(data):,}"
+    assert found["tiles"] == "2x2 of 64 px"
+    assert (found["model id"], found["model"]) == (codec.bundle.id_hex, "n/a")
+    shutil.copy(tiny_bundle, tmp_path / "beside.hwkd")
+    assert facts(tables("a.hwk")[0])["model"] == "beside.hwkd"
+    (tmp_path / "shipped").mkdir()
+    shutil.copy(tiny_bundle, tmp_path / "shipped/small.hwkd")
+    assert facts(tables("a.hwk")[0])["model"] == "small"
+
+
+def test_a_stream_of_any_size_is_told(tables, tmp_path):
+    largest = 2**32 - 1
+    (tmp_path / "a.hwk").write_bytes(pack(Stream(largest, largest, bytes(8), 0, b"", (b"",))))
+    assert facts(tables("a.hwk")[0])["size"] == "4294967295x4294967295"
+
+
+def test_the_table_is_written_to_a_file(tmp_path, tiny_bundle, capsys):
+    assert main(["info", str(tiny_bundle), "--format", "md", "-o", "info.md"]) == 0
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "info.md").read_text().startswith("**tiny-patch**\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (
+            b"",
+            "a is neither a bundle nor a stream: it is empty; give a file that `hwkd export` or `hwkd encode` wrote",
+        ),
+        (
+            b"other",
+            "a is neither a bundle nor a stream: it starts with b'othe'; give a file that `hwkd export` or "
+            "`hwkd encode` wrote",
+        ),
+        (
+            b"HWK\0\1",
+            "a: the stream is cut short: it has 5 of at least 36 bytes; copy it again, or encode the image again",
+        ),
+        (
+            b"HWKE....",
+            "a: an evaluation stream of `hwkd evaluate`, which decodes only where it was written; write a stream with "
+            "`hwkd encode`",
+        ),
+        (
+            b"PK\3\4....",
+            "a: damaged or cut short: File is not a zip file; copy it again, or export it again",
+        ),
+        (
+            None,
+            "cannot read a: No such file or directory; give a bundle (.hwkd) or a stream (.hwk)",
+        ),
+    ],
+)
+def test_what_is_neither_is_one_line(refused, tmp_path, content, error):
+    if content is not None:
+        (tmp_path / "a").write_bytes(content)
+    assert refused(["info", "a"]) == error
+
+
+def test_a_folder_is_neither(refused, tmp_path):
+    (tmp_path / "a").mkdir()
+    assert refused(["info", "a"]) == (
+        "cannot read a: Is a directory; give a bundle (.hwkd) or a stream (.hwk)"
+    )
