@@ -9,7 +9,6 @@ from rich.console import Console
 from hwkd.cli.distill_values import above_0, whole
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.cli.profile_options import parse_size
-from hwkd.codec.networks import PREFERRED
 from hwkd.errors import InputError
 from hwkd.images import Pixels, read_rgb
 from hwkd.measure.bench import bench
@@ -17,9 +16,10 @@ from hwkd.measure.bench_entries import COMPRESSAI, Wanted
 from hwkd.measure.classic import MAX_QUALITY
 from hwkd.measure.host import usable_cores
 from hwkd.measure.machine_packages import installed_version
+from hwkd.measure.profile import photograph
 from hwkd.report.bench_tables import bench_tables
 from hwkd.runtime.bundle import Bundle, read_bundle
-from hwkd.runtime.session import present_runtimes, runtime_label
+from hwkd.runtime.session import preferred_runtimes, runtime_label
 
 HELP = "time bundles end to end beside CompressAI, JPEG, WebP and AVIF, and say where it goes"
 
@@ -101,7 +101,7 @@ def _runtimes(text: str) -> tuple[str, ...]:
     if text != ALL:
         runtime_label(text)  # raises where there is no such runtime
         return (text,)
-    present = tuple(name for name in PREFERRED if name in present_runtimes())
+    present = preferred_runtimes()
     if not present:
         raise InputError('no runtime for bundles is installed: pip install "hwkd[runtime]"')
     return present
@@ -126,13 +126,9 @@ def _image(path: Path | None, size: str | None) -> tuple[Pixels, str]:
             )
         return read_rgb(path), path.name
     width, height = parse_size(size or DEFAULT_SIZE)
-    missing = [name for name in ("scikit-image", "torch") if installed_version(name) is None]
-    if missing:
+    if installed_version("scikit-image") is None:
         raise InputError(
-            f'the embedded photograph comes with the extra "train", and {missing[0]} is not installed: '
+            'the embedded photograph comes with the extra "train", and scikit-image is not installed: '
             "give an image with --image FILE"
         )
-    # Loads torch.
-    from hwkd.measure.profile import photograph
-
     return photograph(width, height), "embedded photograph"

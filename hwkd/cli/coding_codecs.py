@@ -1,11 +1,14 @@
 """Codecs for several threads: one may be used by one thread at a time."""
 
+import sys
 import threading
 from pathlib import Path
 
+from hwkd.cli.coding_jobs import say
 from hwkd.codec.codec import Codec
 from hwkd.measure.host import usable_cores
 from hwkd.runtime.bundle import Bundle, read_bundle
+from hwkd.runtime.saturation import saturation_warning
 from hwkd.runtime.session import runtime_label
 
 
@@ -32,10 +35,13 @@ class Codecs:
         self._of_thread = threading.local()
 
     def bundle(self, path: Path) -> Bundle:
-        """The bundle at `path`, read once. Raises as `read_bundle`."""
+        """The bundle at `path`, read once; said once, where its weights do not suit this processor. Raises as `read_bundle`."""
         with self._lock:
             if path not in self._bundles:
                 self._bundles[path] = read_bundle(path)
+                warning = saturation_warning(self._bundles[path].manifest.most_weight_bits)
+                if warning is not None:
+                    say(f"note: {path}: {warning}", sys.stderr)
             return self._bundles[path]
 
     def codec(self, path: Path) -> Codec:

@@ -28,7 +28,7 @@ HELP = "check that a bundle's streams decode to the same symbols in every runtim
 EXAMPLES = """examples:
   hwkd verify small.hwkd
   hwkd verify small.hwkd --data photos/ --images 50
-  hwkd verify small.hwkd --runtime onnxruntime --threads 4 --format md -o verified.md
+  hwkd verify small.hwkd --runtime onnxruntime --threads 1 --format md -o verified.md
 """
 
 ALL = "all"

@@ -83,6 +83,7 @@ class Codec:
         """
         _check_image(image, max_pixels)
         height, width = image.shape[:2]
+        _check_padded(width, height, max_pixels)
         rows, columns = -(-height // Z_PX), -(-width // Z_PX)
         if tile_px is None:
             tile_px = TILE_PX if rows * columns * Z_PX**2 > WHOLE_PIXELS else 0
@@ -107,6 +108,7 @@ class Codec:
                 f"the stream was written with the model {stream.model_id.hex()}, and this is {self.bundle.id_hex} "
                 f"({self.bundle.manifest.name}); give its bundle with --model"
             )
+        _check_padded(stream.width, stream.height, max_pixels)
         return self._image(stream, self.symbols(stream))
 
     def symbols(self, stream: Stream) -> Symbols:
@@ -186,7 +188,11 @@ class Codec:
         image = np.empty((stream.height, stream.width, 3), np.uint8)
         reach = self.bundle.manifest.reach.decoder_y
         rows, columns = y.shape[1:]
-        side = _side(stream.tile_px, rows, columns, Y_PX)
+        tile_px = stream.tile_px
+        if rows * columns * Y_PX**2 > WHOLE_PIXELS:
+            # Whatever the stream says: its writer does not decide how much memory is taken here.
+            tile_px = min(tile_px or TILE_PX, TILE_PX)
+        side = _side(tile_px, rows, columns, Y_PX)
         for across, along in tiles(rows, columns, side, reach, reach):
             window = y[:, across.window, along.window].astype(np.int32, copy=False)
             pixels = self._networks.synthesise(window)
@@ -243,6 +249,17 @@ def _check_image(image: Pixels, max_pixels: int) -> None:
         raise InputError(
             f"an image of {image.shape[1]}x{image.shape[0]} has {image.shape[0] * image.shape[1]} pixels, and "
             f"{max_pixels} are accepted; cut it"
+        )
+
+
+def _check_padded(width: int, height: int, max_pixels: int) -> None:
+    """Of a strip one pixel high 64 times its pixels are computed."""
+    padded = -(-width // Z_PX) * -(-height // Z_PX) * Z_PX**2
+    limit = 2 * max(max_pixels, WHOLE_PIXELS)
+    if padded > limit:
+        raise InputError(
+            f"an image of {width}x{height} is padded to {padded} pixels, with sides of multiples of {Z_PX}, and {limit} "
+            "are accepted; cut it"
         )
 
 

@@ -12,13 +12,18 @@ from hwkd.images import Pixels
 from hwkd.runtime.bundle import Bundle, arrays
 from hwkd.runtime.exact import ExactPath, exact_path
 from hwkd.runtime.manifest import HYPER_LAYERS, SELFTEST
-from hwkd.runtime.session import Session, open_session, present_runtimes, runtime_label
+from hwkd.runtime.session import (
+    Arrays,
+    Session,
+    open_session,
+    preferred_runtimes,
+    present_runtimes,
+    runtime_label,
+    sums_exactly,
+)
 
 EXACT = "exact"
 """In place of a runtime for the entropy path: whole numbers in numpy, slow, right everywhere."""
-
-PREFERRED = ("openvino", "onnxruntime")
-"""The faster first."""
 
 SELFTEST_PREFIX, SELFTEST_DIGESTS = "z_", "digests"
 
@@ -37,17 +42,34 @@ def digest(indexes: Indexes) -> str:
 
 
 def default_runtime(bundle: Bundle) -> str:
-    """The first of PREFERRED that is installed and that the bundle has graphs for.
+    """The first of `preferred_runtimes` that the bundle has graphs for.
 
     Raises:
         InputError: there is none.
     """
     offered = set.intersection(*(set(graphs) for graphs in bundle.manifest.graphs.values()))
-    for runtime in PREFERRED:
-        if runtime in offered and runtime in present_runtimes():
+    for runtime in preferred_runtimes():
+        if runtime in offered:
             return runtime
     raise InputError(
         f'no runtime for {bundle.manifest.name} is installed: pip install "hwkd[runtime]"'
+    )
+
+
+def entropy_runtime(bundle: Bundle, runtime: str) -> str:
+    """Where h_s runs when the other networks run in `runtime`: there, if its sums are exact, else in ONNX Runtime.
+
+    Raises:
+        InputError: they are not, and ONNX Runtime is not installed.
+    """
+    if sums_exactly(runtime):
+        return runtime
+    other = "onnxruntime"
+    if other in present_runtimes() and other in bundle.manifest.graphs["hyper"]:
+        return other
+    raise InputError(
+        f"{runtime} does not sum whole numbers exactly on this processor, so that streams would not decode elsewhere: "
+        f"install {other}, which hwkd then uses for the entropy path"
     )
 
 
@@ -71,8 +93,8 @@ class Networks:
         """(y, z), [M, H/16, W/16] and [Z, H/64, W/64], of `image`, [H, W, 3] uint8, sides multiples of 64."""
         if self._encoder is None:
             self._encoder = self._open("encoder")
-        found = self._encoder.run({"image": np.ascontiguousarray(image)[None]})
-        return found["y"][0], found["z"][0]
+        y, z = _outputs(self._encoder, {"image": np.ascontiguousarray(image)[None]}, "y", "z")
+        return y, z
 
     def indexes(self, z: Symbols) -> Indexes:
         """The scale's index of each symbol of y, [M, 4 h, 4 w], of z, [Z, h, w]."""
@@ -82,15 +104,16 @@ class Networks:
         """The image, [16 h, 16 w, 3] uint8, of y, [M, h, w]."""
         if self._decoder is None:
             self._decoder = self._open("decoder")
-        image: Pixels = self._decoder.run({"y": np.ascontiguousarray(y)[None]})["image"][0]
+        (image,) = _outputs(self._decoder, {"y": np.ascontiguousarray(y)[None]}, "image")
         return image
 
     @cached_property
     def _hyper(self) -> "Hyper":
-        hyper = open_hyper(self.bundle, self.runtime, self.threads)
+        runtime = entropy_runtime(self.bundle, self.runtime)
+        hyper = open_hyper(self.bundle, runtime, self.threads)
         wrong = failures(self.bundle, hyper)
         if wrong:
-            raise SelfTestFailed(_refusal(self.bundle, self.runtime, wrong))
+            raise SelfTestFailed(_refusal(self.bundle, runtime, wrong))
         return hyper
 
     def _open(self, network: str) -> Session:
@@ -109,16 +132,19 @@ class Hyper:
         index: Indexes = (
             self._run.indexes(batch)[0]
             if isinstance(self._run, ExactPath)
-            else self._run.run({"z": batch})["index"][0].astype(np.uint8)
+            else _outputs(self._run, {"z": batch}, "index")[0].astype(np.uint8)
         )
         return index
 
 
 def open_hyper(bundle: Bundle, runtime: str, threads: int) -> Hyper:
     """The entropy path in `runtime`, or in EXACT, not yet tested. Raises as `Networks`."""
-    if runtime == EXACT:
-        return Hyper(exact_path(arrays(bundle, HYPER_LAYERS)))
-    return Hyper(_session(bundle, "hyper", runtime, threads))
+    if runtime != EXACT:
+        return Hyper(_session(bundle, "hyper", runtime, threads))
+    path = exact_path(arrays(bundle, HYPER_LAYERS))
+    if path.layers[0].weight.shape[1] != bundle.manifest.Z:
+        raise InputError("the bundle's entropy path is damaged: get the bundle again")
+    return Hyper(path)
 
 
 def failures(bundle: Bundle, hyper: Hyper) -> list[str]:
@@ -129,8 +155,8 @@ def failures(bundle: Bundle, hyper: Hyper) -> list[str]:
     """
     held = arrays(bundle, SELFTEST)
     digests = held.get(SELFTEST_DIGESTS)
-    cases = sorted(name for name in held if name.startswith(SELFTEST_PREFIX))
-    if digests is None or not cases or digests.shape != (len(cases),):
+    cases = [f"{SELFTEST_PREFIX}{i}" for i in range(len(held) - 1)]
+    if digests is None or not cases or digests.shape != (len(cases),) or not held.keys() > {*cases}:
         raise InputError("the bundle's self-test is damaged: get the bundle again")
     wrong = []
     for name, expected in zip(cases, digests, strict=True):
@@ -140,6 +166,20 @@ def failures(bundle: Bundle, hyper: Hyper) -> list[str]:
         if digest(hyper(z)) != str(expected):
             wrong.append(f"{name} {list(z.shape)}")
     return wrong
+
+
+def _outputs(session: Session, inputs: Arrays, *names: str) -> list[npt.NDArray[Any]]:
+    """The outputs `names`, each without the axis of the batch."""
+    try:
+        found = session.run(inputs)
+        return [found[name][0] for name in names]
+    # Both runtimes raise classes of their own; some derive from RuntimeError, some from Exception alone.
+    except Exception as error:
+        raise HwkdError(
+            f"the network from {' and '.join(inputs)} to {' and '.join(names)} cannot be run "
+            f"({' '.join(str(error).split()):.200}): the runtime lacks a kernel for it here, or the bundle's graphs do not fit its "
+            "manifest: try another --runtime, or export it again"
+        ) from error
 
 
 def _session(bundle: Bundle, network: str, runtime: str, threads: int) -> Session:
@@ -154,7 +194,8 @@ def _session(bundle: Bundle, network: str, runtime: str, threads: int) -> Sessio
 def _refusal(bundle: Bundle, runtime: str, wrong: list[str]) -> str:
     passing = []
     for other in present_runtimes():
-        if other != runtime and other in bundle.manifest.graphs["hyper"]:
+        has_graph = other in bundle.manifest.graphs["hyper"]
+        if other != runtime and has_graph and sums_exactly(other):
             try:
                 passes = not failures(bundle, open_hyper(bundle, other, 1))
             except HwkdError:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 
 from hwkd.deploy.coder_ends import Latents
 from hwkd.deploy.coder_graphs import decoder_graph, encoder_graph
@@ -66,4 +67,7 @@ def _halved(model: onnx.ModelProto, layers: set[str]) -> onnx.ModelProto:
     halved: onnx.ModelProto = convert_float_to_float16(
         model, keep_io_types=True, node_block_list=inside_gdn
     )
+    # The casts at the ends stand last where ONNX wants every node after those that it needs.
+    OnnxModel.graph_topological_sort(halved.graph)
+    onnx.checker.check_model(halved, full_check=True)
     return halved

@@ -58,4 +58,4 @@ def costs_of(spec: Spec, codec: HyperpriorCodec, weight_bits: int) -> bytes:
         macs=Macs(**counts.by_network, not_counted=dict(counts.not_counted)),
         layers=codec_layers(model, side, side),
     )
-    return json.dumps(asdict(costs), sort_keys=True, indent=1).encode() + b"\n"
+    return json.dumps(asdict(costs), indent=1).encode() + b"\n"

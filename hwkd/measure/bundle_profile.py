@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 
-from hwkd.codec.networks import PREFERRED
 from hwkd.errors import InputError
 from hwkd.images import Pixels
 from hwkd.measure.allocator import keep_memory
@@ -19,7 +18,7 @@ from hwkd.measure.profile import MEMORY_RUNS, Wanted, energy_notes, photograph, 
 from hwkd.measure.record import Entry, Record
 from hwkd.measure.watch import watch_machine
 from hwkd.runtime.manifest import Manifest
-from hwkd.runtime.session import runtime_label
+from hwkd.runtime.session import preferred_runtimes, runtime_label
 
 CHILD = (sys.executable, "-m", "hwkd.measure.bundle_memory_child")
 
@@ -35,7 +34,7 @@ def profile_bundle(
     """Measure `subject` on this machine.
 
     Counts: as hwkd.measure.bundle_stages, memory and energy say. Latencies are measured in every runtime of `wanted`
-    that runs the bundle; memory and energy in the first of hwkd.codec.networks.PREFERRED that does.
+    that runs the bundle; memory and energy in the first of them that hwkd.runtime.session.preferred_runtimes names.
 
     Args:
         progress: called with each step's name before it; `bundle_steps` says how many there are.
@@ -106,7 +105,7 @@ def runtimes_for(subject: BundleSubject, wanted: Wanted) -> tuple[str, ...]:
     graphs = subject.bundle.manifest.graphs.values()
     found = tuple(
         name
-        for name in PREFERRED
+        for name in preferred_runtimes()
         if name in wanted.runtimes and all(name in of_network for of_network in graphs)
     )
     if not found:

@@ -1,12 +1,10 @@
 """What is profiled of a bundle: facts, size, counts and quality. No torch, but for MS-SSIM where it is installed."""
 
 import hashlib
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwkd.codec.codec import Codec
-from hwkd.errors import InputError
 from hwkd.images import ImageSource
 from hwkd.measure.bundle_costs import read_costs
 from hwkd.measure.profile import FLOAT_BYTES, Profiled
@@ -16,7 +14,6 @@ from hwkd.quantize.bits import BitPlan
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, arrays, read_bundle
 from hwkd.runtime.manifest import TABLES, manifest_to_json
 
-_BITS = re.compile(r"([0-9])( \(.+\))?")
 """As hwkd.quantize.bits.BitPlan.weights_in_words writes them: "7", or "7 (h_s.* 6)" with exceptions."""
 
 
@@ -31,7 +28,7 @@ def load_bundle_subject(text: str, width: int, height: int) -> BundleSubject:
     """The bundle in the file `text`, for images of width x height.
 
     Raises:
-        InputError: as hwkd.runtime.bundle.read_bundle and `read_costs`; bits in words that say no number.
+        InputError: as hwkd.runtime.bundle.read_bundle and `read_costs`.
     """
     bundle = read_bundle(Path(text))
     manifest, costs = bundle.manifest, read_costs(bundle)
@@ -59,16 +56,9 @@ def bits_of(bundle: Bundle) -> BitPlan:
     """The bits that most weights and the activations of `bundle` have, for its plan on a target.
 
     Raises:
-        InputError: the manifest's words begin with no number, or with one that no quantizer takes.
+        InputError: activations of a number of bits that no quantizer takes.
     """
-    manifest = bundle.manifest
-    found = _BITS.fullmatch(manifest.weight_bits)
-    if found is None:
-        raise InputError(
-            f"the bundle {manifest.name} says that its weights have {manifest.weight_bits!r} bits; a number, and "
-            "exceptions in brackets, are accepted: export it again"
-        )
-    return BitPlan(int(found[1]), manifest.act_bits)
+    return BitPlan(bundle.manifest.most_weight_bits, bundle.manifest.act_bits)
 
 
 def evaluated_bundle(subject: BundleSubject, images: ImageSource) -> BundleSubject:

@@ -87,7 +87,8 @@ def profile_host(
     notes += energy_notes(wanted)
     if subject.bits is not None:
         notes.append(
-            "Latency, memory and energy are those of the float twin in float32: eager torch has no int8 kernels for it."
+            "Latency, memory and energy are those of the float twin in float32: eager torch has no int8 kernels for it; "
+            "those in int8 are the bundle's (hwkd export, then hwkd profile NAME.hwkd)."
         )
     facts = host_facts()
     return record_of(subject, host_name(facts), True, width, height, entries, notes, command, facts)

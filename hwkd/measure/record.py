@@ -116,7 +116,7 @@ class ModelFacts:
 @dataclass(frozen=True)
 class Size:
     """Counted bytes. parameters: of the float model, entropy models included; buffer_bytes: of its buffers (CDF
-    tables of a trained model among them). weight_bytes_fp32: the parameters in float32; weight_bytes: those of the
+    tables of a trained model among them), of a bundle those of its CDF tables. weight_bytes_fp32: the parameters in float32; weight_bytes: those of the
     four transforms at their stored bits, with scales."""
 
     parameters: int

@@ -8,8 +8,6 @@ from hwkd.report.table import Table
 
 NA = "n/a"
 REFUSED = "refused"
-HASH_DIGITS = 16
-"""Of a sha256, in a table; the notes have all of it."""
 
 
 def verify_tables(
@@ -27,14 +25,19 @@ def verify_tables(
 def _matrix(found: Verification, model: str, images: str, unchecked: Sequence[str]) -> Table:
     labels = [reader.label for reader in found.readers]
     rows = tuple(
-        (writer, *(str(found.differing.get((writer, reader), REFUSED)) for reader in labels))
-        for writer in labels
+        (
+            f"{i} {writer}",
+            *(str(found.differing.get((writer, reader), REFUSED)) for reader in labels),
+        )
+        for i, writer in enumerate(labels, 1)
     )
+    is_broken = any(found.differing.values()) or any(r.differing_indexes for r in found.readers)
     notes = [
+        "Rows: writers. Columns: the same as readers, by their numbers.",
         f"{found.images} images: {images}.",
         f"Of each pair {found.symbols} symbols of y and z were compared, as read with as coded. 0 everywhere is the "
         "promise: streams decode to the same symbols wherever they were written."
-        + (" It does not hold here." if any(found.differing.values()) else ""),
+        + (" It does not hold here." if is_broken else ""),
         f"{EXACT_LABEL}: the entropy path in numpy's int64, the reference. Only that path exists in whole numbers: its "
         "encoder and decoder are those of the first runtime.",
     ]
@@ -47,8 +50,9 @@ def _matrix(found: Verification, model: str, images: str, unchecked: Sequence[st
         notes.append(
             f"Not checked: {' and '.join(unchecked)} (not installed, not in this bundle, or not asked for)."
         )
-    title = f"Symbols of {model} that differ: written by (row), read by (column)"
-    return Table(title, ("writer", *labels), rows, tuple(notes))
+    # Numbers, as the names of five readers do not fit a terminal.
+    columns = ("writer", *(str(i) for i, _ in enumerate(labels, 1)))
+    return Table(f"Symbols of {model} that differ", columns, rows, tuple(notes))
 
 
 def _readers(found: Verification, versions: str) -> Table:
@@ -70,23 +74,20 @@ def _readers(found: Verification, versions: str) -> Table:
         if reader.largest_step is not None and reader.largest_step > 1
     ]
     notes.append(f"Ran on {versions}.")
-    columns = (
-        *("reader", "state", "indexes", "differing", f"sha256 (first {HASH_DIGITS})"),
-        *("largest_step", "samples_percent"),
-    )
-    return Table("Readers", columns, tuple(map(_row, found.readers)), tuple(notes))
+    columns = ("reader", "self-test", "indexes", "differing", "largest_step", "samples_percent")
+    rows = tuple(_row(f"{i} {reader.label}", reader) for i, reader in enumerate(found.readers, 1))
+    return Table("Readers", columns, rows, tuple(notes))
 
 
-def _row(reader: Reader) -> tuple[str, ...]:
-    if reader.refusal or reader.index_sha256 is None:
-        return (reader.label, REFUSED, *[NA] * 5)
+def _row(name: str, reader: Reader) -> tuple[str, ...]:
+    if reader.refusal:
+        return (name, REFUSED, *[NA] * 4)
     share = reader.share_of_samples
     return (
-        reader.label,
-        "self-test passed",
+        name,
+        "passed",
         str(reader.indexes),
         str(reader.differing_indexes),
-        reader.index_sha256[:HASH_DIGITS],
         NA if reader.largest_step is None else str(reader.largest_step),
         NA if share is None else f"{100 * share:.4f}",
     )

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from hwkd.errors import InputError
 
 BOUND = 2**22
-"""No accumulator reaches it: float32 holds whole numbers to 2^24, and the transforms of fast convolution algorithms
-(Winograd's F(2x2, 3x3) halves and quarters) need two bits more."""
+"""No accumulator reaches it: float32 holds whole numbers to 2^24, and the transforms of the smallest fast convolution
+(Winograd's F(2x2, 3x3) halves and quarters) need two bits more. Larger transforms are not covered: runtimes that use them
+are not used for this path (hwkd.runtime.session.sums_exactly)."""
 
 SYMBOL_LIMIT = 128
 """The largest |z|: of 8 bits, signed."""

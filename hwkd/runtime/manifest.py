@@ -19,6 +19,7 @@ TABLES, SELFTEST, HYPER_LAYERS = "tables.npz", "selftest.npz", "hyper.npz"
 NETWORKS = ("encoder", "hyper", "decoder")
 
 _PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_WEIGHT_BITS = re.compile(r"([2-8])( \(.+\))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 300
 """Characters of a message that quotes a manifest: a forged one may hold millions in one field."""
@@ -114,6 +115,10 @@ class Manifest:
         if self.format != FORMAT:
             raise InputError(f"format must be {FORMAT}, got {self.format}")
         _check_not_empty(self, "name", "family", "architecture", "spec", "weight_bits", "target")
+        if not _WEIGHT_BITS.fullmatch(self.weight_bits):
+            raise InputError(
+                f"weight_bits must be 2 to 8, then exceptions in brackets, got {self.weight_bits!r}"
+            )
         for name, high in (("M", 4096), ("Z", 4096), ("act_bits", 16)):
             _check_range(name, getattr(self, name), 1, high)
         for name in ("largest_y", "largest_z"):
@@ -140,6 +145,11 @@ class Manifest:
         for text in _texts(asdict(self)):
             if not text.isprintable():
                 raise InputError(f"{text!r} is not one line of printable text")
+
+    @property
+    def most_weight_bits(self) -> int:
+        """The bits of the weights, exceptions aside."""
+        return int(self.weight_bits[0])
 
     def check_parts(self) -> None:
         """Raise InputError where a part that the bundle's use needs is not among `parts`."""

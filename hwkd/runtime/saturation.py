@@ -4,13 +4,13 @@ Without VNNI the kernels of x86 add pairs of products of uint8 and int8 in 16 bi
 so weights beyond 7 bits saturate. On AVX2 more than half the symbols of y were wrong so (relu N=64, 8-bit weights).
 """
 
-import platform
 from pathlib import Path
+
+from hwkd.runtime.session import is_x86
 
 SAFE_BITS = 7
 
 _WITHOUT_OVERFLOW = {"avx512_vnni", "avx_vnni"}
-_X86 = ("x86_64", "AMD64", "i686")
 
 
 def saturation_warning(
@@ -22,7 +22,7 @@ def saturation_warning(
         machine: as platform.machine() gives it; this one's unless given.
         cpuinfo: where the kernel lists the processor's flags; nothing is said where it does not.
     """
-    if weight_bits <= SAFE_BITS or (machine or platform.machine()) not in _X86:
+    if weight_bits <= SAFE_BITS or not is_x86(machine):
         return None
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")

@@ -463,7 +463,7 @@ def test_a_quantized_run_is_measured_by_its_float_twin_and_predicted_by_its_plan
     capsys.readouterr()
     asked = []
     monkeypatch.setattr(
-        "hwkd.measure.profile.measure_memory", lambda text, *_, **__: asked.append(text) or []
+        "hwkd.measure.eager_profile.measure_memory", lambda text, *_, **__: asked.append(text) or []
     )
     argv = ["run", "--size", "64x64", "--seconds", "0.01", "--threads", "1", "--energy", "none"]
     found = tables(capsys, *argv, "--target", "host", "jetson-nano", "--save", "records")

@@ -15,7 +15,7 @@ from hwkd.runtime.bundle import arrays, read_bundle, write_bundle
 from hwkd.runtime.manifest import SELFTEST
 from hwkd.runtime.session import present_runtimes, runtime_label
 
-EXACT = "exact integers"
+EXACT = "1 exact integers"
 
 
 @pytest.fixture
@@ -32,20 +32,25 @@ def verified(capsys, tiny_bundle):
 
 
 def labels(*threads):
-    """Every coder of this machine."""
+    """Every coder of this machine, numbered."""
     counts = [f"{n} thread{'s' * (n > 1)}" for n in sorted({1, *threads})]
-    return [EXACT, *(f"{runtime_label(r)}, {n}" for r in present_runtimes() for n in counts)]
+    found = [
+        "exact integers",
+        *(f"{runtime_label(r)}, {n}" for r in present_runtimes() for n in counts),
+    ]
+    return [f"{i} {label}" for i, label in enumerate(found, 1)]
 
 
 def test_all_runtimes_with_one_and_all_threads_agree(verified):
     matrix, readers = verified("--images", "4")
     expected = labels(usable_cores())
-    assert matrix["columns"] == ["writer", *expected]
+    numbers = [label.partition(" ")[0] for label in expected]
+    assert matrix["columns"] == ["writer", *numbers]
     assert [row["writer"] for row in matrix["rows"]] == expected
-    assert {row[reader] for row in matrix["rows"] for reader in expected} == {"0"}
+    assert {row[number] for row in matrix["rows"] for number in numbers} == {"0"}
     assert [row["reader"] for row in readers["rows"]] == expected
     for row in readers["rows"]:
-        assert (row["state"], row["differing"]) == ("self-test passed", "0")
+        assert (row["self-test"], row["differing"]) == ("passed", "0")
         assert row["largest_step"] in ({"n/a"} if row["reader"] == EXACT else {"0", "1"})
 
 
@@ -60,7 +65,7 @@ def test_the_notes_say_what_was_compared_and_where(verified, tiny_bundle):
     )
     assert any(note.startswith("Of each pair 400 symbols of y and z") for note in matrix["notes"])
     assert any(
-        note.startswith(f"{EXACT}: ") and "first runtime" in note for note in matrix["notes"]
+        note.startswith("exact integers: ") and "first runtime" in note for note in matrix["notes"]
     )
     assert any("sha256 of the indexes" in note for note in readers["notes"])
     assert any(
@@ -71,7 +76,10 @@ def test_the_notes_say_what_was_compared_and_where(verified, tiny_bundle):
 
 def test_a_named_runtime_alone_leaves_the_others_unchecked(verified):
     matrix, _ = verified("--runtime", "onnxruntime", "--images", "1", "--threads", "1")
-    assert matrix["columns"] == ["writer", EXACT, f"{runtime_label('onnxruntime')}, 1 thread"]
+    assert [row["writer"] for row in matrix["rows"]] == [
+        EXACT,
+        f"2 {runtime_label('onnxruntime')}, 1 thread",
+    ]
     assert (
         "Not checked: openvino (not installed, not in this bundle, or not asked for)."
         in matrix["notes"]
@@ -94,7 +102,7 @@ def test_without_scikit_image_all_images_are_made_in_code(verified, monkeypatch)
     monkeypatch.setattr("hwkd.cli.verify.embedded_images", missing)
     words = ("--images", "2", "--threads", "1", "--runtime", "onnxruntime")
     matrix, _ = verified(*words)
-    assert matrix["notes"][0] == (
+    assert matrix["notes"][1] == (
         "2 images: all made in code, as there are no photographs (scikit-image is not installed)."
     )
 
@@ -115,8 +123,8 @@ def test_a_failed_self_test_is_exit_code_1_with_the_tables(verified, contradicti
     words = ("--images", "1", "--threads", "1", "--runtime", "onnxruntime")
     matrix, readers = verified(*words, code=1, bundle=contradicting)
     runtime = f"{runtime_label('onnxruntime')}, 1 thread"
-    assert [row[runtime] for row in matrix["rows"]] == ["refused", "refused"]
-    assert [row["state"] for row in readers["rows"]] == ["refused", "refused"]
+    assert [row["2"] for row in matrix["rows"]] == ["refused", "refused"]
+    assert [row["self-test"] for row in readers["rows"]] == ["refused", "refused"]
     (note,) = (note for note in matrix["notes"] if note.startswith(f"{runtime}: refused: "))
     assert f"{runtime_label('onnxruntime')} fails the self-test of tiny-patch" in note
 
@@ -135,7 +143,7 @@ def test_a_symbol_that_differs_is_exit_code_1_and_said(verified, monkeypatch):
     monkeypatch.setattr(Coder, "read", one_off)
     words = ("--images", "3", "--threads", "1", "--runtime", "onnxruntime")
     matrix, _ = verified(*words, code=1)
-    assert [row[EXACT] for row in matrix["rows"]] == ["3", "3"]
+    assert [row["1"] for row in matrix["rows"]] == ["3", "3"]
     assert any(note.endswith("It does not hold here.") for note in matrix["notes"])
 
 
@@ -154,9 +162,12 @@ def test_images_that_differ_by_more_than_a_step_are_said_and_no_failure(verified
         "hwkd.cli.verify.crops", lambda images: iter([np.full((64, 64, 3), 200, np.uint8)])
     )
     _, readers = verified("--images", "1", "--threads", "1")
-    (row,) = (row for row in readers["rows"] if row["reader"].startswith("openvino"))
+    (row,) = (row for row in readers["rows"] if "openvino" in row["reader"])
     assert int(row["largest_step"]) > 50
-    note = f"{row['reader']}: its images differ by {row['largest_step']} steps, more than rounding explains."
+    label = row["reader"].partition(" ")[2]
+    note = (
+        f"{label}: its images differ by {row['largest_step']} steps, more than rounding explains."
+    )
     assert note in readers["notes"]
 
 

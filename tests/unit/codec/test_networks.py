@@ -14,6 +14,7 @@ from hwkd.codec.networks import (
     checked_array,
     default_runtime,
     digest,
+    entropy_runtime,
     failures,
     open_hyper,
 )
@@ -100,7 +101,8 @@ def test_arrays_that_do_not_lie_in_one_piece_are_taken(bundle, photo, runtime: s
 
 
 def test_nothing_is_opened_before_it_is_used(bundle) -> None:
-    broken = with_part(bundle, "encoder.onnx", b"no graph")
+    part = bundle.manifest.graphs["encoder"]["onnxruntime"]
+    broken = with_part(bundle, part, b"no graph")
     networks = Networks(broken, "onnxruntime", 1)
     networks.indexes(some_z(bundle))
     with pytest.raises(HwkdError, match="refuses the graph"):
@@ -147,9 +149,8 @@ def test_a_refusal_names_the_runtime_that_passes(
             self.session = session
 
         def run(self, inputs):
-            found = self.session.run(inputs)
-            index = found["index"].copy()
-            index.flat[-1] ^= 1
+            index = self.session.run(inputs)["index"].copy()
+            index[..., -1:] = 63 - index[..., -1:]
             return {"index": index}
 
     def open_session(graph, runtime, threads):
@@ -196,21 +197,35 @@ def test_a_runtime_that_the_bundle_has_no_graph_for_is_named(bundle) -> None:
 
 
 def test_the_first_runtime_that_has_all_graphs_is_the_default(bundle, monkeypatch) -> None:
-    for present, expected in ((BOTH, "openvino"), (("onnxruntime",), "onnxruntime")):
-        monkeypatch.setattr(networks_module, "present_runtimes", lambda present=present: present)
-        assert default_runtime(bundle) == expected
-    monkeypatch.setattr(networks_module, "present_runtimes", lambda: BOTH)
+    for preferred in (BOTH, BOTH[::-1], BOTH[:1]):
+        monkeypatch.setattr(
+            networks_module, "preferred_runtimes", lambda preferred=preferred: preferred
+        )
+        assert default_runtime(bundle) == preferred[0]
+    monkeypatch.setattr(networks_module, "preferred_runtimes", lambda: ("openvino", "onnxruntime"))
     only = with_graphs(bundle, decoder={"onnxruntime": "decoder.onnx"})
     assert default_runtime(only) == "onnxruntime"
 
 
 def test_without_a_runtime_the_error_says_what_to_install(bundle, monkeypatch) -> None:
-    monkeypatch.setattr(networks_module, "present_runtimes", lambda: ())
+    monkeypatch.setattr(networks_module, "preferred_runtimes", lambda: ())
     with pytest.raises(InputError) as caught:
         default_runtime(bundle)
     assert str(caught.value) == (
         'no runtime for tiny-patch is installed: pip install "hwkd[runtime]"'
     )
+
+
+def test_where_sums_are_not_exact_the_entropy_path_runs_in_the_other_runtime(
+    bundle, monkeypatch
+) -> None:
+    monkeypatch.setattr(networks_module, "sums_exactly", lambda runtime: runtime != "openvino")
+    monkeypatch.setattr(networks_module, "present_runtimes", lambda: BOTH)
+    assert entropy_runtime(bundle, "openvino") == "onnxruntime"
+    assert entropy_runtime(bundle, "onnxruntime") == "onnxruntime"
+    monkeypatch.setattr(networks_module, "present_runtimes", lambda: ("openvino",))
+    with pytest.raises(InputError, match="does not sum whole numbers exactly on this processor"):
+        entropy_runtime(bundle, "openvino")
 
 
 DAMAGES = {
@@ -249,6 +264,29 @@ def test_the_exact_path_of_another_number_of_channels_is_refused(tiny_bundle, bu
     damaged = with_part(bundle, "hyper.npz", pack_arrays(held))
     with pytest.raises(InputError, match="entropy path"):
         open_hyper(damaged, EXACT, 1)(some_z(bundle))
+
+
+@pytest.mark.parametrize("runtime", present_runtimes())
+def test_a_graph_that_does_another_networks_work_is_told(bundle, runtime: str) -> None:
+    """The runtimes raise errors of their own for inputs and outputs that a graph does not have."""
+    graphs = bundle.manifest.graphs
+    swapped = with_graphs(
+        bundle,
+        encoder=graphs["decoder"],
+        decoder=graphs["hyper"],
+        hyper=graphs["encoder"],
+    )
+    networks = Networks(swapped, runtime, 1)
+    for ask, ends in (
+        (lambda: networks.analyse(np.zeros((64, 64, 3), np.uint8)), "from image to y and z"),
+        (lambda: networks.synthesise(np.zeros((12, 4, 4), np.int32)), "from y to image"),
+        (lambda: networks.indexes(np.zeros((8, 1, 1), np.int32)), "from z to index"),
+    ):
+        with pytest.raises(HwkdError) as caught:
+            ask()
+        assert str(caught.value).startswith(f"the network {ends} cannot be run (")
+        assert str(caught.value).endswith("try another --runtime, or export it again")
+        assert str(caught.value).isprintable()
 
 
 def test_an_array_of_the_wrong_shape_is_told_apart_from_a_right_one() -> None:

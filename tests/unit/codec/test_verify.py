@@ -201,7 +201,7 @@ def test_a_runtime_that_does_not_run_is_refused_and_the_others_compared(coders, 
     found = verify(coders, images, [])
     assert not found.holds
     refusals = {reader.label: reader.refusal for reader in found.readers}
-    assert refusals.pop(bad.label) == f"{runtime_label(bad.runtime)} fails: [CPU] no kernel"
+    assert "[CPU] no kernel" in refusals.pop(bad.label)
     assert set(refusals.values()) == {None}
     assert found.differing == {(w, r): 0 for w in refusals for r in refusals}
 
@@ -306,8 +306,8 @@ def test_made_symbols_reach_both_ends_in_every_size():
     assert {z.dtype for z in found} == {np.dtype(np.int32)}
     for small, medium, large, ends in zip(*(found[kind::4] for kind in range(4)), strict=True):
         assert small.shape == medium.shape == large.shape == ends.shape
-        assert -3 <= small.min() and small.max() <= 2
-        assert -16 <= medium.min() and medium.max() <= 15
-        assert -128 <= large.min() and large.max() <= 127
+        assert small.min() >= -3 and small.max() <= 2
+        assert medium.min() >= -16 and medium.max() <= 15
+        assert large.min() >= -128 and large.max() <= 127
         assert set(np.unique(ends)) == {-128, 127}
     assert large.min() < -100 and large.max() > 100

@@ -82,15 +82,18 @@ def run(model: onnx.ModelProto, runtime: str, **inputs: np.ndarray) -> dict[str,
     return {name: value[0] for name, value in found.items()}
 
 
-def assert_close(found: np.ndarray, expected: np.ndarray, share: float, what: str) -> None:
-    """Of one size, nowhere off by more than 1, and off at no more than `share` of the places.
+def assert_close(
+    found: np.ndarray, expected: np.ndarray, share: float, what: str, most: int = 1
+) -> None:
+    """Of one size, off at no more than `share` of the places, and by no more than `most`.
 
-    A runtime sums in another order than torch. A sum that lies at a half then rounds the other way, in a layer or at
-    the end; on these photographs that happened to at most 0.4 % of y's symbols, one of z's 24, and 0.006 % of samples.
+    A runtime sums in another order than torch, and a sum that lies at a half is then rounded the other way. Here that
+    happened to at most 0.4 % of y's symbols, to one of z's 24, and to 0.006 % of samples, by 1. In between two layers of
+    g_s it moves the samples around by what a step there is worth: 4 was seen, between two runtimes, with GDN.
     """
     off = np.abs(found.astype(np.int64) - expected)
     assert off.shape == expected.shape == found.shape
-    assert off.max() <= 1, what
+    assert off.max() <= most, what
     assert (off != 0).mean() <= share, what
 
 
@@ -110,7 +113,7 @@ def test_the_decoder_gives_the_codecs_image(tiny: Trained, runtime: str, form: F
     for y in tiny.y:
         found = run(model, runtime, y=y)["image"]
         assert found.dtype == np.uint8
-        assert_close(found, decoded(tiny.codec, y), 0.01, "image")
+        assert_close(found, decoded(tiny.codec, y), 0.01, "image", most=8)
 
 
 @torch.no_grad()
@@ -196,7 +199,7 @@ def test_symbols_beyond_8_bits_pass_through_both_graphs(
     # Twice the finer step, twice as many sums that lie at a half.
     assert_close(found["y"], y, 0.05, "y")
     model = decoder_graph(loud.codec, loud.layers, loud.latents, form)
-    assert_close(run(model, runtime, y=y)["image"], decoded(loud.codec, y), 0.01, "image")
+    assert_close(run(model, runtime, y=y)["image"], decoded(loud.codec, y), 0.01, "image", most=8)
 
 
 def showing_one_symbol(tiny: Trained, symbol: int) -> dict[str, IntegerLayer]:

@@ -25,6 +25,10 @@ def conv(c_in=64, c_out=64, kernel=1, stride=1, groups=1, side=10, operator="con
     )
 
 
+def test_four_blocks_are_an_image_of_twice_the_side():
+    assert conv(8, 16, 3, side=10).times(4) == conv(8, 16, 3, side=20)
+
+
 def test_a_pointwise_layer_at_the_reference_width_weighs_what_it_has():
     assert REFERENCE_CHANNELS == 64
     assert work(conv()) == {"pointwise": 64 * 64 * 100, "values": 2 * 64 * 100, "calls": 1}

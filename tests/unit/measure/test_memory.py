@@ -61,7 +61,7 @@ def test_peak_is_the_median_and_tells_baseline_and_spread():
 def test_asked_size_and_growth_are_told_for_each_side(monkeypatch):
     ran = []
 
-    def run(side, model, size, threads, stream):
+    def run(side, model, size, threads, stream, command):
         ran.append((side, size, stream.name))
         pixels = size[0] * size[1]
         slope = {"encode": 30, "decode": 60}[side]
@@ -86,7 +86,7 @@ def test_asked_size_and_growth_are_told_for_each_side(monkeypatch):
 def test_an_asked_size_among_those_of_the_growth_runs_once(monkeypatch):
     ran = []
 
-    def run(side, model, size, threads, stream):
+    def run(side, model, size, threads, stream, command):
         ran.append((side, size))
         return Peak(size[0] * size[1], 400, 390, "networks")
 

@@ -1,9 +1,8 @@
 import json
 
-import numpy as np
 import pytest
 
-from hwkd.measure.memory_child import main, picture
+from hwkd.measure.memory_child import main
 
 
 def test_a_trained_model_goes_from_pixels_to_bytes_and_back(tiny_teacher_file, tmp_path, capsys):
@@ -30,10 +29,3 @@ def test_the_users_mistake_is_one_line_and_exit_code_2(tmp_path, capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
-
-
-def test_the_picture_has_its_size_and_is_no_noise():
-    image = picture(96, 64)
-    assert (image.shape, image.dtype) == ((64, 96, 3), np.uint8)
-    steps = np.abs(np.diff(image.astype(int), axis=1)).mean()
-    assert image.std() > 4 * steps

@@ -1,4 +1,5 @@
 import os
+import sys
 import threading
 
 import pytest
@@ -20,6 +21,16 @@ def test_threads_and_cores_are_set_and_restored():
         assert os.sched_getaffinity(0) == {min(cores)}
         assert pinning == Pinning(1, (min(cores),))
     assert (os.sched_getaffinity(0), torch.get_num_threads()) == (cores, threads)
+
+
+@needs_affinity
+def test_where_nothing_loaded_torch_it_stays_so(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch")
+    cores = os.sched_getaffinity(0)
+    with pinned(1) as pinning:
+        assert pinning == Pinning(1, (min(cores),))
+        assert "torch" not in sys.modules
+    assert os.sched_getaffinity(0) == cores
 
 
 @needs_affinity

@@ -1,4 +1,5 @@
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -70,6 +71,20 @@ def test_average_ms_ssim_is_unknown_where_one_image_has_none():
     )
     assert both.ms_ssim is None
     assert both.ms_ssim_reason == "1 of 2 images have a side under 161 pixels"
+
+
+def test_a_missing_package_is_the_reason_for_no_ms_ssim(codec, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_msssim", None)  # importing it fails
+    found = evaluate(codec, [("large", noise(161, 161)), ("small", noise(8, 8))])
+    assert [image.ms_ssim for image in found.images] == [None, None]
+    assert found.images[1].ms_ssim_reason == "a side is under 161 pixels"
+    assert found.ms_ssim_reason == 'pytorch-msssim is not installed: pip install "hwkd[train]"'
+
+
+def test_averages_are_recorded_with_their_images():
+    found = Evaluation((figures("a", mse=0.1, psnr=30, bpp=1),)).recorded("one image")
+    assert (found.psnr_db, found.bpp, found.ms_ssim) == (30, 1, 0.9)
+    assert (found.on, found.source) == ("one image", "hwkd profile --evaluate (real bytes)")
 
 
 def test_evaluating_nothing_is_the_users_error(codec):

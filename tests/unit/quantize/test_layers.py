@@ -72,3 +72,8 @@ def test_quantized_bytes_by_hand() -> None:
     quantize(codec, BitPlan(3, 8))
     expected = sum(-(-3 * n // 8) + 4 * c + 4 * c for n, c in layers) + 4 * scales
     assert weight_bytes(codec) == expected
+    # Held to two bits, but for the entropy path: the last three.
+    held = [
+        -(-bits * n // 8) for bits, part in ((2, layers[:-3]), (3, layers[-3:])) for n, _ in part
+    ]
+    assert weight_bytes(codec, 2) == sum(held) + sum(8 * c for _, c in layers) + 4 * scales

@@ -219,3 +219,16 @@ def test_what_is_no_manifest_is_refused(text, message):
 
 def test_a_long_value_is_not_shown_in_full(content):
     assert "..." in refusal(content | {"M": "long" * 10_000})
+
+
+@pytest.mark.parametrize("words", ["7", "8 (h_s.* 6)", "4 (g_a.0 8, h_s.* 6)"])
+def test_the_bits_of_most_weights_are_the_first_number(manifest, words):
+    assert replace(manifest, weight_bits=words).most_weight_bits == int(words[0])
+
+
+@pytest.mark.parametrize(
+    "words", ["seven", "-7", "77", "7.5", "7 h_s.* 6", "7 ()", " 7", "\u0667", "9", "1", ""]
+)
+def test_words_that_say_no_number_of_bits_are_refused(manifest, words):
+    with pytest.raises(InputError, match="weight_bits"):
+        replace(manifest, weight_bits=words)

@@ -9,7 +9,14 @@ from onnx import TensorProto, helper
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.runtime import session
-from hwkd.runtime.session import RUNTIMES, open_session, present_runtimes, runtime_label
+from hwkd.runtime.session import (
+    RUNTIMES,
+    open_session,
+    preferred_runtimes,
+    present_runtimes,
+    runtime_label,
+    sums_exactly,
+)
 
 
 @pytest.fixture
@@ -105,3 +112,24 @@ def test_running_a_graph_needs_no_torch(graph, runtime):
         f"open_session(Path({str(graph)!r}), {runtime!r}, 1); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "machine", "exact"),
+    [
+        ("onnxruntime", "x86_64", True),
+        ("onnxruntime", "aarch64", True),
+        ("openvino", "x86_64", True),
+        ("openvino", "AMD64", True),
+        ("openvino", "aarch64", False),
+        ("openvino", "arm64", False),
+    ],
+)
+def test_openvino_is_trusted_with_whole_numbers_on_x86_only(runtime, machine, exact):
+    assert sums_exactly(runtime, machine) is exact
+
+
+@pytest.mark.parametrize(("machine", "first"), [("x86_64", "openvino"), ("aarch64", "onnxruntime")])
+def test_the_preferred_runtime_depends_on_the_processor(monkeypatch, machine, first):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert preferred_runtimes()[0] == first

@@ -1,0 +1,157 @@
+"""`hwkd export`: a bundle on disk, and what is refused before anything is computed."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from hwkd.cli.main import main
+from hwkd.images import write_png
+from hwkd.runtime.bundle import read_bundle
+from hwkd.runtime.session import present_runtimes, runtime_label
+
+pytestmark = pytest.mark.usefixtures("in_one_thread")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, photo) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(2):
+        write_png(folder / f"{seed}.png", photo(256, 256, seed))
+    return folder
+
+
+@pytest.fixture
+def words(tiny_teacher_file, photos) -> list[str]:
+    """Of an export that works; the last of an option counts."""
+    return [
+        *("export", str(tiny_teacher_file), "--bits", "7/8", "--target", "x86-avx2"),
+        *("--data", str(photos)),
+    ]
+
+
+def run(words, capsys) -> str:
+    """What is printed by a command that must succeed."""
+    assert main([str(word) for word in words]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_bundle_is_written_and_described(words, tmp_path, capsys) -> None:
+    path = tmp_path / "new/small.hwkd"
+    out = run([*words, "-o", path], capsys)
+    bundle = read_bundle(path)
+    assert [p.name for p in path.parent.iterdir()] == ["small.hwkd"]
+    assert (bundle.manifest.name, bundle.manifest.target) == ("tiny-teacher", "x86-avx2")
+    assert (bundle.manifest.weight_bits, bundle.manifest.act_bits) == ("7", 8)
+    assert bundle.manifest.lmbda == 0.025
+    assert out.endswith(f"written: {path}\n")
+    assert bundle.id_hex in out
+    for runtime in present_runtimes():
+        assert f"{runtime_label(runtime)} against the trained codec, 2 images: " in out
+
+
+def test_the_name_is_the_models_unless_given(words, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(words, capsys).endswith("written: tiny-teacher.hwkd\n")
+    assert read_bundle(tmp_path / "tiny-teacher.hwkd").manifest.name == "tiny-teacher"
+
+
+def test_a_file_is_replaced_only_by_force(words, tmp_path, capsys, refused) -> None:
+    path = tmp_path / "a.hwkd"
+    path.write_text("what stood here")
+    assert refused([*words, "-o", path]) == (
+        f"{path} exists: give another name, or --force to replace it\n".rstrip()
+    )
+    run([*words, "-o", path, "--force"], capsys)
+    assert read_bundle(path).manifest.name == "tiny-teacher"
+
+
+def test_a_boards_compiler_gets_graphs_of_one_size(words, tmp_path, capsys) -> None:
+    path = tmp_path / "small.hwkd"
+    out = run([*words, "--target", "jetson-nano", "--size", "128x64", "-o", path], capsys)
+    graphs = [tmp_path / f"small-jetson-nano-{name}.onnx" for name in ("encoder", "decoder")]
+    assert out.endswith(f"written: {', '.join(map(str, [path, *graphs]))}\n")
+    shapes = []
+    for graph in graphs:
+        model = onnx.load(graph)
+        onnx.checker.check_model(model)
+        assert [o.version for o in model.opset_import if not o.domain] == [13]
+        for value in (*model.graph.input, *model.graph.output):
+            shapes.append((value.name, [d.dim_value for d in value.type.tensor_type.shape.dim]))
+    assert shapes == [
+        ("image", [1, 3, 64, 128]),
+        ("y", [1, 12, 4, 8]),
+        ("z", [1, 8, 1, 2]),
+        ("y", [1, 12, 4, 8]),
+        ("image", [1, 3, 64, 128]),
+    ]
+    assert read_bundle(path).manifest.target == "jetson-nano"
+
+
+def test_a_boards_graphs_are_not_written_over(words, tmp_path, refused) -> None:
+    held = tmp_path / "small-jetson-nano-decoder.onnx"
+    held.write_text("what stood here")
+    message = refused([*words, "--target", "jetson-nano", "-o", tmp_path / "small.hwkd"])
+    assert message == f"{held} exists: give another name, or --force to replace it"
+
+
+def test_at_most_eight_images_are_compared(words, tmp_path, photo, capsys) -> None:
+    for seed in range(10):
+        write_png(tmp_path / f"many/{seed}.png", photo(256, 256, seed))
+    out = run([*words, "--data", tmp_path / "many", "-o", tmp_path / "a.hwkd"], capsys)
+    assert "against the trained codec, 8 images: " in out
+
+
+def test_a_failure_on_the_way_leaves_nothing(words, tmp_path, monkeypatch, refused) -> None:
+    from hwkd.deploy import export as export_module
+    from hwkd.errors import HwkdError
+
+    def fails(*_args):
+        raise HwkdError("the graphs do not fit")
+
+    monkeypatch.setattr(export_module, "differences", fails)
+    message = refused([*words, "--target", "jetson-nano", "-o", tmp_path / "a.hwkd"], code=1)
+    assert message == "the graphs do not fit"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["-o", "a.onnx"], "a bundle's name ends in .hwkd, got a.onnx; give -o NAME.hwkd"),
+        (
+            ["--target", "rasberry-pi-4"],
+            "unknown target 'rasberry-pi-4': did you mean raspberry-pi-4",
+        ),
+        (["--bits", "9"], "9 bits for the weights is out of range; weights take 2 to 8 bits"),
+        (["--bits", "seven"], "--bits 'seven' is not a number of bits"),
+        (["--data", "nowhere"], "no such folder: nowhere"),
+        (
+            ["--target", "jetson-nano", "--size", "100x64"],
+            "an engine is built for one size, of multiples of 64, got 100x64; give --size 128x64",
+        ),
+    ],
+)
+def test_what_is_refused(words, tmp_path, refused, monkeypatch, more, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refused([*words, *more]).startswith(message)
+
+
+def test_a_folder_of_the_bundles_name_is_refused(words, tmp_path, refused) -> None:
+    folder = tmp_path / "a.hwkd"
+    folder.mkdir()
+    for more in ([], ["--force"]):
+        message = refused([*words, "-o", folder, *more])
+        assert message == f"{folder} is a folder: give the name of a file"
+
+
+def test_a_float_model_needs_bits(tiny_teacher_file, photos, tmp_path, refused) -> None:
+    words = ["export", tiny_teacher_file, "--target", "x86-avx2", "--data", photos]
+    assert refused([*words, "-o", tmp_path / "a.hwkd"]) == (
+        f"{tiny_teacher_file} is in float: give --bits (8, or 4/8) to quantize it after training, or a run of "
+        "`hwkd distill`"
+    )
+
+
+def test_a_target_must_be_named(tiny_teacher_file, capsys) -> None:
+    assert main(["export", str(tiny_teacher_file)]) == 2
+    assert "--target" in capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""From a teacher to a student, to a bundle, to streams, and back to images."""
+
+import numpy as np
+import pytest
+import torch
+
+from hwkd.codec.codec import Codec
+from hwkd.codec.header import header_bytes, unpack
+from hwkd.deploy.export import Source, export, prepare
+from hwkd.distill.data import calibration_crops
+from hwkd.distill.runs import load_model, load_run
+from hwkd.images import MAX_PIXELS, embedded_images
+from hwkd.models.image_tensors import padded, to_pixels
+from hwkd.quantize.bits import BitPlan
+from hwkd.quantize.ptq import post_training_quantize
+from hwkd.runtime.bundle import read_bundle
+from hwkd.runtime.session import present_runtimes
+from hwkd.target import load_target
+
+STUDENTS = {
+    "patch": ("--width", "16", "--hyper", "8", "--hyper-latent", "8"),
+    "relu": ("--family", "relu", "--width", "8"),
+}
+
+pytestmark = pytest.mark.usefixtures("in_one_thread")
+
+
+@pytest.fixture(scope="module", params=STUDENTS)
+def run(request, place, hwkd):
+    """The folder of a run of a few steps, and the bundle that the command line made of it."""
+    folder = place.folder / request.param
+    steps = ("--bits", "7/8", "--steps", "6", "--qat-steps", "3")
+    assert hwkd([*place.argv, *STUDENTS[request.param], *steps, "-o", folder]) == 0
+    bundle = place.folder / f"{request.param}.hwkd"
+    words = ("export", folder, "--target", "x86-avx2", "--data", f"{place.folder}/others")
+    assert hwkd([*words, "-o", bundle]) == 0
+    return folder, bundle
+
+
+def test_a_distilled_student_codes_images_without_torch_as_it_does_with_it(run, photo) -> None:
+    folder, path = run
+    student, image = load_run(folder).codec, photo(90, 170, 9)
+    with torch.no_grad():
+        out = student(padded(image, 64))
+    for runtime in present_runtimes():
+        codec = Codec.load(path, runtime)
+        data = codec.encode(image)
+        y = codec.symbols(unpack(data, MAX_PIXELS))
+        # Sums that lie at a half are rounded the other way here and there.
+        off = np.abs(y - out.y_hat[0].round().numpy())
+        assert off.max() <= 1 and (off > 0).mean() < 0.02
+        decoded = codec.decode(data).astype(int)
+        assert np.abs(decoded - to_pixels(out.x_hat, 170, 90)).mean() < 0.5
+
+
+def test_streams_are_read_by_whichever_runtime(run, photo) -> None:
+    _, path = run
+    image = photo(140, 200, 11)
+    codecs = [Codec.load(path, runtime) for runtime in present_runtimes()]
+    for writer in codecs:
+        stream = unpack(writer.encode(image, tile_px=64), MAX_PIXELS)
+        symbols = [reader.symbols(stream) for reader in codecs]
+        for y in symbols[1:]:
+            np.testing.assert_array_equal(y, symbols[0])
+
+
+def test_the_bundle_says_where_it_comes_from(run) -> None:
+    folder, path = run
+    manifest = read_bundle(path).manifest
+    assert manifest.name == folder.name
+    assert manifest.provenance["quantized"] == "in training"
+    assert manifest.provenance["teacher"].startswith("tiny-teacher (sha256 ")
+    assert manifest.provenance["seed"] == "0"
+    assert str(folder.parent) not in str(manifest)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The shipped teacher quantized after training, and its bundle."""
+    loaded = load_model("patch-q5")
+    bits = BitPlan(7, 8)
+    codec = post_training_quantize(loaded.codec, bits, calibration_crops(None, 256)[:2])
+    source = Source("patch-q5", codec, loaded.spec, loaded.lmbda, bits, {})
+    images = {"corner": embedded_images("eval")["chelsea.png"][:64, :64]}
+    return codec, export(prepare(source, load_target("x86-avx2"), images), images, lambda _: None)
+
+
+@pytest.mark.parametrize("name", ["chelsea.png", "rocket.jpg"])
+def test_real_bytes_are_what_the_likelihoods_promise(shipped, name: str) -> None:
+    """The entropy coder, its 16-bit tables, whole scale indexes and silent symbols together cost little."""
+    codec, bundle = shipped
+    image = embedded_images("eval")[name][:320, :448]
+    with torch.no_grad():
+        out = codec(padded(image, 64))
+    likelihoods = (out.y_likelihoods, out.z_likelihoods)
+    estimated_bytes = -sum(float(p.double().log2().sum()) for p in likelihoods) / 8
+    data = Codec.load(bundle).encode(image)
+    assert 0.985 * estimated_bytes < len(data) < 1.015 * estimated_bytes + header_bytes(1)

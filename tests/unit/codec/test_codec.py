@@ -1,0 +1,410 @@
+"""Images to streams and back with a bundle."""
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwkd.codec import codec as codec_module
+from hwkd.codec import entropy
+from hwkd.codec.codec import Codec
+from hwkd.codec.entropy import DamagedStream
+from hwkd.codec.header import Stream, pack, unpack
+from hwkd.codec.networks import EXACT, SelfTestFailed, open_hyper
+from hwkd.codec.tables import MAX_SYMBOL
+from hwkd.errors import HwkdError, InputError
+from hwkd.images import MAX_PIXELS
+from hwkd.runtime.array_part import pack_arrays
+from hwkd.runtime.bundle import Bundle, arrays, read_bundle
+from hwkd.runtime.session import open_session, present_runtimes
+
+FAMILIES = ("gdn", "patch", "relu")
+SIZES = [(1, 1), (1, 70), (65, 3), (64, 64), (63, 129), (128, 65)]
+"""(height, width)."""
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_bundles):
+    """loaded(family, runtime): a codec; opened once."""
+    kept: dict[tuple[str, str], Codec] = {}
+
+    def load(family: str = "patch", runtime: str = present_runtimes()[0]) -> Codec:
+        if (family, runtime) not in kept:
+            kept[family, runtime] = Codec.load(tiny_bundles[family], runtime, 1)
+        return kept[family, runtime]
+
+    return load
+
+
+def network(bundle: Bundle, name: str, runtime: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """What one network of the bundle gives, asked for directly."""
+    session = open_session(bundle.parts[bundle.manifest.graphs[name][runtime]], runtime, 1)
+    found = session.run({key: value[None] for key, value in inputs.items()})
+    return {key: value[0] for key, value in found.items()}
+
+
+def padded(image: np.ndarray) -> np.ndarray:
+    """To multiples of 64 by repeating the last row and column."""
+    height, width = image.shape[:2]
+    return np.pad(image, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
+
+
+@pytest.mark.parametrize("runtime", present_runtimes())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_stream_holds_what_the_encoder_gives_and_decodes_to_what_the_decoder_gives(
+    loaded, photo, family: str, runtime: str
+) -> None:
+    codec = loaded(family, runtime)
+    for height, width in SIZES:
+        image = photo(height, width, height)
+        data = codec.encode(image)
+        stream = unpack(data, MAX_PIXELS)
+        assert (stream.width, stream.height, stream.tile_px) == (width, height, 0)
+        assert stream.model_id == codec.bundle.id
+        y = network(codec.bundle, "encoder", runtime, image=padded(image))["y"]
+        np.testing.assert_array_equal(codec.symbols(stream), y)
+        whole = network(codec.bundle, "decoder", runtime, y=y)["image"]
+        found = codec.decode(data)
+        assert found.dtype == np.uint8 and found.shape == (height, width, 3)
+        np.testing.assert_array_equal(found, whole[:height, :width])
+
+
+def test_what_is_decoded_looks_like_what_was_encoded(loaded, photo) -> None:
+    image = photo(160, 200, 3)
+    codec = loaded("patch")
+    decoded = codec.decode(codec.encode(image)).astype(float)
+    # Twelve principal components and some random branches: coarse, but of this image.
+    likeness = np.corrcoef(decoded.ravel(), image.ravel())[0, 1]
+    other = np.corrcoef(decoded.ravel(), photo(160, 200, 4).ravel())[0, 1]
+    assert likeness > 0.7 > other
+    assert abs(decoded.mean() - image.mean()) < 10
+
+
+@pytest.mark.parametrize("runtime", present_runtimes())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_tiles_everything_is_the_same(loaded, photo, family: str, runtime: str) -> None:
+    codec = loaded(family, runtime)
+    image = photo(200, 330, 5)  # neither side a multiple of any tile
+    whole = codec.encode(image, tile_px=0)
+    y, pixels = codec.symbols(unpack(whole, MAX_PIXELS)), codec.decode(whole)
+    for tile_px, segments in ((64, 4 * 6), (128, 2 * 3), (320, 2), (65472, 1)):
+        data = codec.encode(image, tile_px=tile_px)
+        stream = unpack(data, MAX_PIXELS)
+        assert (stream.tile_px, len(stream.segments)) == (tile_px, segments)
+        np.testing.assert_array_equal(codec.symbols(stream), y)
+        np.testing.assert_array_equal(codec.decode(data), pixels)
+
+
+def test_only_large_images_are_cut_unless_it_is_asked_for(loaded, photo, monkeypatch) -> None:
+    monkeypatch.setattr(codec_module, "TILE_PX", 128)
+    monkeypatch.setattr(codec_module, "WHOLE_PIXELS", 128 * 192)
+    codec = loaded("patch")
+    for height, width, tile_px in ((128, 192, 0), (100, 180, 0), (129, 130, 128), (65, 260, 128)):
+        stream = unpack(codec.encode(photo(height, width, 0)), MAX_PIXELS)
+        assert stream.tile_px == tile_px, (height, width)
+
+
+def test_a_large_image_never_goes_through_a_network_at_once(loaded, photo, monkeypatch) -> None:
+    codec = loaded("patch")
+    seen = []
+    networks = codec._networks
+    for name in ("analyse", "indexes", "synthesise"):
+        real = getattr(networks, name)
+
+        def spied(array, real=real, name=name):
+            seen.append((name, array.shape))
+            return real(array)
+
+        monkeypatch.setattr(networks, name, spied)
+    codec.decode(codec.encode(photo(320, 384, 1), tile_px=64))
+    reach = codec.bundle.manifest.reach
+    for name, shape in seen:
+        if name == "analyse":
+            assert max(shape[:2]) <= 64 + sum(reach.encoder_px)
+        elif name == "indexes":
+            assert max(shape[1:]) <= 1 + 2 * reach.hyper_z
+        else:
+            assert max(shape[1:]) <= 4 + 2 * reach.decoder_y
+    assert [name for name, _ in seen].count("synthesise") == 5 * 6
+
+
+def test_encoding_is_deterministic(tiny_bundles, loaded, photo) -> None:
+    image = photo(130, 140, 9)
+    first = loaded("relu").encode(image)
+    assert loaded("relu").encode(image) == first
+    assert Codec.load(tiny_bundles["relu"], loaded("relu").runtime, 2).encode(image) == first
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_stream_of_one_runtime_holds_the_same_symbols_in_every_other(
+    loaded, photo, family: str
+) -> None:
+    image = photo(140, 210, 6)
+    for writer in present_runtimes():
+        data = loaded(family, writer).encode(image, tile_px=128)
+        stream = unpack(data, MAX_PIXELS)
+        y = loaded(family, writer).symbols(stream)
+        pixels = loaded(family, writer).decode(data).astype(int)
+        for reader in present_runtimes():
+            np.testing.assert_array_equal(loaded(family, reader).symbols(stream), y)
+            # The decoder needs no exactness. A value inside that is rounded the other way moves a few samples.
+            other = loaded(family, reader).decode(data)
+            assert (other != pixels).mean() < 0.01
+            assert np.abs(other - pixels).max() <= 8
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_exact_path_finds_the_same_indexes_as_the_stream_was_written_with(
+    loaded, photo, family: str
+) -> None:
+    codec = loaded(family)
+    stream = unpack(codec.encode(photo(150, 70, 2)), MAX_PIXELS)
+    channels = np.repeat(np.arange(8), 3 * 2)
+    z = entropy.decode(stream.z, channels, codec._z_tables).reshape(8, 3, 2)
+    index = open_hyper(codec.bundle, EXACT, 1)(z)
+    y = entropy.decode(stream.segments[0], index.ravel(), codec._y_tables, 0)
+    np.testing.assert_array_equal(codec.symbols(stream).ravel(), y)
+
+
+def test_symbols_come_without_knowing_the_sessions_threads(tiny_bundle, photo) -> None:
+    image = photo(100, 200, 1)
+    one, two = (Codec.load(tiny_bundle, threads=threads) for threads in (1, 2))
+    np.testing.assert_array_equal(two.decode(one.encode(image)), two.decode(two.encode(image)))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((1, 4, 4, 3), np.uint8),
+    ],
+    ids=["float", "grey", "alpha", "empty", "batch"],
+)
+def test_what_is_no_image_is_refused(loaded, image: np.ndarray) -> None:
+    with pytest.raises(InputError) as caught:
+        loaded().encode(image)
+    assert str(caught.value) == (
+        f"an image must be a uint8 array [H, W, 3] with at least one pixel, got {image.dtype} "
+        f"{list(image.shape)}; read it with hwkd.images.read_rgb"
+    )
+
+
+@pytest.mark.parametrize("tile_px", [1, 63, 96, -64, 65536])
+def test_a_side_of_tiles_that_cannot_be_is_refused(loaded, photo, tile_px: int) -> None:
+    with pytest.raises(InputError, match=rf"^tiles must have a side of 0 .*, got {tile_px}$"):
+        loaded().encode(photo(64, 64, 0), tile_px=tile_px)
+
+
+def test_an_image_of_too_many_pixels_is_neither_written_nor_read(loaded, photo) -> None:
+    image = photo(20, 30, 0)
+    data = loaded().encode(image, max_pixels=600)
+    assert loaded().decode(data, max_pixels=600).shape == (20, 30, 3)
+    with pytest.raises(InputError) as caught:
+        loaded().encode(image, max_pixels=599)
+    assert str(caught.value) == ("an image of 30x20 has 600 pixels, and 599 are accepted; cut it")
+    with pytest.raises(InputError, match=r"30x20, 600 pixels, and 599 are accepted"):
+        loaded().decode(data, max_pixels=599)
+
+
+def test_a_strip_whose_padding_is_many_times_its_pixels_is_neither_written_nor_read(loaded) -> None:
+    """One pixel high, 64 are computed: 200 000 in a row would be 12.8 million."""
+    codec = loaded("patch")
+    message = (
+        "an image of 200000x1 is padded to 12800000 pixels, with sides of multiples of 64, and 8388608 are accepted; "
+        "cut it"
+    )
+    with pytest.raises(InputError) as caught:
+        codec.encode(np.zeros((1, 200_000, 3), np.uint8), max_pixels=200_000)
+    assert str(caught.value) == message
+    tiny = pack(Stream(200_000, 1, codec.bundle.id, 0, b"", (b"",)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError) as caught:
+            codec.decode(tiny, max_pixels=200_000)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert str(caught.value) == message
+    assert peak_bytes < 100_000
+
+
+def test_a_stream_does_not_decide_that_a_large_image_is_decoded_at_once(
+    loaded, photo, monkeypatch
+) -> None:
+    codec = loaded("patch")
+    image = photo(300, 200, 8)
+    data = codec.encode(image, tile_px=0)
+    pixels = codec.decode(data)
+    monkeypatch.setattr(codec_module, "TILE_PX", 64)
+    monkeypatch.setattr(codec_module, "WHOLE_PIXELS", 256 * 256 - 1)
+    seen = []
+    real = codec._networks.synthesise
+    monkeypatch.setattr(
+        codec._networks, "synthesise", lambda y: seen.append(y.shape) or real(y), raising=True
+    )
+    np.testing.assert_array_equal(codec.decode(data), pixels)
+    assert len(seen) == 5 * 4
+    assert max(max(shape[1:]) for shape in seen) <= 4 + 2 * codec.bundle.manifest.reach.decoder_y
+
+
+def test_a_stream_of_another_model_is_refused(loaded, photo) -> None:
+    data = loaded("relu").encode(photo(64, 64, 0))
+    ids = {name: loaded(name).bundle.id_hex for name in ("relu", "patch")}
+    with pytest.raises(InputError) as caught:
+        loaded("patch").decode(data)
+    assert str(caught.value) == (
+        f"the stream was written with the model {ids['relu']}, and this is {ids['patch']} (tiny-patch); give its "
+        "bundle with --model"
+    )
+
+
+def forged(codec: Codec, z: np.ndarray | None = None, y: np.ndarray | None = None) -> bytes:
+    """A stream of a 64x64 image with right hashes and any symbols: z [8, 1, 1], y [12, 4, 4]."""
+    z = np.zeros((8, 1, 1), np.int32) if z is None else z
+    y = np.zeros((12, 4, 4), np.int32) if y is None else y
+    index = codec._networks.indexes(np.clip(z, -128, 127))
+    return pack(
+        Stream(
+            64,
+            64,
+            codec.bundle.id,
+            0,
+            entropy.encode(z.ravel(), np.arange(8), codec._z_tables),
+            (entropy.encode(y.ravel(), index.ravel(), codec._y_tables, 0),),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("symbol", "is_right"),
+    [(127, True), (128, False), (-128, True), (-129, False), (MAX_SYMBOL, False)],
+)
+def test_symbols_that_no_encoder_writes_are_refused(loaded, symbol: int, is_right: bool) -> None:
+    codec = loaded("patch")
+    assert (codec.bundle.manifest.largest_y, codec.bundle.manifest.largest_z) == (127, 127)
+    z, y = np.zeros((8, 1, 1), np.int32), np.zeros((12, 4, 4), np.int32)
+    z[3], y[5, 1, 2] = symbol, symbol
+    for letter, data in (("z", forged(codec, z=z)), ("y", forged(codec, y=y))):
+        if is_right:
+            assert codec.decode(data).shape == (64, 64, 3)
+            continue
+        with pytest.raises(DamagedStream) as caught:
+            codec.decode(data)
+        assert str(caught.value) == (
+            f"the coded data is damaged (a symbol of {letter} over 127); encode the image again"
+        )
+
+
+def test_symbols_of_two_digits_are_decoded(tiny_bundle) -> None:
+    """Beyond 8 bits where the bundle says that there are such: not refused, and kept in 16 bits."""
+    bundle = read_bundle(tiny_bundle)
+    wide = replace(bundle, manifest=replace(bundle.manifest, largest_y=32639))
+    codec = Codec.load(wide)
+    y = np.zeros((12, 4, 4), np.int32)
+    y[0, 0, :2] = 32639, -32640
+    found = codec.symbols(unpack(forged(codec, y=y), MAX_PIXELS))
+    np.testing.assert_array_equal(found, y)
+    y[0, 0, 0] = 32640
+    with pytest.raises(DamagedStream, match="a symbol of y over 32639"):
+        codec.symbols(unpack(forged(codec, y=y), MAX_PIXELS))
+
+
+class Misshapen:
+    """Networks that give one array of another shape."""
+
+    def __init__(self, real, wrong: str, change) -> None:
+        self.real, self.wrong, self.change = real, wrong, change
+
+    def _given(self, name: str, array: np.ndarray) -> np.ndarray:
+        return self.change(array) if name == self.wrong else array
+
+    def analyse(self, image):
+        y, z = self.real.analyse(image)
+        return self._given("y", y), self._given("z", z)
+
+    def indexes(self, z):
+        return self._given("index", self.real.indexes(z))
+
+    def synthesise(self, y):
+        return self._given("image", self.real.synthesise(y))
+
+
+@pytest.mark.parametrize("wrong", ["y", "z", "index", "image"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda a: a[:-1], lambda a: a[..., :-1], lambda a: a[None], lambda a: np.repeat(a, 2, 1)],
+    ids=["a channel less", "a column less", "an axis more", "twice as many rows"],
+)
+def test_networks_that_do_not_fit_the_manifest_are_told(
+    tiny_bundle, photo, wrong: str, change
+) -> None:
+    codec = Codec.load(tiny_bundle)
+    data = codec.encode(photo(64, 64, 0))
+    codec._networks = Misshapen(codec._networks, wrong, change)  # type: ignore[assignment]
+    with pytest.raises(HwkdError, match=rf"^the network's {wrong} has shape .*; export it again$"):
+        codec.encode(photo(64, 64, 0))
+        codec.decode(data)
+
+
+def test_no_stream_is_written_where_the_self_test_fails(tiny_bundle, photo) -> None:
+    bundle = read_bundle(tiny_bundle)
+    held = arrays(bundle, "selftest.npz")
+    data = Codec.load(bundle).encode(photo(64, 64, 0))
+    held["digests"] = held["digests"][::-1].copy()
+    broken = replace(bundle, parts={**bundle.parts, "selftest.npz": pack_arrays(held)})
+    codec = Codec.load(broken)
+    with pytest.raises(SelfTestFailed):
+        codec.encode(photo(64, 64, 0))
+    with pytest.raises(SelfTestFailed):
+        codec.decode(data)
+
+
+@pytest.mark.parametrize(("prefix", "kept"), [("z.", 7), ("y.", 63)])
+def test_a_bundle_with_too_few_tables_is_refused(tiny_bundle, prefix: str, kept: int) -> None:
+    bundle = read_bundle(tiny_bundle)
+    held = arrays(bundle, "tables.npz")
+    end = held[f"{prefix}starts"][kept]
+    held[f"{prefix}cdf"] = held[f"{prefix}cdf"][:end]
+    held[f"{prefix}starts"] = held[f"{prefix}starts"][: kept + 1]
+    held[f"{prefix}offsets"] = held[f"{prefix}offsets"][:kept]
+    with pytest.raises(InputError) as caught:
+        Codec.load(replace(bundle, parts={**bundle.parts, "tables.npz": pack_arrays(held)}))
+    assert str(caught.value) == (
+        f"the bundle has {kept} tables {prefix}, and {kept + 1} are needed: get the bundle again"
+    )
+
+
+def test_a_bundle_is_loaded_from_a_path_a_text_or_memory(tiny_bundle, photo) -> None:
+    image = photo(64, 64, 0)
+    forms = (tiny_bundle, str(tiny_bundle), read_bundle(tiny_bundle))
+    assert len({Codec.load(form).encode(image) for form in forms}) == 1
+
+
+def test_a_runtime_that_there_is_not_is_named(tiny_bundle, photo) -> None:
+    with pytest.raises(InputError, match="has no encoder for tensorrt"):
+        Codec.load(tiny_bundle, "tensorrt").encode(photo(64, 64, 0))
+
+
+@pytest.mark.parametrize("network", ["encoder_px", "hyper_z", "decoder_y"])
+def test_without_the_margins_that_the_bundle_says_seams_would_show(
+    tiny_bundles, photo, network: str
+) -> None:
+    """What makes tiled coding equal is the reach, and none of the three is there for nothing."""
+    bundle = read_bundle(tiny_bundles["gdn"])
+    nothing = {"encoder_px": (0, 0), "hyper_z": 0, "decoder_y": 0}
+    reach = replace(bundle.manifest.reach, **{network: nothing[network]})
+    narrow = Codec.load(replace(bundle, manifest=replace(bundle.manifest, reach=reach)))
+    right = Codec.load(bundle)
+    image = photo(200, 330, 5)
+    data = right.encode(image, tile_px=64)
+    if network == "encoder_px":
+        assert narrow.encode(image, tile_px=64) != data
+    elif network == "hyper_z":
+        with pytest.raises(DamagedStream):
+            narrow.decode(data)
+    else:
+        assert (narrow.decode(data) != right.decode(data)).any()
