@@ -124,7 +124,7 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
         M=codec.M,
         Z=codec.Z,
         lmbda=source.lmbda,
-        weight_bits=replace(source.bits, weight_bits=prepared.weight_bits).weights_in_words(),
+        weight_bits=_held(source.bits, prepared.weight_bits).weights_in_words(),
         act_bits=source.bits.act_bits,
         target=target.name,
         plan=tuple(plan.sentences()),
@@ -152,6 +152,16 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
     return replace(
         draft, manifest=replace(manifest, differences=manifest.differences + tuple(found))
     )
+
+
+def _held(bits: BitPlan, weight_bits: int) -> BitPlan:
+    """`bits` with no layer outside h_s above `weight_bits`."""
+    exceptions = [
+        (pattern, own if pattern.startswith(ENTROPY_PATH) else min(own, weight_bits), act_bits)
+        for pattern, own, act_bits in bits.layers
+    ]
+    told = tuple(one for one in exceptions if one[1] != weight_bits)
+    return BitPlan(weight_bits, bits.act_bits, told)
 
 
 def _graphs(prepared: Prepared) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:

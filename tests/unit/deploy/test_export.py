@@ -134,6 +134,12 @@ def test_weights_are_held_to_what_the_targets_kernels_take(source, images) -> No
         np.testing.assert_array_equal(held.layers[name].weight, weight)
 
 
+def test_exceptions_are_told_as_the_target_holds_them(source, images) -> None:
+    bits = BitPlan(8, 8, (("g_a.*", 8, 8), ("g_s.0", 4, 8), ("h_s.*", 8, 8)))
+    bundle, _ = export_now(source("relu", bits), "x86-avx2", images)
+    assert bundle.manifest.weight_bits == "7 (g_s.0 4, h_s.* 8)"
+
+
 def test_a_target_without_integer_arithmetic_keeps_the_bits(source, images) -> None:
     assert prepare(source("relu"), load_target("jetson-nano"), images).weight_bits == 7
 
