@@ -147,8 +147,8 @@ def _entry(
 
 def _hyper_entry(cpu: ExecutionUnit, weight_bits: int) -> PlanEntry:
     reason = (
-        "any float32 runtime gives the same scale index while every sum stays below 2^22, "
-        "which is for the export to prove"
+        "every runtime that sums float32 products directly gives the same scale index while no sum reaches 2^22, "
+        "which the export proves"
     )
     return PlanEntry("hyper", cpu.name, True, HYPER_ARITHMETIC, weight_bits, (), reason)
 

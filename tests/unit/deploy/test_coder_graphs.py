@@ -202,6 +202,25 @@ def test_symbols_beyond_8_bits_pass_through_both_graphs(
     assert_close(run(model, runtime, y=y)["image"], decoded(loud.codec, y), 0.01, "image", most=8)
 
 
+@pytest.mark.parametrize(("runtime", "form"), PAIRS[:2])
+def test_only_the_wide_channels_hold_more_than_8_bits(
+    louder, photo, runtime: str, form: Form
+) -> None:
+    image = photo(128, 192, 10)
+    loud = trained("patch", louder(64), [image])
+    y, latents = loud.y[0], replace(loud.latents, narrow_from=8)
+    assert np.abs(y[:8]).max() > 1000 and y[8:].min() < -128 and y[8:].max() > 127
+    found = run(encoder_graph(loud.codec, loud.layers, latents, form), runtime, image=image)["y"]
+    held = np.concatenate([y[:8], y[8:].clip(-128, 127)])
+    assert_close(found, held, 0.2, "y")
+    np.testing.assert_array_equal(found[8:].min(), -128)
+    np.testing.assert_array_equal(found[8:].max(), 127)
+    decoder = decoder_graph(loud.codec, loud.layers, latents, form)
+    assert_close(
+        run(decoder, runtime, y=held)["image"], decoded(loud.codec, held), 0.01, "image", 8
+    )
+
+
 def showing_one_symbol(tiny: Trained, symbol: int) -> dict[str, IntegerLayer]:
     """Layers of a patch decoder whose image is 128 + (channel 0 of y) - symbol: one grey level a step."""
     layers = dict(tiny.layers)
