@@ -25,6 +25,11 @@ from hwkd.runtime.session import (
 EXACT = "exact"
 """In place of a runtime for the entropy path: whole numbers in numpy, slow, right everywhere."""
 
+_UNFIT = (
+    "the runtime lacks a kernel for it here, or the bundle's graphs do not fit its manifest: try another --runtime, or "
+    "export it again"
+)
+
 SELFTEST_PREFIX, SELFTEST_DIGESTS = "z_", "digests"
 
 Symbols = npt.NDArray[np.int32]
@@ -177,8 +182,7 @@ def _outputs(session: Session, inputs: Arrays, *names: str) -> list[npt.NDArray[
     except Exception as error:
         raise HwkdError(
             f"the network from {' and '.join(inputs)} to {' and '.join(names)} cannot be run "
-            f"({' '.join(str(error).split()):.200}): the runtime lacks a kernel for it here, or the bundle's graphs do not fit its "
-            "manifest: try another --runtime, or export it again"
+            f"({' '.join(str(error).split()):.200}): {_UNFIT}"
         ) from error
 
 
@@ -216,7 +220,6 @@ def checked_array(name: str, array: npt.NDArray[Any], shape: tuple[int, ...]) ->
     """`array` where a network gave the shape that it must; HwkdError otherwise."""
     if array.shape != shape:
         raise HwkdError(
-            f"the network's {name} has shape {list(array.shape)} where {list(shape)} was expected: the bundle's graphs "
-            "do not fit its manifest; export it again"
+            f"the network's {name} has shape {list(array.shape)} where {list(shape)} was expected: {_UNFIT}"
         )
     return array

@@ -295,6 +295,6 @@ def test_an_array_of_the_wrong_shape_is_told_apart_from_a_right_one() -> None:
     with pytest.raises(HwkdError) as caught:
         checked_array("y", array, (3, 2))
     assert str(caught.value) == (
-        "the network's y has shape [2, 3] where [3, 2] was expected: the bundle's graphs do not fit its manifest; "
-        "export it again"
+        "the network's y has shape [2, 3] where [3, 2] was expected: the runtime lacks a kernel for it here, or the "
+        "bundle's graphs do not fit its manifest: try another --runtime, or export it again"
     )

@@ -51,8 +51,16 @@ def images(photo):
     return {"a": photo(70, 90, 1), "b": photo(64, 128, 2)}
 
 
-def test_every_figure_is_what_it_says(tiny_bundle, tiny_codec_of, images) -> None:
-    bundle, codec = read_bundle(tiny_bundle), tiny_codec_of("patch")
+@pytest.mark.parametrize(
+    ("exported_family", "family", "order"),
+    [("patch", "patch", 1), ("relu", "gdn", 1), ("relu", "gdn", -1)],
+)
+def test_every_figure_is_what_it_says(
+    tiny_bundles, tiny_codec_of, images, exported_family: str, family: str, order: int
+) -> None:
+    """Of a codec and its own bundle, and of one and another's, whose symbols are far away."""
+    bundle, codec = read_bundle(tiny_bundles[exported_family]), tiny_codec_of(family)
+    images = dict(list(images.items())[::order])
     found = differences(bundle, codec, images)
     assert len(found) == len(present_runtimes())
     passes = {name: trained_figures(codec, image) for name, image in images.items()}
