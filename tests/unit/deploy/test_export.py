@@ -20,7 +20,7 @@ from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.integer import integer_layers
 from hwkd.runtime.bundle import Bundle, arrays, read_bundle, write_bundle
 from hwkd.runtime.exact import exact_path
-from hwkd.runtime.session import present_runtimes, runtime_label
+from hwkd.runtime.session import present_runtimes, runtime_label, sums_exactly
 from hwkd.target import load_target
 
 pytestmark = pytest.mark.usefixtures("in_one_thread")
@@ -158,7 +158,7 @@ def test_the_graphs_hold_the_codecs_integers(source, exported) -> None:
 @pytest.mark.parametrize("family", ["gdn", "patch", "relu"])
 def test_the_bundle_passes_its_own_self_test(tiny_bundles, family: str) -> None:
     bundle = read_bundle(tiny_bundles[family])
-    for runtime in (*present_runtimes(), EXACT):
+    for runtime in (*filter(sums_exactly, present_runtimes()), EXACT):
         assert failures(bundle, open_hyper(bundle, runtime, 1)) == []
 
 
