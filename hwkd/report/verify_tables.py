@@ -63,13 +63,13 @@ def _readers(found: Verification, versions: str) -> Table:
             f"Indexes: of the scales, held against those of {first.label}, for the z of each stream and for symbols of z made "
             "in code.",
             "Images: of the first writer's streams, held against the first runtime's, in 8-bit steps. The decoder needs "
-            "no exactness: its rounding may differ by a step, and symbols do not depend on it. "
+            "no exactness: its roundings may come out otherwise, and symbols do not depend on it. "
             f"They are {NA} for {EXACT_LABEL}, whose images are the first runtime's.",
             f"sha256 of the indexes for symbols of z made in code: {first.index_sha256}. It is the same on every machine "
             "that keeps the promise for this bundle.",
         ]
     notes += [
-        f"{reader.label}: its images differ by {reader.largest_step} steps, more than rounding explains."
+        f"{reader.label}: its images differ by {reader.largest_step} steps: a rounding inside the network that comes out otherwise is passed on."
         for reader in found.readers
         if reader.largest_step is not None and reader.largest_step > 1
     ]
