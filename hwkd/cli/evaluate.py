@@ -16,7 +16,7 @@ from hwkd.images import SUFFIXES, open_images
 from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
 from hwkd.report.table import Table
 from hwkd.results import read_curve, write_curve
-from hwkd.runtime.bundle import BUNDLE_SUFFIX
+from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
 
 if TYPE_CHECKING:
     from hwkd.measure.quality import Evaluation, ImageQuality
@@ -110,7 +110,7 @@ class _Model:
 def _load(text: str) -> _Model:
     from hwkd.measure.quality import evaluate, evaluate_bundle
 
-    if text.endswith(BUNDLE_SUFFIX):
+    if is_bundle(text):
         codec = Codec.load(text)
         manifest = codec.bundle.manifest
         name = f"{manifest.name}{BUNDLE_SUFFIX}"

@@ -19,7 +19,6 @@ from hwkd.cli.profile_models import (
     evaluated_model,
     file_name,
     host_steps_of,
-    is_bundle,
     load_model,
     profile_here,
 )
@@ -37,6 +36,7 @@ from hwkd.models.architecture import is_architecture
 from hwkd.quantize.bits import BitPlan, parse_bits
 from hwkd.report.profile_tables import cost_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table
+from hwkd.runtime.bundle import is_bundle
 from hwkd.runtime.session import present_runtimes
 from hwkd.target import Target, list_targets, load_target
 from hwkd.target_file import write_target

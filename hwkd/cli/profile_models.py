@@ -14,7 +14,7 @@ from hwkd.measure.machine_packages import installed_version
 from hwkd.measure.profile import Profiled, Wanted
 from hwkd.measure.record import Record
 from hwkd.quantize.bits import BitPlan
-from hwkd.runtime.bundle import BUNDLE_SUFFIX
+from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
 
 if TYPE_CHECKING:
     from hwkd.measure.subject import Subject
@@ -44,11 +44,6 @@ def check_torch(texts: Sequence[str]) -> None:
             f'{others[0]} takes torch, which is not installed: pip install "hwkd[train]", or give a bundle '
             f"({BUNDLE_SUFFIX})"
         )
-
-
-def is_bundle(text: str) -> bool:
-    """Whether `text` is meant as a bundle's file."""
-    return text.endswith(BUNDLE_SUFFIX)
 
 
 def load_model(text: str, width: int, height: int, bits: BitPlan | None) -> "Model":

@@ -48,6 +48,11 @@ _AGAIN = "copy it again, or export it again"
 _GIVE = "give a bundle, a .hwkd file that `hwkd export` wrote"
 
 
+def is_bundle(text: str) -> bool:
+    """Whether `text` is meant as a bundle's file."""
+    return text.endswith(BUNDLE_SUFFIX)
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A bundle in memory, every hash checked.
