@@ -9,7 +9,6 @@ from hwkd.distill.data import calibration_crops
 from hwkd.distill.runs import LoadedModel, load_model, read_config
 from hwkd.errors import InputError
 from hwkd.quantize.bits import BitPlan
-from hwkd.quantize.calibrate import is_calibrated
 from hwkd.quantize.ptq import post_training_quantize
 
 CALIBRATION_SIDE = 256
@@ -51,8 +50,6 @@ def load_source(
         provenance["quantized"] = "after training, activations calibrated on crops of " + (
             "the embedded photographs" if data is None else "images given with --data"
         )
-    if not is_calibrated(codec):
-        raise InputError(f"{text} holds activation scales that were never set: train it further")
     return Source(loaded.name, codec, loaded.spec, loaded.lmbda, plan, provenance)
 
 
