@@ -165,9 +165,7 @@ def test_images_that_differ_by_more_than_a_step_are_said_and_no_failure(verified
     (row,) = (row for row in readers["rows"] if "openvino" in row["reader"])
     assert int(row["largest_step"]) > 50
     label = row["reader"].partition(" ")[2]
-    note = (
-        f"{label}: its images differ by {row['largest_step']} steps: a rounding inside the network that comes out otherwise is passed on."
-    )
+    note = f"{label}: its images differ by {row['largest_step']} steps: a rounding inside the network that comes out otherwise is passed on."
     assert note in readers["notes"]
 
 

@@ -113,6 +113,7 @@ def test_the_command_of_the_report_makes_the_same_weights(run, hwkd, same_weight
     assert again.strip() == f"{line}-again"
 
 
+@pytest.mark.slow
 def test_a_run_by_minutes_is_repeated_by_its_command(place, hwkd, same_weights):
     # The length is measured: it differs from run to run, the command has what came out.
     folder = place.folder / "timed"

@@ -99,7 +99,14 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+# One moment in the default run, all of them in the slow one.
+@pytest.mark.parametrize(
+    "moment",
+    [
+        moment if i == 0 else pytest.param(moment, marks=pytest.mark.slow)
+        for i, moment in enumerate(reversed(MOMENTS))
+    ],
+)
 def test_killed_and_resumed_is_the_same_bit_for_bit(
     place, words, whole, hwkd, same_weights, moment
 ):
