@@ -103,6 +103,7 @@ def test_the_report_tells_the_images_that_were_trained_on(place, hwkd):
     assert "3 of the 4 images of --evaluate were trained on" in (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_command_of_the_report_makes_the_same_weights(run, hwkd, same_weights):
     line = (run / "report.md").read_text().split("```")[1].strip()
     program, *argv = shlex.split(line)

@@ -118,6 +118,7 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(
     assert same_weights(whole, folder)
 
 
+@pytest.mark.slow
 def test_interrupted_says_how_to_go_on_and_resumed_is_the_same(
     place, words, whole, hwkd, same_weights
 ):
