@@ -14,11 +14,11 @@ from hwkd.images import Pixels, read_rgb
 from hwkd.measure.bench import bench
 from hwkd.measure.bench_entries import COMPRESSAI, Wanted
 from hwkd.measure.classic import MAX_QUALITY
-from hwkd.measure.host import usable_cores
 from hwkd.measure.machine_packages import installed_version
 from hwkd.measure.profile import photograph
 from hwkd.report.bench_tables import bench_tables
 from hwkd.runtime.bundle import Bundle, read_bundle
+from hwkd.runtime.cores import usable_cores
 from hwkd.runtime.session import preferred_runtimes, runtime_label
 
 HELP = "time bundles end to end beside CompressAI, JPEG, WebP and AVIF, and say where it goes"

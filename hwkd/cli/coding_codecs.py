@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hwkd.cli.coding_jobs import say
 from hwkd.codec.codec import Codec
-from hwkd.measure.host import usable_cores
 from hwkd.runtime.bundle import Bundle, read_bundle
+from hwkd.runtime.cores import usable_cores
 from hwkd.runtime.saturation import saturation_warning
 from hwkd.runtime.session import runtime_label
 

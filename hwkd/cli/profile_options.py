@@ -6,8 +6,8 @@ from pathlib import Path
 from hwkd.cli.distill_values import above_0
 from hwkd.cli.output import add_output_options
 from hwkd.errors import InputError
-from hwkd.measure.host import usable_cores
 from hwkd.measure.meters import KINDS
+from hwkd.runtime.cores import usable_cores
 
 EMBEDDED = object()
 """What --evaluate without a folder gives: no path, for "." is the user's own folder."""

@@ -18,9 +18,10 @@ from hwkd.codec.verify_coders import open_coders
 from hwkd.codec.verify_images import COUNT, crops, made_symbols, mixed
 from hwkd.errors import InputError
 from hwkd.images import Pixels, embedded_images, open_images
-from hwkd.measure.host import host_facts, usable_cores
+from hwkd.measure.host import host_facts
 from hwkd.report.verify_tables import verify_tables
 from hwkd.runtime.bundle import read_bundle
+from hwkd.runtime.cores import usable_cores
 from hwkd.runtime.session import RUNTIMES
 
 HELP = "check that a bundle's streams decode to the same symbols in every runtime here"

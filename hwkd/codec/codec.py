@@ -7,7 +7,6 @@ A large image goes through the networks in tiles that overlap by what the networ
 y is then coded in one segment a tile.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +23,7 @@ from hwkd.codec.tiles import Span, tiles
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.runtime.bundle import Bundle, arrays, read_bundle
+from hwkd.runtime.cores import usable_cores
 from hwkd.runtime.exact import INDEXES
 from hwkd.runtime.manifest import TABLES
 
@@ -67,7 +67,7 @@ class Codec:
             InputError: no bundle, no such runtime.
         """
         held = bundle if isinstance(bundle, Bundle) else read_bundle(Path(bundle))
-        return cls(held, runtime or default_runtime(held), threads or len(os.sched_getaffinity(0)))
+        return cls(held, runtime or default_runtime(held), threads or usable_cores())
 
     def encode(
         self, image: Pixels, tile_px: int | None = None, max_pixels: int = MAX_PIXELS

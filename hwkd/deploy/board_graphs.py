@@ -10,14 +10,13 @@ import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
+from hwkd.codec.codec import Z_PX
 from hwkd.deploy.coder_ends import Latents
 from hwkd.deploy.coder_graphs import decoder_graph, encoder_graph
 from hwkd.deploy.graph import Form
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.quantize.integer import IntegerLayer
-
-SIZE_STEP = 64
 
 # In float32 also in a graph of float16: the squares inside GDN would overflow, logarithms and quotients lose too much.
 _FLOAT32_OPERATORS = ("Div", "Log", "Mul", "Sqrt")
@@ -40,10 +39,10 @@ def board_graphs(
     Raises:
         InputError: a size that is no multiple of 64.
     """
-    if any(side % SIZE_STEP or side < SIZE_STEP for side in size):
+    if any(side % Z_PX or side < Z_PX for side in size):
         raise InputError(
-            f"an engine is built for one size, of multiples of {SIZE_STEP}, got {size[0]}x{size[1]}; "
-            f"give --size {' x '.join(str(-(-side // SIZE_STEP) * SIZE_STEP) for side in size).replace(' ', '')}"
+            f"an engine is built for one size, of multiples of {Z_PX}, got {size[0]}x{size[1]}; "
+            f"give --size {' x '.join(str(-(-side // Z_PX) * Z_PX) for side in size).replace(' ', '')}"
         )
     is_float = arithmetic != "int8"
     form = Form(keeps_transposed=True, signed=True, is_float=is_float, size=size, opset=opset)

@@ -3,14 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hwkd.codec.codec import Y_PX, Z_PX
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.patch import POST, PatchCodec, PatchSynthesis
 from hwkd.models.spec import PATCH
 from hwkd.quantize.inputs import Layer, conv_layers
 from hwkd.runtime.manifest import Reach
-
-Y_PX, Z_PX = 16, 64
-"""Pixels of one position of y, and of z."""
 
 
 @dataclass(frozen=True)

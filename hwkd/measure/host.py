@@ -1,12 +1,12 @@
 """What this host is, for the provenance of a measured figure. No torch until its settings are asked for."""
 
-import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from hwkd.measure.record import Setting
+from hwkd.runtime.cores import usable_cores
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -83,12 +83,6 @@ def host_name(facts: HostFacts) -> str:
     dropped = {"r", "tm", "cpu", "processor", "with", "core"}
     name = "-".join(word for word in words if word not in dropped)
     return f"{name}-{facts.cores}-core{'s' * (facts.cores > 1)}"
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cores or 1
 
 
 def cpu_name(cpuinfo: Path = _CPUINFO) -> str:

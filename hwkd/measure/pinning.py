@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwkd.errors import InputError
-from hwkd.measure.host import usable_cores
+from hwkd.runtime.cores import usable_cores
 
 _TASKS = Path("/proc/self/task")
 

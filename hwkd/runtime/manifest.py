@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hwkd.errors import InputError
+from hwkd.runtime.exact import SYMBOL_LIMIT
 from hwkd.runtime.session import RUNTIMES
 from hwkd.toml_reader import read_table
 
@@ -121,8 +122,9 @@ class Manifest:
             )
         for name, high in (("M", 4096), ("Z", 4096), ("act_bits", 16)):
             _check_range(name, getattr(self, name), 1, high)
-        for name in ("largest_y", "largest_z"):
-            _check_range(name, getattr(self, name), 1, 2**20 - 1)
+        _check_range("largest_y", self.largest_y, 1, 2**20 - 1)
+        # The bound of the entropy path is proven for 8 bits (hwkd.runtime.exact.SYMBOL_LIMIT).
+        _check_range("largest_z", self.largest_z, 1, SYMBOL_LIMIT - 1)
         if self.silent_index is not None:
             _check_range("silent_index", self.silent_index, 0, 63)
         if self.lmbda is not None and not 0 < self.lmbda < math.inf:

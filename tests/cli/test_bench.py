@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from hwkd.cli.main import main
-from hwkd.measure.host import usable_cores
+from hwkd.runtime.cores import usable_cores
 
 CORES = usable_cores()
 QUICK = ("--threads", "1", "--seconds", "0.001")

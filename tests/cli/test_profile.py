@@ -15,9 +15,10 @@ from hwkd.cli.profile import record_path
 from hwkd.cli.profile_options import parse_size, parse_threads
 from hwkd.data import data_folder
 from hwkd.errors import InputError
-from hwkd.measure.host import host_facts, host_name, usable_cores
+from hwkd.measure.host import host_facts, host_name
 from hwkd.measure.meters import OpenedMeter
 from hwkd.measure.record_file import read_record
+from hwkd.runtime.cores import usable_cores
 from hwkd.target import list_targets, load_target
 from tests.fakes.steady_meter import SteadyMeter
 

@@ -9,9 +9,9 @@ import pytest
 from hwkd.cli.main import main
 from hwkd.codec.networks import SELFTEST_DIGESTS
 from hwkd.errors import InputError
-from hwkd.measure.host import usable_cores
 from hwkd.runtime.array_part import pack_arrays
 from hwkd.runtime.bundle import arrays, read_bundle, write_bundle
+from hwkd.runtime.cores import usable_cores
 from hwkd.runtime.manifest import SELFTEST
 from hwkd.runtime.session import present_runtimes, runtime_label
 

@@ -11,8 +11,8 @@ from hwkd.measure.host import (
     describe_host,
     eager_setting,
     host_facts,
-    usable_cores,
 )
+from hwkd.runtime.cores import usable_cores
 
 
 def write(root, path, text):

@@ -105,7 +105,7 @@ NO_NAME = (
         ({"Z": 4097}, "Z must be 1 to 4096, got 4097"),
         ({"act_bits": 17}, "act_bits must be 1 to 16, got 17"),
         ({"largest_y": 0}, "largest_y must be 1 to 1048575, got 0"),
-        ({"largest_z": 2**20}, "largest_z must be 1 to 1048575, got 1048576"),
+        ({"largest_z": 128}, "largest_z must be 1 to 127, got 128"),
         ({"silent_index": 64}, "silent_index must be 0 to 63, got 64"),
         ({"silent_index": -1}, "silent_index must be 0 to 63, got -1"),
         ({"silent_index": False}, "silent_index: got False; a whole number is accepted"),
