@@ -1,6 +1,7 @@
 """A distillation run from its configuration to the finished student: prepare, float phase, quantized phase."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +56,7 @@ def distill(
     teaching: Teaching | None,
     start: HyperpriorCodec | None,
     *,
+    start_lmbda: float | None = None,
     resume: bool,
     show: Callable[[Progress], None],
     wants_to_stop: Callable[[], bool],
@@ -65,6 +67,7 @@ def distill(
     Args:
         teaching: None where no term of the loss needs a teacher.
         start: what the student inherits its first weights from; None: from random, fitted to the data.
+        start_lmbda: what `start` was trained for; None where it is not known.
         resume: continue `folder`'s run, which must have the same configuration.
         force: start over where `folder` holds a run.
     Raises:
@@ -78,7 +81,7 @@ def distill(
     state = _open(config, folder, resume)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
-    student, notes = _new_student(config, images, start)
+    student, notes = _new_student(config, images, start, start_lmbda)
     student.to(config.device, memory_format=torch.channels_last)
     projections, about = _projections(config, student, teaching)
     phases = _phases(config)
@@ -149,7 +152,10 @@ def _forget_later_rows(path: Path, state: TrainState) -> None:
 
 
 def _new_student(
-    config: RunConfig, images: ImageSet, start: HyperpriorCodec | None
+    config: RunConfig,
+    images: ImageSet,
+    start: HyperpriorCodec | None,
+    start_lmbda: float | None,
 ) -> tuple[HyperpriorCodec, tuple[str, ...]]:
     student = build(config.spec)
     crops = Crops(images.train, config.crop, config.seed + SEED_START)
@@ -171,6 +177,15 @@ def _new_student(
     elif isinstance(student, ConvHyperprior):
         fit_to_data(student, crops.batch(2 * config.batch))
         notes.append("the student starts from random filters, scaled on one batch")
+    if (
+        isinstance(student, PatchCodec)
+        and inherited
+        and start_lmbda is not None
+        and start_lmbda != config.lmbda
+    ):
+        # Steps of quantization are as 1 / sqrt(lmbda) at high rate (see `PatchCodec.start_from_pca`).
+        student.scale_latents(math.sqrt(config.lmbda / start_lmbda))
+        notes.append(f"its latents are scaled from lmbda {start_lmbda:g} to {config.lmbda:g}")
     if start is not None and not inherited:
         notes.append(f"nothing could be inherited from {config.start}: its layers do not fit")
     round_medians(student)

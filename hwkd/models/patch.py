@@ -175,6 +175,20 @@ class PatchCodec(HyperpriorCodec):
         assert last.bias is not None
         last.bias.copy_(((0.6 * std_y / SCALE_MIN).log() / LOG_SCALE_STEP).clamp(0, 63).float())
 
+    @torch.no_grad()
+    def scale_latents(self, factor: float) -> None:
+        """Make y `factor` times as large and leave x_hat as it is, but for rounding: other steps, for another lambda.
+
+        h_a and h_s stay: the scales follow y through log(1 + |y|), and shifted as well they fitted worse.
+        """
+        g_a, g_s = cast(PatchAnalysis, self.g_a), cast(PatchSynthesis, self.g_s)
+        for layer in (g_a.linear, g_a.head):
+            assert layer.bias is not None
+            layer.weight.mul_(factor)
+            layer.bias.mul_(factor)
+        for layer in (g_s.linear, g_s.stem):
+            layer.weight.div_(factor)
+
 
 def _set(layer: nn.Conv2d, weight: Tensor) -> None:
     layer.weight.copy_(weight.float()[:, :, None, None])

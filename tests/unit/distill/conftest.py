@@ -105,6 +105,7 @@ def run(images: ImageSet, teaching: Teaching, config: RunConfig) -> Run:
         stop_after: int | None = None,
         each_step: Callable[[int], None] | None = None,
         inherits: HyperpriorCodec | None = None,
+        start_lmbda: float | None = None,
         **changes: Any,
     ) -> Outcome:
         asked = 0
@@ -123,6 +124,7 @@ def run(images: ImageSet, teaching: Teaching, config: RunConfig) -> Run:
             images,
             teaching if chosen.loss.needs_teacher else None,
             inherits,
+            start_lmbda=start_lmbda,
             resume=resume,
             show=lambda _progress: None,
             wants_to_stop=wants_to_stop,

@@ -105,6 +105,29 @@ def test_a_student_of_the_starts_shape_is_its_copy(tmp_path: Path, run, tiny_spe
     _assert_equal(_outputs(outcome.student, photo), _outputs(start, photo))
 
 
+def test_a_start_of_another_lambda_has_its_latents_scaled(
+    tmp_path: Path, run, tiny_specs, photo
+) -> None:
+    start = build(tiny_specs["patch"]).eval()
+    start.update(force=True)
+    batch = torch.from_numpy(photo(64, 64, 1)).permute(2, 0, 1)[None].float() / 255
+    y = start.g_a(batch).detach()
+    outcome = run(
+        tmp_path,
+        spec=tiny_specs["patch"],
+        lmbda=0.0025,
+        start="run q5",
+        inherits=start,
+        start_lmbda=0.01,
+        **UNTRAINED,
+    )
+    assert outcome.notes == (
+        "the student starts as a copy of run q5",
+        "its latents are scaled from lmbda 0.01 to 0.0025",
+    )
+    torch.testing.assert_close(outcome.student.g_a(batch).detach(), y / 2, rtol=1e-4, atol=1e-4)
+
+
 def test_a_narrower_student_inherits(tmp_path: Path, run, teaching, config) -> None:
     spec = replace(config.spec, widths=(6, 6, 6), M=16)
     outcome = run(tmp_path, spec=spec, start="teacher T", inherits=teaching.teacher, **UNTRAINED)

@@ -205,3 +205,17 @@ def test_in_evaluation_the_likelihoods_are_of_the_rounded_latents(lively, batch)
     magnitude = output.y_hat.abs()
     expected = normal.cdf(0.5 - magnitude) - normal.cdf(-0.5 - magnitude)
     torch.testing.assert_close(output.y_likelihoods, expected.clamp_min(1e-9), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2**-0.5, 3.0])
+def test_scaled_latents_are_the_factor_times_as_large_and_the_image_is_the_same(
+    lively, batch, factor: float
+) -> None:
+    codec = lively(TINY)
+    with torch.no_grad():
+        y = codec.g_a(batch)
+        x_hat = codec.g_s(y)
+        codec.scale_latents(factor)
+        scaled = codec.g_a(batch)
+    torch.testing.assert_close(scaled, factor * y, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(codec.g_s(scaled).detach(), x_hat, rtol=1e-4, atol=1e-4)
