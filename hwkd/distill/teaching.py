@@ -57,23 +57,22 @@ class PooledBatches:
     """A fixed pool of crops whose targets were computed once: no teacher runs while the student trains."""
 
     def __init__(self, live: LiveBatches, pool: int, batch: int, seed: int) -> None:
-        xs: list[Tensor] = []
-        targets: list[Targets] = []
         names: list[str] = []
-        while len(names) < pool:
-            x, of_x = live.next()
-            xs.append(x)
-            names += live.names
-            if of_x is not None:
-                targets.append(of_x)
-        self._x = torch.cat(xs)
+        self._x = torch.empty(0)
         self._targets: Targets | None = None
-        if targets:
-            self._targets = Targets(
-                torch.cat([t.y_hat for t in targets]),
-                torch.cat([t.z_hat for t in targets]),
-                torch.cat([t.x_hat for t in targets]),
-            )
+        while (at := len(names)) < pool:
+            x, of_x = live.next()
+            if not names:
+                self._x = _room(x, pool)
+                self._targets = of_x and Targets(
+                    _room(of_x.y_hat, pool), _room(of_x.z_hat, pool), _room(of_x.x_hat, pool)
+                )
+            names += live.names[: pool - at]
+            _fill(self._x, x, at)
+            if self._targets is not None and of_x is not None:
+                _fill(self._targets.y_hat, of_x.y_hat, at)
+                _fill(self._targets.z_hat, of_x.z_hat, at)
+                _fill(self._targets.x_hat, of_x.x_hat, at)
         self._names, self._batch = names, batch
         self._rng = np.random.default_rng(seed)
         self.names: tuple[str, ...] = ()
@@ -98,3 +97,17 @@ class PooledBatches:
 
 
 Batches = LiveBatches | PooledBatches
+
+
+def _room(like: Tensor, count: int) -> Tensor:
+    """Memory for `count` rows as those of `like`, taken once: gathered in a list first, a pool takes twice as much."""
+    form = torch.channels_last if like.ndim == 4 else torch.contiguous_format
+    return torch.empty(
+        (count, *like.shape[1:]), dtype=like.dtype, device=like.device, memory_format=form
+    )
+
+
+def _fill(pool: Tensor, rows: Tensor, at: int) -> None:
+    """Put `rows` into `pool` from row `at` on; those beyond its end are left out."""
+    here = pool[at : at + len(rows)]
+    here.copy_(rows[: len(here)])

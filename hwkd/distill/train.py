@@ -200,7 +200,9 @@ class Loop:
         main = [p for n, p in sorted(named.items()) if not n.endswith("quantiles")]
         aux = [p for n, p in sorted(named.items()) if n.endswith("quantiles")]
         trainable = [p for p in main if p.requires_grad]
-        return torch.optim.Adam(trainable, lr), torch.optim.Adam(aux, AUX_RATE)
+        return torch.optim.Adam(trainable, lr, fused=True), torch.optim.Adam(
+            aux, AUX_RATE, fused=True
+        )
 
     def _cosine(self, phase: str, step: int) -> float:
         """The share of the peak rate: linear warm-up, and half a cosine down to LAST_RATE.
