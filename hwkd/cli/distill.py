@@ -13,10 +13,12 @@ from rich.console import Console
 
 from hwkd.cli.distill_config import command_again, load_start, loss_weights, planned, run_config
 from hwkd.cli.distill_options import configure
-from hwkd.cli.distill_values import check_choices, family_of, parse_kd, parse_widths
+from hwkd.cli.distill_recipe import recipes_table, with_recipe
+from hwkd.cli.distill_values import check_choices, family_of, parse_channels, parse_kd
 from hwkd.cli.output import terminal_width
 from hwkd.cli.training_bar import TrainingBar
 from hwkd.images import ImageSource, open_images
+from hwkd.report.table import render
 
 if TYPE_CHECKING:
     from hwkd.distill.data import ImageSet
@@ -30,22 +32,31 @@ EXAMPLES = """examples:
   hwkd distill --target raspberry-pi-4 --bits 8 --data photos/ --minutes 60 -o runs/pi
   hwkd distill --target x86-vnni --family gdn --width 32 --teacher bmshj2018-hyperprior:5 --data photos/ --steps 200000
   hwkd distill --target raspberry-pi-4 --bits 8 --data photos/ --minutes 60 -o runs/pi --resume
+  hwkd distill --recipes
+  hwkd distill --recipe patch-small-q5 --data photos/
 """
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the input, train, evaluate, write and print the report."""
+    """Check the input, train, evaluate, write and print the report; with --recipes, print their table."""
+    if args.recipes:
+        print(render(recipes_table(), "table", terminal_width()))
+        return 0
+    args = with_recipe(args)
     console = Console(stderr=True)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     args.family = args.family or family_of(args.start)
     check_choices(args)
     parse_kd(args.kd)
-    parse_widths(args.width)
+    parse_channels("--width", args.width)
+    parse_channels("--post", args.post)
     plan = planned(args)
     folder = args.output or plan.folder
     evaluation = open_images(args.evaluate)
 
     # torch takes seconds to import: after everything that can be refused without it.
+    import torch
+
     from hwkd.distill.data import load_images
     from hwkd.distill.run import distill, with_steps
     from hwkd.distill.runs import check_folder
@@ -69,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     say(f"student: {config.spec}, lmbda {config.lmbda:g}, on {images.source}")
     teaching = None
     if loss.needs_teacher:
-        models = [t.model.to(config.device) for t in (teacher, second) if t is not None]
+        models = [t.model.to(config.device, memory_format=torch.channels_last) for t in (teacher, second) if t is not None]
         teaching = Teaching(models[0], models[1] if len(models) > 1 else None)
     with TrainingBar(console) as bar, _stop_on_interrupt() as wants_to_stop:
         outcome = distill(
@@ -78,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
             images,
             teaching,
             start.codec,
+            start_lmbda=start.lmbda,
             resume=args.resume,
             force=args.force,
             show=bar.show,

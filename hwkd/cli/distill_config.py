@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwkd.cli.distill_values import DEFAULT_RD_WEIGHT, parse_kd, parse_widths
+from hwkd.cli.distill_values import DEFAULT_RD_WEIGHT, parse_channels, parse_kd
 from hwkd.deploy.plan import plan_precision
 from hwkd.errors import InputError
 from hwkd.quantize.bits import BitPlan, parse_bits, parse_layer_bits
@@ -80,6 +80,8 @@ class Start:
     sha256: str
     spec: "Spec | None" = None
     """Of a run's student, which is continued unless other widths are asked for."""
+    lmbda: float | None = None
+    """What it was trained for; None where that is not known."""
 
 
 def load_start(text: str, teacher: "Teacher") -> Start:
@@ -87,16 +89,19 @@ def load_start(text: str, teacher: "Teacher") -> Start:
     if text == "random":
         return Start(None, "random", "")
     if text == "teacher":
-        return Start(teacher.model, f"teacher {teacher.name}", teacher.sha256 or "")
+        return Start(
+            teacher.model, f"teacher {teacher.name}", teacher.sha256 or "", None, teacher.lmbda
+        )
     folder = Path(text.removesuffix(":float"))
     if not folder.is_dir():
         raise InputError(
-            f"--start {text!r} is no run folder: give teacher, random, or a folder that `hwkd distill` wrote"
+            f"--start {text!r} is no run folder: give teacher, random, recipe:NAME, or a folder that `hwkd distill` "
+            "wrote"
         )
     from hwkd.distill.runs import load_run
 
     loaded = load_run(folder, as_float=True)
-    return Start(loaded.codec, f"run {loaded.name}", loaded.sha256 or "", loaded.spec)
+    return Start(loaded.codec, f"run {loaded.name}", loaded.sha256 or "", loaded.spec, loaded.lmbda)
 
 
 def run_config(
@@ -157,15 +162,16 @@ def _spec(args: argparse.Namespace, teacher: "Teacher", start: Start) -> "Spec":
     """The student's: that of the run it starts from, where no width is given."""
     from hwkd.models.student import student_spec
 
-    widths = (args.width, args.latent, args.hyper, args.hyper_latent)
-    if start.spec is not None and start.spec.family == args.family and widths == (None,) * 4:
+    widths = {args.width, args.latent, args.hyper, args.hyper_latent, args.post}
+    if start.spec is not None and start.spec.family == args.family and widths == {None}:
         return start.spec
     return student_spec(
         args.family,
-        parse_widths(args.width),
+        parse_channels("--width", args.width),
         teacher.spec.M if args.latent is None else args.latent,
         args.hyper,
         args.hyper_latent,
+        parse_channels("--post", args.post),
     )
 
 

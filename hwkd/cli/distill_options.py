@@ -6,11 +6,29 @@ from pathlib import Path
 from hwkd.cli.distill_config import DEFAULT_MINUTES
 from hwkd.cli.distill_values import LAST_SEED, MOST, MOST_CHANNELS, above_0, crop, from_0, whole
 
+TAKES_PLACE_OF = {
+    "quality": "lmbda",
+    "lmbda": "quality",
+    "steps": "minutes",
+    "minutes": "steps",
+    "ptq": "qat_steps",
+}
+"""What a recipe says of the second is left out where the command line has the first: they contradict each other."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the options, in groups."""
     what = parser.add_argument_group("what to make")
-    what.add_argument("--target", required=True, metavar="NAME", help="see `hwkd targets`")
+    what.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="a shipped recipe, or a .toml file whose keys are options of this command (qat_steps = 150); options "
+        "given here win over its own",
+    )
+    what.add_argument("--recipes", action="store_true", help="list the shipped recipes, and stop")
+    what.add_argument(
+        "--target", metavar="NAME", help="see `hwkd targets`; needed unless a recipe has it"
+    )
     what.add_argument(
         "--bits",
         default="8",
@@ -38,6 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--hyper", type=channels, metavar="H", help="channels inside h_a and h_s")
     what.add_argument("--hyper-latent", type=channels, metavar="Z", help="channels of z")
+    what.add_argument(
+        "--post",
+        metavar="W[,W..]",
+        help="patch: channels inside each deblocking pair, at 1/4 of the resolution (default: one, a quarter of the "
+        "trunk's)",
+    )
     rate = what.add_mutually_exclusive_group()
     rate.add_argument(
         "--quality",
@@ -58,7 +82,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     teach.add_argument(
         "--teacher",
         metavar="T",
-        help="a shipped model, bmshj2018-hyperprior:5, a checkpoint, a run (default: the shipped one)",
+        help="a shipped model, bmshj2018-hyperprior:5, a checkpoint, a run, recipe:NAME for the run of a recipe "
+        "(default: the shipped one)",
     )
     teach.add_argument(
         "--second-teacher", metavar="T", help="the paper's hybrid: z_hat is learnt from this one"
@@ -83,7 +108,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--start",
         default="teacher",
         metavar="S",
-        help="first weights: teacher, random, or a run's float student (default: teacher)",
+        help="first weights: teacher, random, or the float student of a run or of recipe:NAME (default: teacher)",
     )
     how = parser.add_argument_group("training")
     how.add_argument(
@@ -177,7 +202,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="run folder (default: runs/TARGET-FAMILY-BITS)",
+        help="run folder (default: runs/TARGET-FAMILY-BITS, or runs/RECIPE)",
     )
     out.add_argument("--resume", action="store_true", help="continue the run in the output folder")
     out.add_argument("--force", action="store_true", help="start over where the folder holds a run")

@@ -21,7 +21,11 @@ DEFAULT_FAMILY = "patch"
 
 
 def check_choices(args: argparse.Namespace) -> None:
-    """Refuse names that are none, and options that contradict each other. Raises InputError."""
+    """Refuse names that are none, and options that are missing or contradict each other. Raises InputError."""
+    if args.target is None:
+        raise InputError(
+            "no target is given: name one with --target (see `hwkd targets`), or a --recipe that has one"
+        )
     for option, kind, known in (
         (args.family, "family", FAMILIES),
         (args.kd_loss, "--kd-loss", ("mse", "kld")),
@@ -58,19 +62,19 @@ def family_of(start: str) -> str:
         return DEFAULT_FAMILY  # what is wrong with the folder is said where it is loaded
 
 
-def parse_widths(text: str | None) -> tuple[int, ...] | None:
-    """The widths in "64" or "32,48,64". Raises InputError for anything else."""
+def parse_channels(option: str, text: str | None) -> tuple[int, ...] | None:
+    """The channel counts in "64" or "32,48,64", the value of `option`. Raises InputError for anything else."""
     if text is None:
         return None
     try:
-        widths = tuple(int(part) for part in text.replace("-", ",").split(","))
+        counts = tuple(int(part) for part in text.replace("-", ",").split(","))
     except ValueError as error:
         raise InputError(
-            f"--width {text!r} is not a list of channel counts: give 64, or 32,48,64"
+            f"{option} {text!r} is not a list of channel counts: give 64, or 32,48,64"
         ) from error
-    if not all(1 <= width <= MOST_CHANNELS for width in widths):
-        raise InputError(f"--width takes 1 to {MOST_CHANNELS} channels each, got {text!r}")
-    return widths
+    if not all(1 <= count <= MOST_CHANNELS for count in counts):
+        raise InputError(f"{option} takes 1 to {MOST_CHANNELS} channels each, got {text!r}")
+    return counts
 
 
 def parse_kd(text: str) -> dict[str, float]:

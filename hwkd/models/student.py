@@ -16,6 +16,7 @@ def student_spec(
     M: int,
     hyper: int | None,
     hyper_latent: int | None,
+    post: tuple[int, ...] | None = None,
 ) -> Spec:
     """The student of this family.
 
@@ -26,8 +27,9 @@ def student_spec(
         M: channels of y.
         hyper: channels inside h_a and h_s; None: N as in the paper (patch: 96).
         hyper_latent: channels of z; None: as `hyper` (patch: 64).
+        post: patch: hidden widths of the deblocking pairs; None: one pair, of a quarter of the trunk's channels.
     Raises:
-        InputError: an unknown family, or a number of widths that it does not take.
+        InputError: an unknown family, a number of widths that it does not take, or `post` for one that has none.
     """
     if family not in FAMILIES:
         raise unknown("family", family, FAMILIES)
@@ -40,7 +42,11 @@ def student_spec(
             Z=_first(hyper_latent, hyper, PATCH_HYPER_LATENT),
             C=C,
             widths=widths if len(widths) > 1 else widths * PATCH_BLOCKS,
-            post=(max(1, C // PATCH_POST_SHARE),),
+            post=post or (max(1, C // PATCH_POST_SHARE),),
+        )
+    if post is not None:
+        raise InputError(
+            f"--post is for family patch, family {family} has no deblocking pairs: leave it out"
         )
     if len(widths) not in (1, 3):
         raise InputError(

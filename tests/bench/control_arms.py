@@ -1,6 +1,6 @@
 """What each part of the recipe is worth: students at equal steps on equal data, with one thing changed at a time.
 
-    python tests/bench/control_arms.py --data photos/ --evaluate kodak/ [--steps 800] [--qat-steps 200]
+    python tests/bench/control_arms.py --data photos/ --evaluate kodak/ [--steps 400] [--qat-steps 150]
 
 Each arm is a run of `hwkd distill` below --runs; one that is finished is not run again, one that was stopped goes on.
 All arms of a model see the same crops in the same order (--seed), at the same rates. Quantized arms start from the
@@ -24,7 +24,8 @@ from hwkd.measure.quality import evaluate
 
 DISTILLED = "distilled, Eq. 1"
 LMBDA = 0.025
-POOL = 1000
+AT_RANDOM = ("--start", "random")
+POOL = 600
 """Crops whose teacher outputs are computed once; the arms without a teacher take the same ones."""
 
 
@@ -44,48 +45,32 @@ class Arm:
         return f"{self.model}-{'-'.join(words)}".lower()
 
 
-def arms() -> Iterator[Arm]:
-    """All arms, in the order of the table; the first of each model is what the others are compared with."""
+def arms(hyperprior: str) -> Iterator[Arm]:
+    """All arms, in the order of the table; the first of each model is what the others are compared with.
+
+    hyperprior: the teacher of the convolutional students; that of the patch students is patch-q5.
+    """
+    patch = ("--teacher", "patch-q5", "--family", "patch")
     models = {
-        "patch-medium": (
-            "--family",
-            "patch",
-            "--width",
-            "96",
-            "--hyper",
-            "48",
-            "--hyper-latent",
-            "48",
-        ),
-        "patch-small": (
-            "--family",
-            "patch",
-            "--width",
-            "32,32,32",
-            "--hyper",
-            "24",
-            "--hyper-latent",
-            "24",
-        ),
-        "gdn-32": ("--family", "gdn", "--width", "32"),
+        "patch-medium": (*patch, "--width", "96", "--hyper", "48", "--hyper-latent", "48"),
+        "patch-small": (*patch, "--width", "32,32,32", "--hyper", "24", "--hyper-latent", "24"),
+        "gdn-32": ("--teacher", hyperprior, "--family", "gdn", "--width", "32"),
     }
     for model, shape in models.items():
-        start = ("--start", "teacher" if model.startswith("patch") else "random")
-        shape = (*shape, "--teacher", "patch-q5")
-        yield Arm(model, "no distillation", (*shape, *start, "--kd", "none"))
-        yield Arm(model, DISTILLED, (*shape, *start))
-        yield Arm(model, "distilled, Eq. 2", (*shape, *start, "--kd", "latent,output,hyper"))
-        yield Arm(model, "distilled, Eq. 1 by KLD", (*shape, *start, "--kd-loss", "kld"))
-        if model.startswith("patch"):
-            from_pca = (*shape, "--start", "random", "--kd", "none")
-            yield Arm(model, "no distillation, start: PCA", from_pca)
+        yield Arm(model, "no distillation", (*shape, "--kd", "none"))
+        yield Arm(model, DISTILLED, shape)
+        yield Arm(model, "distilled, Eq. 2", (*shape, "--kd", "latent,output,hyper"))
+        yield Arm(model, "distilled, Eq. 1 by KLD", (*shape, "--kd-loss", "kld"))
+        start = "start: PCA" if model.startswith("patch") else "start: random"
+        yield Arm(model, f"no distillation, {start}", (*shape, "--kd", "none", *AT_RANDOM))
         for bits in ("8/8", "4/8"):
             yield Arm(model, f"Eq. 1 + PTQ {bits}", ("--bits", bits, "--ptq"), quantized=True)
             yield Arm(model, f"Eq. 1 + QAT {bits}", ("--bits", bits), quantized=True)
-    equal = ("--teacher", "patch-q5", "--start", "random", "--kd", "none")
-    yield Arm("relu-32", "no distillation", ("--family", "relu", "--width", "32", *equal))
-    patch = ("--family", "patch", "--width", "128", "--hyper", "64", "--hyper-latent", "64")
-    yield Arm("patch-128", "no distillation, start: PCA", (*patch, *equal))
+    # At the MACs of gdn-32, and like its last float arm from no teacher's filters.
+    relu = ("--teacher", hyperprior, "--family", "relu", "--width", "32", "--kd", "none")
+    yield Arm("relu-32", "no distillation, start: random", (*relu, *AT_RANDOM))
+    equal = (*patch, "--width", "128", "--hyper", "64", "--hyper-latent", "64", "--kd", "none")
+    yield Arm("patch-128", "no distillation, start: PCA", (*equal, *AT_RANDOM))
 
 
 def run_arm(arm: Arm, args: argparse.Namespace) -> Path:
@@ -140,17 +125,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="to train on")
     parser.add_argument("--evaluate", type=Path, required=True, help="Kodak; never trained on")
     parser.add_argument("--runs", type=Path, default=Path("runs/arms"))
+    parser.add_argument("--hyperprior", default="hyperprior-64", help="teacher of gdn and relu")
     parser.add_argument("--target", default="raspberry-pi-4", help="one whose kernels take 8 bits")
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--qat-steps", type=int, default=200)
-    parser.add_argument("--qat-lr", type=float, default=1e-4)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--qat-steps", type=int, default=150)
+    parser.add_argument("--qat-lr", type=float, default=2e-4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", action="append", help="only these models (may be given again)")
     parser.add_argument("-o", "--output", type=Path, help="profiles/results/control-arms.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    wanted = [arm for arm in arms() if args.model is None or arm.model in args.model]
+    wanted = [arm for arm in arms(args.hyperprior) if args.model is None or arm.model in args.model]
     rows = [row(arm, run_arm(arm, args), args) for arm in wanted]
     content = {
         "description": f"{args.steps} steps of four 256x256 crops each, out of the same {POOL}; quantized arms "

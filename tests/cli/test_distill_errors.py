@@ -120,6 +120,11 @@ ABOVE_0 = "must be a number above 0, got"
             "--width 'wide' is not a list of channel counts: give 64, or 32,48,64",
         ),
         (("--width", "16,0"), "--width takes 1 to 4096 channels each, got '16,0'"),
+        (("--post", "0"), "--post takes 1 to 4096 channels each, got '0'"),
+        (
+            ("--family", "relu", "--post", "8"),
+            "--post is for family patch, family relu has no deblocking pairs: leave it out",
+        ),
         (
             ("--family", "gdn", "--width", "8,8"),
             "family gdn takes one width or three (--width 64 or --width 32,48,64), got 2",
@@ -131,7 +136,7 @@ ABOVE_0 = "must be a number above 0, got"
         (
             ("--start", "techer"),
             "--start 'techer' is no run folder: "
-            "give teacher, random, or a folder that `hwkd distill` wrote",
+            "give teacher, random, recipe:NAME, or a folder that `hwkd distill` wrote",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -144,6 +149,12 @@ def test_a_wrong_option_is_told_in_one_line(refused, distill_argv, words, messag
 def test_minutes_must_be_a_finite_number_above_0(refused, value):
     error = refused(["distill", "--target", "jetson-nano", f"--minutes={value}"])
     assert error == f"argument --minutes: {ABOVE_0} '{value}'{HELP}"
+
+
+def test_no_target_is_told_with_where_to_look(refused):
+    assert refused(["distill", "--bits", "8"]) == (
+        "no target is given: name one with --target (see `hwkd targets`), or a --recipe that has one"
+    )
 
 
 def test_an_unknown_target_suggests_and_points_to_the_list(refused, distill_argv):

@@ -30,6 +30,14 @@ from hwkd.models.student import student_spec
             ("patch", (3,), 4, None, None),
             PatchSpec(M=4, H=96, Z=64, C=3, widths=(3, 3, 3), post=(1,)),
         ),
+        (
+            ("patch", (32,), 192, 24, 24, (8,)),
+            PatchSpec(M=192, H=24, Z=24, C=32, widths=(32, 32, 32), post=(8,)),
+        ),
+        (
+            ("patch", (192,) * 5, 192, 96, 64, (48, 48)),
+            PatchSpec(M=192, H=96, Z=64, C=192, widths=(192,) * 5, post=(48, 48)),
+        ),
     ],
 )
 def test_a_student_follows_from_a_few_numbers(arguments: tuple, spec: Spec) -> None:
@@ -43,6 +51,15 @@ def test_a_convolutional_student_takes_one_width_or_three(family: str, count: in
         student_spec(family, (32,) * count, 192, None, None)
     assert str(error.value) == (
         f"family {family} takes one width or three (--width 64 or --width 32,48,64), got {count}"
+    )
+
+
+@pytest.mark.parametrize("family", ["gdn", "relu"])
+def test_a_convolutional_student_has_no_deblocking_pairs(family: str) -> None:
+    with pytest.raises(InputError) as error:
+        student_spec(family, (32,), 192, None, None, (8,))
+    assert str(error.value) == (
+        f"--post is for family patch, family {family} has no deblocking pairs: leave it out"
     )
 
 
