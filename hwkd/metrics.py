@@ -3,16 +3,19 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from types import ModuleType
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from hwkd.errors import InputError
+from hwkd.errors import HwkdError, InputError
 
 BD_METHOD = "PCHIP on log10(bpp) over the shared range"
 """How BD figures are made here, for the line below a table."""
 
 _PEAK = 255.0
+_NOT_INSTALLED = '{} is not installed: pip install "hwkd[report]"'
 
 
 def mse(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
@@ -80,11 +83,11 @@ def bd_rate_percent(anchor: Curve, test: Curve) -> float:
 
     Raises:
         InputError: fewer than two points, no shared range, or a PSNR that does not rise with the rate.
+        HwkdError: the library is not installed.
     """
     shared_psnr_range(anchor, test)
-    from bjontegaard import bd_rate  # imports matplotlib: only where it is needed
-
-    return float(bd_rate(*_rising(anchor), *_rising(test), "pchip", False, min_overlap=0))
+    points = (*_rising(anchor), *_rising(test))
+    return float(_bjontegaard().bd_rate(*points, "pchip", False, min_overlap=0))
 
 
 def bd_psnr_db(anchor: Curve, test: Curve) -> float:
@@ -94,20 +97,57 @@ def bd_psnr_db(anchor: Curve, test: Curve) -> float:
     Raises as `bd_rate_percent`.
     """
     _shared("bpp", anchor, anchor.bpp, test, test.bpp)
-    from bjontegaard import bd_psnr
+    points = (*_rising(anchor), *_rising(test))
+    return float(_bjontegaard().bd_psnr(*points, "pchip", False, min_overlap=0))
 
-    return float(bd_psnr(*_rising(anchor), *_rising(test), "pchip", False, min_overlap=0))
+
+def rate_change_percent(anchor: Curve, bpp: float, psnr_db: float) -> float:
+    """Change of rate from `anchor` to one point at the point's own PSNR, in percent; negative means the point is cheaper.
+
+    (bpp / bpp_anchor(psnr_db) - 1) * 100, log10 of the anchor's rate interpolated by PCHIP over its PSNRs, as in
+    `bd_rate_percent`. It is no BD-rate: it averages over nothing.
+
+    Raises:
+        InputError: a PSNR that the anchor does not reach or goes above, an anchor of one point, or one whose PSNR does
+            not rise with the rate.
+        HwkdError: scipy is not installed.
+    """
+    _check_points(anchor)
+    rates, psnrs = _rising(anchor)
+    if not psnrs[0] <= psnr_db <= psnrs[-1]:
+        raise InputError(
+            f"{psnr_db:.2f} dB is outside of {anchor.name}'s {psnrs[0]:.2f} to {psnrs[-1]:.2f} dB"
+        )
+    try:
+        from scipy.interpolate import PchipInterpolator
+    except ImportError as error:
+        raise HwkdError(_NOT_INSTALLED.format("scipy")) from error
+    log_rate = float(PchipInterpolator(psnrs, np.log10(rates))(psnr_db))
+    return 100 * (bpp / 10**log_rate - 1)
+
+
+def _bjontegaard() -> ModuleType:
+    """The library, which imports matplotlib: only where it is needed."""
+    try:
+        import bjontegaard
+    except ImportError as error:
+        raise HwkdError(_NOT_INSTALLED.format("bjontegaard")) from error
+    return cast(ModuleType, bjontegaard)
+
+
+def _check_points(curve: Curve) -> None:
+    if len(curve.bpp) < 2:
+        raise InputError(
+            f"curve {curve.name!r} has one point; a BD figure needs two or more, "
+            "so evaluate models of several qualities"
+        )
 
 
 def _shared(
     unit: str, anchor: Curve, a: tuple[float, ...], test: Curve, t: tuple[float, ...]
 ) -> tuple[float, float]:
     for curve in (anchor, test):
-        if len(curve.bpp) < 2:
-            raise InputError(
-                f"curve {curve.name!r} has one point; a BD figure needs two or more, "
-                "so evaluate models of several qualities"
-            )
+        _check_points(curve)
     low, high = max(min(a), min(t)), min(max(a), max(t))
     if low >= high:
         raise InputError(

@@ -1,23 +1,92 @@
-"""Rate-distortion results in CompressAI's JSON form, so that curves travel between the two. No torch."""
+"""Rate-distortion results in CompressAI's JSON form, so that curves travel between the two. No torch.
+
+Beside CompressAI's keys a file of ours has "models": for each point, which model it is and what made it.
+"""
 
 import json
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hwkd.errors import InputError
 from hwkd.files import write_text
 from hwkd.metrics import Curve
+from hwkd.toml_reader import read_table
 
 # Newest name first; CompressAI's files of 2020 and 2021 have the second.
 _PSNR_KEYS = ("psnr-rgb", "psnr")
 _MS_SSIM_KEYS = ("ms-ssim-rgb", "ms-ssim")
 
 
+@dataclass(frozen=True)
+class TrainedModel:
+    """The model behind one point of a curve; None where it is not known.
+
+    lmbda: of R + lmbda * 255^2 * MSE. rd_loss: that loss at the model's own lmbda, with the bpp of real bytes: the
+    mean over the images, which cannot be had from the mean PSNR. kmac_per_pixel: of the float model's g_a, h_a, h_s
+    and g_s, each once, in 1000 multiply-accumulates. steps: of training, those of earlier runs that it started from
+    left out. hours: of these steps, on hardware. precision: "fp32", or how the networks were computed and in
+    how many bits.
+
+    Raises:
+        InputError: no name, or a number that cannot be.
+    """
+
+    name: str
+    lmbda: float | None = None
+    rd_loss: float | None = None
+    kmac_per_pixel: float | None = None
+    steps: int | None = None
+    hours: float | None = None
+    hardware: str | None = None
+    precision: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise InputError("name is empty; a text is accepted")
+        for field in ("lmbda", "rd_loss", "kmac_per_pixel"):
+            value = getattr(self, field)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{field} must be a finite number above 0, got {value}")
+        for field in ("steps", "hours"):
+            value = getattr(self, field)
+            # A model taken as it was made has 0 steps; NaN is refused too.
+            if value is not None and not 0 <= value < math.inf:
+                raise InputError(f"{field} must be a finite number, 0 or more, got {value}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file of results. description: how the curve was measured. models: one for each of its points, or none.
+
+    Raises:
+        InputError: another number of models.
+    """
+
+    curve: Curve
+    description: str
+    models: tuple[TrainedModel, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.models and len(self.models) != len(self.curve.bpp):
+            raise InputError(
+                f"curve {self.curve.name!r} has {len(self.curve.bpp)} points and {len(self.models)} models; give one "
+                "for each point, or none"
+            )
+
+
 def read_curve(path: Path) -> Curve:
-    """The curve in a file of CompressAI's form (its results/image/*/*.json); its name is the file's "name".
+    """The curve in a file of CompressAI's form (its results/image/*/*.json). Raises as `read_result`."""
+    return read_result(path).curve
+
+
+def read_result(path: Path) -> Result:
+    """What a file of CompressAI's form holds; the curve's name is the file's "name".
 
     {"name": .., "description": .., "results": {"psnr-rgb": [..], "ms-ssim-rgb": [..], "bpp": [..], ..}}; what else
-    the results hold (coding times) is not read. A number in place of a list is a curve of one point.
+    the results hold (coding times) is not read. A number in place of a list is a curve of one point. "models", which
+    CompressAI's files lack, is a list of objects with the fields of TrainedModel.
 
     Raises:
         InputError: no such file, not JSON, or not of that form.
@@ -43,25 +112,46 @@ def read_curve(path: Path) -> Curve:
         raise InputError(
             f'{path} lacks "bpp" or "psnr-rgb"; its results hold {", ".join(sorted(results)) or "nothing"}'
         )
-    name = raw.get("name")
-    return Curve(
+    name, description = raw.get("name"), raw.get("description")
+    curve = Curve(
         name if isinstance(name, str) and name else path.stem,
         bpp,
         psnr,
         _values(results, _MS_SSIM_KEYS, path),
     )
+    said = description if isinstance(description, str) else ""
+    try:
+        return Result(curve, said, _models(raw.get("models", [])))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
-def write_curve(path: Path, curve: Curve, description: str) -> None:
-    """Write `curve` in CompressAI's form; `description` says how it was measured. Raises as hwkd.files.write_text.
+def write_result(path: Path, result: Result) -> None:
+    """Write `result` in CompressAI's form. Raises as hwkd.files.write_text.
 
-    A curve without MS-SSIM gets no "ms-ssim-rgb": unknown values are left out, not written as 0.
+    A curve without MS-SSIM gets no "ms-ssim-rgb": unknown values are left out, not written as 0. Of a model, what is
+    not known is null.
     """
+    curve = result.curve
     results = {"psnr-rgb": list(curve.psnr_db), "bpp": list(curve.bpp)}
     if curve.ms_ssim is not None:
         results["ms-ssim-rgb"] = list(curve.ms_ssim)
-    content = {"name": curve.name, "description": description, "results": results}
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    content: dict[str, Any] = {
+        "name": curve.name,
+        "description": result.description,
+        "results": results,
+    }
+    if result.models:
+        content["models"] = [asdict(model) for model in result.models]
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _models(raw: object) -> tuple[TrainedModel, ...]:
+    if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
+        raise InputError('"models" must be a list of objects, one for each point')
+    return tuple(
+        read_table(TrainedModel, item, f'"models"[{index}]') for index, item in enumerate(raw)
+    )
 
 
 def _values(results: dict[str, Any], keys: tuple[str, ...], path: Path) -> tuple[float, ...] | None:

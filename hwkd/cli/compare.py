@@ -1,9 +1,10 @@
-"""`hwkd compare`: profile records as the resource comparison tables that stand in papers."""
+"""`hwkd compare`: profile records as the resource comparison tables that stand in papers; results of training."""
 
 import argparse
 from pathlib import Path
 
 from hwkd.cli.compare_link import link_tables, parse_links
+from hwkd.cli.compare_results import add_results_options, check_results_options, show_results
 from hwkd.cli.distill_values import whole
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.errors import InputError
@@ -16,7 +17,7 @@ from hwkd.report.pareto import AXES, pareto_sheet, parse_axes
 from hwkd.report.published import read_paper
 from hwkd.report.settings import WHICH, Wanted
 
-HELP = "profile records side by side: size, computation and throughput, energy, with changes"
+HELP = "profile records side by side, or results on Kodak against published curves"
 
 EXAMPLES = """examples:
   hwkd compare jetson-nano
@@ -24,6 +25,8 @@ EXAMPLES = """examples:
   hwkd compare profiles/ --paper --format latex -o tables.tex
   hwkd compare profiles/ --link lte --data photos/
   hwkd compare profiles/ --settings all --pareto psnr_db,bpp,total_mj --format csv
+  hwkd compare --results --format md
+  hwkd compare --results results/ --plot rd.svg
 """
 
 MOST_THREADS = 4096
@@ -33,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `hwkd compare`."""
     parser.add_argument(
         "profiles",
-        nargs="+",
+        nargs="*",
         metavar="PROFILE",
         help="a record (.json), a folder of them, or a shipped TARGET/MODEL or TARGET; the first one is what the others "
         "are compared with, and one that is given twice is taken once",
@@ -87,6 +90,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="images for --link, the ones the profile was evaluated on (default: the embedded photographs)",
     )
+    add_results_options(parser)
     add_output_options(parser)
 
 
@@ -94,8 +98,13 @@ def run(args: argparse.Namespace) -> int:
     """Read the records, compare, print.
 
     Raises:
-        InputError: no such record, different image sizes, no setting that fits, an unknown axis.
+        InputError: no such record, different image sizes, no setting that fits, an unknown axis; options that do not
+            go together; as `show_results`.
     """
+    check_results_options(args)
+    if args.results is not None:
+        show_results(args)
+        return 0
     links = None if args.link is None else parse_links(args.link)
     if args.data is not None and links is None:
         raise InputError("--data gives the images for --link: add it, or leave --data out")

@@ -1,22 +1,19 @@
 """`hwkd evaluate`: quality and rate of models, from real bytes."""
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from hwkd.cli.evaluate_models import EvaluatedModel, load_evaluated
 from hwkd.cli.output import add_output_options, emit_all
-from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
 from hwkd.images import SUFFIXES, open_images
 from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
 from hwkd.report.table import Table
-from hwkd.results import read_curve, write_curve
-from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
+from hwkd.results import Result, TrainedModel, read_curve, write_result
 
 if TYPE_CHECKING:
     from hwkd.measure.quality import Evaluation, ImageQuality
@@ -67,7 +64,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--save-results",
         type=Path,
         metavar="FILE.json",
-        help="write the averages of all models as one curve in CompressAI's results form",
+        help="write the averages of all models as one curve in CompressAI's results form, with what is known of each model; "
+        "`hwkd compare --results` reads it",
     )
     add_output_options(parser)
 
@@ -78,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     anchors = [read_curve(path) for path in args.against]
     images = open_images(args.data)
 
-    models = [_load(text) for text in args.models]
+    models = [load_evaluated(text) for text in args.models]
     evaluations = []
     # A line that says how far it is, on a terminal only.
     with Console(stderr=True).status("evaluating") as status:
@@ -93,36 +91,14 @@ def run(args: argparse.Namespace) -> int:
         tables.append(_bd_table(_curve(args.curve, evaluations) if args.curve else None, anchors))
     if args.save_results:
         curve = _curve(args.curve or models[0].name, evaluations)
-        write_curve(args.save_results, curve, f"hwkd evaluate on {images}; bpp of real bytes")
+        said = f"hwkd evaluate on {images}; bpp of real bytes"
+        write_result(args.save_results, Result(curve, said, _trained(models, evaluations)))
     emit_all(tuple(tables), args)
     return 0
 
 
-@dataclass(frozen=True)
-class _Model:
-    """What is evaluated. lmbda: None where it is not known. evaluate: as hwkd.measure.quality.evaluate, of its codec."""
-
-    name: str
-    lmbda: float | None
-    evaluate: "Callable[..., Evaluation]"
-
-
-def _load(text: str) -> _Model:
-    from hwkd.measure.quality import evaluate, evaluate_bundle
-
-    if is_bundle(text):
-        codec = Codec.load(text)
-        manifest = codec.bundle.manifest
-        name = f"{manifest.name}{BUNDLE_SUFFIX}"
-        return _Model(name, manifest.lmbda, partial(evaluate_bundle, codec))
-    from hwkd.distill.runs import load_model
-
-    loaded = load_model(text)
-    return _Model(loaded.name, loaded.lmbda, partial(evaluate, loaded.codec))
-
-
 def _quality_table(
-    models: "list[_Model]", evaluations: "list[Evaluation]", where: str, per_image: bool
+    models: list[EvaluatedModel], evaluations: "list[Evaluation]", where: str, per_image: bool
 ) -> Table:
     rows = []
     notes = []
@@ -165,6 +141,18 @@ def _curve(name: str, evaluations: "list[Evaluation]") -> Curve:
         tuple(e.bpp for e in points),
         tuple(e.psnr_db for e in points),
         tuple(ms_ssim) if len(ms_ssim) == len(points) else None,
+    )
+
+
+def _trained(
+    models: list[EvaluatedModel], evaluations: "list[Evaluation]"
+) -> tuple[TrainedModel, ...]:
+    """What is known of each model, with its loss, in the order of `_curve`."""
+    points = sorted(zip(models, evaluations, strict=True), key=lambda point: point[1].bpp)
+    return tuple(
+        replace(model.trained(), rd_loss=None if lmbda is None else evaluation.rd_loss(lmbda))
+        for model, evaluation in points
+        for lmbda in (model.lmbda,)
     )
 
 

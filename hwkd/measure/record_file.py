@@ -10,8 +10,8 @@ from hwkd.files import write_text
 from hwkd.measure.record import SCHEMA, Record
 from hwkd.toml_reader import read_table
 
-PUBLISHED = "published"
-"""The folder under profiles/ with other people's figures, which are no records."""
+NO_RECORDS = ("published", "results")
+"""The folders under profiles/ with other figures: other people's, and rate-distortion results."""
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -73,7 +73,7 @@ def find_records(text: str) -> tuple[Record, ...]:
         return (read_record(path),)
     shipped = data_folder("profiles")
     target, _, model = text.strip("/").partition("/")
-    targets = [p.name for p in shipped.iterdir() if p.is_dir() and p.name != PUBLISHED]
+    targets = [p.name for p in shipped.iterdir() if p.is_dir() and p.name not in NO_RECORDS]
     if target not in targets:
         error = unknown("profile", target, targets)
         raise InputError(f"{error}; or give a record's .json file, or a folder of them")
@@ -87,7 +87,7 @@ def find_records(text: str) -> tuple[Record, ...]:
 
 def _all_below(folder: Path, text: str) -> tuple[Record, ...]:
     paths = sorted(
-        p for p in folder.rglob("*.json") if PUBLISHED not in p.relative_to(folder).parts
+        p for p in folder.rglob("*.json") if not set(NO_RECORDS) & set(p.relative_to(folder).parts)
     )
     if not paths:
         raise InputError(

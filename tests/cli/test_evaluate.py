@@ -1,8 +1,7 @@
 import argparse
 import json
 import sys
-from dataclasses import dataclass
-from types import ModuleType
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,15 @@ import pytest
 import torch
 
 from hwkd.cli import evaluate
+from hwkd.cli.evaluate_models import trained_by_card
 from hwkd.errors import InputError
 from hwkd.images import write_png
+from hwkd.measure.bundle_costs import read_costs
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
-from hwkd.results import read_curve
+from hwkd.results import TrainedModel, read_curve, read_result
+from hwkd.runtime.bundle import read_bundle
+from hwkd.runtime.card import NOT_RECORDED, Card
 
 SPEC = HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8)
 
@@ -41,9 +44,7 @@ def models(monkeypatch):
             codec.g_a[-1].weight.data.mul_(300)
         return FakeModel(text, codec, SPEC, None if text == "unknown" else 0.01)
 
-    module = ModuleType("hwkd.distill.runs")
-    module.load_model = load_model
-    monkeypatch.setitem(sys.modules, "hwkd.distill.runs", module)
+    monkeypatch.setattr("hwkd.distill.runs.load_model", load_model)
 
 
 @pytest.fixture
@@ -116,6 +117,63 @@ def test_two_models_make_a_curve_with_bd_figures_and_a_file(images, tmp_path, ca
     assert (bd["rows"][0]["curve"], bd["rows"][0]["against"]) == ("mine", "double")
     assert float(bd["rows"][0]["bd_rate_percent"]) == pytest.approx(-50, abs=0.01)
     assert "PCHIP" in bd["notes"][-1]
+
+
+def test_saved_results_say_what_each_point_is(images, tmp_path, capsys):
+    results = tmp_path / "mine.json"
+    argv = ("b", "unknown", "--data", images, "--curve", "mine", "--save-results", results)
+    run(*argv, "--format", "json")
+    (table,) = tables(capsys)
+    saved = read_result(results)
+    assert saved.description == "hwkd evaluate on 2 images of images; bpp of real bytes"
+    assert saved.curve.bpp[0] < saved.curve.bpp[1]
+    by_name = {
+        model.name: (model, bpp) for model, bpp in zip(saved.models, saved.curve.bpp, strict=True)
+    }
+    for row in table["rows"]:
+        model, bpp = by_name[row["model"]]
+        assert bpp == pytest.approx(float(row["bpp"]), abs=1e-4)
+        # MACs by hand: kernel area x channels in x channels out, by the share of pixels that a layer works on.
+        N, M, Z = 8, 12, 8
+        g_a = 25 * (3 * N / 4 + N * N / 16 + N * N / 64 + N * M / 256)
+        gdn = N * N * (1 / 4 + 1 / 16 + 1 / 64)
+        h_a = 9 * M * N / 256 + 25 * (N * N / 1024 + N * Z / 4096)
+        assert model.kmac_per_pixel == pytest.approx(2 * (g_a + gdn + h_a) / 1e3)
+        assert (model.precision, model.steps, model.hours, model.hardware) == ("fp32", *[None] * 3)
+    assert by_name["b"][0].lmbda == 0.01
+    assert by_name["b"][0].rd_loss == pytest.approx(float(table["rows"][0]["rd_loss"]), abs=1e-4)
+    assert (by_name["unknown"][0].lmbda, by_name["unknown"][0].rd_loss) == (None, None)
+
+
+def test_a_bundles_point_says_what_its_card_and_costs_say(tiny_bundle, photo, tmp_path, capsys):
+    write_png(tmp_path / "images" / "one.png", photo(64, 64, 0))
+    results = tmp_path / "tiny.json"
+    run(tiny_bundle, "--data", tmp_path / "images", "--save-results", results)
+    bundle = read_bundle(tiny_bundle)
+    (model,) = read_result(results).models
+    macs, _ = read_costs(bundle).for_image(64, 64)
+    assert model.kmac_per_pixel == pytest.approx(macs.total_macs / 64**2 / 1e3)
+    assert (model.name, model.lmbda) == ("tiny-patch", 0.025)
+    assert model.precision == "int8 7/8"
+
+
+CARD = Card("photos", "none", None, None, 0, 4000, 150, 1.5, "one core", None, ())
+
+
+@pytest.mark.parametrize(
+    ("card", "steps", "hours", "hardware"),
+    [
+        (CARD, 4150, 1.5, "one core"),
+        (replace(CARD, quantized_steps=0), 4000, 1.5, "one core"),
+        (replace(CARD, quantized_steps=None, hours=None), None, None, "one core"),
+        (replace(CARD, float_steps=None, hardware=NOT_RECORDED), None, 1.5, None),
+        (None, None, None, None),
+    ],
+)
+def test_what_the_card_does_not_say_is_not_known(card, steps, hours, hardware):
+    assert trained_by_card("m", 0.025, 5.0, "fp32", card) == TrainedModel(
+        "m", 0.025, None, 5.0, steps, hours, hardware, "fp32"
+    )
 
 
 @pytest.mark.parametrize(

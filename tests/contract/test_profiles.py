@@ -7,13 +7,13 @@ import pytest
 from hwkd.cli.profile import record_path
 from hwkd.data import data_folder
 from hwkd.measure.profile import profile_target
-from hwkd.measure.record_file import PUBLISHED, find_records, read_record
+from hwkd.measure.record_file import NO_RECORDS, find_records, read_record
 from hwkd.measure.subject import load_subject
 from hwkd.target import list_targets, load_target
 
 PROFILES = data_folder("profiles")
-PATHS = sorted(p for p in PROFILES.glob("*/*.json") if p.parent.name != PUBLISHED)
-PAPER = json.loads((PROFILES / PUBLISHED / "arxiv-2509.10366.json").read_text(encoding="utf-8"))
+PATHS = sorted(p for p in PROFILES.glob("*/*.json") if p.parent.name not in NO_RECORDS)
+PAPER = json.loads((PROFILES / "published" / "arxiv-2509.10366.json").read_text(encoding="utf-8"))
 MODELS = {f"hyperprior:N={row['N']},M=192" for row in PAPER["rows"]}
 
 

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from hwkd.errors import InputError
-from hwkd.metrics import Curve, bd_psnr_db, bd_rate_percent, mse, psnr_db, shared_psnr_range
+from hwkd.metrics import (
+    Curve,
+    bd_psnr_db,
+    bd_rate_percent,
+    mse,
+    psnr_db,
+    rate_change_percent,
+    shared_psnr_range,
+)
 
 ANCHOR = Curve("anchor", (0.25, 0.5, 1.0, 2.0), (28.0, 31.0, 34.0, 38.0))
 
@@ -70,6 +78,28 @@ def test_bd_figures_need_quality_that_grows_with_the_rate():
     bent = Curve("bent", (0.3, 0.6, 0.9), (30.0, 33.0, 32.0))
     with pytest.raises(InputError, match="curve 'bent' does not rise from"):
         bd_rate_percent(ANCHOR, bent)
+
+
+def test_change_of_rate_at_one_psnr_is_read_off_the_anchors_logarithm():
+    # log10 bpp = psnr / 10 - 3: at 35 dB the anchor takes 10^0.5 bpp.
+    line = Curve("line", (1.0, 10.0), (30.0, 40.0))
+    assert rate_change_percent(line, 2 * 10**0.5, 35.0) == pytest.approx(100)
+    assert rate_change_percent(line, 5.0, 40.0) == pytest.approx(-50)
+    assert rate_change_percent(line, 1.0, 30.0) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("psnr", [27.99, 38.01])
+def test_there_is_no_change_of_rate_beyond_the_anchor(psnr):
+    message = f"{psnr:.2f} dB is outside of anchor's 28.00 to 38.00 dB"
+    with pytest.raises(InputError, match=message):
+        rate_change_percent(ANCHOR, 0.5, psnr)
+
+
+def test_a_change_of_rate_needs_an_anchor_that_is_a_rising_curve():
+    with pytest.raises(InputError, match="curve 'one' has one point"):
+        rate_change_percent(Curve("one", (0.5,), (30.0,)), 0.5, 30.0)
+    with pytest.raises(InputError, match="curve 'bent' does not rise from"):
+        rate_change_percent(Curve("bent", (0.3, 0.6, 0.9), (30.0, 33.0, 32.0)), 0.5, 31.0)
 
 
 @pytest.mark.parametrize(

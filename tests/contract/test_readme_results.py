@@ -1,0 +1,64 @@
+"""The README's block of results is what `hwkd compare --results --format md` prints.
+
+Run as a program, this file writes the block anew: `.venv/bin/python tests/contract/test_readme_results.py`.
+"""
+
+from pathlib import Path
+
+import hwkd
+from hwkd.errors import InputError
+from hwkd.files import write_text
+from hwkd.report.result_files import read_result_files, shipped_results
+from hwkd.report.results_page import results_tables
+from hwkd.report.table import render
+
+README = Path(hwkd.__file__).resolve().parent.parent / "README.md"
+BEGIN = "<!-- results: hwkd compare --results --format md -->\n"
+END = "<!-- /results -->\n"
+NONE_YET = "hwkd ships no results yet."
+
+
+def block(folder):
+    """What stands between the marks for the results in `folder`."""
+    try:
+        files = read_result_files(folder)
+    except InputError:
+        assert not list(folder.glob("*.json")), "a result is damaged"
+        return f"{NONE_YET}\n"
+    return "\n\n".join(render(table, "md") for table in results_tables(files, "md")) + "\n"
+
+
+def parts(text):
+    """What stands before, between and after the marks, which are there once."""
+    assert text.count(BEGIN) == text.count(END) == 1
+    before, _, rest = text.partition(BEGIN)
+    held, _, after = rest.partition(END)
+    return before, held, after
+
+
+def refresh():
+    before, _, after = parts(README.read_text(encoding="utf-8"))
+    write_text(README, before + BEGIN + block(shipped_results()) + END + after)
+
+
+def test_the_readme_holds_the_shipped_results():
+    _, held, _ = parts(README.read_text(encoding="utf-8"))
+    assert held == block(shipped_results()), (
+        "README.md is not what profiles/results/ says: run .venv/bin/python tests/contract/test_readme_results.py"
+    )
+
+
+def test_without_results_the_block_says_so(tmp_path):
+    assert block(tmp_path) == block(tmp_path / "none") == "hwkd ships no results yet.\n"
+
+
+def test_the_block_is_what_the_command_prints(tmp_path, capsys):
+    from hwkd.cli.main import main
+
+    (tmp_path / "a.json").write_text('{"results": {"psnr-rgb": [30, 34], "bpp": [0.3, 0.8]}}')
+    assert main(["compare", "--results", str(tmp_path), "--format", "md"]) == 0
+    assert capsys.readouterr().out == block(tmp_path)
+
+
+if __name__ == "__main__":
+    refresh()
