@@ -80,7 +80,11 @@ def run(args: argparse.Namespace) -> int:
     say(f"student: {config.spec}, lmbda {config.lmbda:g}, on {images.source}")
     teaching = None
     if loss.needs_teacher:
-        models = [t.model.to(config.device, memory_format=torch.channels_last) for t in (teacher, second) if t is not None]
+        models = [
+            t.model.to(config.device, memory_format=torch.channels_last)
+            for t in (teacher, second)
+            if t is not None
+        ]
         teaching = Teaching(models[0], models[1] if len(models) > 1 else None)
     with TrainingBar(console) as bar, _stop_on_interrupt() as wants_to_stop:
         outcome = distill(

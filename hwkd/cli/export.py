@@ -1,6 +1,7 @@
 """`hwkd export`: a trained student leaves torch, as a bundle for a target."""
 
 import argparse
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,11 @@ from rich.console import Console
 
 from hwkd.cli.output import terminal_width
 from hwkd.cli.profile_options import parse_size
+from hwkd.deploy.card_file import Told, read_told
 from hwkd.errors import InputError
 from hwkd.files import check_new, write_bytes
-from hwkd.images import Pixels, open_images
+from hwkd.images import ImageSource, Pixels, open_images
+from hwkd.measure.card_figures import set_name
 from hwkd.report.bundle_tables import bundle_tables
 from hwkd.report.table import render
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
@@ -28,6 +31,7 @@ EXAMPLES = """examples:
   hwkd export runs/demo --target x86-avx2 -o small.hwkd --data photos/
   hwkd export runs/demo --target jetson-nano --size 1024x768
   hwkd export patch-q5 --bits 8 --target arm-server -o teacher.hwkd
+  hwkd export runs/demo --target x86-avx2 --card card.toml --evaluate kodak/ -o demo.hwkd
 """
 
 BOARD_GRAPHS = ("encoder.onnx", "decoder.onnx")
@@ -49,10 +53,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help="images to check the export on (default: embedded ones)",
+        help="images to fit the entropy coder's tables and to check the export on, not those of --evaluate "
+        "(default: embedded ones)",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="the bundle (default: MODEL.hwkd)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the bundle, which goes by the file's name (default: MODEL.hwkd)",
+    )
+    parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE.toml",
+        help="what only you know of the training: data, licence, hardware, recipe (texts), limits (a list of texts)",
+    )
+    parser.add_argument(
+        "--evaluate",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="images for the card's figures, beside the embedded ones; may be given again",
     )
     parser.add_argument(
         "--size",
@@ -80,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     )
     for path in (output, *board_paths):
         check_new(path, force=args.force)
+    told = Told() if args.card is None else read_told(args.card)
+    sets = _sets(args.evaluate)
 
     from hwkd.deploy.export import prepare
     from hwkd.deploy.source import load_source
@@ -88,11 +113,11 @@ def run(args: argparse.Namespace) -> int:
 
     bits = None if args.bits is None else parse_bits(args.bits)
     with Console(stderr=True).status("loading") as status:
-        source = load_source(args.model, bits, args.data, status.update)
+        source = load_source(args.model, bits, args.data, status.update, told)
         status.update("reading the integers")
-        prepared = prepare(source, target, images)
+        prepared = prepare(replace(source, name=output.stem), target, images)
         board = _board_graphs(prepared, args.size)
-        bundle = write_bundle_file(output, prepared, images, status.update)
+        bundle = write_bundle_file(output, prepared, images, status.update, sets)
         for path, content in zip(board_paths, board, strict=True):
             write_bytes(path, content)
     width = terminal_width()
@@ -125,6 +150,22 @@ def _has_compiler(target: Target) -> bool:
 def _images(folder: Path | None) -> dict[str, Pixels]:
     """The first images to check on, by name."""
     return dict(islice(open_images(folder), IMAGES_AT_MOST))
+
+
+def _sets(folders: list[Path]) -> list[ImageSource]:
+    """The sets of images for the card: the embedded ones, and those of `folders`."""
+    sets = [open_images(folder) for folder in (None, *folders)]
+    names = [set_name(images) for images in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"--evaluate: {names.count(name)} sets of images are called {name!r}, and a card names each once; "
+                "rename a folder, or leave one out"
+            )
+    for images in sets:
+        for _ in images:
+            pass  # a damaged image is found now, not after the export
+    return sets
 
 
 def _stem(model: str) -> str:

@@ -1,9 +1,12 @@
-"""`hwkd models`: the trained models that come with hwkd."""
+"""`hwkd models`: the trained models that come with hwkd. No torch."""
 
 import argparse
 
-from hwkd.cli.output import add_output_options, emit
-from hwkd.report.table import Table
+from hwkd.cli.output import add_output_options, emit_all
+from hwkd.codec.known import shipped
+from hwkd.models.shipped import is_half, read_card, shipped_names, shipped_path
+from hwkd.report.model_tables import bundles_table, teachers_table
+from hwkd.runtime.bundle import read_bundle
 
 HELP = "list the trained models that come with hwkd, and CompressAI's that it fetches"
 
@@ -12,7 +15,8 @@ EXAMPLES = """examples:
   hwkd models --format md
 """
 
-NA = "n/a"
+ZOO = ("bmshj2018-hyperprior", "mbt2018-mean")
+"""hwkd.models.zoo.TEACHERS, whose module needs torch."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,35 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table of shipped models."""
-    from hwkd.models.shipped import read_card, shipped_names
-    from hwkd.models.zoo import TEACHERS
-
-    cards = [read_card(name) for name in shipped_names()]
-    rows = tuple(
-        (
-            card.name,
-            str(card.spec),
-            f"{card.lmbda:g}",
-            f"{card.steps:,}",
-            NA if card.kodak_psnr_db is None else f"{card.kodak_psnr_db:.2f}",
-            NA if card.kodak_bpp is None else f"{card.kodak_bpp:.3f}",
-        )
-        for card in cards
-    )
-    notes = (
-        *(f"{card.name} was trained on {card.data}." for card in cards),
-        "kodak_psnr_db, kodak_bpp: measured, means over 24 images, bpp of real bytes.",
-        f"CompressAI's zoo, fetched on first use: {', '.join(sorted(TEACHERS))}, "
-        "as NAME:QUALITY (bmshj2018-hyperprior:5).",
-    )
-    columns = (
-        "model",
-        "architecture",
-        "lmbda",
-        "steps",
-        "kodak_psnr_db",
-        "kodak_bpp",
-    )
-    emit(Table("Shipped models", columns, rows, notes), args)
+    """Print the tables of shipped models."""
+    bundles = [(name, read_bundle(path), path.stat().st_size) for name, path in shipped().items()]
+    teachers = [
+        (read_card(name), is_half(name), shipped_path(name).stat().st_size)
+        for name in shipped_names()
+    ]
+    emit_all((bundles_table(bundles), teachers_table(teachers, ZOO)), args)
     return 0

@@ -6,6 +6,7 @@ import torch
 
 from hwkd.codec.networks import SELFTEST_DIGESTS, SELFTEST_PREFIX, digest
 from hwkd.codec.tables import Array, Tables
+from hwkd.deploy.fitted_tables import Counts, fitted
 from hwkd.models.base import HyperpriorCodec
 from hwkd.runtime.exact import ExactPath
 
@@ -14,8 +15,10 @@ _SIZES = ((1, 1), (3, 5), (8, 12))
 
 
 @torch.no_grad()
-def coding_tables(codec: HyperpriorCodec) -> dict[str, Array]:
+def coding_tables(codec: HyperpriorCodec, counts: Counts | None = None) -> dict[str, Array]:
     """The tables of z, by channel, and of y, by scale index, in CompressAI's own integers.
+
+    counts: of hwkd.deploy.fitted_tables.count_symbols, for tables of y that fit them; None for those of a Gaussian.
 
     CompressAI codes z relative to the medians, which are whole numbers here; a bundle's z is not relative to them, so
     they go into the offsets. `codec` must have its tables (codec.update()).
@@ -26,6 +29,8 @@ def coding_tables(codec: HyperpriorCodec) -> dict[str, Array]:
         z.quantized_cdf.numpy(), z.cdf_length.numpy(), (z.offset + medians).numpy()
     )
     of_y = Tables.from_padded(y.quantized_cdf.numpy(), y.cdf_length.numpy(), y.offset.numpy())
+    if counts is not None:
+        of_y = fitted(of_y, counts)
     return of_z.to_arrays("z.") | of_y.to_arrays("y.")
 
 

@@ -13,6 +13,7 @@ from hwkd.deploy.coding_tables import coding_tables, selftest
 from hwkd.deploy.differences import centre, differences
 from hwkd.deploy.entropy_path import EntropyPath, entropy_path, hyper_model
 from hwkd.deploy.executed import executed
+from hwkd.deploy.fitted_tables import count_symbols
 from hwkd.deploy.graph import ONNX_RUNTIME, OPENVINO, OPENVINO_VNNI, Form
 from hwkd.deploy.latents import latents_of
 from hwkd.deploy.plan import plan_precision
@@ -27,6 +28,7 @@ from hwkd.quantize.inputs import ENTROPY_PATH
 from hwkd.quantize.integer import IntegerLayer, held_to_bits, integer_layers
 from hwkd.runtime.array_part import pack_arrays
 from hwkd.runtime.bundle import Bundle
+from hwkd.runtime.card import Card
 from hwkd.runtime.manifest import HYPER_LAYERS, NETWORKS, SELFTEST, TABLES, Manifest
 from hwkd.runtime.session import RUNTIMES, present_runtimes
 from hwkd.target import Target
@@ -37,7 +39,11 @@ SILENT_INDEX = 0
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported. codec: quantized, in evaluation mode. provenance: as hwkd.runtime.manifest.Manifest."""
+    """What is exported.
+
+    codec: quantized, in evaluation mode. provenance, card: as hwkd.runtime.manifest.Manifest.
+    fit_on: [1, 3, H, W] in [0, 1], sides multiples of 64, images to fit the tables of y on; none: a Gaussian's tables.
+    """
 
     name: str
     codec: HyperpriorCodec
@@ -45,6 +51,8 @@ class Source:
     lmbda: float | None
     bits: BitPlan
     provenance: Mapping[str, str]
+    card: Card | None = None
+    fit_on: tuple[torch.Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,9 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
     parts, graphs = _graphs(prepared)
     first = padded(centre(next(iter(images.values()))), codec.downsampling_factor)
     parts[HYPER_LAYERS] = pack_arrays(path.path.to_arrays())
-    parts[TABLES] = pack_arrays(coding_tables(codec))
+    show("fitting the tables")
+    counts = count_symbols(codec, path.path, latents, source.fit_on) if source.fit_on else None
+    parts[TABLES] = pack_arrays(coding_tables(codec, counts))
     parts[SELFTEST] = pack_arrays(
         selftest(path.path, codec.Z, latents.largest_z, _symbols_of_z(codec, first, latents))
     )
@@ -136,6 +146,7 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
         executed=(),
         differences=tuple(f"weights shortened for the bound: {text}" for text in path.shortened),
         provenance=source.provenance,
+        card=source.card,
     )
     show("asking the runtimes what they run")
     manifest = replace(

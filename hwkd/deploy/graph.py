@@ -164,10 +164,13 @@ class GraphWriter:
         if not self.form.matmul:
             return self.convolution(x, layer)
         last = self.node("Transpose", [self.quantized(x, layer.input)], perm=[0, 2, 3, 1])
+        # Turned here rather than in the file, where so the bytes are those of the convolution in the other form, which
+        # a bundle then holds once. Runtimes turn constants when they load.
+        stored = self.constant(f"{layer.name}.weight", layer.weight[:, :, 0, 0])
         weight = self.node(
             "DequantizeLinear",
             [
-                self.constant(f"{layer.name}.weight", layer.weight[:, :, 0, 0].T),
+                self.node("Transpose", [stored], perm=[1, 0]),
                 self.constant(f"{layer.name}.weight_step", layer.weight_step),
                 self.constant(f"{layer.name}.weight_zero", np.zeros(layer.channels_out, np.int8)),
             ],

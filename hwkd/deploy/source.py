@@ -4,7 +4,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from hwkd.deploy.card_file import Told
 from hwkd.deploy.export import Source
+from hwkd.deploy.training_card import training_card
 from hwkd.distill.data import calibration_crops
 from hwkd.distill.runs import LoadedModel, load_model, read_config
 from hwkd.errors import InputError
@@ -12,24 +14,32 @@ from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.ptq import post_training_quantize
 
 CALIBRATION_SIDE = 256
+FITTED_CROPS = 64
+"""Three million symbols of y: of the scales that carry the bits, tens of thousands each."""
 VERSIONS = ("torch", "brevitas", "compressai", "onnx")
 
 
 def load_source(
-    text: str, bits: BitPlan | None, data: Path | None, show: Callable[[str], None]
+    text: str,
+    bits: BitPlan | None,
+    data: Path | None,
+    show: Callable[[str], None],
+    told: Told = Told(),  # noqa: B008 (frozen)
 ) -> Source:
     """The quantized codec that `text` names, or a float one quantized after training.
 
     Args:
         text: as `hwkd.distill.runs.load_model`.
         bits: to quantize a float model to; None for one that is quantized.
-        data: images to calibrate on; None for the embedded training photographs.
+        data: images to calibrate and to fit the tables of y on; None for the embedded training photographs.
         show: called with what is being done, in words.
+        told: what the user says of the training; it stands in the card in place of what the files say.
     Raises:
         InputError: no such model; a float one without `bits`, a quantized one with them.
     """
     loaded = load_model(text)
     provenance = _provenance(text, loaded)
+    on = "the embedded photographs" if data is None else "images given with --data"
     if loaded.bits is not None:
         if bits is not None:
             raise InputError(
@@ -47,10 +57,18 @@ def load_source(
             loaded.codec, bits, calibration_crops(data, CALIBRATION_SIDE)
         )
         plan = bits
-        provenance["quantized"] = "after training, activations calibrated on crops of " + (
-            "the embedded photographs" if data is None else "images given with --data"
-        )
-    return Source(loaded.name, codec, loaded.spec, loaded.lmbda, plan, provenance)
+        provenance["quantized"] = f"after training, activations calibrated on crops of {on}"
+    provenance["tables of y"] = f"fitted to the symbols of {FITTED_CROPS} crops of {on}"
+    return Source(
+        loaded.name,
+        codec,
+        loaded.spec,
+        loaded.lmbda,
+        plan,
+        provenance,
+        told.over(training_card(text)),
+        tuple(calibration_crops(data, CALIBRATION_SIDE, FITTED_CROPS)),
+    )
 
 
 def _provenance(text: str, loaded: LoadedModel) -> dict[str, str]:
@@ -58,13 +76,6 @@ def _provenance(text: str, loaded: LoadedModel) -> dict[str, str]:
     if loaded.sha256 is not None:
         found["sha256 of the weights"] = loaded.sha256
     folder = Path(text.partition(":")[0])
-    if not folder.is_dir():
-        return found
-    config = read_config(folder)
-    found["teacher"] = f"{config.teacher} (sha256 {config.teacher_sha256[:16] or 'n/a'})"
-    # A user's folder is nobody else's business; its last part says enough.
-    found["data"] = Path(config.data).name
-    found["licence of the data"] = "not recorded"
-    found["seed"] = str(config.seed)
-    found["quantized"] = "after training" if config.ptq else "in training"
+    if folder.is_dir():
+        found["quantized"] = "after training" if read_config(folder).ptq else "in training"
     return found

@@ -142,11 +142,13 @@ def whole_image(image: Image, multiple: int = 64, at_most: int = 512) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(piece)).permute(2, 0, 1)[None].float() / 255
 
 
-def calibration_crops(folder: Path | None, side: int) -> list[Tensor]:
+def calibration_crops(
+    folder: Path | None, side: int, count: int = CALIBRATION_IMAGES
+) -> list[Tensor]:
     """Crops of one size, [1, 3, side, side], of the images of `folder`, or of the embedded training photographs.
 
     Raises:
         InputError: as `load_images`.
     """
     crops = Crops(load_images(folder, side, 0, lambda _name: None).train, side, 0)
-    return [crops.batch(1) for _ in range(CALIBRATION_IMAGES)]
+    return [crops.batch(1) for _ in range(count)]

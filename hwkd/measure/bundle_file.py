@@ -1,15 +1,16 @@
-"""The bundle's file as `hwkd export` writes it: what is exported, and what the model costs."""
+"""The bundle's file as `hwkd export` writes it: what is exported, what the model costs and what it does to images."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from hwkd.deploy.export import Prepared, export
-from hwkd.images import Pixels
+from hwkd.images import ImageSource, Pixels
 from hwkd.measure.bundle_costs import COSTS, Costs
+from hwkd.measure.card_figures import measure_figures
 from hwkd.measure.layer_table import codec_layers
 from hwkd.measure.macs import count_macs
 from hwkd.measure.record import Macs
@@ -25,19 +26,27 @@ def write_bundle_file(
     prepared: Prepared,
     images: Mapping[str, Pixels],
     show: Callable[[str], None] = lambda _: None,
+    sets: Sequence[ImageSource] = (),
 ) -> Bundle:
     """Export `prepared` to `path`, whole or not at all.
 
     Args:
         images: by name, to compare with the trained codec on.
         show: called with what is being done, in words.
+        sets: of images for the figures of the card, where the source has one.
     Raises:
-        InputError, HwkdError: as hwkd.deploy.export.export and hwkd.runtime.bundle.write_bundle.
+        InputError, HwkdError: as hwkd.deploy.export.export, hwkd.measure.card_figures.measure_figures and
+            hwkd.runtime.bundle.write_bundle.
     """
     draft = export(prepared, images, show)
     source = prepared.source
     costs = costs_of(source.spec, source.codec, prepared.weight_bits)
-    return write_bundle(path, draft.manifest, {**draft.parts, COSTS: costs})
+    manifest, card = draft.manifest, draft.manifest.card
+    if card is not None:
+        # The graphs are those that are written; only the card comes to them.
+        figures = measure_figures(draft, sets, show)
+        manifest = replace(manifest, card=replace(card, figures=figures))
+    return write_bundle(path, manifest, {**draft.parts, COSTS: costs})
 
 
 def costs_of(spec: Spec, codec: HyperpriorCodec, weight_bits: int) -> bytes:

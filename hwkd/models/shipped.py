@@ -1,4 +1,4 @@
-"""The teachers that come with hwkd: a safetensors file and a JSON card each, in hwkd/weights/."""
+"""The teachers that come with hwkd: a safetensors file and a JSON card each, in hwkd/weights/. No torch."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -16,10 +16,10 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 class Card:
     """What is known about a shipped teacher; the card's JSON has the same fields.
 
-    file: the weights' name beside the card. lmbda: of R + lmbda * 255^2 * MSE. steps: of training; training: the
-    recipe, the machine and the hours, in words. data: what it was trained on, with the licence. kodak_psnr_db,
-    kodak_bpp: means over Kodak's 24 images, None where not measured; the rate is that of real bytes. sha256: of the
-    weights' file.
+    file: the weights' name beside the card. lmbda: of R + lmbda * 255^2 * MSE. steps: of training; training: how, in
+    words; hours: it took; hardware: that did it. data: what it was trained on; licence: of that data. limits: known
+    ones, in sentences. kodak_psnr_db, kodak_bpp: means over Kodak's 24 images, the rate that of real bytes. sha256: of
+    the weights' file. Where not known or not measured, numbers are None.
     """
 
     name: str
@@ -28,7 +28,11 @@ class Card:
     lmbda: float
     steps: int
     training: str
+    hours: float | None
+    hardware: str
     data: str
+    licence: str
+    limits: tuple[str, ...]
     kodak_psnr_db: float | None
     kodak_bpp: float | None
     sha256: str
@@ -56,11 +60,23 @@ def read_card(name: str) -> Card:
         raise unknown("shipped teacher", name, shipped_names())
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Card(**{**raw, "spec": spec_from_json(json.dumps(raw["spec"]))})
+        spec = spec_from_json(json.dumps(raw["spec"]))
+        return Card(**{**raw, "spec": spec, "limits": tuple(raw["limits"])})
     except (OSError, ValueError, KeyError, TypeError, HwkdError) as error:
         raise HwkdError(
             f"{path} is not a card of a teacher ({error}); install hwkd again"
         ) from error
+
+
+def is_half(name: str) -> bool:
+    """Whether the weights of the transforms are stored in float16, by the file's header. Raises as `read_card`."""
+    path = shipped_path(name)
+    try:
+        content = path.read_bytes()
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return any(held["dtype"] == "F16" for key, held in header.items() if key != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HwkdError(f"{path} is not a file of weights ({error}); install hwkd again") from error
 
 
 def write_card(card: Card) -> None:

@@ -1,6 +1,7 @@
 """A bundle as tables: what it is, and what of it runs in which precision. No torch."""
 
 from hwkd.measure.bundle_costs import COSTS
+from hwkd.report.card_tables import card_tables
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.manifest import HYPER_LAYERS, SELFTEST, TABLES
@@ -9,8 +10,9 @@ MIB = 2**20
 
 
 def bundle_tables(bundle: Bundle) -> tuple[Table, ...]:
-    """The facts of the manifest, and the nodes that ran in each precision."""
-    return _facts(bundle), _executed(bundle)
+    """The facts of the manifest, the card where there is one, and the nodes that ran in each precision."""
+    card = bundle.manifest.card
+    return (_facts(bundle), *(() if card is None else card_tables(card)), _executed(bundle))
 
 
 def parts_table(bundle: Bundle) -> Table:
@@ -45,7 +47,7 @@ def _facts(bundle: Bundle) -> Table:
         ("lmbda", "n/a" if manifest.lmbda is None else f"{manifest.lmbda:g}"),
         ("bits of weights / activations", f"{manifest.weight_bits} / {manifest.act_bits}"),
         ("target", manifest.target),
-        ("size", f"{total / MIB:.2f} MiB in {len(bundle.parts)} parts"),
+        ("unpacked size", f"{total / MIB:.2f} MiB in {len(bundle.parts)} parts"),
         *sorted(manifest.provenance.items()),
     ]
     return Table(

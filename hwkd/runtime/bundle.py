@@ -1,17 +1,18 @@
-"""The bundle (.hwkd): a zip of stored entries that holds a model's graphs and tables, each with its hash.
+"""The bundle (.hwkd): a zip of four stored entries that holds a model's graphs and tables, each with its hash.
 
     manifest.json      what the model is, which part is for what, the sha256 of each part (hwkd/runtime/manifest.py)
     manifest.sha256    the sha256 of manifest.json, 64 hex digits
-    the parts          those that the manifest lists, and no others
+    parts.index        name and size of each part that the manifest lists, and of no others
+    parts.xz           the parts, compressed together (hwkd/runtime/part_stream.py)
 
-Order and times of the entries are fixed, so equal content makes an equal file. The hashes find damage, not forgery:
-whoever changes a bundle on purpose can hash it again, and it is then another bundle with another id.
+The manifest is not compressed, so that a model's id is found without unpacking. Order and times of the entries are fixed,
+so equal content makes an equal file; the id does not depend on how the parts are compressed. The hashes find damage, not
+forgery: whoever changes a bundle on purpose can hash it again, and it is then another bundle with another id.
 """
 
 import hashlib
 import io
 import os
-import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,29 +22,38 @@ from typing import IO
 from hwkd.errors import InputError
 from hwkd.files import replacing
 from hwkd.runtime.array_part import Array, unpack_arrays
-from hwkd.runtime.manifest import GUARD, MANIFEST, Manifest, manifest_from_json, manifest_to_json
-from hwkd.runtime.stored_zip import write_zip
+from hwkd.runtime.manifest import (
+    GUARD,
+    MANIFEST,
+    Manifest,
+    manifest_from_json,
+    manifest_to_json,
+)
+from hwkd.runtime.part_stream import (
+    INDEX,
+    STREAM,
+    pack_index,
+    pack_stream,
+    unpack_index,
+    unpack_stream,
+)
+from hwkd.runtime.stored_zip import DAMAGED, stored_entries, write_zip
 
 BUNDLE_SUFFIX = ".hwkd"
 
 MAX_MANIFEST_BYTES = 4 * 2**20
-MAX_PART_BYTES = 256 * 2**20
-MAX_BYTES = 512 * 2**20
+"""Of manifest.json, and of parts.index."""
 
-_MAX_FRAME_BYTES = 2**20  # of the zip itself: headers and directory
+MAX_PART_BYTES = 64 * 2**20
+MAX_BYTES = 128 * 2**20
+"""Of all parts, unpacked: what a small file of a stranger can make a reader take. The largest of CompressAI's
+hyperpriors (N=192, M=320) has 10 MB of weights in 8 bits, in each of two forms."""
+
+_MAX_FRAME_BYTES = 16 * 2**20
+"""Of a file, beside the parts: manifest, index, the zip's own, and what xz adds to what cannot be compressed."""
+
 # Of the first entry; a zip without entries begins otherwise, and is no bundle either.
 _ZIP_START = b"PK\x03\x04"
-# What zipfile raises on damaged bytes: an encrypted entry is a RuntimeError, an offset out of range may be an OSError.
-_DAMAGED = (
-    zipfile.BadZipFile,
-    NotImplementedError,
-    RuntimeError,
-    struct.error,
-    ValueError,
-    OverflowError,
-    EOFError,
-    OSError,
-)
 _AGAIN = "copy it again, or export it again"
 _GIVE = "give a bundle, a .hwkd file that `hwkd export` wrote"
 
@@ -75,7 +85,7 @@ def read_bundle(path: Path) -> Bundle:
     """The bundle at `path`, everything in it checked.
 
     Raises:
-        InputError: no such file, no bundle, one of a newer format, damaged, cut short, too large, with a part missing
+        InputError: no such file, no bundle, one of another format, damaged, cut short, too large, with a part missing
             or one too many, or with a manifest that does not fit.
     """
     # Not asked of the path itself, whose methods raise where a folder may not be searched; opening explains that.
@@ -97,11 +107,18 @@ def write_bundle(path: Path, manifest: Manifest, parts: Mapping[str, bytes]) -> 
         InputError: a part that the manifest names and that is not given, a name that is none for a part, or too large.
         HwkdError, InputError: as `hwkd.files.replacing`.
     """
-    manifest = replace(manifest, parts={name: _sha256(parts[name]) for name in sorted(parts)})
+    parts = {name: parts[name] for name in sorted(parts)}
+    manifest = replace(manifest, parts={name: _sha256(part) for name, part in parts.items()})
     content = manifest_to_json(manifest)
-    entries = {**parts, MANIFEST: content, GUARD: _sha256(content).encode()}
-    _check_sizes({name: len(entry) for name, entry in entries.items()})
-    bundle = Bundle(manifest_from_json(content), dict(parts), bundle_id(content))
+    bundle = Bundle(manifest_from_json(content), parts, bundle_id(content))
+    _check_size(MANIFEST, len(content), MAX_MANIFEST_BYTES)
+    _check_parts({name: len(part) for name, part in parts.items()})
+    entries = {
+        MANIFEST: content,
+        GUARD: _sha256(content).encode(),
+        INDEX: pack_index(parts),
+        STREAM: pack_stream(parts),
+    }
     with replacing(path) as neighbour, neighbour.open("wb") as file:
         write_zip(file, entries)
     return bundle
@@ -132,57 +149,58 @@ def _read(file: IO[bytes]) -> Bundle:
         )
     try:
         with zipfile.ZipFile(file) as held:
-            entries = _checked_entries(held.infolist(), file_bytes)
-            content = held.read(entries.pop(MANIFEST))
-            guard = held.read(entries.pop(GUARD))
-            if _sha256(content).encode() != guard:
+            if MANIFEST not in held.namelist():
+                raise InputError(f"a zip, but not a bundle: it holds no {MANIFEST}; {_GIVE}")
+            entries = _Entries(held, stored_entries(held, file_bytes))
+            content = entries.take(MANIFEST, MAX_MANIFEST_BYTES)
+            if _sha256(content).encode() != entries.take(GUARD, MAX_MANIFEST_BYTES):
                 raise _damaged(f"{MANIFEST} is not what {GUARD} says")
             manifest = manifest_from_json(content)
-            _check_listed(set(entries), set(manifest.parts))
+            sizes = unpack_index(entries.take(INDEX, MAX_MANIFEST_BYTES))
+            _check_listed(set(sizes), set(manifest.parts))
+            _check_parts(sizes)
+            stream = entries.take(STREAM, file_bytes)
+            entries.check_all_taken()
             parts = {}
-            for name, sha256 in manifest.parts.items():
-                parts[name] = held.read(entries[name])
-                if _sha256(parts[name]) != sha256:
+            for name, part in unpack_stream(stream, sizes):
+                if _sha256(part) != manifest.parts[name]:
                     raise _damaged(f"the part {name} is not what {MANIFEST} says")
-    except _DAMAGED as error:
+                parts[name] = part
+    except DAMAGED as error:
         raise _damaged(str(error) or type(error).__name__) from error
     return Bundle(manifest, parts, bundle_id(content))
 
 
-def _checked_entries(infos: list[zipfile.ZipInfo], file_bytes: int) -> dict[str, zipfile.ZipInfo]:
-    """The entries by name, where they can be a bundle's and as large as they say."""
-    entries = {info.filename: info for info in infos}
-    if MANIFEST not in entries:
-        raise InputError(f"a zip, but not a bundle: it holds no {MANIFEST}; {_GIVE}")
-    if GUARD not in entries:
-        raise _damaged(f"{GUARD} is missing")
-    if len(entries) < len(infos):
-        raise _damaged("it holds two entries of one name")
-    for info in infos:
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise InputError(
-                f"{info.filename!r} is compressed, and a bundle's entries are stored; export it again"
-            )
-        if info.compress_size != info.file_size:
-            raise _damaged(f"{info.filename!r} has two sizes")
-    _check_sizes({info.filename: info.file_size for info in infos})
-    # Stored entries take their size in the file, so that no memory is taken for a size that is only claimed.
-    claimed_bytes = sum(info.file_size for info in infos)
-    if claimed_bytes > file_bytes:
-        raise _damaged(f"its entries take {claimed_bytes} bytes, and it has {file_bytes}")
-    return entries
+class _Entries:
+    """The entries of a zip, each taken once."""
+
+    def __init__(self, held: zipfile.ZipFile, left: dict[str, zipfile.ZipInfo]) -> None:
+        self._held, self._left = held, left
+
+    def take(self, name: str, most_bytes: int) -> bytes:
+        if name not in self._left:
+            raise _damaged(f"{name} is missing")
+        _check_size(name, self._left[name].file_size, most_bytes)
+        return self._held.read(self._left.pop(name))
+
+    def check_all_taken(self) -> None:
+        if self._left:
+            raise _damaged(f"it holds {min(self._left)!r}, which is no entry of a bundle")
 
 
-def _check_sizes(sizes: Mapping[str, int]) -> None:
+def _check_parts(sizes: Mapping[str, int]) -> None:
     for name, size in sizes.items():
-        limit = MAX_MANIFEST_BYTES if name in (MANIFEST, GUARD) else MAX_PART_BYTES
-        if size > limit:
-            raise InputError(
-                f"{name!r} has {size} bytes, and {limit} are accepted; export a smaller model"
-            )
+        _check_size(name, size, MAX_PART_BYTES)
     if sum(sizes.values()) > MAX_BYTES:
         raise InputError(
             f"the parts have {sum(sizes.values())} bytes, and {MAX_BYTES} are accepted; export a smaller model"
+        )
+
+
+def _check_size(name: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise InputError(
+            f"{name!r} has {size} bytes, and {limit} are accepted; export a smaller model"
         )
 
 

@@ -3,16 +3,18 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hwkd.errors import InputError
+from hwkd.runtime.card import Card
+from hwkd.runtime.checks import check_among, check_not_empty, check_range, check_texts
 from hwkd.runtime.exact import SYMBOL_LIMIT
 from hwkd.runtime.session import RUNTIMES
 from hwkd.toml_reader import read_table
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, GUARD = "manifest.json", "manifest.sha256"
 TABLES, SELFTEST, HYPER_LAYERS = "tables.npz", "selftest.npz", "hyper.npz"
 """Parts that every bundle has: the integer CDF tables, the self-test, the exact layers of h_s."""
@@ -47,7 +49,7 @@ class Reach:
             ("hyper_z", self.hyper_z),
             ("decoder_y", self.decoder_y),
         ):
-            _check_range(name, value, 0, 4096)
+            check_range(name, value, 0, 4096)
         if any(side % 64 for side in self.encoder_px):
             raise InputError(f"encoder_px must be multiples of 64, got {list(self.encoder_px)}")
 
@@ -65,10 +67,10 @@ class Executed:
     in_float: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_among("network", self.network, NETWORKS)
-        _check_not_empty(self, "runtime")
+        check_among("network", self.network, NETWORKS)
+        check_not_empty(self, "runtime")
         for precision, count in self.counts.items():
-            _check_range(f"counts.{precision}", count, 0, 2**31 - 1)
+            check_range(f"counts.{precision}", count, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Manifest:
     largest_y: symbols of y lie in -largest_y - 1 .. largest_y; largest_z: those of z likewise.
     silent_index: the scale index whose symbols are not coded; None where all are.
     differences: how far the exported networks are from the trained ones on real images, in sentences.
-    provenance: teacher, data, licence, steps and so on, in free texts.
+    provenance: what was exported, by what and quantized how, in free texts. card: what the model was trained on, and
+    what it can do; None where nothing is known of it.
     parts: part -> its sha256 in hex; empty until hwkd.runtime.bundle.write_bundle fills it in.
 
     Raises:
@@ -109,33 +112,34 @@ class Manifest:
     executed: tuple[Executed, ...]
     differences: tuple[str, ...]
     provenance: Mapping[str, str]
+    card: Card | None
     parts: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
             raise InputError(f"format must be {FORMAT}, got {self.format}")
-        _check_not_empty(self, "name", "family", "architecture", "spec", "weight_bits", "target")
+        check_not_empty(self, "name", "family", "architecture", "spec", "weight_bits", "target")
         if not _WEIGHT_BITS.fullmatch(self.weight_bits):
             raise InputError(
                 f"weight_bits must be 2 to 8, then exceptions in brackets, got {self.weight_bits!r}"
             )
         for name, high in (("M", 4096), ("Z", 4096), ("act_bits", 16)):
-            _check_range(name, getattr(self, name), 1, high)
-        _check_range("largest_y", self.largest_y, 1, 2**20 - 1)
+            check_range(name, getattr(self, name), 1, high)
+        check_range("largest_y", self.largest_y, 1, 2**20 - 1)
         # The bound of the entropy path is proven for 8 bits (hwkd.runtime.exact.SYMBOL_LIMIT).
-        _check_range("largest_z", self.largest_z, 1, SYMBOL_LIMIT - 1)
+        check_range("largest_z", self.largest_z, 1, SYMBOL_LIMIT - 1)
         if self.silent_index is not None:
-            _check_range("silent_index", self.silent_index, 0, 63)
+            check_range("silent_index", self.silent_index, 0, 63)
         if self.lmbda is not None and not 0 < self.lmbda < math.inf:
             raise InputError(f"lmbda must be a finite number above 0, got {self.lmbda}")
         for network in NETWORKS:
             if not self.graphs.get(network):
                 raise InputError(f"graphs.{network} is missing; each network needs a graph")
         for network, graphs in self.graphs.items():
-            _check_among("graphs", network, NETWORKS)
+            check_among("graphs", network, NETWORKS)
             for runtime in graphs:
-                _check_among(f"graphs.{network}", runtime, RUNTIMES)
+                check_among(f"graphs.{network}", runtime, RUNTIMES)
         for part, sha256 in self.parts.items():
             if not _PART.fullmatch(part) or part in (MANIFEST, GUARD):
                 raise InputError(
@@ -144,9 +148,7 @@ class Manifest:
                 )
             if not _SHA256.fullmatch(sha256):
                 raise InputError(f"parts.{part}: got {sha256!r}; 64 hex digits are accepted")
-        for text in _texts(asdict(self)):
-            if not text.isprintable():
-                raise InputError(f"{text!r} is not one line of printable text")
+        check_texts(asdict(self))
 
     @property
     def most_weight_bits(self) -> int:
@@ -173,7 +175,7 @@ def manifest_from_json(content: bytes) -> Manifest:
     """The manifest that `manifest_to_json` wrote, with all its parts.
 
     Raises:
-        InputError: not JSON, of a newer format, a field that is missing, unknown, of another type or out of range, or
+        InputError: not JSON, of another format, a field that is missing, unknown, of another type or out of range, or
             a part that is needed and not listed.
     """
     try:
@@ -186,6 +188,10 @@ def manifest_from_json(content: bytes) -> Manifest:
     # Before anything else: another format has other fields, and would be refused for the wrong reason.
     if type(raw["format"]) is int and raw["format"] > FORMAT:
         raise InputError(f"bundle format {raw['format']}; this hwkd reads {FORMAT}: update hwkd")
+    if type(raw["format"]) is int and raw["format"] < FORMAT:
+        raise InputError(
+            f"bundle format {raw['format']}; this hwkd reads {FORMAT}: export it again"
+        )
     try:
         manifest = read_table(Manifest, raw, MANIFEST)
         manifest.check_parts()
@@ -198,32 +204,3 @@ def _refused(reason: str) -> InputError:
     shown = reason if len(reason) <= _SHOWN else reason[:_SHOWN] + "..."
     line = "".join(sign if sign.isprintable() else "?" for sign in shown)
     return InputError(f"{MANIFEST}: {line}; export the bundle again")
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise InputError(f"{name} must be {low} to {high}, got {value}")
-
-
-def _check_among(name: str, received: str, accepted: tuple[str, ...]) -> None:
-    if received not in accepted:
-        raise InputError(f"{name} must be one of {', '.join(accepted)}; got {received!r}")
-
-
-def _check_not_empty(record: object, *names: str) -> None:
-    for name in names:
-        if not getattr(record, name):
-            raise InputError(f"{name} is empty; a text is accepted")
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Every text within nested mappings and tuples, keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield key
-            yield from _texts(item)
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _texts(item)

@@ -6,7 +6,8 @@ import onnx
 import pytest
 
 from hwkd.cli.main import main
-from hwkd.images import write_png
+from hwkd.images import open_images, write_png
+from hwkd.measure.card_figures import measure_figures
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.session import present_runtimes, runtime_label
 
@@ -41,7 +42,7 @@ def test_a_bundle_is_written_and_described(words, tmp_path, capsys) -> None:
     out = run([*words, "-o", path], capsys)
     bundle = read_bundle(path)
     assert [p.name for p in path.parent.iterdir()] == ["small.hwkd"]
-    assert (bundle.manifest.name, bundle.manifest.target) == ("tiny-teacher", "x86-avx2")
+    assert (bundle.manifest.name, bundle.manifest.target) == ("small", "x86-avx2")
     assert (bundle.manifest.weight_bits, bundle.manifest.act_bits) == ("7", 8)
     assert bundle.manifest.lmbda == 0.025
     assert out.endswith(f"written: {path}\n")
@@ -50,7 +51,9 @@ def test_a_bundle_is_written_and_described(words, tmp_path, capsys) -> None:
         assert f"{runtime_label(runtime)} against the trained codec, 2 images: " in out
 
 
-def test_the_name_is_the_models_unless_given(words, tmp_path, capsys, monkeypatch) -> None:
+def test_a_bundle_goes_by_its_file_which_is_the_models_name_unless_given(
+    words, tmp_path, capsys, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(words, capsys).endswith("written: tiny-teacher.hwkd\n")
     assert read_bundle(tmp_path / "tiny-teacher.hwkd").manifest.name == "tiny-teacher"
@@ -63,7 +66,29 @@ def test_a_file_is_replaced_only_by_force(words, tmp_path, capsys, refused) -> N
         f"{path} exists: give another name, or --force to replace it\n".rstrip()
     )
     run([*words, "-o", path, "--force"], capsys)
-    assert read_bundle(path).manifest.name == "tiny-teacher"
+    assert read_bundle(path).manifest.name == "a"
+
+
+def test_the_card_holds_what_the_user_says_and_what_was_measured(
+    words, photos, tmp_path, capsys
+) -> None:
+    (tmp_path / "card.toml").write_text('data = "2 photographs"\nlimits = ["Only a test."]\n')
+    path = tmp_path / "a.hwkd"
+    more = ["--card", tmp_path / "card.toml", "--evaluate", photos, "-o", path]
+    out = run([*words, *more], capsys)
+    bundle = read_bundle(path)
+    card = bundle.manifest.card
+    assert card is not None
+    assert (card.data, card.limits) == ("2 photographs", ("Only a test.",))
+    assert (card.licence, card.hardware, card.hours) == ("not recorded", "not recorded", None)
+    assert [(one.on, one.images) for one in card.figures] == [
+        ("embedded photographs", 2),
+        (photos.name, 2),
+    ]
+    assert "Only a test." in out and "Measured with this bundle" in out
+    # Measured with this very bundle: the figures are found again with the file.
+    again = measure_figures(bundle, [open_images(photos)])
+    assert again == card.figures[1:]
 
 
 def test_a_boards_compiler_gets_graphs_of_one_size(words, tmp_path, capsys) -> None:
@@ -134,6 +159,30 @@ def test_a_failure_on_the_way_leaves_nothing(words, tmp_path, monkeypatch, refus
 def test_what_is_refused(words, tmp_path, refused, monkeypatch, more, message: str) -> None:
     monkeypatch.chdir(tmp_path)
     assert refused([*words, *more]).startswith(message)
+
+
+def test_a_card_that_does_not_fit_is_refused(words, tmp_path, refused) -> None:
+    card = tmp_path / "card.toml"
+    card.write_text('licence = "CC0"\nlicense = "CC0"\n')
+    assert refused([*words, "--card", card]) == (
+        f"{card}: unknown key 'license'; accepted are data, licence, hardware, limits, recipe"
+    )
+
+
+def test_two_sets_of_one_name_are_refused(words, tmp_path, photo, refused) -> None:
+    for place in ("a", "b"):
+        write_png(tmp_path / place / "same/0.png", photo(64, 64, 0))
+    more = ["--evaluate", tmp_path / "a/same", "--evaluate", tmp_path / "b/same"]
+    assert refused([*words, *more, "-o", tmp_path / "a.hwkd"]) == (
+        "--evaluate: 2 sets of images are called 'same', and a card names each once; rename a folder, or leave one out"
+    )
+
+
+def test_a_damaged_image_to_evaluate_on_is_found_first(words, tmp_path, refused) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/a.png").write_bytes(b"no image")
+    message = refused([*words, "--evaluate", tmp_path / "set", "-o", tmp_path / "a.hwkd"])
+    assert message.startswith(f"{tmp_path / 'set/a.png'} is not a readable image")
 
 
 def test_a_folder_of_the_bundles_name_is_refused(words, tmp_path, refused) -> None:

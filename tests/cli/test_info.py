@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -7,7 +8,8 @@ from hwkd.cli.main import main
 from hwkd.codec import known
 from hwkd.codec.codec import Codec
 from hwkd.codec.header import Stream, pack
-from hwkd.runtime.bundle import read_bundle
+from hwkd.runtime.bundle import read_bundle, write_bundle
+from hwkd.runtime.card import Card, SetFigures
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +50,29 @@ def test_a_bundle_is_told_with_every_part(tables, tiny_bundle):
     uses = {row["part"]: row["for"] for row in parts["rows"]}
     assert uses["selftest.npz"] == "self-test"
     assert uses["hyper.onnx"] == "hyper for onnxruntime and openvino"
+
+
+def test_a_bundle_with_a_card_shows_it(tables, tiny_bundle, tmp_path):
+    bundle = read_bundle(tiny_bundle)
+    card = Card(
+        data="9 photographs",
+        licence="CC0",
+        teacher="patch-q5",
+        start=None,
+        seed=0,
+        float_steps=4,
+        quantized_steps=2,
+        hours=0.5,
+        hardware="2 cores",
+        recipe=None,
+        limits=("Only a test.",),
+        figures=(SetFigures("kodak", 24, "openvino 2026", 34.0, 0.9, 0.7, 1.3),),
+    )
+    write_bundle(tmp_path / "a.hwkd", replace(bundle.manifest, card=card), bundle.parts)
+    _, shown, measured, *_ = tables("a.hwkd")
+    assert (shown["title"], facts(shown)["licence of the data"]) == ("Card", "CC0")
+    assert facts(shown)["known limits"] == "Only a test."
+    assert (measured["rows"][0]["set"], measured["rows"][0]["psnr_db"]) == ("kodak", "34.000")
 
 
 def test_a_shipped_bundle_goes_by_its_name(tables, tiny_bundle, tmp_path):

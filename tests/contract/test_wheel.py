@@ -1,5 +1,6 @@
 """An installed wheel holds what hwkd reads at run time."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,11 +11,17 @@ from pathlib import Path
 import pytest
 
 import hwkd
+from hwkd.codec.known import shipped as shipped_bundles
+from hwkd.runtime.bundle import read_bundle
+from hwkd.runtime.card import NOT_RECORDED
 from hwkd.target import list_targets
 
 ROOT = Path(hwkd.__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+OWN = {place: place for place in ("hwkd/weights", "hwkd/bundles")}
+"""Folders of data within the package."""
+MOST_BUNDLE_BYTES = 2.2 * 10**6
 TARGETS = {
     "arm-server",
     "jetson-agx-orin",
@@ -58,10 +65,25 @@ def test_the_default_teacher_is_there_as_its_card_says():
         assert read_card(name).file in {p.name for p in shipped("hwkd/weights")}
 
 
-def test_weights_are_not_ignored_by_git():
+def test_shipped_bundles_go_by_their_names_and_say_where_they_come_from():
+    for name, path in shipped_bundles().items():
+        bundle = read_bundle(path)
+        card = bundle.manifest.card
+        assert bundle.manifest.name == name
+        assert path.stat().st_size <= MOST_BUNDLE_BYTES, name
+        assert card is not None and card.on_kodak is not None, name
+        assert card.on_kodak.images == 24, name
+        assert card.limits and card.float_steps and card.hours, name
+        assert NOT_RECORDED not in (card.data, card.licence, card.hardware), name
+
+
+def test_weights_and_bundles_are_not_ignored_by_git():
     """hatchling leaves out of the wheel what .gitignore names."""
     done = subprocess.run(
-        ["git", "check-ignore", "hwkd/weights/patch-q5.safetensors", "targets/jetson-nano.toml"],
+        [
+            *("git", "check-ignore", "hwkd/weights/patch-q5.safetensors"),
+            *("hwkd/bundles/patch-medium-q5.hwkd", "targets/jetson-nano.toml"),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -72,7 +94,7 @@ def test_weights_are_not_ignored_by_git():
 
 
 @pytest.mark.slow  # fetches hatchling
-def test_a_built_wheel_holds_targets_profiles_and_weights(tmp_path):
+def test_a_built_wheel_holds_targets_profiles_weights_and_bundles(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "-q", "-w", str(tmp_path)],
         check=True,
@@ -82,7 +104,7 @@ def test_a_built_wheel_holds_targets_profiles_and_weights(tmp_path):
         names = set(held.namelist())
         held.extractall(tmp_path / "site")
     assert {f"hwkd/_data/targets/{name}.toml" for name in TARGETS} <= names
-    for folder, place in (*WHEEL["force-include"].items(), ("hwkd/weights", "hwkd/weights")):
+    for folder, place in (*WHEEL["force-include"].items(), *OWN.items()):
         assert {f"{place}/{path.as_posix()}" for path in shipped(folder)} <= names
     assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "hwkd").rglob("*.py")} <= names
     assert not [name for name in names if name.startswith("tests/")]
@@ -101,4 +123,18 @@ def test_a_built_wheel_holds_targets_profiles_and_weights(tmp_path):
     )
     file, *found = done.stdout.splitlines()
     assert Path(file) == tmp_path / "site/hwkd/__init__.py"
-    assert set(found) == TARGETS | {p.stem for p in shipped("hwkd/weights") if p.suffix == ".json"}
+    teachers = {p.stem for p in shipped("hwkd/weights") if p.suffix == ".json"}
+    assert set(found) == TARGETS | teachers
+    listed = subprocess.run(
+        [sys.executable, "-m", "hwkd", "models", "--format", "json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    tables = json.loads(listed.stdout)
+    assert [{row["model"] for row in table["rows"]} for table in tables] == [
+        set(shipped_bundles()),
+        teachers,
+    ]

@@ -69,8 +69,11 @@ def test_the_bundle_says_where_it_comes_from(run) -> None:
     manifest = read_bundle(path).manifest
     assert manifest.name == folder.name
     assert manifest.provenance["quantized"] == "in training"
-    assert manifest.provenance["teacher"].startswith("tiny-teacher (sha256 ")
-    assert manifest.provenance["seed"] == "0"
+    assert manifest.card.teacher.startswith("tiny-teacher (sha256 ")
+    assert (manifest.card.seed, manifest.card.licence) == (0, "not recorded")
+    assert manifest.card.float_steps > 0 and manifest.card.quantized_steps > 0
+    assert manifest.card.hours > 0
+    assert [one.on for one in manifest.card.figures] == ["embedded photographs"]
     assert str(folder.parent) not in str(manifest)
 
 

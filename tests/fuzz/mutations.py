@@ -7,6 +7,7 @@ or in an error with one line.
 import hashlib
 import io
 import json
+import lzma
 import struct
 import time
 import zipfile
@@ -28,6 +29,7 @@ from hwkd.errors import HwkdError, InputError
 from hwkd.runtime.array_part import pack_arrays, unpack_arrays
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.manifest import GUARD, MANIFEST
+from hwkd.runtime.part_stream import INDEX, STREAM, unpack_index, unpack_stream
 from hwkd.runtime.stored_zip import write_zip
 
 MAX_PIXELS = 2**18
@@ -219,6 +221,12 @@ class Bundles:
         return {
             "any bytes": lambda chance: with_bytes_changed(self.content, chance),
             "a part, hashes wrong": self._part,
+            "bytes of the xz stream": self._stream_bytes,
+            "xz by other settings": self._stream_settings,
+            "bytes across the parts, packed again": self._across_parts,
+            "bytes of the index": self._index_bytes,
+            "sizes in the index": self._index_sizes,
+            "large parts of few bytes, hashes right": self._large_parts,
             "bytes of the manifest, hashes right": self._manifest_bytes,
             "fields of the manifest, hashes right": self._manifest_fields,
             "graphs taken for others, hashes right": self._graphs,
@@ -237,9 +245,91 @@ class Bundles:
         assert found.shape == self.image.shape
         return "works" if is_exact else "works, exact path differs"
 
-    def _entries(self) -> dict[str, bytes]:
+    def _held(self) -> dict[str, bytes]:
+        """The entries of the zip."""
         with zipfile.ZipFile(io.BytesIO(self.content)) as held:
             return {name: held.read(name) for name in held.namelist()}
+
+    def _entries(self) -> dict[str, bytes]:
+        """manifest.json, its hash and the parts."""
+        held = self._held()
+        parts = unpack_stream(held[STREAM], unpack_index(held[INDEX]))
+        return {MANIFEST: held[MANIFEST], GUARD: held[GUARD], **dict(parts)}
+
+    def _stream_bytes(self, chance: Random) -> bytes:
+        held = self._held()
+        held[STREAM] = with_bytes_changed(held[STREAM], chance)
+        return _written(held)
+
+    def _stream_settings(self, chance: Random) -> bytes:
+        """The parts packed as another program may: with more memory, more filters, two streams or another format."""
+        held = self._held()
+        content = b"".join(_parts(self._entries()).values())
+        # More than 8 MiB are refused.
+        last = {
+            "id": lzma.FILTER_LZMA2,
+            "preset": 0,
+            "dict_size": chance.choice((2**12, 2**20, 2**23, 2**24)),
+        }
+        before = chance.choice(
+            ([], [{"id": lzma.FILTER_DELTA, "dist": 4}], [{"id": lzma.FILTER_X86}])
+        )
+        check = chance.choice((lzma.CHECK_NONE, lzma.CHECK_CRC32, lzma.CHECK_SHA256))
+        packed = lzma.compress(content, check=check, filters=[*before, last])
+        match chance.randrange(8):
+            case 0:
+                packed = lzma.compress(content, format=lzma.FORMAT_ALONE, preset=0)
+            case 1:
+                packed = _packed(content[:1000]) + _packed(content[1000:])
+            case 2:
+                packed += chance.choice((bytes(4), packed[:12], _packed(b""), b"x"))
+        held[STREAM] = packed
+        return _written(held)
+
+    def _across_parts(self, chance: Random) -> bytes:
+        """The stream's content changed wherever it is, in place of its sizes."""
+        held = self._held()
+        content = with_bytes_changed(b"".join(_parts(self._entries()).values()), chance)
+        held[STREAM] = _packed(content)
+        return _written(held)
+
+    def _index_bytes(self, chance: Random) -> bytes:
+        held = self._held()
+        held[INDEX] = with_bytes_changed(held[INDEX], chance)
+        return _written(held)
+
+    def _index_sizes(self, chance: Random) -> bytes:
+        """Sizes moved between parts, too large, or the parts in another order."""
+        held = self._held()
+        sizes = unpack_index(held[INDEX])
+        one, other = (chance.choice(sorted(sizes)) for _ in range(2))
+        many = chance.choice((1, 8, 100_000, 60 * 2**20, 9_999_999_999))
+        match chance.choice(("move", "more", "less", "order", "without", "twice")):
+            case "move":
+                sizes[one], sizes[other] = sizes[other], sizes[one]
+            case "more":
+                sizes[one] += many
+            case "less":
+                sizes[one] = max(0, sizes[one] - many)
+            case "order":
+                sizes = dict(chance.sample(sorted(sizes.items()), len(sizes)))
+            case "without":
+                del sizes[one]
+            case "twice":
+                sizes[f"{one}.2"] = sizes[one]
+        held[INDEX] = _index(sizes)
+        return _written(held)
+
+    def _large_parts(self, chance: Random) -> bytes:
+        """Parts of up to the largest size, of one byte again and again; the index true or not."""
+        entries = self._entries()
+        name = chance.choice(sorted(_parts(entries)))
+        large = chance.choice((2**16, 2**20, 16 * 2**20, 65 * 2**20))
+        entries[name] = (
+            chance.choice((b"", entries[name])) + chance.choice((b"\0", b"\xff")) * large
+        )
+        said = self._entries()[name] if chance.randrange(2) else entries[name]
+        return _zipped(_hashed(entries), {name: len(said)})
 
     def _part(self, chance: Random) -> bytes:
         entries = self._entries()
@@ -355,7 +445,34 @@ def _guarded(entries: dict[str, bytes]) -> dict[str, bytes]:
     return {**entries, GUARD: hashlib.sha256(entries[MANIFEST]).hexdigest().encode()}
 
 
-def _zipped(entries: dict[str, bytes]) -> bytes:
+def _parts(entries: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: part for name, part in entries.items() if name not in (MANIFEST, GUARD)}
+
+
+def _index(sizes: dict[str, int]) -> bytes:
+    return "".join(f"{size} {name}\n" for name, size in sizes.items()).encode()
+
+
+def _packed(content: bytes) -> bytes:
+    """Quickly, which is not how bundles are packed."""
+    return lzma.compress(content, preset=0)
+
+
+def _zipped(entries: dict[str, bytes], said: dict[str, int] | None = None) -> bytes:
+    """The bundle of a manifest, its hash and parts, of which the index says their sizes, except for those in `said`."""
+    parts = _parts(entries)
+    sizes = {name: len(part) for name, part in parts.items()} | (said or {})
+    return _written(
+        {
+            MANIFEST: entries[MANIFEST],
+            GUARD: entries[GUARD],
+            INDEX: _index(sizes),
+            STREAM: _packed(b"".join(parts.values())),
+        }
+    )
+
+
+def _written(held: dict[str, bytes]) -> bytes:
     made = io.BytesIO()
-    write_zip(made, entries)
+    write_zip(made, held)
     return made.getvalue()

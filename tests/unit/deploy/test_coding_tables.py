@@ -50,6 +50,17 @@ def test_tables_of_y_are_compressais(codec) -> None:
         assert frequencies(tables, index) == compressais(codec.gaussian_conditional, index)
 
 
+def test_with_counts_the_tables_of_y_fit_them_and_those_of_z_stay(codec) -> None:
+    counts = np.zeros((64, 129), np.int64)
+    counts[20, 0] = 10**9
+    plain, found = coding_tables(codec), coding_tables(codec, counts)
+    of_y = Tables.from_arrays(found, "y.")
+    assert frequencies(of_y, 20)[0] > 0.99 * TOTAL
+    without = Tables.from_arrays(plain, "y.")
+    assert frequencies(of_y, 30) == pytest.approx(frequencies(without, 30), abs=64)
+    assert all(np.array_equal(plain[n], found[n]) for n in plain if n.startswith("z."))
+
+
 def test_tables_of_z_are_compressais_moved_by_the_medians(codec) -> None:
     tables = Tables.from_arrays(coding_tables(codec), "z.")
     assert tables.count == codec.Z

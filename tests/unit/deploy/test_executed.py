@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hwkd.deploy.executed import executed
-from hwkd.deploy.graph import FLOAT, Form, GraphWriter, tensor
+from hwkd.deploy.graph import FLOAT, ONNX_RUNTIME, Form, GraphWriter, tensor
 from hwkd.quantize.integer import Grid, IntegerLayer
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.session import present_runtimes, runtime_label
@@ -56,6 +58,20 @@ def test_onnx_runtime_runs_what_8_bits_come_out_of_in_integers() -> None:
     assert found.in_float == ("g.2",)
     # At least: x is quantized, what comes out of g.0 is dequantized, then the product and the root.
     assert found.counts["elementwise"] >= 4
+
+
+@pytest.mark.skipif("onnxruntime" not in present_runtimes(), reason="needs ONNX Runtime")
+def test_onnx_runtime_runs_a_matrix_product_in_integers_though_its_weight_is_stored_turned() -> (
+    None
+):
+    graph = GraphWriter(ONNX_RUNTIME)
+    one_by_one = replace(layer("g.0"), weight=layer("g.0").weight[:, :, :1, :1], padding=0)
+    root = graph.node("Sqrt", [graph.projection("x", one_by_one)])
+    declared = {root: tensor("out", FLOAT, [1, 8, "h", "w"])}
+    model = graph.model("test", [tensor("x", FLOAT, [1, 8, "h", "w"])], declared)
+    found = executed(model.SerializeToString(), "encoder", "onnxruntime")
+    assert found.counts["int8"] == 1
+    assert found.in_float == ()
 
 
 @pytest.mark.skipif("openvino" not in present_runtimes(), reason="needs OpenVINO")

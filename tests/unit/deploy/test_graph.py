@@ -332,3 +332,16 @@ def test_a_projection_is_the_convolution_that_it_stands_for() -> None:
         assert named == [operator]
         for runtime, found in outputs(model, x).items():
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4, err_msg=runtime)
+
+
+def test_both_forms_of_a_projection_hold_the_same_bytes() -> None:
+    held = []
+    for form in (PORTABLE, Form(matmul=True)):
+        model = built(lambda graph: graph.projection("x", PROJECTION), form)
+        held += [
+            numpy_helper.to_array(one).tobytes()
+            for one in model.graph.initializer
+            if one.name == "g.projection.weight"
+        ]
+    # The weight as it was made, [C_out, C_in], row by row.
+    assert held == [PROJECTION.weight.tobytes()] * 2

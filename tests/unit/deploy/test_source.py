@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hwkd.deploy.card_file import Told
 from hwkd.deploy.source import load_source
 from hwkd.distill.config import RunConfig
 from hwkd.errors import InputError
@@ -81,23 +82,27 @@ def test_a_run_is_exported_as_it_was_quantized(run, tiny_codec_of, tiny_specs) -
         assert torch.equal(found.codec(x).x_hat, tiny_codec_of("relu")(x).x_hat)
 
 
-def test_a_runs_provenance_says_where_it_comes_from_and_no_place_of_the_machine(run) -> None:
+def test_a_runs_provenance_says_what_was_exported(run) -> None:
     folder = run()
     weights = (folder / "student.safetensors").read_bytes()
     assert load_source(str(folder), None, None, silent).provenance == {
         **{f"version of {n}": version(n) for n in ("torch", "brevitas", "compressai", "onnx")},
         "sha256 of the weights": hashlib.sha256(weights).hexdigest(),
-        "teacher": "patch-q5 (sha256 0123456789abcdef)",
-        "data": "holiday photos",
-        "licence of the data": "not recorded",
-        "seed": "11",
         "quantized": "in training",
+        "tables of y": "fitted to the symbols of 64 crops of the embedded photographs",
     }
 
 
-def test_a_teacher_without_a_file_and_a_run_that_was_only_calibrated(run) -> None:
-    found = load_source(str(run(ptq=True, teacher_sha256="")), None, None, silent).provenance
-    assert found["teacher"] == "patch-q5 (sha256 n/a)"
+def test_the_card_says_what_the_run_knows_and_over_it_what_the_user_says(run) -> None:
+    told = Told(licence="CC0", limits=("Photographs only.",))
+    card = load_source(str(run()), None, None, silent, told).card
+    assert card is not None
+    assert (card.seed, card.data) == (11, "holiday photos")
+    assert (card.licence, card.limits) == ("CC0", ("Photographs only.",))
+
+
+def test_a_run_that_was_only_calibrated(run) -> None:
+    found = load_source(str(run(ptq=True)), None, None, silent).provenance
     assert found["quantized"] == "after training"
 
 
@@ -111,7 +116,8 @@ def test_a_float_model_is_quantized_after_training(tiny_teacher_file: Path, phot
     assert found.provenance["quantized"] == (
         "after training, activations calibrated on crops of images given with --data"
     )
-    assert "teacher" not in found.provenance  # no run, so nothing is known of its training
+    assert found.card is not None
+    assert found.card.teacher is None  # no run, so nothing is known of its training
 
 
 def test_without_images_the_embedded_photographs_calibrate(tiny_teacher_file: Path) -> None:
@@ -124,7 +130,8 @@ def test_a_runs_float_student_can_be_quantized_anew(run, photos: Path) -> None:
     found = load_source(f"{folder}:float", BitPlan(4, 8), photos, silent)
     assert (found.name, found.bits) == ("demo (float)", BitPlan(4, 8))
     assert found.provenance["quantized"].startswith("after training, ")
-    assert found.provenance["seed"] == "11"
+    assert found.card is not None
+    assert (found.card.seed, found.card.quantized_steps) == (11, 0)
 
 
 def test_a_float_model_without_bits_is_refused(tiny_teacher_file: Path) -> None:

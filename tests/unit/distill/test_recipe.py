@@ -8,7 +8,16 @@ from hwkd.errors import InputError
 SIZES = ("large", "medium", "small")
 SHIPPED = {
     *(f"patch-{size}-q{quality}" for size in SIZES for quality in range(1, 6)),
-    *("gdn-16", "gdn-32", "gdn-64", "relu-32", "relu-64", "patch-q5", "hyperprior-64", "hyperprior-128"),
+    *(
+        "gdn-16",
+        "gdn-32",
+        "gdn-64",
+        "relu-32",
+        "relu-64",
+        "patch-q5",
+        "hyperprior-64",
+        "hyperprior-128",
+    ),
 }
 
 

@@ -249,7 +249,20 @@ def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> shipped.Card:
     save_weights(path, build(PATCH), half=True, metadata={})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     card = shipped.Card(
-        "patch-q5", path.name, PATCH, 0.025, 7, "by hand", "noise, CC0", 30.5, None, digest
+        name="patch-q5",
+        file=path.name,
+        spec=PATCH,
+        lmbda=0.025,
+        steps=7,
+        training="by hand",
+        hours=None,
+        hardware="2 cores",
+        data="noise",
+        licence="CC0",
+        limits=(),
+        kodak_psnr_db=30.5,
+        kodak_bpp=None,
+        sha256=digest,
     )
     shipped.write_card(card)
     return card

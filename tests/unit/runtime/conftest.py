@@ -2,11 +2,34 @@
 
 import pytest
 
+from hwkd.runtime.card import Card, SetFigures
 from hwkd.runtime.manifest import Executed, Manifest, Reach
 
 
 @pytest.fixture
-def manifest() -> Manifest:
+def card() -> Card:
+    """A card with every field filled."""
+    return Card(
+        data="788 photographs",
+        licence="CC0",
+        teacher="patch-q5 (sha256 0123456789abcdef)",
+        start="run demo (float)",
+        seed=7,
+        float_steps=4000,
+        quantized_steps=150,
+        hours=2.5,
+        hardware="2 cores",
+        recipe="patch-medium-q5",
+        limits=("Photographs only.",),
+        figures=(
+            SetFigures("kodak", 24, "openvino 2026.4.1", 34.25, 0.98, 0.75, 1.36),
+            SetFigures("tiny", 1, "openvino 2026.4.1", None, None, 0.5, None),
+        ),
+    )
+
+
+@pytest.fixture
+def manifest(card) -> Manifest:
     """A manifest with every field filled and no hashes yet."""
     return Manifest(
         name="patch-q5 ü",
@@ -31,7 +54,8 @@ def manifest() -> Manifest:
         silent_index=0,
         executed=(Executed("encoder", "openvino 2026.4.1", {"int8": 9, "float": 1}, ("cut",)),),
         differences=("0 of 100 symbols differ.",),
-        provenance={"teacher": "patch-q5", "licence": "CC0"},
+        provenance={"quantized": "in training"},
+        card=card,
     )
 
 

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import lzma
 import os
 import random
 import struct
@@ -29,7 +30,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def entries(path, manifest, parts):
-    """Everything in a right bundle by name, to be changed; `path` holds that bundle."""
+    """The entries of a right bundle's zip by name, to be changed; `path` holds that bundle."""
     write_bundle(path, manifest, parts)
     with zipfile.ZipFile(path) as held:
         return {name: held.read(name) for name in held.namelist()}
@@ -48,6 +49,15 @@ def with_manifest(entries, **changes):
     """`entries` with a changed manifest and the guard that it needs."""
     content = json.dumps(json.loads(entries[MANIFEST]) | changes).encode()
     return {**entries, MANIFEST: content, GUARD: hashlib.sha256(content).hexdigest()}
+
+
+def with_parts(entries, parts):
+    """`entries` with other parts, in the order given, and the index that they need."""
+    return {
+        **entries,
+        "parts.index": "".join(f"{len(part)} {name}\n" for name, part in parts.items()),
+        "parts.xz": lzma.compress(b"".join(parts.values()), preset=0),
+    }
 
 
 def refusal(path, content=None):
@@ -74,7 +84,13 @@ def test_the_file_is_a_zip_of_stored_entries(path, entries, parts):
     with zipfile.ZipFile(path) as held:
         assert held.testzip() is None
         assert {e.compress_type for e in held.infolist()} == {zipfile.ZIP_STORED}
-        assert sorted(held.namelist()) == sorted([*parts, "manifest.json", "manifest.sha256"])
+        assert held.namelist() == ["manifest.json", "manifest.sha256", "parts.index", "parts.xz"]
+
+
+def test_the_parts_are_one_xz_stream_sorted_by_name(path, entries, parts):
+    names = sorted(parts)
+    assert lzma.decompress(entries["parts.xz"]) == b"".join(parts[name] for name in names)
+    assert entries["parts.index"].decode() == "".join(f"{len(parts[n])} {n}\n" for n in names)
 
 
 def test_the_id_is_the_start_of_the_manifests_hash_which_guards_it(path, entries):
@@ -127,6 +143,12 @@ def test_a_part_that_holds_no_arrays_is_named(path, manifest, parts):
 def test_a_bundle_that_was_zipped_again_without_compression_is_the_same(path, entries):
     original = read_bundle(path)
     path.write_bytes(zipped(dict(reversed(entries.items()))))
+    assert read_bundle(path) == original
+
+
+def test_parts_packed_again_with_other_settings_in_another_order_are_the_same(path, entries, parts):
+    original = read_bundle(path)
+    path.write_bytes(zipped(with_parts(entries, dict(reversed(parts.items())))))
     assert read_bundle(path) == original
 
 
@@ -188,22 +210,51 @@ def test_every_truncation_is_refused(path, entries):
     assert refusal(path, content[:-1]) == (f"damaged or cut short: File is not a zip file{AGAIN}")
 
 
-def test_a_missing_part_is_named(path, entries):
-    del entries["hyper.onnx"]
-    assert refusal(path, zipped(entries)) == (
+def test_a_missing_part_is_named(path, entries, parts):
+    del parts["hyper.onnx"]
+    assert refusal(path, zipped(with_parts(entries, parts))) == (
         f"damaged or cut short: the part 'hyper.onnx' is listed in manifest.json and missing{AGAIN}"
     )
 
 
-def test_a_part_that_is_not_listed_is_named(path, entries):
-    assert refusal(path, zipped({**entries, "more\x1b.onnx": b""})) == (
-        f"damaged or cut short: the part 'more\\x1b.onnx' is not listed in manifest.json{AGAIN}"
+def test_a_part_that_is_not_listed_is_named(path, entries, parts):
+    assert refusal(path, zipped(with_parts(entries, parts | {"more.onnx": b""}))) == (
+        f"damaged or cut short: the part 'more.onnx' is not listed in manifest.json{AGAIN}"
     )
 
 
-def test_a_changed_part_is_named(path, entries):
-    assert refusal(path, zipped({**entries, "tables.npz": b"content of Tables.npz"})) == (
+def test_a_changed_part_is_named(path, entries, parts):
+    changed = parts | {"tables.npz": b"content of Tables.npz"}
+    assert refusal(path, zipped(with_parts(entries, changed))) == (
         f"damaged or cut short: the part tables.npz is not what manifest.json says{AGAIN}"
+    )
+
+
+@pytest.mark.parametrize("name", ["manifest.sha256", "parts.index", "parts.xz"])
+def test_a_bundle_without_one_of_its_entries_is_refused(path, entries, name):
+    del entries[name]
+    assert refusal(path, zipped(entries)) == f"damaged or cut short: {name} is missing{AGAIN}"
+
+
+def test_an_entry_too_many_is_named(path, entries):
+    assert refusal(path, zipped({**entries, "more\x1b.onnx": b""})) == (
+        f"damaged or cut short: it holds 'more\\x1b.onnx', which is no entry of a bundle{AGAIN}"
+    )
+
+
+def test_a_damaged_stream_or_index_is_damage_of_the_bundle(path, entries):
+    assert refusal(path, zipped({**entries, "parts.xz": b"no xz stream at all"})) == (
+        f"damaged or cut short: parts.xz: Input format not supported by decoder{AGAIN}"
+    )
+    assert refusal(path, zipped({**entries, "parts.index": b"none"})) == (
+        f"damaged or cut short: 'none' in parts.index is no size and name{AGAIN}"
+    )
+
+
+def test_a_bundle_of_format_1_is_told_by_its_manifest(path, entries, parts):
+    old = {name: entries[name] for name in ("manifest.json", "manifest.sha256")} | parts
+    assert refusal(path, zipped(with_manifest(old, format=1))) == (
+        "bundle format 1; this hwkd reads 2: export it again"
     )
 
 
@@ -215,15 +266,8 @@ def test_a_changed_manifest_is_found_by_its_guard(path, entries):
     )
 
 
-def test_a_bundle_without_its_guard_is_refused(path, entries):
-    del entries[GUARD]
-    assert refusal(path, zipped(entries)) == (
-        f"damaged or cut short: manifest.sha256 is missing{AGAIN}"
-    )
-
-
 def test_two_entries_of_one_name_are_refused(path, entries):
-    twice = [*entries.items(), ("hyper.onnx", entries["hyper.onnx"])]
+    twice = [*entries.items(), ("parts.xz", entries["parts.xz"])]
     assert refusal(path, zipped(twice)) == (
         f"damaged or cut short: it holds two entries of one name{AGAIN}"
     )
@@ -236,8 +280,8 @@ def test_compressed_entries_are_refused(path, entries):
 
 
 def test_a_newer_format_says_to_update(path, entries):
-    assert refusal(path, zipped(with_manifest(entries, format=2))) == (
-        "bundle format 2; this hwkd reads 1: update hwkd"
+    assert refusal(path, zipped(with_manifest(entries, format=3))) == (
+        "bundle format 3; this hwkd reads 2: update hwkd"
     )
 
 
@@ -281,7 +325,7 @@ def test_a_manifest_over_the_limit_is_neither_read_nor_written(
 def test_parts_over_the_limit_together_are_neither_read_nor_written(
     path, entries, manifest, parts, monkeypatch
 ):
-    size = sum(map(len, entries.values()))
+    size = sum(map(len, parts.values()))
     monkeypatch.setattr(bundle_module, "MAX_BYTES", size)
     assert read_bundle(path).parts == parts
     monkeypatch.setattr(bundle_module, "MAX_BYTES", size - 1)
@@ -292,36 +336,65 @@ def test_parts_over_the_limit_together_are_neither_read_nor_written(
 
 def test_a_file_far_over_the_limit_is_not_looked_into(path, entries):
     with path.open("r+b") as file:
-        file.truncate(513 * 2**20 + 1)  # sparse: it takes no room on the disk
+        file.truncate(144 * 2**20 + 1)  # sparse: it takes no room on the disk
     assert refusal(path) == (
-        "too large for a bundle: it has 537919489 bytes, and its parts may have 536870912" + GIVE
+        "too large for a bundle: it has 150994945 bytes, and its parts may have 134217728" + GIVE
     )
 
 
-def test_a_size_that_is_only_claimed_takes_no_memory(path, entries):
-    content = bytearray(path.read_bytes())
-    # The directory's entry of hyper.onnx: its sizes stand 26 and 22 bytes before its name.
-    name = content.rindex(b"hyper.onnx")
-    content[name - 26 : name - 18] = struct.pack("<II", 200 * 2**20, 200 * 2**20)
+def test_an_index_over_the_limit_is_not_read(path, entries, monkeypatch):
+    monkeypatch.setattr(bundle_module, "MAX_MANIFEST_BYTES", len(entries[MANIFEST]))
+    size = len(entries[MANIFEST]) + 1
+    assert refusal(path, zipped({**entries, "parts.index": b"1" * size})) == (
+        f"'parts.index' has {size} bytes, and {size - 1} are accepted; export a smaller model"
+    )
+
+
+def peak_bytes_of_refusal(path, content):
     path.write_bytes(content)
     tracemalloc.start()
     try:
         message = refusal(path)
-        _, peak_bytes = tracemalloc.get_traced_memory()
+        return message, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    total = 200 * 2**20 + sum(len(c) for n, c in entries.items() if n != "hyper.onnx")
+
+
+def test_a_size_that_is_only_claimed_takes_no_memory(path, entries):
+    content = bytearray(path.read_bytes())
+    # The directory's entry of parts.xz: its sizes stand 26 and 22 bytes before its name.
+    name = content.rindex(b"parts.xz")
+    content[name - 26 : name - 18] = struct.pack("<II", 100 * 2**20, 100 * 2**20)
+    message, peak_bytes = peak_bytes_of_refusal(path, content)
+    total = 100 * 2**20 + sum(len(c) for n, c in entries.items() if n != "parts.xz")
     assert message == (
         f"damaged or cut short: its entries take {total} bytes, and it has {len(content)}{AGAIN}"
     )
     assert peak_bytes < 1_000_000
 
 
+def test_a_part_that_is_only_claimed_to_be_large_takes_no_memory(path, entries, parts):
+    right = entries["parts.index"].decode()
+    claimed = right.replace(f"{len(parts['tables.npz'])} tables.npz", f"{2**26} tables.npz")
+    assert claimed != right
+    message, peak_bytes = peak_bytes_of_refusal(path, zipped({**entries, "parts.index": claimed}))
+    assert message == f"damaged or cut short: parts.xz ends before the part tables.npz does{AGAIN}"
+    assert peak_bytes < 10_000_000  # the dictionary of the stream has 8 MiB
+
+
+def test_a_stream_that_unpacks_to_more_than_the_index_says_takes_no_memory(path, entries, parts):
+    large = with_parts(entries, parts | {"tables.npz": bytes(2**26)})
+    small = {**large, "parts.index": entries["parts.index"]}
+    message, peak_bytes = peak_bytes_of_refusal(path, zipped(small))
+    assert message.startswith("damaged or cut short: ")
+    assert peak_bytes < 1_000_000
+
+
 def test_an_entry_whose_two_sizes_differ_is_refused(path, entries):
     content = bytearray(path.read_bytes())
-    name = content.rindex(b"hyper.onnx")
-    content[name - 26 : name - 22] = struct.pack("<I", 200 * 2**20)
-    assert refusal(path, content) == f"damaged or cut short: 'hyper.onnx' has two sizes{AGAIN}"
+    name = content.rindex(b"parts.xz")
+    content[name - 26 : name - 22] = struct.pack("<I", 100 * 2**20)
+    assert refusal(path, content) == f"damaged or cut short: 'parts.xz' has two sizes{AGAIN}"
 
 
 def mutated(content, chance):

@@ -36,9 +36,12 @@ def test_what_is_written_is_read_back(full):
 
 
 def test_unknown_values_are_null_and_read_back(full):
-    bare = replace(full, lmbda=None, silent_index=None, plan=(), executed=(), provenance={})
+    bare = replace(
+        full, lmbda=None, silent_index=None, plan=(), executed=(), provenance={}, card=None
+    )
     text = manifest_to_json(bare)
     assert json.loads(text)["lmbda"] is None
+    assert json.loads(text)["card"] is None
     assert manifest_from_json(text) == bare
 
 
@@ -53,16 +56,34 @@ def test_a_whole_number_will_do_for_lmbda(content):
     assert manifest_from_json(json.dumps(content | {"lmbda": 1}).encode()).lmbda == 1.0
 
 
-@pytest.mark.parametrize("format", [2, 3, 10**20])
+@pytest.mark.parametrize("format", [1, 0, -1])
+def test_an_older_format_is_named_before_its_fields_are_read(format):
+    with pytest.raises(InputError) as caught:
+        manifest_from_json(json.dumps({"format": format, "colour": "red"}).encode())
+    assert str(caught.value) == f"bundle format {format}; this hwkd reads 2: export it again"
+
+
+@pytest.mark.parametrize("format", [3, 4, 10**20])
 def test_a_newer_format_is_named_before_its_fields_are_read(format):
     with pytest.raises(InputError) as caught:
         manifest_from_json(json.dumps({"format": format, "colour": "red"}).encode())
-    assert str(caught.value) == f"bundle format {format}; this hwkd reads 1: update hwkd"
+    assert str(caught.value) == f"bundle format {format}; this hwkd reads 2: update hwkd"
 
 
 @pytest.mark.parametrize(
     "key",
-    ["M", "Z", "graphs", "reach", "lmbda", "silent_index", "provenance", "executed", "largest_y"],
+    [
+        "M",
+        "Z",
+        "graphs",
+        "reach",
+        "lmbda",
+        "silent_index",
+        "provenance",
+        "card",
+        "executed",
+        "largest_y",
+    ],
 )
 def test_a_missing_field_is_named(content, key):
     del content[key]
@@ -96,7 +117,6 @@ NO_NAME = (
         ({"colour": "red"}, "unknown key 'colour'; accepted are name, family, "),
         ({"format": True}, "format: got True; a whole number is accepted"),
         ({"format": "1"}, "format: got '1'; a whole number is accepted"),
-        ({"format": 0}, "format must be 1, got 0"),
         ({"M": "12"}, "M: got '12'; a whole number is accepted"),
         ({"M": True}, "M: got True; a whole number is accepted"),
         ({"M": 12.0}, "M: got 12.0; a whole number is accepted"),
@@ -192,6 +212,36 @@ def test_the_ends_of_the_reach_are_accepted():
 def test_what_was_executed_is_checked(content, changes, message):
     content["executed"][0] |= changes
     assert refusal(content) == f"manifest.json: executed[0]: {message}{AGAIN}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"colour": "red"}, "unknown key 'colour'; accepted are data, licence, teacher, "),
+        ({"hours": -0.5}, "hours must be 0 to 1000000000000, got -0.5"),
+        ({"hours": float("nan")}, "hours: got nan; a finite number is accepted"),
+        ({"float_steps": 1.5}, "float_steps: got 1.5; a whole number is accepted"),
+        ({"seed": True}, "seed: got True; a whole number is accepted"),
+        ({"licence": ""}, "licence is empty; a text is accepted"),
+        ({"licence": None}, "licence: got None; a text is accepted"),
+        ({"limits": "none"}, "limits: got 'none'; an array is accepted"),
+        ({"figures": [{"on": "kodak"}]}, "figures[0]: images is missing; this table needs it"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_the_card_is_read_strictly(content, changes, message):
+    content["card"] |= changes
+    said = refusal(content)
+    assert said.startswith(f"manifest.json: card: {message}")
+    assert said.endswith(AGAIN)
+
+
+def test_the_texts_of_the_card_are_of_one_line_too(content):
+    content["card"]["figures"][0]["on"] = "ko\ndak"
+    assert "'ko\\ndak' is not one line of printable text" in refusal(content)
+    content["card"]["figures"] = []
+    content["card"]["limits"] = ["\x1b[2J"]
+    assert "'\\x1b[2J' is not one line of printable text" in refusal(content)
 
 
 def test_a_node_name_is_one_printable_line_too(full):

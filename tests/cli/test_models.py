@@ -1,0 +1,68 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from hwkd.cli import models
+from hwkd.cli.main import main
+from hwkd.codec import known
+
+NO_TORCH = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "compressai", "onnx", "onnxruntime", "openvino"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+from hwkd.cli.main import main
+sys.exit(main(["models", "--format", "json"]))
+"""
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """The folder of bundles that ship, made up and missing."""
+    monkeypatch.setattr(known, "SHIPPED", tmp_path / "shipped")
+    return tmp_path / "shipped"
+
+
+def tables(capsys):
+    assert main(["models", "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_bundles_and_teachers_are_listed(shelf, tiny_bundle, capsys):
+    shelf.mkdir()
+    for name in ("b", "a"):
+        shutil.copy(tiny_bundle, shelf / f"{name}.hwkd")
+    bundles, teachers = tables(capsys)
+    assert [row["model"] for row in bundles["rows"]] == ["a", "b"]
+    assert bundles["rows"][0]["size_mib"] == f"{tiny_bundle.stat().st_size / 2**20:.2f}"
+    (teacher,) = (row for row in teachers["rows"] if row["model"] == "patch-q5")
+    assert (teacher["weights"], teacher["hours"]) == ("float16", "0.95")
+
+
+def test_no_bundle_is_no_error(shelf, capsys):
+    bundles, teachers = tables(capsys)
+    assert bundles["rows"] == []
+    assert teachers["rows"]
+
+
+def test_a_damaged_bundle_is_named(shelf, refused):
+    shelf.mkdir()
+    (shelf / "a.hwkd").write_bytes(b"no zip")
+    assert refused(["models"]).startswith(f"{shelf / 'a.hwkd'}: not a bundle: ")
+
+
+def test_the_zoos_names_are_those_that_can_teach():
+    from hwkd.models.zoo import TEACHERS
+
+    assert models.ZOO == TEACHERS
+
+
+def test_the_list_needs_neither_torch_nor_a_runtime():
+    done = subprocess.run([sys.executable, "-c", NO_TORCH], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "patch-q5" in [row["model"] for row in json.loads(done.stdout)[1]["rows"]]
