@@ -26,7 +26,7 @@ _COLUMNS = (
 
 
 def models_table(results: Mapping[str, Result], published: PublishedCurves, paper: Paper) -> Table:
-    """A row for every point of our results, then the published hyperprior, then the paper's rows."""
+    """A row for every point of `results`, then the published hyperprior, then the paper's rows."""
     rows: list[tuple[str, ...]] = [
         (
             model.name,

@@ -11,7 +11,7 @@ from hwkd.report.table import Table
 
 
 def results_tables(files: ResultFiles, fmt: str) -> tuple[Table, ...]:
-    """Models, rates against published curves, quantized against float, control arms: those that there is a file for.
+    """Models as they ship, rates against published curves, quantized against float, control arms: what there is a file for.
 
     Args:
         fmt: of hwkd.report.table.FORMATS; what is one cell for people is several for machines.
@@ -22,7 +22,7 @@ def results_tables(files: ResultFiles, fmt: str) -> tuple[Table, ...]:
     tables: list[Table] = []
     if files.results:
         published = read_published_curves()
-        tables.append(models_table(files.results, published, read_paper()))
+        tables.append(models_table(files.shipped, published, read_paper()))
         tables += rate_tables(files.results, published, fmt)
         quantized = quantized_table(files)
         if quantized is not None:

@@ -224,6 +224,13 @@ def test_a_page_holds_the_tables_that_there_are_results_for():
     assert only.title == "Control arms"
 
 
+def test_of_a_student_and_its_other_forms_only_what_ships_is_among_the_models():
+    forms = {"ours": OURS, "ours-float": curve("ours (float)", (0.5, 0.9), (30.1, 34.1))}
+    models, *_ = results_tables(ResultFiles(forms, None), "md")
+    names = [row["model"] for row in rows(models) if row["figures"] == "measured here"]
+    assert names == ["q1", "q5"]
+
+
 def test_bd_rate_against_the_shipped_curve_of_itself_is_0():
     published = read_published_curves()
     jpeg = published.named("JPEG")
