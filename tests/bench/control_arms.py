@@ -1,6 +1,6 @@
 """What each part of the recipe is worth: students at equal steps on equal data, with one thing changed at a time.
 
-    python tests/bench/control_arms.py --data photos/ --evaluate kodak/ [--steps 400] [--qat-steps 150]
+    python tests/bench/control_arms.py --data photos/ --evaluate kodak/ [--steps 200] [--qat-steps 60]
 
 Each arm is a run of `hwkd distill` below --runs; one that is finished is not run again, one that was stopped goes on.
 All arms of a model see the same crops in the same order (--seed), at the same rates. Quantized arms start from the
@@ -25,7 +25,7 @@ from hwkd.measure.quality import evaluate
 DISTILLED = "distilled, Eq. 1"
 LMBDA = 0.025
 AT_RANDOM = ("--start", "random")
-POOL = 600
+POOL = 400
 """Crops whose teacher outputs are computed once; the arms without a teacher take the same ones."""
 
 
@@ -127,8 +127,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/arms"))
     parser.add_argument("--hyperprior", default="hyperprior-64", help="teacher of gdn and relu")
     parser.add_argument("--target", default="raspberry-pi-4", help="one whose kernels take 8 bits")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--qat-steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--qat-steps", type=int, default=60)
     parser.add_argument("--qat-lr", type=float, default=2e-4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
