@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# One process for each of two cores, and one thread each: torch's threads of two processes get in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 READY := .venv/.ready
 
 .PHONY: demo test check slow clean
@@ -12,13 +14,13 @@ demo: $(READY)
 	$(BIN)/hwkd distill --target jetson-nano --bits 8 --force -o runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(READY)
 	$(BIN)/ruff format --check hwkd tests
 	$(BIN)/ruff check hwkd tests
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow
