@@ -9,6 +9,7 @@ from rich.console import Console
 from hwkd.cli.distill_values import above_0, whole
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.cli.profile_options import parse_size
+from hwkd.codec.known import shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import Pixels, read_rgb
 from hwkd.measure.bench import bench
@@ -35,7 +36,13 @@ DEFAULT_SIZE = "768x512"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `hwkd bench`."""
-    parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE", help="a .hwkd file")
+    parser.add_argument(
+        "bundles",
+        nargs="+",
+        type=shipped_or_as_given,
+        metavar="BUNDLE",
+        help="a .hwkd file, or the name of one that ships (see `hwkd models`)",
+    )
     parser.add_argument(
         "--against",
         default=COMPRESSAI,
@@ -107,12 +114,12 @@ def _runtimes(text: str) -> tuple[str, ...]:
     return present
 
 
-def _named(paths: list[Path]) -> dict[str, Bundle]:
+def _named(paths: list[str]) -> dict[str, Bundle]:
     """The bundles by their own names, by their paths where two have one name."""
-    bundles = {path: read_bundle(path) for path in dict.fromkeys(paths)}
+    bundles = {path: read_bundle(Path(path)) for path in dict.fromkeys(paths)}
     counts = Counter(bundle.manifest.name for bundle in bundles.values())
     return {
-        bundle.manifest.name if counts[bundle.manifest.name] == 1 else str(path): bundle
+        bundle.manifest.name if counts[bundle.manifest.name] == 1 else path: bundle
         for path, bundle in bundles.items()
     }
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from hwkd.cli.evaluate_models import EvaluatedModel, load_evaluated
 from hwkd.cli.output import add_output_options, emit_all
+from hwkd.codec.known import shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import SUFFIXES, open_images
 from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
@@ -36,8 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models",
         nargs="+",
+        type=shipped_or_as_given,
         metavar="MODEL",
-        help="a shipped model's name, a run folder, a teacher (see `hwkd models`), or a bundle",
+        help="the name of a bundle or teacher that ships (see `hwkd models`), a run folder, a checkpoint, or a bundle",
     )
     parser.add_argument(
         "--data",

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 
 
 def default_models() -> list[str]:
-    """The newest run in runs/, or else the shipped models. Raises as `check_torch`."""
+    """The newest run in runs/, or else the default teacher. Raises as `check_torch`."""
     check_torch(("the default model",))
     from hwkd.measure.subject import newest_run
-    from hwkd.models.shipped import shipped_names
+    from hwkd.models.teacher import DEFAULT
 
-    run = newest_run()
-    return [run] if run is not None else shipped_names()
+    return [newest_run() or DEFAULT]
 
 
 def check_torch(texts: Sequence[str]) -> None:

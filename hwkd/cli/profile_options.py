@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hwkd.cli.distill_values import above_0
 from hwkd.cli.output import add_output_options
+from hwkd.codec.known import shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.measure.meters import KINDS
 from hwkd.runtime.cores import usable_cores
@@ -21,9 +22,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models",
         nargs="*",
+        type=shipped_or_as_given,
         metavar="MODEL",
-        help="a shipped model's name, a run folder, a teacher, a bundle (.hwkd), or a bare architecture as "
-        "hyperprior:N=64,M=192[,family=relu]; default: the newest run in runs/, or else the shipped models",
+        help="the name of a bundle or teacher that ships, a run folder, a checkpoint, a bundle (.hwkd), or a bare "
+        "architecture as hyperprior:N=64,M=192[,family=relu]; default: the newest run in runs/, or else patch-q5",
     )
     parser.add_argument(
         "--target",

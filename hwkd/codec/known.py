@@ -22,6 +22,11 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob(f"*{BUNDLE_SUFFIX}"))}
 
 
+def shipped_or_as_given(text: str) -> str:
+    """The file of the shipped bundle that `text` names; `text` itself where it names none."""
+    return str(shipped().get(text, text))
+
+
 def default_bundle() -> Path:
     """The bundle to encode with where the user names none.
 

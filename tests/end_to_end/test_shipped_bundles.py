@@ -1,0 +1,44 @@
+"""What ships does what its card says, through the bytes of a stream."""
+
+import pytest
+
+from hwkd.codec.codec import Codec
+from hwkd.codec.known import DEFAULT, shipped
+from hwkd.images import open_images
+from hwkd.measure.card_figures import EMBEDDED_SET
+from hwkd.measure.quality import evaluate_bundle
+from hwkd.metrics import psnr_db
+
+QUICK = (DEFAULT, "patch-small-q1", "gdn-16")
+NAMES = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in shipped()
+]
+
+
+def test_all_three_sizes_ship_at_five_rates_and_the_papers_students_at_one() -> None:
+    sizes = ("large", "medium", "small")
+    assert set(shipped()) == {
+        *(f"patch-{size}-q{quality}" for size in sizes for quality in range(1, 6)),
+        *("gdn-16", "gdn-32", "gdn-64", "relu-32", "relu-64"),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_bundle_does_what_its_card_says(name: str) -> None:
+    codec = Codec.load(shipped()[name])
+    card = codec.bundle.manifest.card
+    assert card is not None
+    (said,) = (figures for figures in card.figures if figures.on == EMBEDDED_SET)
+    found = evaluate_bundle(codec, open_images(None))
+    # Another runtime, or another processor's kernels, may round a few symbols and samples the other way.
+    assert found.psnr_db == pytest.approx(said.psnr_db, abs=0.05)
+    assert found.bpp == pytest.approx(said.bpp, rel=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_image_goes_through_a_shipped_bundle(name: str, photo) -> None:
+    codec = Codec.load(shipped()[name])
+    image = photo(70, 45, 1)
+    decoded = codec.decode(codec.encode(image))
+    assert decoded.shape == image.shape
+    assert psnr_db(decoded, image) > 15
