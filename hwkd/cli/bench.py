@@ -7,9 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from hwkd.cli.distill_values import above_0, whole
+from hwkd.cli.model_names import SHIPPED_FIRST
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.cli.profile_options import parse_size
-from hwkd.codec.known import shipped_or_as_given
+from hwkd.codec.known import named_bundle, shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import Pixels, read_rgb
 from hwkd.measure.bench import bench
@@ -41,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=shipped_or_as_given,
         metavar="BUNDLE",
-        help="a .hwkd file, or the name of one that ships (see `hwkd models`)",
+        help=f"a .hwkd file, or the name of one that ships (see `hwkd models`); {SHIPPED_FIRST}",
     )
     parser.add_argument(
         "--against",
@@ -116,7 +117,7 @@ def _runtimes(text: str) -> tuple[str, ...]:
 
 def _named(paths: list[str]) -> dict[str, Bundle]:
     """The bundles by their own names, by their paths where two have one name."""
-    bundles = {path: read_bundle(Path(path)) for path in dict.fromkeys(paths)}
+    bundles = {path: read_bundle(named_bundle(path)) for path in dict.fromkeys(paths)}
     counts = Counter(bundle.manifest.name for bundle in bundles.values())
     return {
         bundle.manifest.name if counts[bundle.manifest.name] == 1 else path: bundle

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from hwkd.cli.evaluate_models import EvaluatedModel, load_evaluated
+from hwkd.cli.model_names import SHIPPED_FIRST, refuse_unknown
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.codec.known import shipped_or_as_given
 from hwkd.errors import InputError
@@ -39,7 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=shipped_or_as_given,
         metavar="MODEL",
-        help="the name of a bundle or teacher that ships (see `hwkd models`), a run folder, a checkpoint, or a bundle",
+        help="the name of a bundle or teacher that ships (see `hwkd models`), a run folder, a checkpoint, or a bundle; "
+        f"{SHIPPED_FIRST}",
     )
     parser.add_argument(
         "--data",
@@ -77,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     # What the user got wrong is said before the slow part.
     anchors = [read_curve(path) for path in args.against]
     images = open_images(args.data)
+    refuse_unknown(args.models)
 
     models = [load_evaluated(text) for text in args.models]
     evaluations = []

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from hwkd.cli.model_names import SHIPPED_FIRST
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.codec.header import MAGIC, unpack
 from hwkd.codec.known import SHIPPED, Shelves, shipped
@@ -31,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help="a bundle, a stream, or the name of a bundle that comes with hwkd",
+        help=f"a bundle, a stream, or the name of a bundle that ships (see `hwkd models`); {SHIPPED_FIRST}",
     )
     add_output_options(parser)
 

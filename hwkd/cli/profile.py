@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from hwkd.cli.model_names import refuse_unknown
 from hwkd.cli.output import emit_all
 from hwkd.cli.profile_models import (
     check_names,
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
             anything is measured.
     """
     width, height = parse_size(args.size)
+    refuse_unknown(args.models)
     texts = list(dict.fromkeys(args.models or default_models()))
     threads = parse_threads(args.threads)
     bits = _bits(args.bits, texts)

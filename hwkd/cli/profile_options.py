@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from hwkd.cli.distill_values import above_0
+from hwkd.cli.model_names import SHIPPED_FIRST
 from hwkd.cli.output import add_output_options
 from hwkd.codec.known import shipped_or_as_given
 from hwkd.errors import InputError
@@ -25,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=shipped_or_as_given,
         metavar="MODEL",
         help="the name of a bundle or teacher that ships, a run folder, a checkpoint, a bundle (.hwkd), or a bare "
-        "architecture as hyperprior:N=64,M=192[,family=relu]; default: the newest run in runs/, or else patch-q5",
+        f"architecture as hyperprior:N=64,M=192[,family=relu]; {SHIPPED_FIRST}; default: the newest run in runs/, or else patch-q5",
     )
     parser.add_argument(
         "--target",

@@ -12,8 +12,9 @@ from rich.progress import Progress
 
 from hwkd import __version__
 from hwkd.cli.distill_values import MOST, whole
+from hwkd.cli.model_names import SHIPPED_FIRST
 from hwkd.cli.output import add_output_options, emit_all
-from hwkd.codec.known import shipped_or_as_given
+from hwkd.codec.known import named_bundle, shipped_or_as_given
 from hwkd.codec.verify import verify
 from hwkd.codec.verify_coders import open_coders
 from hwkd.codec.verify_images import COUNT, crops, made_symbols, mixed
@@ -42,7 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "bundle",
         type=shipped_or_as_given,
         metavar="BUNDLE",
-        help="a .hwkd file (see `hwkd export`), or the name of one that ships (see `hwkd models`)",
+        help="a .hwkd file (see `hwkd export`), or the name of one that ships (see `hwkd models`); "
+        f"{SHIPPED_FIRST}",
     )
     parser.add_argument(
         "--runtime",
@@ -76,7 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare and print; 0 where everything agrees, 1 where anything does not."""
     images, count, what = _images(args.data, args.images)
-    bundle = read_bundle(Path(args.bundle))
+    bundle = read_bundle(named_bundle(args.bundle))
     runtimes = None if ALL in args.runtime else list(dict.fromkeys(args.runtime))
     coders = open_coders(bundle, runtimes, sorted({1, args.threads}))
     console = Console(stderr=True)

@@ -1,4 +1,8 @@
-"""Finding a bundle: by what the user names, or by the model id that a stream carries. No torch."""
+"""Finding a bundle: by what the user names, or by the model id that a stream carries. No torch.
+
+A shipped bundle's name comes before a file or folder of that name, as a shipped teacher's does: so a command means the
+same in every folder. The user's own is ./NAME, which is no shipped name.
+"""
 
 import zipfile
 from collections.abc import Iterable

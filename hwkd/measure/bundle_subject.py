@@ -9,12 +9,11 @@ from hwkd.images import ImageSource
 from hwkd.measure.bundle_costs import read_costs
 from hwkd.measure.profile import FLOAT_BYTES, Profiled
 from hwkd.measure.quality import evaluate_bundle
-from hwkd.measure.record import ModelFacts, Size
+from hwkd.measure.record import ModelFacts, Quality, Size
 from hwkd.quantize.bits import BitPlan
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, arrays, read_bundle
+from hwkd.runtime.card import Card
 from hwkd.runtime.manifest import TABLES, manifest_to_json
-
-"""As hwkd.quantize.bits.BitPlan.weights_in_words writes them: "7", or "7 (h_s.* 6)" with exceptions."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ def load_bundle_subject(text: str, width: int, height: int) -> BundleSubject:
         buffer_bytes=sum(table.nbytes for table in arrays(bundle, TABLES).values()),
     )
     macs, layers = costs.for_image(width, height)
-    return BundleSubject(text, facts, bits_of(bundle), size, macs, layers, None, bundle)
+    quality = card_quality(manifest.card)
+    return BundleSubject(text, facts, bits_of(bundle), size, macs, layers, quality, bundle)
 
 
 def bits_of(bundle: Bundle) -> BitPlan:
@@ -59,6 +59,19 @@ def bits_of(bundle: Bundle) -> BitPlan:
         InputError: activations of a number of bits that no quantizer takes.
     """
     return BitPlan(bundle.manifest.most_weight_bits, bundle.manifest.act_bits)
+
+
+def card_quality(card: Card | None) -> Quality | None:
+    """What the card says of Kodak's images, or else of its first set; None where it says nothing of either."""
+    figures = None if card is None else card.on_kodak or next(iter(card.figures), None)
+    # Images that all came back without error have no PSNR.
+    if card is None or figures is None or not figures.psnr_db or not figures.bpp:
+        return None
+    # A shipped teacher's card says it in these words, and figures on the same images are compared.
+    name = "Kodak" if figures is card.on_kodak else figures.on
+    source = f"the bundle's card (real bytes, {figures.runtime})"
+    on = f"{name}, {figures.images} images"
+    return Quality(figures.psnr_db, figures.bpp, on, source, figures.ms_ssim)
 
 
 def evaluated_bundle(subject: BundleSubject, images: ImageSource) -> BundleSubject:

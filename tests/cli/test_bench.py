@@ -184,7 +184,7 @@ def test_a_wrong_option_is_one_line(refused, tiny_bundle, argv, message):
 
 def test_what_is_no_bundle_is_told(refused, tmp_path, image_file):
     missing = tmp_path / "none.hwkd"
-    assert refused(["bench", missing]).startswith(f"cannot read {missing}: No such file")
+    assert refused(["bench", missing]).startswith(f"no such file: {missing}; give ")
     assert refused(["bench", image_file]).startswith(f"{image_file}: not a bundle: it starts with")
 
 

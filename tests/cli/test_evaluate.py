@@ -32,8 +32,11 @@ class FakeModel:
 
 
 @pytest.fixture(autouse=True)
-def models(monkeypatch):
-    """`load_model` of tiny codecs: "a" and "b" differ, "unknown" has no lmbda."""
+def models(monkeypatch, tmp_path):
+    """`load_model` of tiny codecs: "a" and "b" differ, "unknown" has no lmbda; each a place in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "unknown"):
+        (tmp_path / name).touch()
 
     def load_model(text):
         torch.manual_seed(0)
@@ -198,6 +201,8 @@ def test_wrong_input_is_found_before_a_model_is_loaded(tmp_path, monkeypatch):
         run("a", "--data", tmp_path / "none")
     with pytest.raises(InputError, match="cannot read the curve"):
         run("a", "--against", tmp_path / "none.json")
+    with pytest.raises(InputError, match=r"unknown model 'pach-q5': did you mean patch-q5"):
+        run("a", "pach-q5")
 
 
 def test_a_broken_image_is_named(images):

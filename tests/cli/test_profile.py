@@ -391,7 +391,7 @@ def test_what_the_parser_refuses_is_one_line(refused, argv, message):
         ),
         (["hyperprior:N=8,K=3"], "unknown key in 'hyperprior:N=8,K=3' 'K'"),
         (["hyperprior:M=8"], "'hyperprior:M=8' lacks N, the number of channels"),
-        (["pach-q5"], "unknown teacher 'pach-q5'"),
+        (["pach-q5"], "unknown model 'pach-q5': did you mean patch-q5"),
         (
             ["patch-q5", BARE, "--bits", "8"],
             "--bits is for bare architectures, 'patch-q5' has bits of its own: see `hwkd quantize`",

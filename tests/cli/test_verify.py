@@ -203,8 +203,8 @@ def test_wrong_words_are_one_line(refused, tiny_bundle, words, message):
 
 def test_what_is_no_bundle_or_no_folder_is_one_line(refused, tiny_bundle, tmp_path):
     missing = tmp_path / "none.hwkd"
-    assert refused(["verify", missing]) == (
-        f"cannot read {missing}: No such file or directory; give a bundle, a .hwkd file that `hwkd export` wrote"
+    assert refused(["verify", missing]).startswith(
+        f"no such file: {missing}; give a .hwkd file, which `hwkd export` writes"
     )
     folder = tmp_path / "none"
     assert refused(["verify", tiny_bundle, "--data", folder]).startswith(

@@ -10,9 +10,7 @@ from hwkd.measure.quality import evaluate_bundle
 from hwkd.metrics import psnr_db
 
 QUICK = (DEFAULT, "patch-small-q1", "gdn-16")
-NAMES = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in shipped()
-]
+NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in shipped()]
 
 
 def test_all_three_sizes_ship_at_five_rates_and_the_papers_students_at_one() -> None:

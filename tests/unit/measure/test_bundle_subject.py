@@ -11,13 +11,20 @@ from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
 from hwkd.images import open_images
 from hwkd.measure.bundle_costs import COSTS
-from hwkd.measure.bundle_subject import bits_of, evaluated_bundle, load_bundle_subject
+from hwkd.measure.bundle_subject import (
+    bits_of,
+    card_quality,
+    evaluated_bundle,
+    load_bundle_subject,
+)
 from hwkd.measure.macs import count_macs
+from hwkd.measure.record import Quality
 from hwkd.models.build import build
 from hwkd.models.spec import spec_to_json
 from hwkd.quantize.bits import BitPlan
 from hwkd.runtime.array_part import unpack_arrays
 from hwkd.runtime.bundle import read_bundle, write_bundle
+from hwkd.runtime.card import Card, SetFigures
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +115,34 @@ def test_without_its_package_there_is_no_ms_ssim(subject, photos, monkeypatch):
     quality = evaluated_bundle(subject, open_images(photos[0])).quality
     assert quality.ms_ssim is None
     assert quality.psnr_db > 15
+
+
+ON_PHOTOS = SetFigures("photos", 2, "openvino 2026", 32.5, None, 0.6, 1.6)
+ON_KODAK = SetFigures("kodak", 24, "openvino 2026", 33.8, 0.97, 0.8, 1.5)
+
+
+def card_with(*figures):
+    return Card("photos", "CC0", None, None, 0, 4, 2, 0.5, "2 cores", None, (), figures)
+
+
+def test_the_cards_quality_says_on_which_images_and_by_what():
+    source = "the bundle's card (real bytes, openvino 2026)"
+    on_kodak = Quality(33.8, 0.8, "Kodak, 24 images", source, 0.97)
+    assert card_quality(card_with(ON_PHOTOS, ON_KODAK)) == on_kodak
+    assert card_quality(card_with(ON_PHOTOS)) == Quality(32.5, 0.6, "photos, 2 images", source)
+
+
+@pytest.mark.parametrize(
+    "card", [None, card_with(), card_with(replace(ON_KODAK, psnr_db=None), ON_PHOTOS)]
+)
+def test_a_card_without_figures_has_no_quality(card):
+    assert card_quality(card) is None
+
+
+def test_a_bundle_has_its_cards_quality_until_it_is_evaluated(tiny_bundle, tmp_path, photos):
+    bundle = read_bundle(tiny_bundle)
+    path = tmp_path / "carded.hwkd"
+    write_bundle(path, replace(bundle.manifest, card=card_with(ON_KODAK)), bundle.parts)
+    subject = load_bundle_subject(str(path), 64, 64)
+    assert subject.quality is not None and subject.quality.on == "Kodak, 24 images"
+    assert evaluated_bundle(subject, open_images(photos[0])).quality.on == "2 images of photos"

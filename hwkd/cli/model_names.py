@@ -1,0 +1,29 @@
+"""Names of models on the command line, where bundles and models that torch runs are both taken. No torch."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from hwkd.cli.models import ZOO
+from hwkd.codec.known import shipped
+from hwkd.errors import unknown
+from hwkd.models.shipped import shipped_names
+
+SHIPPED_FIRST = (
+    "a name that ships comes before a file or folder of that name, which is written ./NAME"
+)
+"""The rule of every command that takes a shipped bundle by its name, for its help."""
+
+
+def refuse_unknown(texts: Iterable[str]) -> None:
+    """Refuse a bare name that is nobody's: what has a colon, a dot or a folder in it is judged where it is loaded.
+
+    Args:
+        texts: as `hwkd.codec.known.shipped_or_as_given` leaves them.
+    Raises:
+        InputError: there is one.
+    """
+    known = (*shipped(), *shipped_names(), *ZOO)
+    for text in texts:
+        is_bare = not any(mark in text for mark in ":./")
+        if is_bare and text not in known and not Path(text).exists():
+            raise unknown("model", text, known, see="hwkd models")
