@@ -24,7 +24,7 @@ _DOTS_PER_INCH = 300
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's, which people with any colour vision can tell apart; black and greys are for published ones."""
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_SINGLE_MARKERS = ("*", "X", "h", "<", ">", "p")
+_SINGLE_MARKERS = ("*", "X", "h", "<", ">", "p", "d")
 _GREYS = ("#000000", "#555555", "#888888")
 _DASHES: tuple[Any, ...] = ((0, ()), (0, (5, 1.5)), (0, (1, 1)))
 _TICKS_BPP = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
