@@ -4,6 +4,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from torch import Tensor
+
 from hwkd.deploy.card_file import Told
 from hwkd.deploy.export import Source
 from hwkd.deploy.training_card import training_card
@@ -58,7 +60,7 @@ def load_source(
         )
         plan = bits
         provenance["quantized"] = f"after training, activations calibrated on crops of {on}"
-    provenance["tables of y"] = f"fitted to the symbols of {FITTED_CROPS} crops of {on}"
+    crops, provenance["tables of y"] = _to_fit_on(data, on)
     return Source(
         loaded.name,
         codec,
@@ -67,8 +69,18 @@ def load_source(
         plan,
         provenance,
         told.over(training_card(text)),
-        tuple(calibration_crops(data, CALIBRATION_SIDE, FITTED_CROPS)),
+        crops,
     )
+
+
+def _to_fit_on(data: Path | None, on: str) -> tuple[tuple[Tensor, ...], str]:
+    """The crops to fit the tables of y on, and in words what they are; none where the images do not give any."""
+    try:
+        crops = calibration_crops(data, CALIBRATION_SIDE, FITTED_CROPS)
+    except InputError:
+        # Images too few or too small for crops can still be compared on.
+        return (), f"those of a Gaussian, as {on} are too few or too small to fit others on"
+    return tuple(crops), f"fitted to the symbols of {FITTED_CROPS} crops of {on}"
 
 
 def _provenance(text: str, loaded: LoadedModel) -> dict[str, str]:

@@ -191,7 +191,7 @@ def test_a_second_teacher_without_the_term_it_teaches_is_refused(
 def test_unknown_teachers_suggest_near_ones(refused, distill_argv):
     error = refused([*distill_argv, "--teacher", "bmshj2018-hyperprio"])
     assert error.startswith(
-        "unknown teacher 'bmshj2018-hyperprio': did you mean bmshj2018-hyperprior? Known: "
+        "unknown teacher 'bmshj2018-hyperprio': did you mean bmshj2018-hyperprior or hyperprior-64? "
     )
     assert error.endswith("(see `hwkd models`)")
     words = ["--kd", "latent,hyper", "--second-teacher", "mbt2018-mena"]

@@ -66,6 +66,7 @@ def test_the_manifest_says_what_was_exported(source, exported) -> None:
     manifest = bundle.manifest
     assert said == [
         "writing the graphs",
+        "fitting the tables",
         "asking the runtimes what they run",
         "comparing with the trained codec",
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from hwkd.deploy.card_file import Told
 from hwkd.deploy.source import load_source
@@ -91,6 +92,13 @@ def test_a_runs_provenance_says_what_was_exported(run) -> None:
         "quantized": "in training",
         "tables of y": "fitted to the symbols of 64 crops of the embedded photographs",
     }
+
+
+def test_where_images_give_no_crops_the_tables_stay_a_gaussians(run, tmp_path, photo) -> None:
+    Image.fromarray(photo(100, 80, 1)).save(tmp_path / "small.png")
+    found = load_source(str(run()), None, tmp_path, silent)
+    assert found.fit_on == ()
+    assert found.provenance["tables of y"].startswith("those of a Gaussian, as images given")
 
 
 def test_the_card_says_what_the_run_knows_and_over_it_what_the_user_says(run) -> None:
