@@ -8,7 +8,7 @@ from hwkd.cli.compare_results import add_results_options, check_results_options,
 from hwkd.cli.distill_values import whole
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.errors import InputError
-from hwkd.measure.record_file import find_records
+from hwkd.measure.shipped_records import records_named
 from hwkd.report.compared import compare
 from hwkd.report.comparison import sheets
 from hwkd.report.comparison_tables import to_table
@@ -22,6 +22,7 @@ HELP = "profile records side by side, or results on Kodak against published curv
 EXAMPLES = """examples:
   hwkd compare jetson-nano
   hwkd compare profiles/teacher.json profiles/ --runtime onnxruntime --threads 2
+  hwkd compare my-board.toml
   hwkd compare profiles/ --paper --format latex -o tables.tex
   hwkd compare profiles/ --link lte --data photos/
   hwkd compare profiles/ --settings all --pareto psnr_db,bpp,total_mj --format csv
@@ -38,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "profiles",
         nargs="*",
         metavar="PROFILE",
-        help="a record (.json), a folder of them, or a shipped TARGET/MODEL or TARGET; the first one is what the others "
+        help="a record (.json), a folder of them, a shipped TARGET/MODEL or TARGET, or a board of your own (.toml); the first one is what the others "
         "are compared with, and one that is given twice is taken once",
     )
     parser.add_argument(
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     if args.data is not None and links is None:
         raise InputError("--data gives the images for --link: add it, or leave --data out")
     axes = None if args.pareto is None else parse_axes(args.pareto)
-    records = [record for text in args.profiles for record in find_records(text)]
+    records = [record for text in args.profiles for record in records_named(text)]
     wanted = Wanted(args.runtime, args.threads, args.unit, args.precision)
     compared = compare(records, wanted, args.settings, is_per_pixel=args.per_pixel)
     tables = [

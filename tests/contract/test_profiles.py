@@ -5,16 +5,29 @@ import json
 import pytest
 
 from hwkd.cli.profile import record_path
+from hwkd.codec.known import shipped
 from hwkd.data import data_folder
+from hwkd.measure.bundle_subject import load_bundle_subject
 from hwkd.measure.profile import profile_target
 from hwkd.measure.record_file import NO_RECORDS, find_records, read_record
 from hwkd.measure.subject import load_subject
+from hwkd.runtime.bundle import BUNDLE_SUFFIX
 from hwkd.target import list_targets, load_target
 
 PROFILES = data_folder("profiles")
 PATHS = sorted(p for p in PROFILES.glob("*/*.json") if p.parent.name not in NO_RECORDS)
 PAPER = json.loads((PROFILES / "published" / "arxiv-2509.10366.json").read_text(encoding="utf-8"))
 MODELS = {f"hyperprior:N={row['N']},M=192" for row in PAPER["rows"]}
+BUNDLES = {
+    f"{name}.hwkd"
+    for name in (
+        *("patch-large-q5", "patch-medium-q5", "patch-small-q5"),
+        *("gdn-64", "gdn-32", "gdn-16", "relu-64", "relu-32"),
+    )
+}
+"""Of one lambda: those of the other rates have the same architectures, and so the same costs."""
+TEACHERS = {"patch-q5"}
+RUNTIMES = {"onnxruntime", "openvino"}
 
 
 def test_the_paper_has_six_architectures():
@@ -31,7 +44,7 @@ def test_every_record_loads_and_lies_where_its_names_say(path):
 @pytest.mark.parametrize("target", list_targets())
 def test_every_target_has_a_predicted_record_of_each_architecture(target):
     records = find_records(target)
-    assert {r.model.name for r in records} == MODELS
+    assert {r.model.name for r in records} == MODELS | BUNDLES | TEACHERS
     assert not any(r.is_host for r in records)
     assert any(
         e.name == "latency_ms" and e.quantity.value is not None for r in records for e in r.entries
@@ -40,23 +53,29 @@ def test_every_target_has_a_predicted_record_of_each_architecture(target):
 
 def test_one_machine_was_measured():
     hosts = [r for r in map(read_record, PATHS) if r.is_host]
-    assert {r.model.name for r in hosts} == MODELS
+    assert {r.model.name for r in hosts} == MODELS | BUNDLES | TEACHERS
     assert len({r.target for r in hosts}) == 1
     for record in hosts:
         # It was quiet: a record of a busy machine is not one to ship.
         assert not [note for note in record.notes if "busy" in note or "the clock moved" in note]
-        assert {e.setting.runtime.split()[0] for e in record.entries} == {
-            *("torch", "onnxruntime", "openvino"),
-        }
+        with_torch = set() if record.model.name in BUNDLES else {"torch"}
+        assert {e.setting.runtime.split()[0] for e in record.entries} == RUNTIMES | with_torch
 
 
 @pytest.mark.parametrize("target", list_targets())
 def test_a_predicted_record_is_what_would_be_predicted_now(target):
     """After a change of constants or of the model of costs the records are to be made again."""
     for record in find_records(target):
-        if record.model.name not in ("hyperprior:N=64,M=192", "hyperprior:N=16,M=192"):
+        name = record.model.name
+        if name in ("hyperprior:N=64,M=192", "hyperprior:N=16,M=192"):
+            subject = load_subject(name, record.width, record.height)
+        elif name in ("patch-small-q5.hwkd", "gdn-16.hwkd"):
+            bundle = str(shipped()[name.removesuffix(BUNDLE_SUFFIX)])
+            subject = load_bundle_subject(bundle, record.width, record.height)
+            assert subject.facts == record.model
+            assert subject.quality == record.quality
+        else:
             continue
-        subject = load_subject(record.model.name, record.width, record.height)
         fresh = profile_target(subject, record.width, record.height, load_target(target), "")
         assert (fresh.size, fresh.macs, fresh.layers) == (record.size, record.macs, record.layers)
         assert fresh.notes == record.notes
