@@ -105,6 +105,12 @@ def in_one_thread() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def brief_latencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's report times each network for moments, not for seconds."""
+    monkeypatch.setattr("hwkd.report.assemble.LATENCY_SECONDS", 0.2)
+
+
 @pytest.fixture(scope="session")
 def made_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file that `tiny_teacher_file` copies: made once."""

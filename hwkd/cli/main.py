@@ -22,6 +22,7 @@ COMMANDS = (
     "info",
     "verify",
     "bench",
+    "report",
     "models",
     "targets",
     "doctor",
@@ -35,6 +36,7 @@ EXAMPLES = """examples:
   hwkd distill --target jetson-nano --bits 8
   hwkd evaluate runs/demo --data photos/
   hwkd profile
+  hwkd report
   hwkd targets show jetson-nano
 """
 

@@ -1,6 +1,6 @@
-"""The README's block of results is what `hwkd compare --results --format md` prints.
+"""The README's blocks of results are what the shipped results and records say.
 
-Run as a program, this file writes the block anew: `.venv/bin/python tests/contract/test_readme_results.py`.
+Run as a program, this file writes the blocks anew: `.venv/bin/python tests/contract/test_readme_results.py`.
 """
 
 from pathlib import Path
@@ -8,6 +8,9 @@ from pathlib import Path
 import hwkd
 from hwkd.errors import InputError
 from hwkd.files import write_text
+from hwkd.measure.shipped_records import all_shipped_records
+from hwkd.report.glance import glance_table
+from hwkd.report.published_curves import read_published_curves
 from hwkd.report.result_files import read_result_files, shipped_results
 from hwkd.report.results_page import results_tables
 from hwkd.report.table import render
@@ -15,6 +18,7 @@ from hwkd.report.table import render
 README = Path(hwkd.__file__).resolve().parent.parent / "README.md"
 BEGIN = "<!-- results: hwkd compare --results --format md -->\n"
 END = "<!-- /results -->\n"
+GLANCE_BEGIN, GLANCE_END = "<!-- glance -->\n", "<!-- /glance -->\n"
 NONE_YET = "hwkd ships no results yet."
 
 
@@ -28,23 +32,38 @@ def block(folder):
     return "\n\n".join(render(table, "md") for table in results_tables(files, "md")) + "\n"
 
 
-def parts(text):
+def glance():
+    files = read_result_files(shipped_results())
+    table = glance_table(all_shipped_records(), files, read_published_curves())
+    return render(table, "md") + "\n"
+
+
+def parts(text, begin=BEGIN, end=END):
     """What stands before, between and after the marks, which are there once."""
-    assert text.count(BEGIN) == text.count(END) == 1
-    before, _, rest = text.partition(BEGIN)
-    held, _, after = rest.partition(END)
+    assert text.count(begin) == text.count(end) == 1
+    before, _, rest = text.partition(begin)
+    held, _, after = rest.partition(end)
     return before, held, after
 
 
 def refresh():
     before, _, after = parts(README.read_text(encoding="utf-8"))
-    write_text(README, before + BEGIN + block(shipped_results()) + END + after)
+    text = before + BEGIN + block(shipped_results()) + END + after
+    before, _, after = parts(text, GLANCE_BEGIN, GLANCE_END)
+    write_text(README, before + GLANCE_BEGIN + glance() + GLANCE_END + after)
 
 
 def test_the_readme_holds_the_shipped_results():
     _, held, _ = parts(README.read_text(encoding="utf-8"))
     assert held == block(shipped_results()), (
         "README.md is not what profiles/results/ says: run .venv/bin/python tests/contract/test_readme_results.py"
+    )
+
+
+def test_the_readme_holds_what_ships_at_a_glance():
+    _, held, _ = parts(README.read_text(encoding="utf-8"), GLANCE_BEGIN, GLANCE_END)
+    assert held == glance(), (
+        "README.md is not what profiles/ says: run .venv/bin/python tests/contract/test_readme_results.py"
     )
 
 

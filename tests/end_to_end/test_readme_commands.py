@@ -1,0 +1,100 @@
+"""Every `hwkd` line of the README's blocks runs, from top to bottom, in one folder, as a reader would type them.
+
+What a reader would have is made here: photographs, a model card. Only amounts are made small (SMALLER, ADDED), the sizes of
+networks among them: the teacher is a tiny one.
+"""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import hwkd
+from hwkd.cli.main import main
+
+README = (Path(hwkd.__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("hwkd ")]
+
+SMALLER = {
+    "--minutes": "0.03",
+    "--steps": "2",
+    "--qat-steps": "1",
+    "--width": "16",
+    "--teacher": "teacher.safetensors",  # bmshj2018-hyperprior:5 comes from a server
+}
+"""What the value of an option becomes; a value of 0 stays."""
+
+TRAINING = (
+    "--teacher teacher.safetensors --width 16 --hyper 8 --hyper-latent 8 --crop 64 --batch 2 --cache-crops 4 --threads 1 "
+    "--evaluate photos/"
+)
+ADDED = {
+    "distill": TRAINING,
+    "quantize": "--evaluate photos/",
+    "profile": "--seconds 0.1 --no-memory --threads 1",
+    "bench": "--seconds 0.1 --size 128x128",
+    "verify": "--images 2",
+}
+"""More words for a command, where its line does not hold them."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, made_photos, made_teacher):
+    """The reader's folder: photos/, kodak/, photo.jpg, card.toml and the tiny teacher."""
+    place = tmp_path_factory.mktemp("reader")
+    shutil.copy(made_teacher, place / "teacher.safetensors")
+    for name in ("photos", "kodak"):
+        (place / name).mkdir()
+        for i, image in enumerate(made_photos):
+            image.save(place / name / f"{i}.png")
+    made_photos[0].save(place / "photo.jpg", quality=95)
+    (place / "card.toml").write_text(
+        'data = "images made in code"\nlicence = "none needed"\nhours = 0.01\nhardware = "a test"\n'
+    )
+    return place
+
+
+@pytest.fixture(scope="module")
+def made_photos(photo):
+    return [Image.fromarray(photo(192, 256, seed)) for seed in range(3)]
+
+
+def shortened(line):
+    """The words of `line` with small amounts."""
+    _, *words = shlex.split(line, comments=True)
+    for place, word in enumerate(words[:-1]):
+        if word in SMALLER and words[place + 1] != "0":
+            words[place + 1] = SMALLER[word]
+    if "--recipes" in words:
+        return words
+    added = shlex.split(ADDED.get(words[0], ""))
+    for option in [word for word in added if word.startswith("--")]:
+        if option in words:
+            place = added.index(option)
+            del added[place : place + 2]
+    is_training = words[0] == "distill" and not {"--minutes", "--steps"} & set(words)
+    return [*words, *added, *(("--steps", "2", "--qat-steps", "1") if is_training else ())]
+
+
+def test_the_readme_has_commands_to_run():
+    assert len(LINES) > 30
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys, in_one_thread, brief_latencies):
+    monkeypatch.chdir(folder)
+    code = main(shortened(line))
+    assert code == 0, capsys.readouterr().err
+
+
+def test_what_the_commands_promise_to_write_is_there(folder):
+    """After all of them: the files named by -o and the like."""
+    written = [
+        *("photo.hwk", "photo.png", "pi.png", "pi.hwkd", "nano.hwkd", "streams/0.hwk", "my-board.toml"),
+        *("rd.svg", "report.html", "images.html", "figures/rd.pdf", "records", "runs/pi/report.md"),
+    ]
+    assert [name for name in written if not (folder / name).exists()] == []
