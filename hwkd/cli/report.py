@@ -9,6 +9,8 @@ from rich.console import Console
 from hwkd.cli.report_images import add_images_options, show_images
 from hwkd.errors import InputError
 from hwkd.files import write_text
+from hwkd.report.plot_layers import LAYER_LATENCY
+from hwkd.report.plots import plots_of
 from hwkd.report.sources import SHIPPED, gather
 
 HELP = "one page that opens offline: tables, plots, a card for each target; figures for a paper; images side by side"
@@ -18,7 +20,7 @@ EXAMPLES = """examples:
   hwkd report runs/pi records/ -o report.html
   hwkd report shipped runs/pi --target raspberry-pi-4 my-board.toml
   hwkd report patch-small-q5 patch-large-q5 --figures figures/
-  hwkd report --images photos/ patch-q5 patch-medium-q5 -o images.html
+  hwkd report --images photos/ patch-q5 patch-medium-q5 -o visual.html
 """
 
 PAGE = Path("report.html")
@@ -45,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--figures",
         type=Path,
         metavar="DIR",
-        help="write every plot as PDF, SVG and PNG, with captions, into DIR",
+        help="write the plots as PDF, SVG and PNG, with captions, into DIR; layers' latencies only of what --target names",
     )
     parser.add_argument(
         "--target",
@@ -75,8 +77,6 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"-o {page} is a folder: give the name of a file, {page / PAGE} say")
     if args.figures is not None and args.figures.exists() and not args.figures.is_dir():
         raise InputError(f"--figures {args.figures} is a file, figures need a folder: give another")
-    from hwkd.report.plots import plots_of
-
     console = Console(stderr=True)
     with console.status("reading") as status:
         gathered = gather(args.sources, args.target, lambda text: status.update(f"reading {text}"))
@@ -90,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
         if args.figures is not None:
             from hwkd.report.figures import draw_figures
 
-            drawn = draw_figures(plots, args.figures, lambda name: status.update(f"drawing {name}"))
+            # One for each layer table of each model on each target would be a hundred that no paper prints.
+            kept = [plot for plot in plots if args.target or plot.key != LAYER_LATENCY]
+            drawn = draw_figures(kept, args.figures, lambda name: status.update(f"drawing {name}"))
             print(f"wrote {len(drawn)} files into {args.figures}")
     return 0

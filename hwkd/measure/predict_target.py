@@ -58,6 +58,26 @@ def predicted_entries(
     return tuple(entries), tuple(dict.fromkeys(notes))
 
 
+def layer_times(
+    layers: Sequence[LayerCost], target: Target, plan: PrecisionPlan | None, setting: Setting
+) -> tuple[Prediction, ...] | str:
+    """How long each of `layers` takes where `setting` of `predicted_entries` runs the transforms; the reason where
+    nobody can say. They sum to the latency of the networks; their intervals are each for itself.
+
+    plan: of the quantized model; None for a model in float.
+    """
+    unit = next(unit for unit in target.units if unit.name == setting.unit)
+    of_network = {transform: name for name, held in NETWORKS.items() for transform in held}
+    times = []
+    for layer in layers:
+        network = of_network[layer.network]
+        time = _on_its_unit(network, [layer], target, unit, plan, setting.threads)
+        if isinstance(time, str):
+            return time
+        times.append(time)
+    return tuple(times)
+
+
 def board_power(target: Target) -> Power | str:
     """What the board draws under load; the reason where nobody says."""
     load = target.load_w
@@ -133,15 +153,26 @@ def _side(
         return _network(chosen, target, unit, None, threads)
     parts = []
     for network, chosen in by_network.items():
-        # The integer entropy path of a quantized model runs on the CPU.
-        is_on_cpu = network == "hyper"
-        entry = None if is_on_cpu else _entry(plan, network, unit)
-        on_unit = target.cpu if is_on_cpu else unit
-        found = _network(chosen, target, on_unit, entry, threads if on_unit is unit else None)
+        found = _on_its_unit(network, chosen, target, unit, plan, threads)
         if isinstance(found, str):
             return found
         parts.append(found)
     return together(parts)
+
+
+def _on_its_unit(
+    network: str,
+    layers: list[LayerCost],
+    target: Target,
+    unit: ExecutionUnit,
+    plan: PrecisionPlan | None,
+    threads: int | None,
+) -> Prediction | str:
+    """The time of layers of one network of the plan: the integer entropy path of a quantized model runs on the CPU."""
+    is_on_cpu = network == "hyper" and plan is not None
+    entry = None if plan is None or is_on_cpu else _entry(plan, network, unit)
+    on_unit = target.cpu if is_on_cpu else unit
+    return _network(layers, target, on_unit, entry, threads if on_unit is unit else None)
 
 
 def _network(
@@ -163,7 +194,8 @@ def _network(
     in_float = [layer for layer in layers if layer.operator == "gdn" and entry.float_operations]
     in_int8 = [layer for layer in layers if layer not in in_float]
     parts = [predict(in_float, floats)] if in_float else []
-    parts.append(predict(in_int8, int8) if int8 else _guessed_int8(predict(in_int8, floats)))
+    if in_int8:
+        parts.append(predict(in_int8, int8) if int8 else _guessed_int8(predict(in_int8, floats)))
     return together(parts)
 
 

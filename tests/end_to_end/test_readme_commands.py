@@ -85,7 +85,9 @@ def test_the_readme_has_commands_to_run():
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys, in_one_thread, brief_latencies):
+def test_a_command_of_the_readme_runs(
+    line, folder, monkeypatch, capsys, in_one_thread, brief_latencies
+):
     monkeypatch.chdir(folder)
     code = main(shortened(line))
     assert code == 0, capsys.readouterr().err
@@ -94,7 +96,15 @@ def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys, in_one_
 def test_what_the_commands_promise_to_write_is_there(folder):
     """After all of them: the files named by -o and the like."""
     written = [
-        *("photo.hwk", "photo.png", "pi.png", "pi.hwkd", "nano.hwkd", "streams/0.hwk", "my-board.toml"),
-        *("rd.svg", "report.html", "images.html", "figures/rd.pdf", "records", "runs/pi/report.md"),
+        *(
+            "photo.hwk",
+            "photo.png",
+            "pi.png",
+            "pi.hwkd",
+            "nano.hwkd",
+            "streams/0.hwk",
+            "my-board.toml",
+        ),
+        *("rd.svg", "report.html", "visual.html", "figures/rd.pdf", "records", "runs/pi/report.md"),
     ]
     assert [name for name in written if not (folder / name).exists()] == []

@@ -6,7 +6,7 @@ import pytest
 from hwkd.constants import Constants
 from hwkd.deploy.plan import plan_precision
 from hwkd.measure.layer_cost import TERMS, LayerCost
-from hwkd.measure.predict_target import board_power, predicted_entries
+from hwkd.measure.predict_target import board_power, layer_times, predicted_entries
 from hwkd.target import PowerMode, list_targets, load_target
 
 SIGMA = 0.2
@@ -272,3 +272,46 @@ def test_every_unit_of_a_shipped_target_has_entries_the_preferred_one_first(name
         assert (e.part, e.quantity.found) == ("networks", "predicted")
         if e.quantity.value is not None:
             assert 0 < e.quantity.low < e.quantity.value < e.quantity.high
+
+
+def times_of(layers, of, plan, entry):
+    return [time.ms for time in layer_times(layers, of, plan, entry.setting)]
+
+
+def test_each_layer_of_a_float_model_takes_what_its_unit_takes():
+    of = target()
+    entries, _ = predicted_entries(LAYERS, of, None)
+    assert times_of(LAYERS, of, None, entries[0]) == pytest.approx([2.0] * 7, rel=1e-9)
+
+
+def test_each_layer_of_a_quantized_model_takes_what_its_precision_takes():
+    of = target()
+    plan = int8_plan(of)
+    entries, _ = predicted_entries(LAYERS, of, plan)
+    guessed = 2.0 / math.sqrt(2)
+    expected = {
+        # GDN in float; h_s on the CPU, in integers held in float.
+        "gpu": [guessed, 2.0, guessed, 3.0, 3.0, guessed, 2.0],
+        "cpu": [1.0, 3.0, 1.0, 3.0, 3.0, 1.0, 3.0],
+    }
+    for entry in entries:
+        times = times_of(LAYERS, of, plan, entry)
+        assert times == pytest.approx(expected[entry.setting.unit], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", list_targets())
+@pytest.mark.parametrize("is_quantized", [False, True])
+def test_layers_sum_to_the_latency_of_the_networks(name, is_quantized):
+    of = load_target(name)
+    plan = int8_plan(of) if is_quantized else None
+    entries, _ = predicted_entries(LAYERS, of, plan)
+    networks = {"encode": ("g_a", "h_a", "h_s"), "decode": ("h_s", "g_s")}
+    for entry in entries:
+        if entry.name != "latency_ms":
+            continue
+        layers = [layer for layer in LAYERS if layer.network in networks[entry.side]]
+        if entry.quantity.value is None:
+            assert layer_times(layers, of, plan, entry.setting) == entry.quantity.reason
+        else:
+            total = sum(times_of(layers, of, plan, entry))
+            assert total == pytest.approx(entry.quantity.value, rel=1e-9)

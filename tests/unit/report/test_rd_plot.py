@@ -54,3 +54,9 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch
     with pytest.raises(HwkdError, match=r'pip install "hwkd\[report\]"'):
         draw(tmp_path / "rd.svg")
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_to_plot_is_an_error(tmp_path):
+    files = ResultFiles({}, None)
+    with pytest.raises(InputError, match="no curve to plot"):
+        draw_rd(files, read_published_curves(), read_paper(), tmp_path / "rd.svg")
