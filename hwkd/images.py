@@ -190,7 +190,7 @@ class ImageSource:
         if self.folder is None:
             names = EMBEDDED["eval"]
             return f"{len(names)} embedded photographs ({', '.join(names)})"
-        return f"{len(self.paths)} images of {self.folder.name}"
+        return f"{len(self.paths)} image{'s' * (len(self.paths) != 1)} of {self.folder.name}"
 
 
 def open_images(folder: Path | None) -> ImageSource:

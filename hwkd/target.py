@@ -1,6 +1,7 @@
 """What a device is: facts with their sources, read from targets/*.toml. A new board is one file there and no code."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -226,3 +227,20 @@ def load_target(name: str) -> Target:
     if name.endswith(".toml"):
         return read_toml(Target, Path(name))
     raise unknown("target", name, list_targets(), "hwkd targets")
+
+
+def load_targets(names: Sequence[str]) -> list[Target]:
+    """The targets of those names or files, each text once.
+
+    Raises:
+        InputError: as `load_target`; two of them have one name, by which tables and records tell them apart.
+    """
+    found: dict[str, Target] = {}
+    for text in dict.fromkeys(names):
+        target = load_target(text)
+        if target.name in found:
+            raise InputError(
+                f"two of the targets are called {target.name}, the second is {text}: give it another name in its file"
+            )
+        found[target.name] = target
+    return list(found.values())

@@ -39,7 +39,7 @@ from hwkd.report.profile_tables import cost_table, layer_table, size_table, stag
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import is_bundle
 from hwkd.runtime.session import present_runtimes
-from hwkd.target import Target, list_targets, load_target
+from hwkd.target import Target, list_targets, load_target, load_targets
 from hwkd.target_file import write_target
 
 if TYPE_CHECKING:
@@ -127,15 +127,7 @@ def _targets(names: Sequence[str] | None, *, is_bare: bool) -> tuple[bool, list[
     wanted: list[str] = []
     for name in names:
         wanted += list_targets() if name == ALL else [] if name == HOST else [name]
-    found: dict[str, Target] = {}
-    for text in dict.fromkeys(wanted):
-        target = load_target(text)
-        if target.name in found:
-            raise InputError(
-                f"two of the targets are called {target.name}, the second is {text}: give it another name in its file"
-            )
-        found[target.name] = target
-    return HOST in names, list(found.values())
+    return HOST in names, load_targets(wanted)
 
 
 def _bits(text: str | None, models: Sequence[str]) -> BitPlan | None:

@@ -22,6 +22,8 @@ def axis(label: str) -> dict[str, Any]:
         "zeroline": False,
         "automargin": True,
         "tickcolor": "var(--strong-line)",
+        "exponentformat": "none",
+        "separatethousands": True,
         "ticks": "outside",
         "ticklen": 4,
     }

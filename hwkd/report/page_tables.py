@@ -29,7 +29,7 @@ from hwkd.report.settings import PARTS, Row
 
 MODEL_KEYS = ("parameters_m", "weight_mib", "kmac_per_pixel", "psnr_db", "bpp")
 COST_KEYS = ("encode_ms", "decode_ms", "encode_mj", "decode_mj")
-PART_WORDS = {"networks": "networks", "end_to_end": "end to end"}
+SHORT_PARTS = {"networks": "networks", "end_to_end": "end to end"}
 LABELS = ("model", "target", "unit", "runtime", "precision", "threads")
 
 
@@ -66,7 +66,7 @@ def resource_table(records: Sequence[Record]) -> ResourceTable:
     by_part = [(part, of_part(compared, part)) for part in PARTS]
     blocks = [
         (compared, columns_found(compared.figures, model_columns)),
-        *((of, columns_found(of.figures, cost_columns, PART_WORDS[part])) for part, of in by_part),
+        *((of, columns_found(of.figures, cost_columns, SHORT_PARTS[part])) for part, of in by_part),
     ]
     bases = {cell.basis for _, cell in of_all(compared, "bpp") if cell.value is not None}
     reasons = Reasons()

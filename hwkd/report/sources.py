@@ -21,7 +21,7 @@ from hwkd.report.result_files import ARMS, ResultFiles, in_order, read_result_fi
 from hwkd.report.training_log import TrainingLog, read_training_log
 from hwkd.results import Result, read_result
 from hwkd.runtime.bundle import is_bundle
-from hwkd.target import Target, list_targets, load_target
+from hwkd.target import Target, list_targets, load_target, load_targets
 
 SHIPPED = "shipped"
 """The source that stands for all records, results and training logs that come with hwkd."""
@@ -61,7 +61,7 @@ def gather(
             there is not, or nothing to report.
         HwkdError: a run is named and torch is not installed.
     """
-    wanted = _targets(targets)
+    wanted = load_targets(targets)
     found = _Found()
     for text in sources or (SHIPPED,):
         progress(text)
@@ -77,18 +77,6 @@ def gather(
     return Gathered(
         tuple(records), results, tuple(found.logs), tuple(boards), tuple(sources or (SHIPPED,))
     )
-
-
-def _targets(texts: Sequence[str]) -> list[Target]:
-    found: dict[str, Target] = {}
-    for text in dict.fromkeys(texts):
-        target = load_target(text)
-        if target.name in found:
-            raise InputError(
-                f"two of the targets are called {target.name}, the second is {text}: give it another name in its file"
-            )
-        found[target.name] = target
-    return list(found.values())
 
 
 def _on_targets(records: Sequence[Record], names: Sequence[str]) -> list[Record]:

@@ -115,7 +115,10 @@ def target_card(target: Target, records: Sequence[Record]) -> TargetCard:
         reasons=tuple(reasons.numbers),
         part=PART_WORDS[scope.latency_part],
         is_networks=scope.latency_part == "networks",
-        notes=(*(nobody_notes(figures, columns, {one.column.key for one in shown}) if rows else ()), *notes),
+        notes=(
+            *(nobody_notes(figures, columns, {one.column.key for one in shown}) if rows else ()),
+            *notes,
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from hwkd.images import Pixels
 
-LEAST_SIDE = 256
+LEAST_SIDE = 192
 """Pixels: a smaller part of an image says little about a codec."""
 
 _GRID = 16

@@ -74,7 +74,7 @@ def test_no_command_is_one_line_that_lists_them(capsys):
     assert out == ""
     assert err == (
         "hwkd: error: no command given: it is one of distill, quantize, export, evaluate, profile, compare, "
-        "encode, decode, info, verify, bench, models, targets, doctor (see `hwkd --help`)\n"
+        "encode, decode, info, verify, bench, report, models, targets, doctor (see `hwkd --help`)\n"
     )
 
 
@@ -83,7 +83,7 @@ def test_an_unknown_command_suggests_the_near_one(capsys):
     assert capsys.readouterr().err == (
         "hwkd: error: unknown command 'distil': did you mean distill? "
         "Known: bench, compare, decode, distill, doctor, encode, evaluate, export, info, models, profile, quantize, "
-        "targets, verify (see `hwkd --help`)\n"
+        "report, targets, verify (see `hwkd --help`)\n"
     )
 
 

@@ -41,7 +41,7 @@ def test_the_same_sources_give_the_same_page(tmp_path, monkeypatch):
     ("words", "message"),
     [
         (["patch-smal-q5"], "did you mean patch-small-q5"),
-        (["none/"], "none/"),
+        (["none/"], "unknown profile 'none'"),
         (["none.json"], "cannot read none.json"),
         (["gdn-16", "--target", "jetson"], "unknown target 'jetson'"),
         (["gdn-16", "-o", "."], "is a folder"),

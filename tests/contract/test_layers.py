@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import hwkd
@@ -96,6 +97,7 @@ WITHOUT_TORCH = (
     "hwkd.models.shipped",
     "hwkd.models.spec",
     "hwkd.report.accuracy",
+    "hwkd.report.bench_tables",
     "hwkd.report.break_even",
     "hwkd.report.bundle_tables",
     "hwkd.report.card_tables",
@@ -106,17 +108,63 @@ WITHOUT_TORCH = (
     "hwkd.report.comparison_notes",
     "hwkd.report.comparison_tables",
     "hwkd.report.doctor",
+    "hwkd.report.figure_bars",
+    "hwkd.report.figure_font",
+    "hwkd.report.figure_labels",
+    "hwkd.report.figure_scatter",
+    "hwkd.report.figure_style",
+    "hwkd.report.figures",
+    "hwkd.report.gathered",
+    "hwkd.report.glance",
     "hwkd.report.model_tables",
+    "hwkd.report.page",
+    "hwkd.report.page_axes",
+    "hwkd.report.page_bars",
+    "hwkd.report.page_cells",
+    "hwkd.report.page_drawing",
+    "hwkd.report.page_figures",
+    "hwkd.report.page_numbers",
+    "hwkd.report.page_plots",
+    "hwkd.report.page_scatter",
+    "hwkd.report.page_styles",
+    "hwkd.report.page_tables",
     "hwkd.report.paper",
     "hwkd.report.pareto",
+    "hwkd.report.plot",
+    "hwkd.report.plot_cost_notes",
+    "hwkd.report.plot_cost_points",
+    "hwkd.report.plot_costs",
+    "hwkd.report.plot_layer_times",
+    "hwkd.report.plot_layers",
+    "hwkd.report.plot_rd",
+    "hwkd.report.plot_training",
+    "hwkd.report.plot_words",
+    "hwkd.report.plots",
     "hwkd.report.profile_tables",
     "hwkd.report.published",
+    "hwkd.report.published_curves",
+    "hwkd.report.rd_plot",
+    "hwkd.report.result_files",
+    "hwkd.report.results_arms",
+    "hwkd.report.results_models",
+    "hwkd.report.results_page",
+    "hwkd.report.results_quantized",
+    "hwkd.report.results_rates",
     "hwkd.report.row_figures",
+    "hwkd.report.run_figures",
+    "hwkd.report.run_report",
     "hwkd.report.settings",
+    "hwkd.report.sources",
     "hwkd.report.stream_tables",
     "hwkd.report.table",
+    "hwkd.report.target_cards",
     "hwkd.report.targets",
+    "hwkd.report.templating",
+    "hwkd.report.training_log",
     "hwkd.report.verify_tables",
+    "hwkd.report.visual",
+    "hwkd.report.visual_crop",
+    "hwkd.report.visual_page",
     "hwkd.cli.coding_codecs",
     "hwkd.cli.coding_jobs",
     "hwkd.cli.coding_options",
@@ -135,6 +183,8 @@ WITHOUT_TORCH = (
     "hwkd.cli.profile",
     "hwkd.cli.profile_models",
     "hwkd.cli.profile_options",
+    "hwkd.cli.report",
+    "hwkd.cli.report_images",
     "hwkd.cli.targets",
     "hwkd.cli.targets_fit",
     "hwkd.cli.verify",
@@ -234,6 +284,7 @@ def upward(root: Path) -> list[str]:
 def heavy(root: Path, light: tuple[str, ...]) -> list[str]:
     """Chains of module-level imports that lead from a light module to torch or compressai."""
     known = modules(root)
+    steps = cache(lambda module: imports_of(module, root, known))
     found = []
     for start in known:
         if start not in light and not any(
@@ -243,7 +294,7 @@ def heavy(root: Path, light: tuple[str, ...]) -> list[str]:
         seen, waiting = {start}, [start]
         while waiting:
             module = waiting.pop()
-            for step in imports_of(module, root, known):
+            for step in steps(module):
                 if step.is_deferred:
                     continue
                 if step.imported.split(".")[0] in HEAVY:

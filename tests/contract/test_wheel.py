@@ -19,7 +19,7 @@ from hwkd.target import list_targets
 ROOT = Path(hwkd.__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
-OWN = {place: place for place in ("hwkd/weights", "hwkd/bundles")}
+OWN = {place: place for place in ("hwkd/weights", "hwkd/bundles", "hwkd/report/templates")}
 """Folders of data within the package."""
 MOST_BUNDLE_BYTES = 2.2 * 10**6
 TARGETS = {

@@ -2,6 +2,7 @@
 /* The plots: drawn when they come into view, in the page's colours, anew when those change and for printing. */
 {
   const PRINT_WIDTH_PX = 670;
+  const NARROW_PX = 480;
   const drawings = JSON.parse(document.getElementById("drawings").textContent);
   const isCoarse = window.matchMedia("(pointer: coarse)").matches;
   const config = {
@@ -30,6 +31,11 @@
 
   const areaOf = (figure) => figure.querySelector(".drawing");
 
+  /* What an axis shows, in lines: a narrow plot would cut it off. */
+  const breakTitle = (axis) => {
+    if (axis && axis.title && axis.title.text) axis.title.text = axis.title.text.replaceAll(", ", ",<br>");
+  };
+
   const draw = (figure) => {
     const { data, layout } = resolved(drawings[figure.id]);
     for (const box of figure.querySelectorAll(".legend input")) {
@@ -38,6 +44,7 @@
     layout.uirevision = "kept";
     layout.dragmode = isCoarse ? false : "zoom";
     if (isPrinting) layout.width = PRINT_WIDTH_PX;
+    else if (areaOf(figure).clientWidth < NARROW_PX) breakTitle(layout.xaxis);
     Plotly.react(areaOf(figure), data, layout, config);
     drawn.add(figure);
   };

@@ -95,7 +95,10 @@ def test_counted_and_computed_figures_say_so(make_record):
 def test_different_image_sizes_are_compared_per_megapixel(make_record):
     small = make_record("small", width=500)
     table = resource_table([make_record(), small])
-    assert [c.number for c in column(table, "encode_ms_per_mpx, networks", "measured")] == [40.0, 80.0]
+    assert [c.number for c in column(table, "encode_ms_per_mpx, networks", "measured")] == [
+        40.0,
+        80.0,
+    ]
     assert any("1000x1000, 500x1000" in note for note in table.notes)
 
 

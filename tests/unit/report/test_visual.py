@@ -117,7 +117,7 @@ def test_where_not_all_fits_a_part_is_shown_whose_figures_are_of_the_whole(folde
     made = visual(folder_of([pixels]), [BRIGHTER], silent, NOTHING_ELSE + limit)
     (image,) = made.images
     crop = image.crop
-    assert 256 <= crop.width < 420 and 256 <= crop.height <= 300
+    assert 192 <= crop.width < 420 and 192 <= crop.height <= 300
     assert addresses_bytes(made) <= limit
     # The next larger side would not have fitted.
     larger = (crop.width + 16) * min(crop.height + 16, 300) / (crop.width * crop.height)
@@ -129,8 +129,8 @@ def test_where_not_all_fits_a_part_is_shown_whose_figures_are_of_the_whole(folde
 
 
 def test_where_not_even_parts_fit_fewer_images_are_shown_spread_over_all(folder_of):
-    # Two views of noise take 524 kB at 256x256, and those of JPEG and WebP less.
-    limit = 1_500_000
+    # Two views of noise take 295 kB at 192x192, and those of JPEG and WebP less.
+    limit = 850_000
     made = visual(
         folder_of([noise(256, 256, n) for n in range(6)]), [BRIGHTER], silent, NOTHING_ELSE + limit
     )
@@ -143,7 +143,7 @@ def test_where_not_even_parts_fit_fewer_images_are_shown_spread_over_all(folder_
 
 
 def test_where_not_one_image_fits_the_user_is_told(folder_of):
-    with pytest.raises(InputError, match=r"4 views of 256x256 .* name fewer models"):
+    with pytest.raises(InputError, match=r"4 views of 192x192 .* name fewer models"):
         visual(folder_of([noise(256, 256, 9)]), [BRIGHTER], silent, NOTHING_ELSE + 100_000)
 
 

@@ -25,7 +25,7 @@ def test_of_two_places_the_one_with_the_steeper_gradient_is_taken():
 
 
 def test_where_there_is_no_detail_the_first_window_is_taken():
-    assert most_detailed(np.zeros((512, 512, 3), np.uint8)) == (128, 128)
+    assert most_detailed(np.zeros((512, 512, 3), np.uint8)) == (96, 96)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 900), (17, 300), (255, 257)])
@@ -51,9 +51,9 @@ def test_crops_lie_in_the_image_and_each_in_the_next_larger(middle):
 
 
 def test_sides_go_down_from_all_to_the_least():
-    assert sides(300) == [300, 288, 272, 256]
-    assert sides(288) == [288, 272, 256]
-    assert sides(256) == [256]
+    assert sides(300) == [300, 288, 272, 256, 240, 224, 208, 192]
+    assert sides(208) == [208, 192]
+    assert sides(192) == [192]
     assert sides(100) == [100]
 
 
