@@ -441,7 +441,7 @@ def test_quality_is_measured_on_a_folder_and_a_point_is_this_folder(
     assert float(row["bpp"]) > 0
     monkeypatch.chdir(image_folder / "more")
     found = tables(capsys, *argv, ".")["Size"]
-    assert any("1 images of" in note for note in found["notes"])
+    assert any("1 image of" in note for note in found["notes"])
 
 
 def test_without_a_folder_quality_is_measured_on_the_embedded_photographs(

@@ -22,7 +22,7 @@ VIEWS = (
     view("WebP", replace(FIGURES, ms_ssim=None, ms_ssim_reason="a side is under 161 pixels")),
 )
 IMAGE = ShownImage("a.png", 768, 512, Crop(10, 20, 384, 256), VIEWS)
-VISUAL = Visual("1 images of photos", 1, (IMAGE,), "student")
+VISUAL = Visual("1 image of photos", 1, (IMAGE,), "student")
 
 
 def test_figures_stand_below_the_view_and_in_its_text_alternative():
