@@ -105,10 +105,12 @@ def in_one_thread() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def brief_latencies(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def brief_latencies() -> Iterator[None]:
     """A run's report times each network for moments, not for seconds."""
-    monkeypatch.setattr("hwkd.report.assemble.LATENCY_SECONDS", 0.2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hwkd.report.assemble.LATENCY_SECONDS", 0.2)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hwkd.cli.report_images import add_images_options, show_images
+from hwkd.cli.report_images import add_images_options, check_page, show_images
 from hwkd.errors import InputError
 from hwkd.files import write_text
 from hwkd.report.plot_layers import LAYER_LATENCY
@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
         show_images(args)
         return 0
     page = PAGE if args.output is None and args.figures is None else args.output
-    if page is not None and page.is_dir():
-        raise InputError(f"-o {page} is a folder: give the name of a file, {page / PAGE} say")
+    if page is not None:
+        check_page(page)
     if args.figures is not None and args.figures.exists() and not args.figures.is_dir():
         raise InputError(f"--figures {args.figures} is a file, figures need a folder: give another")
     console = Console(stderr=True)

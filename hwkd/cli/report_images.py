@@ -44,10 +44,7 @@ def show_images(args: argparse.Namespace) -> None:
         HwkdError: Jinja2 is not installed; the page cannot be written.
     """
     page = PAGE if args.output is None else args.output
-    if page.is_dir():
-        raise InputError(f"-o {page} is a folder: give the name of a file, {page / PAGE} say")
-    if page.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"-o {page} is no name of a page: give one that ends in {_SUFFIXES[0]}")
+    check_page(page)
     images = open_images(args.images)
     models = args.sources or _default_models()
     meant = [shipped_or_as_given(text) for text in models]
@@ -74,6 +71,18 @@ def show_images(args: argparse.Namespace) -> None:
     if made.left_out:
         tell(console, f"note: {made.left_out} of {made.found} images are left out: more do not fit")
     print(f"wrote {page} ({len(made.images)} images, {page.stat().st_size / 1e6:.1f} MB)")
+
+
+def check_page(page: Path) -> None:
+    """Refuse a place that no page should be written to.
+
+    Raises:
+        InputError: a folder, or a name that a browser would not open as a page.
+    """
+    if page.is_dir():
+        raise InputError(f"-o {page} is a folder: give the name of a file, {page / PAGE} say")
+    if page.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"-o {page} is no name of a page: give one that ends in {_SUFFIXES[0]}")
 
 
 def _default_models() -> list[str]:

@@ -52,7 +52,7 @@ def gather(
 
     Args:
         sources: files, folders or names, as `hwkd report` describes them; none: what ships.
-        targets: names or .toml files; other targets are left out, machines that were measured stay. None: every one
+        targets: names or .toml files; other targets are left out, machines that were measured stay. None given: every one
             that ships where a source can be predicted there, else those that the records are of.
         progress: called with each source's name before it is read.
 

@@ -3,6 +3,11 @@ import pytest
 from hwkd.cli.main import main
 
 
+@pytest.fixture(autouse=True, scope="module")
+def timed_briefly(brief_latencies):
+    """Nobody looks at the latencies of the runs that are made here."""
+
+
 @pytest.fixture
 def distill_argv(image_folder, tiny_teacher_file, tmp_path):
     """The words of a run of seconds into tmp_path/run; further words may be added, the last of an option counts."""

@@ -45,6 +45,7 @@ def test_the_same_sources_give_the_same_page(tmp_path, monkeypatch):
         (["none.json"], "cannot read none.json"),
         (["gdn-16", "--target", "jetson"], "unknown target 'jetson'"),
         (["gdn-16", "-o", "."], "is a folder"),
+        (["gdn-16", "-o", "report.pdf"], "-o report.pdf is no name of a page"),
         (["gdn-16", "--figures", str(shipped()["gdn-16"])], "is a file, figures need a folder"),
         (["--images", "none", "--figures", "f"], "--figures is for records and results"),
         (["--images", "none", "--target", "jetson-nano"], "--target is for records and results"),

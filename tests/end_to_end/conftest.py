@@ -10,6 +10,11 @@ from hwkd.images import write_png
 WEIGHTS = ("float.safetensors", "student.safetensors")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def timed_briefly(brief_latencies):
+    """Nobody looks at the latencies of the runs that are made here."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the runs of a test file happen: a tiny teacher and images of each use."""

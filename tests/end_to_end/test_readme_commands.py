@@ -35,7 +35,7 @@ TRAINING = (
 ADDED = {
     "distill": TRAINING,
     "quantize": "--evaluate photos/",
-    "profile": "--seconds 0.1 --no-memory --threads 1",
+    "profile": "--seconds 0.1 --no-memory --threads 1 --energy none",
     "bench": "--seconds 0.1 --size 128x128",
     "verify": "--images 2",
 }
