@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hwkd.codec.known import shipped, shipped_or_as_given
@@ -11,7 +11,7 @@ from hwkd.errors import InputError, unknown
 from hwkd.measure.bundle_subject import load_bundle_subject
 from hwkd.measure.machine_packages import installed_version
 from hwkd.measure.profile import Profiled, profile_target
-from hwkd.measure.record import Record
+from hwkd.measure.record import Provenance, Record
 from hwkd.measure.record_file import NO_RECORDS, read_record
 from hwkd.measure.shipped_records import all_shipped_records, predicted_records, records_named
 from hwkd.models.architecture import is_architecture
@@ -28,6 +28,9 @@ SHIPPED = "shipped"
 
 WIDTH, HEIGHT = 768, 512
 """Of the image that costs are predicted for: Kodak's, as of the records that ship."""
+
+_NO_PROVENANCE = Provenance("", "", "", {})
+"""In place of when, where and by which command a prediction was computed, which does not matter to it."""
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 
@@ -63,7 +66,7 @@ def gather(
     """
     wanted = load_targets(targets)
     found = _Found()
-    for text in sources or (SHIPPED,):
+    for text in dict.fromkeys(sources) or (SHIPPED,):
         progress(text)
         _read(text, wanted or [load_target(name) for name in list_targets()], found)
     records = _on_targets(found.records, [t.name for t in wanted])
@@ -80,10 +83,18 @@ def gather(
 
 
 def _on_targets(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
-    """Each record once; where targets are named those on them, and those of machines that were measured."""
+    """Where targets are named the records on them, and those of machines that were measured; each once.
+
+    A prediction that is made again is no other, whenever and by whichever command it was made.
+    """
     distinct: list[Record] = []
+    undated: list[Record] = []
     for record in records:
-        if (not names or record.is_host or record.target in names) and record not in distinct:
+        if names and not record.is_host and record.target not in names:
+            continue
+        alike = record if record.is_host else replace(record, provenance=_NO_PROVENANCE)
+        if alike not in undated:
+            undated.append(alike)
             distinct.append(record)
     return distinct
 

@@ -86,6 +86,11 @@ def test_a_record_given_twice_counts_once():
     assert found.records == find_records("jetson-nano")
 
 
+def test_a_prediction_that_ships_is_not_made_a_second_row():
+    found = gather(["jetson-nano", "gdn-16"], ["jetson-nano"])
+    assert found.records == find_records("jetson-nano")
+
+
 def test_the_sources_are_told_as_they_are_read():
     told = []
     gather(["jetson-nano", "arm-server"], [], told.append)
