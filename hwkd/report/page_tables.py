@@ -25,11 +25,13 @@ from hwkd.report.page_cells import (
     nobody_notes,
 )
 from hwkd.report.row_figures import figures_of
-from hwkd.report.settings import PARTS, Row
+from hwkd.report.settings import Row
 
 MODEL_KEYS = ("parameters_m", "weight_mib", "kmac_per_pixel", "psnr_db", "bpp")
 COST_KEYS = ("encode_ms", "decode_ms", "encode_mj", "decode_mj")
 SHORT_PARTS = {"networks": "networks", "end_to_end": "end to end"}
+"""Of hwkd.report.settings.PARTS; what targets are predicted for comes first."""
+
 LABELS = ("model", "target", "unit", "runtime", "precision", "threads")
 
 
@@ -63,7 +65,7 @@ def resource_table(records: Sequence[Record]) -> ResourceTable:
     model_columns = columns_for(MODEL_KEYS, is_per_pixel=False)
     cost_columns = columns_for(COST_KEYS, is_per_pixel=compared.scope.is_per_pixel)
     # What one record has for the networks alone another has for the whole way: each has its column.
-    by_part = [(part, of_part(compared, part)) for part in PARTS]
+    by_part = [(part, of_part(compared, part)) for part in SHORT_PARTS]
     blocks = [
         (compared, columns_found(compared.figures, model_columns)),
         *((of, columns_found(of.figures, cost_columns, SHORT_PARTS[part])) for part, of in by_part),
