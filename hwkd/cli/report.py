@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         if args.figures is not None:
             from hwkd.report.figures import draw_figures
 
-            # One for each layer table of each model on each target would be a hundred that no paper prints.
+            # One for each model on each target would be a hundred more, which no paper prints.
             kept = [plot for plot in plots if args.target or plot.key != LAYER_LATENCY]
             drawn = draw_figures(kept, args.figures, lambda name: status.update(f"drawing {name}"))
             print(f"wrote {len(drawn)} files into {args.figures}")
