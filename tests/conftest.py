@@ -105,6 +105,31 @@ def in_one_thread() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def board_file(tmp_path: Path) -> Path:
+    """my-board.toml: a board that no record ships for, a Raspberry Pi 5 by another name."""
+    from hwkd.data import data_folder
+
+    text = (data_folder("targets") / "raspberry-pi-5.toml").read_text(encoding="utf-8")
+    path = tmp_path / "my-board.toml"
+    made = text.replace('name = "raspberry-pi-5"', 'name = "my-board"')
+    path.write_text(made.replace("Raspberry Pi 5: 4x", "A board of my own: 4x"), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def installed_board(board_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of that board, whose file lies in the targets/ of an installation's copy."""
+    import hwkd.data
+
+    root = tmp_path / "root"
+    shutil.copytree(hwkd.data.data_folder("targets"), root / "targets")
+    (root / "profiles").symlink_to(hwkd.data.data_folder("profiles"))
+    shutil.copy(board_file, root / "targets")
+    monkeypatch.setattr(hwkd.data, "_PACKAGE", root / "hwkd")
+    return "my-board"
+
+
 @pytest.fixture(scope="module")
 def brief_latencies() -> Iterator[None]:
     """A run's report times each network for moments, not for seconds."""

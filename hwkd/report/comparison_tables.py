@@ -1,12 +1,12 @@
 """A comparison as a table: for people, figure and change in one cell; for machines, a column for each. Pure."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hwkd.quantity import MARKS
 from hwkd.report.cells import NA, Cell
 from hwkd.report.columns import Column
+from hwkd.report.numbers import places_of_three
 from hwkd.report.table import Table
 
 FOR_MACHINES = ("csv", "json")
@@ -127,7 +127,7 @@ def _number(value: float | None) -> str:
 def _text(cell: Cell, column: Column, *, is_marked: bool, has_changes: bool) -> str:
     if cell.value is None:
         return NA
-    places = _places(cell.value) if column.digits is None else column.digits
+    places = places_of_three(cell.value) if column.digits is None else column.digits
     text = (MARKS[cell.found] if is_marked else "") + f"{cell.value:,.{places}f}"
     if not column.is_derived:
         text += _spread(cell, places)
@@ -137,11 +137,6 @@ def _text(cell: Cell, column: Column, *, is_marked: bool, has_changes: bool) -> 
         return f"{text} ({NA})"
     digits = column.digits if column.is_difference and column.digits is not None else 1
     return f"{text} ({cell.change:+.{digits}f}{column.change_unit})"
-
-
-def _places(value: float) -> int:
-    """Digits after the point that leave three significant ones."""
-    return max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
 
 
 def _spread(cell: Cell, places: int) -> str:

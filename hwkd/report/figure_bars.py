@@ -8,8 +8,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
 
 from hwkd.report.figure_style import FONT, FONT_PT, GRID, WIDTH_IN, fills
+from hwkd.report.numbers import three_digits
 from hwkd.report.plot import Bars, Panel
-from hwkd.report.plot_words import figure as in_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def _draw_panel(axes: "Axes", panel: Panel, fill: dict[str, tuple[str, str]]) ->
             end = bar.high
         for text, x, align, away in (
             (bar.name, 0.0, "right", -3),
-            (in_digits(bar.value), end, "left", 2),
+            (three_digits(bar.value), end, "left", 2),
         ):
             axes.annotate(
                 text,

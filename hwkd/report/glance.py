@@ -7,6 +7,7 @@ from hwkd.measure.record import Record
 from hwkd.metrics import bd_rate_percent
 from hwkd.report.cells import NA, Cell
 from hwkd.report.compared import compare
+from hwkd.report.numbers import three_digits
 from hwkd.report.published_curves import HYPERPRIOR, PublishedCurves
 from hwkd.report.result_files import ResultFiles
 from hwkd.report.settings import Wanted
@@ -92,9 +93,5 @@ def _text(cell: Cell) -> str:
     if cell.value is None:
         return NA
     if cell.low is None or cell.high is None:
-        return _three_digits(cell.value)
-    return f"{_three_digits(cell.value)} ({_three_digits(cell.low)} to {_three_digits(cell.high)})"
-
-
-def _three_digits(value: float) -> str:
-    return f"{float(f'{value:.3g}'):,g}"
+        return three_digits(cell.value)
+    return f"{three_digits(cell.value)} ({three_digits(cell.low)} to {three_digits(cell.high)})"

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from hwkd.report.page_numbers import interval_text, three_digits
+from hwkd.report.numbers import interval_text, three_digits
 from hwkd.report.plot import Scatter
 
 _ROOM = 1.15

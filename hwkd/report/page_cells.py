@@ -11,7 +11,7 @@ from hwkd.quantity import FOUND
 from hwkd.report.cells import NA, Cell
 from hwkd.report.columns import Column
 from hwkd.report.compared import Figures
-from hwkd.report.page_numbers import interval_text, number_text
+from hwkd.report.numbers import interval_text, number_text
 
 
 @dataclass(frozen=True)

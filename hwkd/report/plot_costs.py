@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hwkd.measure.record import Record
 from hwkd.report.compared import Compared, compare, model_rows
 from hwkd.report.comparison_notes import PART_WORDS, quality_notes, ways
+from hwkd.report.numbers import three_digits
 from hwkd.report.plot import Scatter
 from hwkd.report.plot_cost_notes import (
     architecture_note,
@@ -17,7 +18,7 @@ from hwkd.report.plot_cost_notes import (
     trust_notes,
 )
 from hwkd.report.plot_cost_points import Costed, as_point, costed, front_of, series_of
-from hwkd.report.plot_words import counted, exact, figure, in_words, span
+from hwkd.report.plot_words import counted, exact, in_words, span
 from hwkd.report.published import Paper
 from hwkd.report.row_figures import Scope, figures_of
 from hwkd.report.settings import PARTS, Row
@@ -156,11 +157,11 @@ def _caption(points: Sequence[Costed], what: str, unit: str) -> str:
     costs = [as_point(point).x for point in points]
     front = [as_point(point) for point in front_of(points)]
     best = max(map(as_point, points), key=lambda point: point.y)
-    on_front = ", ".join(f"{p.name} ({figure(p.x)} {unit}, {p.y:.2f} dB)" for p in front)
+    on_front = ", ".join(f"{p.name} ({three_digits(p.x)} {unit}, {p.y:.2f} dB)" for p in front)
     return (
         f"PSNR in dB over {what}, on a logarithmic axis, for {counted(len(points), 'model')}: higher and further left is "
         f"better. They take {span(costs, unit)}. The highest PSNR is that of {best.name}, {best.y:.2f} dB at "
-        f"{figure(best.x)} {unit}. On the front, where no other model has both less cost and more PSNR, from the cheapest "
+        f"{three_digits(best.x)} {unit}. On the front, where no other model has both less cost and more PSNR, from the cheapest "
         f"up: {on_front}. Rates differ ({rates(points)}), and PSNRs at different rates do not compare."
     )
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from hwkd.measure.layer_cost import LayerCost
 from hwkd.measure.record import Record
 from hwkd.quantity import Quantity
+from hwkd.report.numbers import three_digits
 from hwkd.report.plot import Bar, Bars, Panel
 from hwkd.report.plot_layer_times import measured_times, predicted_times
-from hwkd.report.plot_words import counted, exact, figure, short_name
+from hwkd.report.plot_words import counted, exact, short_name
 from hwkd.report.table import Table
 from hwkd.target import Target
 
@@ -148,11 +149,11 @@ def _caption(what: str, panels: Sequence[Panel], unit: str) -> str:
         total = sum(bar.value for bar in panel.bars)
         largest = sorted(panel.bars, key=lambda bar: -bar.value)[:3]
         listed = ", ".join(
-            f"{bar.name} ({figure(bar.value)} {unit}, {100 * bar.value / total:.0f} %)"
+            f"{bar.name} ({three_digits(bar.value)} {unit}, {100 * bar.value / total:.0f} %)"
             for bar in largest
             if total
         )
         parts.append(
-            f"{panel.title.capitalize()}: {figure(total)} {unit} in {counted(len(panel.bars), 'layer')}, most in {listed}."
+            f"{panel.title.capitalize()}: {three_digits(total)} {unit} in {counted(len(panel.bars), 'layer')}, most in {listed}."
         )
     return f"{what}, in the order in which they run. {' '.join(parts)}"

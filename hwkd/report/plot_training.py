@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from hwkd.report.numbers import three_digits
 from hwkd.report.plot import Point, Scatter, Series
-from hwkd.report.plot_words import counted, exact, figure
+from hwkd.report.plot_words import counted, exact
 from hwkd.report.table import Table
 from hwkd.report.training_log import LogEntry, TrainingLog
 
@@ -65,8 +66,8 @@ def _caption(shown: Sequence[tuple[TrainingLog, Sequence[tuple[int, LogEntry, fl
         best_step, _, best = min(entries, key=lambda item: item[2])
         phase = "" if last_entry.phase == log.entries[0].phase else f", in phase {last_entry.phase}"
         runs.append(
-            f"{log.name} from {figure(first)} at step {first_step:,} to {figure(last)} at step {last_step:,}{phase} "
-            f"(lowest {figure(best)} at step {best_step:,})"
+            f"{log.name} from {three_digits(first)} at step {first_step:,} to {three_digits(last)} at step {last_step:,}{phase} "
+            f"(lowest {three_digits(best)} at step {best_step:,})"
         )
     return (
         "Rate-distortion loss of held-out crops over the training step: lower is better. "

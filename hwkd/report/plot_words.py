@@ -1,19 +1,13 @@
 """Words and numbers that the captions of plots share. Pure; no torch."""
 
-import math
 from collections.abc import Collection, Sequence
 
 from hwkd.report.cells import NA
+from hwkd.report.numbers import three_digits
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
 
 PAPER = "arXiv 2509.10366"
 """What the paper's figures are called beside ours."""
-
-
-def figure(value: float) -> str:
-    """A number with three significant digits, or all its digits before the point where there are more."""
-    places = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:,.{places}f}"
 
 
 def exact(value: float | None) -> str:
@@ -23,7 +17,7 @@ def exact(value: float | None) -> str:
 
 def span(values: Sequence[float], unit: str) -> str:
     """From the least to the largest of one or more values: "0.45 to 1.85 bpp", one number where they print alike."""
-    low, high = figure(min(values)), figure(max(values))
+    low, high = three_digits(min(values)), three_digits(max(values))
     return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
 
 

@@ -123,7 +123,7 @@ WITHOUT_TORCH = (
     "hwkd.report.page_cells",
     "hwkd.report.page_drawing",
     "hwkd.report.page_figures",
-    "hwkd.report.page_numbers",
+    "hwkd.report.numbers",
     "hwkd.report.page_plots",
     "hwkd.report.page_scatter",
     "hwkd.report.page_styles",

@@ -1,9 +1,7 @@
-import shutil
 from dataclasses import replace
 
 import pytest
 
-import hwkd.data
 from hwkd.data import data_folder
 from hwkd.errors import InputError
 from hwkd.measure.record_file import find_records, read_record
@@ -20,29 +18,9 @@ def figures(record):
     return [(e.name, e.side, e.setting, e.quantity.value) for e in record.entries]
 
 
-@pytest.fixture
-def board(tmp_path):
-    """The file of a board that no record ships for: a Raspberry Pi 5 under another name."""
-    text = (data_folder("targets") / "raspberry-pi-5.toml").read_text(encoding="utf-8")
-    path = tmp_path / "my-board.toml"
-    path.write_text(text.replace('name = "raspberry-pi-5"', 'name = "my-board"'), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def installed(board, tmp_path, monkeypatch):
-    """An installation of hwkd whose folder of targets has that file too."""
-    root = tmp_path / "root"
-    shutil.copytree(data_folder("targets"), root / "targets")
-    (root / "profiles").symlink_to(data_folder("profiles"))
-    shutil.copy(board, root / "targets")
-    monkeypatch.setattr(hwkd.data, "_PACKAGE", root / "hwkd")
-    return root
-
-
-def test_a_board_of_ones_own_is_predicted_as_the_shipped_one_it_is_a_copy_of(board):
+def test_a_board_of_ones_own_is_predicted_as_the_shipped_one_it_is_a_copy_of(board_file):
     shipped = {r.model.name: r for r in find_records("raspberry-pi-5")}
-    made = records_named(str(board))
+    made = records_named(str(board_file))
     assert {r.model.name for r in made} == set(shipped)
     for record in made:
         assert record.target == "my-board"
@@ -52,8 +30,8 @@ def test_a_board_of_ones_own_is_predicted_as_the_shipped_one_it_is_a_copy_of(boa
         ]
 
 
-def test_records_are_ordered_with_the_most_macs_first(board):
-    macs = [r.macs.total_macs for r in records_named(str(board))]
+def test_records_are_ordered_with_the_most_macs_first(board_file):
+    macs = [r.macs.total_macs for r in records_named(str(board_file))]
     assert macs == sorted(macs, reverse=True)
     assert len(set(macs)) > 1
 
@@ -62,7 +40,7 @@ def test_a_target_with_records_gives_those_that_ship():
     assert records_named("jetson-nano") == find_records("jetson-nano")
 
 
-def test_a_target_that_was_added_as_a_file_needs_no_records(installed):
+def test_a_target_that_was_added_as_a_file_needs_no_records(installed_board):
     assert "my-board" in list_targets()
     assert {r.target for r in records_named("my-board")} == {"my-board"}
     assert "my-board" in {r.target for r in all_shipped_records()}

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
+from hwkd.report.numbers import interval_text, number_text, three_digits
 from hwkd.report.page_axes import log_ticks
 from hwkd.report.page_figures import figure_groups
-from hwkd.report.page_numbers import interval_text, number_text, three_digits
 from hwkd.report.page_plots import drawing_of
 from hwkd.report.page_styles import styles_of
 from hwkd.report.plot import Bar, Bars, Panel, Point, Scatter, Series

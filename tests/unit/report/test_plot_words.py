@@ -1,6 +1,7 @@
 import pytest
 
-from hwkd.report.plot_words import counted, exact, figure, in_words, short_name, span
+from hwkd.report.numbers import three_digits
+from hwkd.report.plot_words import counted, exact, in_words, short_name, span
 
 
 @pytest.mark.parametrize(
@@ -8,7 +9,7 @@ from hwkd.report.plot_words import counted, exact, figure, in_words, short_name,
     [(0.01234, "0.0123"), (1.0, "1.00"), (12.34, "12.3"), (1234.5, "1,234"), (0.0, "0")],
 )
 def test_three_significant_digits(value, text):
-    assert figure(value) == text
+    assert three_digits(value) == text
 
 
 def test_an_unknown_number_is_not_zero():

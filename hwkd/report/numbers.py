@@ -1,12 +1,16 @@
-"""Figures as text on a page. Pure."""
+"""Numbers as text for people: three significant digits unless told otherwise. Pure."""
 
 import math
 
 
 def three_digits(value: float) -> str:
-    """`value` with three significant digits, thousands set apart: "0.881", "34.5", "1,623"."""
-    places = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:,.{places}f}"
+    """`value` with three significant digits, all before the point where those are more: "0.881", "34.5", "1,623"."""
+    return f"{value:,.{places_of_three(value)}f}"
+
+
+def places_of_three(value: float) -> int:
+    """Digits after the point that leave three significant ones."""
+    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
 
 
 def number_text(value: float, digits: int | None) -> str:
