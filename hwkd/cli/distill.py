@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from hwkd.cli.distill_config import command_again, load_start, loss_weights, planned, run_config
+from hwkd.cli.distill_config import (
+    Planned,
+    command_again,
+    load_start,
+    loss_weights,
+    planned,
+    run_config,
+)
 from hwkd.cli.distill_options import configure
 from hwkd.cli.distill_recipe import recipes_table, with_recipe
+from hwkd.cli.distill_restart import after_restart
 from hwkd.cli.distill_values import check_choices, family_of, parse_channels, parse_kd
 from hwkd.cli.output import terminal_width
 from hwkd.cli.training_bar import TrainingBar
@@ -21,7 +29,8 @@ from hwkd.images import ImageSource, open_images
 from hwkd.report.table import render
 
 if TYPE_CHECKING:
-    from hwkd.distill.data import ImageSet
+    from hwkd.distill.data import TrainingImages
+    from hwkd.distill.processes import Processes
 
 __all__ = ["EXAMPLES", "HELP", "configure", "run"]
 
@@ -32,6 +41,7 @@ EXAMPLES = """examples:
   hwkd distill --target raspberry-pi-4 --bits 8 --data photos/ --minutes 60 -o runs/pi
   hwkd distill --target x86-vnni --family gdn --width 32 --teacher bmshj2018-hyperprior:5 --data photos/ --steps 200000
   hwkd distill --target raspberry-pi-4 --bits 8 --data photos/ --minutes 60 -o runs/pi --resume
+  torchrun --nproc-per-node 2 --max-restarts 3 -m hwkd distill --target x86-vnni --data photos/ --batch 16 -o runs/two
   hwkd distill --recipes
   hwkd distill --recipe patch-small-q5 --data photos/
 """
@@ -43,8 +53,6 @@ def run(args: argparse.Namespace) -> int:
         print(render(recipes_table(), "table", terminal_width()))
         return 0
     args = with_recipe(args)
-    console = Console(stderr=True)
-    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     args.family = args.family or family_of(args.start)
     check_choices(args)
     parse_kd(args.kd)
@@ -55,29 +63,59 @@ def run(args: argparse.Namespace) -> int:
     evaluation = open_images(args.evaluate)
 
     # torch takes seconds to import: after everything that can be refused without it.
+    from hwkd.distill.events import Event, append_event
+    from hwkd.distill.processes import LostProcess, joined, started_processes
+
+    processes = started_processes()
+    processes.check_batch(args.batch, args.accumulate)
+    args = after_restart(args, folder, processes)
+    try:
+        with joined(processes):
+            return _run(args, plan, folder, evaluation, processes)
+    except LostProcess:
+        if processes.is_first and (folder / "config.json").is_file():
+            append_event(folder, Event("lost", processes.count, processes.launcher))
+        raise
+
+
+def _run(
+    args: argparse.Namespace,
+    plan: Planned,
+    folder: Path,
+    evaluation: ImageSource,
+    processes: "Processes",
+) -> int:
     import torch
 
     from hwkd.distill.data import load_images
+    from hwkd.distill.events import read_events
     from hwkd.distill.run import distill, with_steps
     from hwkd.distill.runs import check_folder
     from hwkd.distill.teaching import Teaching
     from hwkd.models.teacher import load_teacher
     from hwkd.report.assemble import assemble
 
-    check_folder(folder, resume=args.resume, force=args.force)
+    console = Console(stderr=True, quiet=not processes.is_first)
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    processes.by_first(lambda: check_folder(folder, resume=args.resume, force=args.force))
     loss = loss_weights(args)
     teacher = load_teacher(args.teacher)
     second = None if args.second_teacher is None else load_teacher(args.second_teacher)
     start = load_start(args.start, teacher)
     say(f"teacher: {teacher.name} ({teacher.spec}; {teacher.source})")
     images = load_images(args.data, args.crop, args.seed, lambda _name: None)
-    for _ in evaluation:
-        pass  # a damaged image is found now, not after the training
-    config = run_config(args, plan.bits, loss, teacher, second, images, start)
+    if processes.is_first:
+        for _ in evaluation:
+            pass  # a damaged image is found now, not after the training
+    config = run_config(args, plan.bits, loss, teacher, second, images, start, processes)
     notes = [*images.notes, *_trained_on(evaluation, images, args.data)]
     for note in notes:
         say(f"note: {note}")
     say(f"student: {config.spec}, lmbda {config.lmbda:g}, on {images.source}")
+    if processes.count > 1:
+        say(
+            f"{processes.count} processes, {config.batch // processes.count} crops of each batch for each"
+        )
     teaching = None
     if loss.needs_teacher:
         models = [
@@ -98,7 +136,13 @@ def run(args: argparse.Namespace) -> int:
             force=args.force,
             show=bar.show,
             wants_to_stop=wants_to_stop,
+            processes=processes,
         )
+    if outcome is None:
+        return 0
+    events = read_events(folder)
+    if len(events) > 2:  # more than started and finished
+        outcome = replace(outcome, notes=(*outcome.notes, *(e.sentence() for e in events)))
     for note in outcome.notes:
         say(f"note: {note}")
     say(f"evaluating on {evaluation}")
@@ -118,11 +162,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _trained_on(evaluation: ImageSource, images: "ImageSet", data: Path | None) -> tuple[str, ...]:
+def _trained_on(
+    evaluation: ImageSource, images: "TrainingImages", data: Path | None
+) -> tuple[str, ...]:
     """A note where the report's images are not new to the student."""
     if data is None:
         return ()
-    trained = {(data / name).resolve() for name, _ in images.train}
+    trained = {(data / name).resolve() for name in images.train_names}
     known = sum(path.resolve() in trained for path in evaluation.paths)
     if not known:
         return ()

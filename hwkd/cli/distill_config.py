@@ -14,8 +14,9 @@ from hwkd.target import load_target
 
 if TYPE_CHECKING:
     from hwkd.distill.config import RunConfig
-    from hwkd.distill.data import ImageSet
+    from hwkd.distill.data import TrainingImages
     from hwkd.distill.losses import LossWeights
+    from hwkd.distill.processes import Processes
     from hwkd.models.base import HyperpriorCodec
     from hwkd.models.spec import Spec
     from hwkd.models.teacher import Teacher
@@ -110,8 +111,9 @@ def run_config(
     loss: "LossWeights",
     teacher: "Teacher",
     second: "Teacher | None",
-    images: "ImageSet",
+    images: "TrainingImages",
     start: Start,
+    processes: "Processes",
 ) -> "RunConfig":
     """The configuration that the options and what they name amount to.
 
@@ -126,7 +128,6 @@ def run_config(
     if qat_steps is None and args.steps is not None:
         qat_steps = args.steps // 4 if bits is not None and not args.ptq else 0
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pixels = sum(a.shape[0] * a.shape[1] for _, a in images.train)
     return RunConfig(
         spec=_spec(args, teacher, start),
         lmbda=_lmbda(args, teacher),
@@ -138,7 +139,8 @@ def run_config(
         second_teacher_sha256="" if second is None else second.sha256 or "",
         start=start.name,
         start_sha256=start.sha256,
-        data=f"{images.source}: {len(images.train)} images, {pixels / 1e6:.1f} Mpx, {len(images.held_out)} held out",
+        data=f"{images.source}: {len(images.train_names)} images, {images.pixels / 1e6:.1f} Mpx, "
+        f"{len(images.held_out)} held out",
         float_steps=args.steps,
         qat_steps=qat_steps,
         minutes=None if args.steps is not None else args.minutes or DEFAULT_MINUTES,
@@ -155,6 +157,8 @@ def run_config(
         seed=args.seed,
         cached_crops=args.cache_crops,
         checkpoint_every=args.checkpoint_every,
+        processes=processes.count,
+        accumulate=args.accumulate,
     )
 
 
@@ -209,6 +213,8 @@ def command_again(argv: list[str], config: "RunConfig", folder: Path) -> str:
     config: with its steps (hwkd.distill.run.with_steps).
     """
     kept = ["hwkd"]
+    if config.processes > 1:
+        kept = ["torchrun", "--nproc-per-node", str(config.processes), "-m", "hwkd"]
     is_value = False
     for word in argv:
         if is_value:

@@ -141,7 +141,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="side, a multiple of 64 (default: 256)",
     )
     how.add_argument(
-        "--batch", type=whole(1, 4096), default=4, metavar="B", help="crops a step (default: 4)"
+        "--batch",
+        type=whole(1, 4096),
+        default=4,
+        metavar="B",
+        help="crops a step, of all processes together (default: 4)",
+    )
+    how.add_argument(
+        "--accumulate",
+        type=whole(1, 4096),
+        default=1,
+        metavar="K",
+        help="pass a process's share of the batch in K parts, to save memory; the result is the same (default: 1)",
     )
     how.add_argument(
         "--lr",

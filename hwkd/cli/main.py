@@ -92,7 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HwkdError as error:
         # A run that was stopped is no error, but it has something to say.
         kind = "" if error.exit_code == INTERRUPTED else "error: "
-        print(f"hwkd: {kind}{_one_line(error)}", file=sys.stderr)
+        # Under torchrun the same input is wrong for every process, and an interruption reaches all: one says so.
+        is_shared = error.exit_code in (InputError.exit_code, INTERRUPTED)
+        if not is_shared or os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"hwkd: {kind}{_one_line(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("hwkd: interrupted", file=sys.stderr)

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from hwkd.distill.train import Progress
 
 
+SHOWN_WAIT_MS = 1.0
+
+
 class TrainingBar:
-    """One bar a phase: loss, bpp, PSNR, img/s, validation (val), time left. Silent where stderr is no terminal."""
+    """One bar a phase: loss, bpp, PSNR, img/s, a step's wait for its crops where it is worth a word, validation (val),
+    time left. Silent where stderr is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._bar = RichProgress(
@@ -54,6 +58,8 @@ class TrainingBar:
             f"loss {progress.terms['total']:.2f} bpp {progress.terms['bpp']:.2f} "
             f"{progress.psnr_db:.1f} dB {progress.images_per_s:.0f} img/s"
         )
+        if progress.wait_ms >= SHOWN_WAIT_MS:
+            figures += f" wait {progress.wait_ms:.0f} ms"
         if progress.validation is not None:
             figures += f" val {progress.validation:.2f}"
         self._bar.update(

@@ -26,6 +26,8 @@ class RunConfig:
     float_steps, qat_steps: steps of each phase; None means: as many as `minutes` allows, set once from the measured
     speed and then kept. ptq: calibrate only, do not train the quantized student. lr, qat_lr: peak rates of Adam.
     precision: of the convolutions in the float phase; the quantized phase runs in float32.
+    batch: crops a step, of all processes together. processes: that began the run; accumulate: parts that each of them
+    passes its share of a batch in. Neither changes what is computed, but for the order of sums.
     cached_crops: 0, or the size of a fixed pool of crops whose teacher outputs are computed once.
     """
 
@@ -56,12 +58,16 @@ class RunConfig:
     seed: int = 0
     cached_crops: int = 0
     checkpoint_every: int = 200
+    processes: int = 1
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         for name, low, high in (
             ("batch", 1, 4096),
             ("checkpoint_every", 1, 10**9),
             ("threads", 1, 4096),
+            ("processes", 1, 4096),
+            ("accumulate", 1, 4096),
         ):
             _in_range(name, getattr(self, name), low, high)
         if self.cached_crops and not self.batch <= self.cached_crops <= 10**6:
@@ -108,12 +114,18 @@ def config_from_json(text: str) -> RunConfig:
 
 
 def differences(stored: RunConfig, given: RunConfig) -> tuple[str, ...]:
-    """What differs, one phrase a field; empty when a resumed run would compute the same."""
+    """What differs, one phrase a field; empty when a resumed run would compute the same.
+
+    Another number of processes changes the order of sums, and another number of threads no more than that.
+    """
     mine, theirs = asdict(stored), asdict(given)
+    free = {"checkpoint_every", "processes", "accumulate"}
+    if stored.processes != given.processes:
+        free.add("threads")
     return tuple(
         f"{name} was {mine[name]!r}, is now {theirs[name]!r}"
         for name in mine
-        if name != "checkpoint_every" and mine[name] != theirs[name]
+        if name not in free and mine[name] != theirs[name]
     )
 
 

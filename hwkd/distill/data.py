@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,83 @@ HELD_OUT_AT_MOST = 8
 CALIBRATION_IMAGES = 16
 
 
+class CropSource(Protocol):
+    """Where batches of crops come from, in a fixed order, one step after another."""
+
+    last_names: tuple[str, ...]
+
+    def batch(self, size: int, rows: range | None = None) -> Tensor:
+        """The next batch of `size` crops; of it those at the places `rows` (None: all), whose files are `last_names`.
+
+        [B, 3, crop, crop], float32 in [0, 1], channels_last. Which crops the batch is made of does not depend on
+        `rows`: processes that each take some of them share one batch without repeats.
+        """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Where the order stands, of plain Python values: the same in every process."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        ...
+
+
+class TrainingImages(Protocol):
+    """Images to train on and, disjoint from them, images held out for validation."""
+
+    @property
+    def source(self) -> str:
+        """Where they came from."""
+        ...
+
+    @property
+    def held_out(self) -> tuple[tuple[str, Image], ...]:
+        """Images for validation, decoded, with their names."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out."""
+        ...
+
+    @property
+    def train_names(self) -> tuple[str, ...]:
+        """The files of the training images."""
+        ...
+
+    @property
+    def pixels(self) -> int:
+        """Of the training images together."""
+        ...
+
+    def crops(self, crop: int, seed: int, *, is_long: bool = False) -> CropSource:
+        """Random crops. is_long: many will be taken, over all of the training."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """Images for training and validation, disjoint; `source` says where they came from, `notes` what was left out."""
+    """`TrainingImages` that are held in memory, decoded."""
 
     source: str
     train: tuple[tuple[str, Image], ...]
     held_out: tuple[tuple[str, Image], ...]
     notes: tuple[str, ...]
+
+    @property
+    def train_names(self) -> tuple[str, ...]:
+        """The files of the training images."""
+        return tuple(name for name, _ in self.train)
+
+    @property
+    def pixels(self) -> int:
+        """Of the training images together."""
+        return sum(image.shape[0] * image.shape[1] for _, image in self.train)
+
+    def crops(self, crop: int, seed: int, *, is_long: bool = False) -> "Crops":
+        """As `TrainingImages.crops`."""
+        return Crops(self.train, crop, seed)
 
 
 def load_images(folder: Path | None, crop: int, seed: int, tell: Callable[[str], None]) -> ImageSet:
@@ -110,16 +179,19 @@ class Crops:
         self._rng = np.random.default_rng(seed)
         self.last_names: tuple[str, ...] = ()
 
-    def batch(self, size: int) -> Tensor:
-        """The next crops, [size, 3, crop, crop], float32 in [0, 1], channels_last."""
+    def batch(self, size: int, rows: range | None = None) -> Tensor:
+        """As `CropSource.batch`."""
         crops, names = [], []
-        for index in self._rng.choice(len(self._images), size, p=self._shares):
+        for row, index in enumerate(self._rng.choice(len(self._images), size, p=self._shares)):
             name, image = self._images[index]
             top = self._rng.integers(0, image.shape[0] - self._crop + 1)
             left = self._rng.integers(0, image.shape[1] - self._crop + 1)
+            turns, is_flipped = int(self._rng.integers(4)), bool(self._rng.integers(2))
+            if rows is not None and row not in rows:
+                continue
             piece = image[top : top + self._crop, left : left + self._crop]
-            piece = np.rot90(piece, int(self._rng.integers(4)))
-            crops.append(piece[:, ::-1] if self._rng.integers(2) else piece)
+            piece = np.rot90(piece, turns)
+            crops.append(piece[:, ::-1] if is_flipped else piece)
             names.append(name)
         self.last_names = tuple(names)
         x = torch.from_numpy(np.ascontiguousarray(np.stack(crops)))

@@ -1,7 +1,6 @@
 """A distillation run from its configuration to the finished student: prepare, float phase, quantized phase."""
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,20 +9,18 @@ import torch
 
 from hwkd.distill.checkpoint import TrainState, read_state
 from hwkd.distill.config import RunConfig, differences
-from hwkd.distill.data import Crops, ImageSet, whole_image
+from hwkd.distill.data import TrainingImages, whole_image
+from hwkd.distill.events import Event, append_event
 from hwkd.distill.losses import Projections
+from hwkd.distill.processes import ALONE, Processes
 from hwkd.distill.runs import check_folder, forget_run, load_run, read_config
+from hwkd.distill.start import Origin, new_student
 from hwkd.distill.teaching import Batches, LiveBatches, PooledBatches, Teaching
-from hwkd.distill.train import Loop, Phase, Progress
+from hwkd.distill.train import Interrupted, Loop, Phase, Progress
 from hwkd.errors import InputError
 from hwkd.files import write_text
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
-from hwkd.models.fit_to_data import fit_to_data
-from hwkd.models.hyperprior import ConvHyperprior
-from hwkd.models.inherit import has_gdn, inherit, same_shapes
-from hwkd.models.patch import PatchCodec
-from hwkd.models.spec import PATCH_VALUES
 from hwkd.models.teacher import FLOAT_STUDENT, STUDENT
 from hwkd.models.weights import save_weights
 from hwkd.quantize.brevitas_qat import quantize, round_medians
@@ -33,7 +30,6 @@ from hwkd.quantize.inputs import layer_inputs
 QAT_SHARE = 0.25
 """Of the minutes, what the quantized phase gets."""
 CALIBRATION_BATCHES = 16
-START_BATCHES = 16
 # Offsets of the run's seed, so that each use of chance has a sequence of its own.
 SEED_CROPS, SEED_START, SEED_CALIBRATION, SEED_POOL = 1, 2, 3, 4
 
@@ -52,7 +48,7 @@ class Outcome:
 def distill(
     config: RunConfig,
     folder: Path,
-    images: ImageSet,
+    images: TrainingImages,
     teaching: Teaching | None,
     start: HyperpriorCodec | None,
     *,
@@ -61,7 +57,8 @@ def distill(
     show: Callable[[Progress], None],
     wants_to_stop: Callable[[], bool],
     force: bool = False,
-) -> Outcome:
+    processes: Processes = ALONE,
+) -> Outcome | None:
     """Train the student that `config` describes, in `folder`.
 
     Args:
@@ -70,22 +67,34 @@ def distill(
         start_lmbda: what `start` was trained for; None where it is not known.
         resume: continue `folder`'s run, which must have the same configuration.
         force: start over where `folder` holds a run.
+        processes: that train it together, inside `joined`; each calls with the same arguments, the first one writes.
+    Returns:
+        None in every process but the first.
     Raises:
-        InputError: as `check_folder`; a run of another configuration; a pattern of the bits that matches no layer.
-            Nothing has been written or removed then.
+        InputError: as `check_folder`; a run of another configuration; a pattern of the bits that matches no layer;
+            a batch that the processes cannot share. Nothing has been written or removed then.
         Interrupted, HwkdError: as `Loop.run`.
     """
+    processes.check_batch(config.batch, config.accumulate)
     if config.bits is not None:
         config.bits.check_patterns(layer_inputs(build(config.spec)))
-    check_folder(folder, resume=resume, force=force)
-    state = _open(config, folder, resume)
+
+    def claim() -> TrainState | None:
+        check_folder(folder, resume=resume, force=force)
+        return _open(config, folder, resume, processes)
+
+    state = processes.by_first(claim)
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
-    student, notes = _new_student(config, images, start, start_lmbda)
+    origin = None if start is None else Origin(start, config.start, start_lmbda)
+    crops = images.crops(config.crop, config.seed + SEED_START)
+    student, notes = new_student(
+        config.spec, config.lmbda, origin, crops, config.crop, config.batch
+    )
     student.to(config.device, memory_format=torch.channels_last)
     projections, about = _projections(config, student, teaching)
     phases = _phases(config)
-    batches = _batches(config, images, teaching)
+    batches = _batches(config, images, teaching, processes)
     loop = Loop(
         config,
         folder,
@@ -95,42 +104,63 @@ def distill(
         [whole_image(image) for _, image in images.held_out],
         show,
         wants_to_stop,
+        processes,
     )
     if state is None or state.phase == "float":
-        loop.run(phases[0], state)
+        _told(loop, phases[0], state, folder, processes)
         state = None
         student.update(force=True)  # those inherited from the start no longer fit
-        save_weights(folder / FLOAT_STUDENT, student, half=False, metadata=_metadata(config))
-    float_student = _float_copy(config, folder)
+        if processes.is_first:
+            save_weights(folder / FLOAT_STUDENT, student, half=False, metadata=_metadata(config))
     if config.bits is not None:
         quantize(student, config.bits)
         student.to(config.device)  # Brevitas makes its scales on the CPU
         if state is None:
             calibrate(student, _calibration(config, images))
-        loop.run(phases[1], state)
+        _told(loop, phases[1], state, folder, processes)
+    if not processes.is_first:
+        return None
     student.eval()
     round_medians(student)
     student.update(force=True)
     save_weights(folder / STUDENT, student, half=False, metadata=_metadata(config))
+    append_event(folder, Event("finished", processes.count, processes.launcher))
+    float_student = load_run(folder, as_float=True).codec
     return Outcome(student, float_student, dict(loop.steps), loop.seconds, notes + about)
 
 
-def _open(config: RunConfig, folder: Path, resume: bool) -> TrainState | None:
+def _told(
+    loop: Loop, phase: Phase, state: TrainState | None, folder: Path, processes: Processes
+) -> None:
+    """Run the phase; an interruption goes into the diary."""
+    try:
+        loop.run(phase, state)
+    except Interrupted:
+        if processes.is_first:
+            append_event(folder, Event("interrupted", processes.count, processes.launcher))
+        raise
+
+
+def _open(config: RunConfig, folder: Path, resume: bool, processes: Processes) -> TrainState | None:
     """Claim `folder` for a new run, or read where the old one stands."""
-    if resume:
-        stored = read_config(folder)
-        changed = differences(stored, config)
-        if changed:
-            raise InputError(
-                f"{folder} was started with another configuration: {'; '.join(changed)}. "
-                "Give the old values, or another -o for a new run"
-            )
-        state = read_state(folder)
-        _forget_later_rows(folder / "metrics.jsonl", state)
-        return state
-    forget_run(folder)
-    write_text(folder / "config.json", config.to_json())
-    return None
+    if not resume:
+        forget_run(folder)
+        write_text(folder / "config.json", config.to_json())
+        append_event(folder, Event("started", processes.count, processes.launcher))
+        return None
+    stored = read_config(folder)
+    changed = differences(stored, config)
+    if changed:
+        raise InputError(
+            f"{folder} was started with another configuration: {'; '.join(changed)}. "
+            "Give the old values, or another -o for a new run"
+        )
+    state = read_state(folder)
+    _forget_later_rows(folder / "metrics.jsonl", state)
+    kind = "restarted" if processes.restarts else "resumed"
+    where = (state.phase, state.step)
+    append_event(folder, Event(kind, processes.count, processes.launcher, *where))
+    return state
 
 
 def _forget_later_rows(path: Path, state: TrainState) -> None:
@@ -149,47 +179,6 @@ def _forget_later_rows(path: Path, state: TrainState) -> None:
         ):
             kept.append(line + "\n")
     write_text(path, "".join(kept))
-
-
-def _new_student(
-    config: RunConfig,
-    images: ImageSet,
-    start: HyperpriorCodec | None,
-    start_lmbda: float | None,
-) -> tuple[HyperpriorCodec, tuple[str, ...]]:
-    student = build(config.spec)
-    crops = Crops(images.train, config.crop, config.seed + SEED_START)
-    notes: list[str] = []
-    inherited = () if start is None else inherit(student, start)
-    if start is not None and same_shapes(student, start):
-        student.load_state_dict(start.state_dict())
-        notes.append(f"the student starts as a copy of {config.start}")
-    elif inherited:
-        notes.append(f"the student inherits {', '.join(inherited)} from {config.start}")
-        if isinstance(student, ConvHyperprior) and has_gdn(start) and not has_gdn(student):
-            fit_to_data(student, crops.batch(2 * config.batch))
-            notes.append("its filters are rescaled on one batch, because GDN's gain is missing")
-    elif isinstance(student, PatchCodec):
-        patches = config.crop**2 * 3 // PATCH_VALUES
-        count = max(START_BATCHES * config.batch, 2 * PATCH_VALUES // patches)
-        student.start_from_pca(crops.batch(count), config.lmbda)
-        notes.append("the student starts from the principal components of the training patches")
-    elif isinstance(student, ConvHyperprior):
-        fit_to_data(student, crops.batch(2 * config.batch))
-        notes.append("the student starts from random filters, scaled on one batch")
-    if (
-        isinstance(student, PatchCodec)
-        and inherited
-        and start_lmbda is not None
-        and start_lmbda != config.lmbda
-    ):
-        # Steps of quantization are as 1 / sqrt(lmbda) at high rate (see `PatchCodec.start_from_pca`).
-        student.scale_latents(math.sqrt(config.lmbda / start_lmbda))
-        notes.append(f"its latents are scaled from lmbda {start_lmbda:g} to {config.lmbda:g}")
-    if start is not None and not inherited:
-        notes.append(f"nothing could be inherited from {config.start}: its layers do not fit")
-    round_medians(student)
-    return student, tuple(notes)
 
 
 def _projections(
@@ -235,26 +224,37 @@ def _phases(config: RunConfig) -> tuple[Phase, Phase]:
     )
 
 
-def _batches(config: RunConfig, images: ImageSet, teaching: Teaching | None) -> Batches:
-    live = LiveBatches(
-        Crops(images.train, config.crop, config.seed + SEED_CROPS),
+def _batches(
+    config: RunConfig, images: TrainingImages, teaching: Teaching | None, processes: Processes
+) -> Batches:
+    bf16 = config.precision == "bf16"
+    crops = images.crops(config.crop, config.seed + SEED_CROPS, is_long=not config.cached_crops)
+    if not config.cached_crops:
+        return LiveBatches(
+            crops,
+            teaching,
+            config.batch,
+            config.device,
+            bf16=bf16,
+            processes=processes,
+            accumulate=config.accumulate,
+        )
+    return PooledBatches(
+        crops,
         teaching,
         config.batch,
         config.device,
-        bf16=config.precision == "bf16",
+        bf16=bf16,
+        pool=config.cached_crops,
+        seed=config.seed + SEED_POOL,
+        processes=processes,
+        accumulate=config.accumulate,
     )
-    if not config.cached_crops:
-        return live
-    return PooledBatches(live, config.cached_crops, config.batch, config.seed + SEED_POOL)
 
 
-def _calibration(config: RunConfig, images: ImageSet) -> list[torch.Tensor]:
-    crops = Crops(images.train, config.crop, config.seed + SEED_CALIBRATION)
+def _calibration(config: RunConfig, images: TrainingImages) -> list[torch.Tensor]:
+    crops = images.crops(config.crop, config.seed + SEED_CALIBRATION)
     return [crops.batch(config.batch).to(config.device) for _ in range(CALIBRATION_BATCHES)]
-
-
-def _float_copy(config: RunConfig, folder: Path) -> HyperpriorCodec:
-    return load_run(folder, as_float=True).codec
 
 
 def _metadata(config: RunConfig) -> dict[str, str]:

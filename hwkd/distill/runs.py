@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hwkd.distill.checkpoint import state_path
 from hwkd.distill.config import RunConfig, config_from_json
+from hwkd.distill.events import FILE as EVENTS
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
@@ -16,7 +17,7 @@ from hwkd.models.teacher import FLOAT_STUDENT, STUDENT, load_teacher
 from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
 
-RUN_FILES = ("config.json", "metrics.jsonl", "report.md", "report.json")
+RUN_FILES = ("config.json", "metrics.jsonl", EVENTS, "report.md", "report.json")
 """What a run writes beside its weights and checkpoint."""
 
 

@@ -1,13 +1,17 @@
 """What the teachers say about a batch: computed without gradients, once per batch, or once for a pool of crops."""
 
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hwkd.distill.data import Crops
+from hwkd.distill.data import CropSource
 from hwkd.distill.losses import Targets
+from hwkd.distill.processes import ALONE, Processes
 from hwkd.models.base import HyperpriorCodec
 
 
@@ -25,23 +29,61 @@ class Teaching:
         return Targets(output.y_hat, z_hat, output.x_hat)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A share of a batch that is passed through the networks at once: `of` equal parts make this process's share.
+
+    x: [B, 3, H, W] in [0, 1]. targets: None where no term of the loss needs them. rows: places in the whole batch.
+    """
+
+    x: Tensor
+    targets: Targets | None
+    rows: range
+    of: int
+
+
 class LiveBatches:
-    """New crops at every step, with the teachers' word on each."""
+    """New crops at every step, with the teachers' word on each.
+
+    batch: of all processes together. wait_s: seconds that have been waited for crops so far.
+    """
 
     def __init__(
-        self, crops: Crops, teaching: Teaching | None, batch: int, device: str, *, bf16: bool
+        self,
+        crops: CropSource,
+        teaching: Teaching | None,
+        batch: int,
+        device: str,
+        *,
+        bf16: bool,
+        processes: Processes = ALONE,
+        accumulate: int = 1,
     ) -> None:
         self._crops, self._teaching, self._batch = crops, teaching, batch
         self._device, self._bf16 = device, bf16
+        self._rows, self._accumulate = processes.rows(batch), accumulate
+        self.wait_s = 0.0
 
-    def next(self) -> tuple[Tensor, Targets | None]:
-        """The next batch and its targets."""
-        x = self._crops.batch(self._batch).to(self._device)
-        return x, None if self._teaching is None else self._teaching.targets(x, bf16=self._bf16)
+    def next(self) -> Iterator[Part]:
+        """This process's share of the next batch, part by part."""
+        began = time.perf_counter()
+        x = self._crops.batch(self._batch, self._rows)
+        self.wait_s += time.perf_counter() - began
+        return self._parts(x)
+
+    def _parts(self, crops: Tensor) -> Iterator[Part]:
+        for places in _equal_parts(len(self._rows), self._accumulate):
+            x = crops[places.start : places.stop].to(self._device)
+            yield Part(
+                x,
+                None if self._teaching is None else self._teaching.targets(x, bf16=self._bf16),
+                self._rows[places.start : places.stop],
+                self._accumulate,
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The files of the last batch."""
+        """The files of this process's share of the last batch."""
         return self._crops.last_names
 
     def state(self) -> dict[str, Any]:
@@ -54,38 +96,66 @@ class LiveBatches:
 
 
 class PooledBatches:
-    """A fixed pool of crops whose targets were computed once: no teacher runs while the student trains."""
+    """A fixed pool of crops whose targets were computed once: no teacher runs while the student trains.
 
-    def __init__(self, live: LiveBatches, pool: int, batch: int, seed: int) -> None:
+    Each process holds the whole pool, so that a batch is the same whatever their number.
+    """
+
+    def __init__(
+        self,
+        crops: CropSource,
+        teaching: Teaching | None,
+        batch: int,
+        device: str,
+        *,
+        bf16: bool,
+        pool: int,
+        seed: int,
+        processes: Processes = ALONE,
+        accumulate: int = 1,
+    ) -> None:
+        live = LiveBatches(crops, teaching, batch, device, bf16=bf16)
         names: list[str] = []
         self._x = torch.empty(0)
         self._targets: Targets | None = None
         while (at := len(names)) < pool:
-            x, of_x = live.next()
+            (part,) = live.next()
             if not names:
-                self._x = _room(x, pool)
-                self._targets = of_x and Targets(
-                    _room(of_x.y_hat, pool), _room(of_x.z_hat, pool), _room(of_x.x_hat, pool)
+                self._x = _room(part.x, pool)
+                self._targets = part.targets and Targets(
+                    *(_room(of, pool) for of in _latents(part.targets))
                 )
             names += live.names[: pool - at]
-            _fill(self._x, x, at)
-            if self._targets is not None and of_x is not None:
-                _fill(self._targets.y_hat, of_x.y_hat, at)
-                _fill(self._targets.z_hat, of_x.z_hat, at)
-                _fill(self._targets.x_hat, of_x.x_hat, at)
-        self._names, self._batch = names, batch
+            _fill(self._x, part.x, at)
+            if self._targets is not None and part.targets is not None:
+                for of_pool, of_part in zip(
+                    _latents(self._targets), _latents(part.targets), strict=True
+                ):
+                    _fill(of_pool, of_part, at)
+        self._names, self._batch, self._accumulate = names, batch, accumulate
+        self._rows = processes.rows(batch)
         self._rng = np.random.default_rng(seed)
         self.names: tuple[str, ...] = ()
+        self.wait_s = 0.0
 
-    def next(self) -> tuple[Tensor, Targets | None]:
-        """A batch drawn from the pool without repeats, and its targets."""
-        places = self._rng.choice(len(self._names), self._batch, replace=False)
-        self.names = tuple(self._names[i] for i in places)
-        of = torch.from_numpy(places)
-        t = self._targets
-        if t is None:
-            return self._x[of], None
-        return self._x[of], Targets(t.y_hat[of], t.z_hat[of], t.x_hat[of])
+    def next(self) -> Iterator[Part]:
+        """This process's share of a batch that is drawn from the pool without repeats, part by part."""
+        drawn = self._rng.choice(len(self._names), self._batch, replace=False)
+        mine = drawn[self._rows.start : self._rows.stop]
+        self.names = tuple(self._names[i] for i in mine)
+        return self._parts(torch.from_numpy(mine))
+
+    def _parts(self, mine: Tensor) -> Iterator[Part]:
+        for places in _equal_parts(len(mine), self._accumulate):
+            of = mine[places.start : places.stop]
+            t = self._targets
+            targets = None if t is None else Targets(t.y_hat[of], t.z_hat[of], t.x_hat[of])
+            rows = self._rows[places.start : places.stop]
+            yield Part(self._x[of], targets, rows, self._accumulate)
+
+    def start_over(self, seed: int) -> None:
+        """Draw from the same pool anew, as one made with this seed would."""
+        self._rng = np.random.default_rng(seed)
 
     def state(self) -> dict[str, Any]:
         """Where the draws stand; the pool itself is made anew from the seed."""
@@ -111,3 +181,13 @@ def _fill(pool: Tensor, rows: Tensor, at: int) -> None:
     """Put `rows` into `pool` from row `at` on; those beyond its end are left out."""
     here = pool[at : at + len(rows)]
     here.copy_(rows[: len(here)])
+
+
+def _latents(targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+    return targets.y_hat, targets.z_hat, targets.x_hat
+
+
+def _equal_parts(count: int, parts: int) -> Iterator[range]:
+    """0 to `count` in `parts` ranges of one size."""
+    each = count // parts
+    return (range(k * each, (k + 1) * each) for k in range(parts))

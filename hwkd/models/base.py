@@ -6,7 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from hwkd.models.compat import CompressionModel, EntropyBottleneck, GaussianConditional
+from hwkd.models.compat import CompressionModel
+from hwkd.models.noise import NoisyBottleneck, NoisyConditional, RowNoise
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
     def __init__(self, M: int, Z: int) -> None:
         super().__init__()
         self.M, self.Z = M, Z
-        self.entropy_bottleneck = EntropyBottleneck(Z)
-        self.gaussian_conditional = GaussianConditional(None)
+        self.entropy_bottleneck = NoisyBottleneck(Z)
+        self.gaussian_conditional = NoisyConditional(None)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """z = h_a(|y|)."""
@@ -66,21 +67,27 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
         """(scales_hat, means_hat) of the prior of y; the means are None for a zero-mean prior."""
         return cast(Tensor, self.h_s(z_hat)), None
 
-    def forward(self, x: Tensor, *, bf16: bool = False) -> CodecOutput:
+    def forward(
+        self, x: Tensor, *, bf16: bool = False, noise: RowNoise | None = None
+    ) -> CodecOutput:
         """Code `x`, [B, 3, H, W] in [0, 1], H and W multiples of 64.
 
         bf16 runs the four transforms under autocast; the entropy models always stay in float32.
+        noise: of training mode, one row for each of x's; None: drawn from torch's own generator.
         """
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             y = self.g_a(x)
             z = self.hyper_analysis(y)
         y, z = y.float(), z.float()
+        self.entropy_bottleneck.noise = None if noise is None else noise.like(z, "z")
+        self.gaussian_conditional.noise = None if noise is None else noise.like(y, "y")
         z_hat, z_likelihoods = self.entropy_bottleneck(z)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             scales_hat, means_hat = self.entropy_parameters(z_hat)
         scales_hat = scales_hat.float()
         means_hat = None if means_hat is None else means_hat.float()
         y_hat, y_likelihoods = self.gaussian_conditional(y, scales_hat, means=means_hat)
+        self.entropy_bottleneck.noise = self.gaussian_conditional.noise = None
         if self.training and self.rounds_in_training:
             y_hat = (
                 y + (self.gaussian_conditional.quantize(y, "dequantize", means_hat) - y).detach()

@@ -47,7 +47,8 @@ def test_the_folder_holds_the_files_of_a_run(finished) -> None:
     folder, _ = finished
     held = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert held == {
-        *("config.json", "metrics.jsonl", "float.safetensors", "student.safetensors"),
+        *("config.json", "metrics.jsonl", "events.jsonl"),
+        *("float.safetensors", "student.safetensors"),
         "checkpoint/state.pt",
     }
 

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from hwkd.distill.data import Crops
-from hwkd.distill.losses import LossWeights, Projections, loss_terms
+from hwkd.distill.losses import LossWeights, Projections, Targets, loss_terms
 from hwkd.distill.teaching import LiveBatches, PooledBatches, Teaching
 from hwkd.models.base import CodecOutput, HyperpriorCodec
 from hwkd.models.build import build
@@ -44,6 +44,17 @@ def _live(images, teaching: Teaching | None, batch: int = 2, bf16: bool = False)
     return LiveBatches(Crops(images, 64, 3), teaching, batch, "cpu", bf16=bf16)
 
 
+def _pool(images, teaching: Teaching | None, pool: int, batch: int, seed: int) -> PooledBatches:
+    crops = Crops(images, 64, 3)
+    return PooledBatches(crops, teaching, batch, "cpu", bf16=False, pool=pool, seed=seed)
+
+
+def _next(batches: LiveBatches | PooledBatches) -> tuple[torch.Tensor, Targets | None]:
+    """The next batch, of one part."""
+    (part,) = batches.next()
+    return part.x, part.targets
+
+
 def test_targets_are_the_teachers_outputs_without_gradients(images) -> None:
     teacher = _teacher().requires_grad_(True)
     x = Crops(images, 64, 0).batch(2)
@@ -80,33 +91,33 @@ def test_live_batches_are_the_crops_with_their_targets(images) -> None:
     teaching = Teaching(_teacher(), None)
     batches, crops = _live(images, teaching), Crops(images, 64, 3)
     for _ in range(2):
-        x, targets = batches.next()
+        x, targets = _next(batches)
         assert torch.equal(x, crops.batch(2)) and batches.names == crops.last_names
         assert targets is not None
         assert torch.equal(targets.x_hat, teaching.teacher(x).x_hat)
 
 
 def test_live_batches_without_teaching_have_no_targets(images) -> None:
-    assert _live(images, None).next()[1] is None
+    assert _next(_live(images, None))[1] is None
 
 
 def test_live_batches_restore_continues_exactly(images) -> None:
     batches = _live(images, None)
-    batches.next()
+    _next(batches)
     state = batches.state()
-    following = batches.next()[0]
+    following = _next(batches)[0]
     again = _live(images, None)
     again.restore(state)
-    assert torch.equal(again.next()[0], following)
+    assert torch.equal(_next(again)[0], following)
 
 
 def test_the_teacher_is_called_only_while_the_pool_is_made(images) -> None:
     first, second = Counted(_teacher()), Counted(_teacher(SECOND))
-    pool = PooledBatches(_live(images, Teaching(first, second)), 5, 2, 0)  # type: ignore[arg-type]
+    pool = _pool(images, Teaching(first, second), 5, 2, 0)  # type: ignore[arg-type]
     # Whole batches of 2 are made until there are at least 5 crops.
     assert (first.images, second.images) == (6, 6)
     for _ in range(4):
-        pool.next()
+        _next(pool)
     assert (first.images, second.images) == (6, 6)
 
 
@@ -115,11 +126,11 @@ def test_pooled_targets_and_names_are_those_of_their_crops(images) -> None:
     live = _live(images, teaching)
     source = {}
     for _ in range(3):
-        x, _targets = live.next()
+        x, _targets = _next(live)
         source |= {crop.numpy().tobytes(): n for crop, n in zip(x, live.names, strict=True)}
-    pool = PooledBatches(_live(images, teaching), 6, 2, 0)
+    pool = _pool(images, teaching, 6, 2, 0)
     for _ in range(5):
-        x, targets = pool.next()
+        x, targets = _next(pool)
         assert targets is not None
         assert pool.names == tuple(source[crop.numpy().tobytes()] for crop in x)
         for crop, y_hat, z_hat, x_hat in zip(
@@ -133,10 +144,10 @@ def test_pooled_targets_and_names_are_those_of_their_crops(images) -> None:
 
 
 def test_a_pooled_batch_holds_no_crop_twice_and_all_crops_come_up(images) -> None:
-    pool = PooledBatches(_live(images, None), 6, 4, 0)
+    pool = _pool(images, None, 6, 4, 0)
     seen = set()
     for _ in range(20):
-        x, targets = pool.next()
+        x, targets = _next(pool)
         assert targets is None
         batch = {crop.numpy().tobytes() for crop in x}
         assert len(batch) == 4
@@ -145,11 +156,11 @@ def test_a_pooled_batch_holds_no_crop_twice_and_all_crops_come_up(images) -> Non
 
 
 def test_pooled_batches_restore_continues_exactly(images) -> None:
-    pool = PooledBatches(_live(images, None), 6, 2, 7)
-    pool.next()
+    pool = _pool(images, None, 6, 2, 7)
+    _next(pool)
     state = pool.state()
-    following = [(pool.next()[0], pool.names) for _ in range(4)]
-    again = PooledBatches(_live(images, None), 6, 2, 7)
+    following = [(_next(pool)[0], pool.names) for _ in range(4)]
+    again = _pool(images, None, 6, 2, 7)
     again.restore(state)
     for x, names in following:
-        assert torch.equal(again.next()[0], x) and again.names == names
+        assert torch.equal(_next(again)[0], x) and again.names == names

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from hwkd.distill import step as step_module
 from hwkd.distill import train as train_module
 from hwkd.distill.checkpoint import read_state, state_path
 from hwkd.distill.losses import LossTerms, LossWeights
@@ -37,14 +38,14 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock, terms = Clock(), train_module.loss_terms
+    clock, terms = Clock(), step_module.loss_terms
 
     def timed(*args: Any) -> LossTerms:
         clock.step()
         return terms(*args)
 
     monkeypatch.setattr(train_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    monkeypatch.setattr(train_module, "loss_terms", timed)
+    monkeypatch.setattr(step_module, "loss_terms", timed)
     return clock
 
 
@@ -170,7 +171,7 @@ def test_how_often_checkpoints_are_written_changes_nothing_else(tmp_path: Path, 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(
     tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terms = train_module.loss_terms
+    terms = step_module.loss_terms
     calls = 0
 
     def broken(*args: Any) -> LossTerms:
@@ -180,7 +181,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(
         return replace(good, total=good.total * math.nan) if calls == 6 else good
 
     with monkeypatch.context() as patched, pytest.raises(HwkdError) as error:
-        patched.setattr(train_module, "loss_terms", broken)
+        patched.setattr(step_module, "loss_terms", broken)
         run(tmp_path, **FLOAT_ONLY)
     assert error.value.exit_code == 1 and not isinstance(error.value, InputError)
     # The names of the batch: two crops, of the training images.
@@ -204,7 +205,7 @@ def test_the_log_has_a_row_per_epoch_with_the_terms_that_are_on(tmp_path: Path, 
     ]
     for row in rows:
         assert set(row) == {
-            *("phase", "step", "seconds", "lr", "psnr_db", "validation_rd"),
+            *("phase", "step", "seconds", "wait_ms", "lr", "psnr_db", "validation_rd"),
             *("total", "rd", "bpp", "mse", "latent"),
         }
         assert row["rd"] == pytest.approx(row["bpp"] + 0.025 * 255**2 * row["mse"], rel=1e-3)

@@ -1,0 +1,161 @@
+"""The processes that train one run together: torchrun's workers, or this process alone."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from hwkd.errors import HwkdError, InputError
+
+T = TypeVar("T")
+
+LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
+"""What stands in the RuntimeErrors of torch.distributed when another process is gone; they have no class of their own."""
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others: the first one may evaluate or write while they do."""
+
+
+class LostProcess(HwkdError):
+    """Another process of the run has ended before its time."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Who trains. rank: this process's place among `count`. restarts: how often torchrun started all of them again.
+
+    launcher: names the torchrun that started this process; empty where none did.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+    restarts: int = 0
+    launcher: str = ""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.rank == 0
+
+    def rows(self, batch: int) -> range:
+        """This process's rows of a batch that `check_batch` let pass."""
+        each = batch // self.count
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def check_batch(self, batch: int, accumulate: int) -> None:
+        """Raise InputError unless every process gets as many rows of `batch`, in `accumulate` equal parts."""
+        parts = self.count * accumulate
+        if batch % parts == 0:
+            return
+        lower = batch // parts * parts
+        near = " or ".join(str(n) for n in (lower, lower + parts) if n)
+        by = [f"{self.count} processes"] if self.count > 1 else []
+        by += [f"--accumulate {accumulate}"] if accumulate > 1 else []
+        raise InputError(
+            f"--batch {batch} is the batch of all processes together and cannot be shared equally by "
+            f"{' and '.join(by)}: give --batch {near}"
+        )
+
+    def mean(self, values: Sequence[float]) -> list[float]:
+        """Each of `values`, averaged over the processes; every one of them must call."""
+        if self.count == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total)
+        averaged: list[float] = (total / self.count).tolist()
+        return averaged
+
+    def any(self, asked: bool) -> bool:
+        """Whether it is so in one of the processes; every one of them must call."""
+        return self.mean([float(asked)])[0] > 0
+
+    def by_first(self, action: Callable[[], T]) -> T:
+        """What `action` gives in the first process, for all; every one of them must call.
+
+        Raises:
+            HwkdError: what `action` raised there.
+        """
+        if self.count == 1:
+            return action()
+        said: list[object] = [None, None]
+        error: HwkdError | None = None
+        if self.is_first:
+            try:
+                said[0] = action()
+            except HwkdError as caught:
+                error = caught
+                said[1] = caught
+        dist.broadcast_object_list(said, src=0)
+        if error is not None:
+            raise error
+        if isinstance(said[1], HwkdError):
+            raise said[1]
+        return said[0]  # type: ignore[return-value]
+
+
+ALONE = Processes()
+
+
+def started_processes(environment: Mapping[str, str] = os.environ) -> Processes:
+    """What torchrun says in `environment`; this process alone where it says nothing.
+
+    Raises:
+        InputError: half of torchrun's variables, or no numbers in them.
+    """
+    if "RANK" not in environment and "WORLD_SIZE" not in environment:
+        return ALONE
+    try:
+        rank, count, local_rank = (
+            int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        )
+        restarts = int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"RANK or WORLD_SIZE is set, but RANK, WORLD_SIZE and LOCAL_RANK are not all there as numbers ({error}): "
+            "start the processes with torchrun, or unset them"
+        ) from error
+    run_id = environment.get("TORCHELASTIC_RUN_ID", "none")
+    # Without an id of its own a torchrun is known by the process that started this one.
+    name = run_id if run_id != "none" else f"{socket.gethostname()} {os.getppid()}"
+    return Processes(rank, count, local_rank, restarts, f"torchrun {name}")
+
+
+@contextmanager
+def joined(processes: Processes) -> Iterator[None]:
+    """The processes are connected inside.
+
+    Raises:
+        LostProcess: another one has ended, or cannot be reached.
+    """
+    if processes.count == 1:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(processes.local_rank)
+    try:
+        # No backend is named: NCCL for tensors on GPUs where there are some, gloo for all others.
+        dist.init_process_group(timeout=PATIENCE)
+        yield
+    except RuntimeError as error:
+        if not _is_lost(error):
+            raise
+        raise LostProcess(
+            f"process {processes.rank} of {processes.count} lost another one of the run: torchrun starts them again "
+            "where --max-restarts allows; else run the same command with --resume"
+        ) from error
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    if isinstance(error, dist.DistError):
+        return True
+    text = str(error).lower()
+    return any(word in text for word in LOST)
