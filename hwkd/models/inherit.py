@@ -26,14 +26,17 @@ def inherit(student: HyperpriorCodec, teacher: HyperpriorCodec) -> tuple[str, ..
         The parts that were inherited, named ("g_a", "h_a", ...); empty when the families have nothing in common.
     A part is inherited when both have the same kind of layers and the student's are no wider.
     """
+    if student.M > teacher.M:
+        return ()
     inherited: list[str] = []
     with torch.no_grad():
+        y = _latent(student, teacher)
         if isinstance(student, PatchCodec) and isinstance(teacher, PatchCodec):
-            inherited += _patch(student, teacher)
+            inherited += _patch(student, teacher, y)
         elif isinstance(student, ConvHyperprior) and isinstance(teacher, ConvHyperprior):
-            inherited += _convolutional(student, teacher)
+            inherited += _convolutional(student, teacher, y)
         if inherited and type(student) is type(teacher):  # mbt2018-mean has another h_a and h_s
-            inherited += _hyper(student, teacher)
+            inherited += _hyper(student, teacher, y)
     return tuple(inherited)
 
 
@@ -48,13 +51,20 @@ def has_gdn(codec: HyperpriorCodec | None) -> bool:
     return codec is not None and any(isinstance(m, GDN) for m in codec.modules())
 
 
-def _patch(student: PatchCodec, teacher: PatchCodec) -> list[str]:
+def _latent(student: HyperpriorCodec, teacher: HyperpriorCodec) -> Index:
+    """Which of the teacher's channels of y the student keeps."""
+    if isinstance(teacher, ConvHyperprior):
+        g_a, g_s = cast(nn.Sequential, teacher.g_a), cast(nn.Sequential, teacher.g_s)
+        return _most(_out_norm(cast(Conv, g_a[6])) * _in_norm(cast(Conv, g_s[0])), student.M)
+    # A patch teacher's components stand in the order of their variance.
+    return torch.arange(student.M, device=next(teacher.parameters()).device)
+
+
+def _patch(student: PatchCodec, teacher: PatchCodec, y: Index) -> list[str]:
     s_a, t_a = cast(PatchAnalysis, student.g_a), cast(PatchAnalysis, teacher.g_a)
     s_s, t_s = cast(PatchSynthesis, student.g_s), cast(PatchSynthesis, teacher.g_s)
-    if student.M > teacher.M or s_a.stem.out_channels > t_a.stem.out_channels:
+    if s_a.stem.out_channels > t_a.stem.out_channels:
         return []
-    # The components stand in the order of their variance.
-    y = torch.arange(student.M, device=t_a.linear.weight.device)
     stream = _most(_out_norm(t_a.stem) * _in_norm(t_a.head), s_a.stem.out_channels)
     _copy(s_a.linear, t_a.linear, out=y)
     _copy(s_a.stem, t_a.stem, out=stream)
@@ -104,12 +114,9 @@ def _deblock(student: Deblock, teacher: Deblock) -> None:
     _copy(student.conv_out, teacher.conv_out, into=hidden)
 
 
-def _convolutional(student: ConvHyperprior, teacher: ConvHyperprior) -> list[str]:
-    if student.M > teacher.M:
-        return []
+def _convolutional(student: ConvHyperprior, teacher: ConvHyperprior, latent: Index) -> list[str]:
     s_a, t_a = list(cast(nn.Sequential, student.g_a)), list(cast(nn.Sequential, teacher.g_a))
     s_s, t_s = list(cast(nn.Sequential, student.g_s)), list(cast(nn.Sequential, teacher.g_s))
-    latent = _most(_out_norm(cast(Conv, t_a[6])) * _in_norm(cast(Conv, t_s[0])), student.M)
     done = []
     if _chain(s_a, t_a, None, latent):
         done.append("g_a")
@@ -148,24 +155,24 @@ def _chain(
     return True
 
 
-def _hyper(student: HyperpriorCodec, teacher: HyperpriorCodec) -> list[str]:
-    """h_a, h_s and the entropy bottleneck, where M is the teacher's and nothing is wider."""
-    if student.M != teacher.M or student.Z > teacher.Z:
+def _hyper(student: HyperpriorCodec, teacher: HyperpriorCodec, y: Index) -> list[str]:
+    """h_a, h_s and the entropy bottleneck, where nothing is wider. y: the channels of the teacher's y that are kept."""
+    if student.Z > teacher.Z:
         return []
     t_a, t_s = cast(nn.Sequential, teacher.h_a), cast(nn.Sequential, teacher.h_s)
     z = _most(_out_norm(cast(Conv, t_a[-1])), student.Z)
     if isinstance(student, PatchCodec):
-        return _patch_hyper(student, cast(PatchCodec, teacher), z)
+        return _patch_hyper(student, cast(PatchCodec, teacher), y, z)
     s_a, s_s = cast(nn.Sequential, student.h_a), cast(nn.Sequential, student.h_s)
-    if not (_chain(list(s_a), list(t_a), None, z) and _chain(list(s_s), list(t_s), z, None)):
+    if not (_chain(list(s_a), list(t_a), y, z) and _chain(list(s_s), list(t_s), z, y)):
         return []
     _bottleneck(student, teacher, z)
     return ["h_a", "h_s"]
 
 
-def _patch_hyper(student: PatchCodec, teacher: PatchCodec, z: Index) -> list[str]:
+def _patch_hyper(student: PatchCodec, teacher: PatchCodec, y: Index, z: Index) -> list[str]:
     s_a, t_a = cast(nn.Sequential, student.h_a), cast(nn.Sequential, teacher.h_a)
-    if not _chain(list(s_a), list(t_a), None, z):
+    if not _chain(list(s_a), list(t_a), y, z):
         return []
     # h_s: each 3x3 convolution gives four sub-pixels per channel, in groups of four (PixelShuffle).
     s_s, t_s = cast(nn.Sequential, student.h_s), cast(nn.Sequential, teacher.h_s)
@@ -177,7 +184,7 @@ def _patch_hyper(student: PatchCodec, teacher: PatchCodec, z: Index) -> list[str
         sub_pixels = (keep[:, None] * 4 + torch.arange(4, device=keep.device)).flatten()
         _copy(mine, theirs, out=sub_pixels, into=into)
         into = keep
-    _copy(cast(Conv, s_s[6]), cast(Conv, t_s[6]), into=into)
+    _copy(cast(Conv, s_s[6]), cast(Conv, t_s[6]), out=y, into=into)
     _bottleneck(student, teacher, z)
     return ["h_a", "h_s"]
 

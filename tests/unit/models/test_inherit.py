@@ -112,7 +112,11 @@ def test_the_gdn_channels_kept_are_those_of_the_largest_importance(lively) -> No
     known |= {"g_s.0": [3, 6], "g_s.2": [1, 4, 7], "g_s.4": [0, 1, 2, 5]}
     _make_known(known, teacher)
     student = build(HyperpriorSpec("gdn", (4, 3, 2), 6, 8, 8))
-    assert inherit(student, teacher) == ("g_a", "g_s")  # another M: the hyperprior does not fit
+    assert inherit(student, teacher) == ALL
+    # h_a reads the kept channels of y, and h_s gives their scales.
+    assert torch.equal(student.h_a[0].weight, teacher.h_a[0].weight[:, latent])
+    assert torch.equal(student.h_s[4].weight, teacher.h_s[4].weight[latent])
+    assert torch.equal(student.h_s[4].bias, teacher.h_s[4].bias[latent])
     into: list[int] | None = None
     for name, out in {**known, "g_s.6": [0, 1, 2]}.items():
         if name == "g_s.0":
@@ -169,7 +173,9 @@ def test_the_entropy_bottleneck_is_cut_to_the_kept_channels_of_z(lively, batch) 
 def test_a_patch_student_with_fewer_latents_keeps_the_first_components(lively) -> None:
     teacher = lively(PATCH)
     student = build(replace(PATCH, M=7))
-    assert inherit(student, teacher) == ("g_a", "g_s")
+    assert inherit(student, teacher) == ALL
+    assert torch.equal(student.h_a[0].weight, teacher.h_a[0].weight[:, :7])
+    assert torch.equal(student.h_s[6].weight, teacher.h_s[6].weight[:7])
     assert torch.equal(student.g_a.linear.weight, teacher.g_a.linear.weight[:7])
     assert torch.equal(student.g_a.head.weight, teacher.g_a.head.weight[:7])
     assert torch.equal(student.g_s.linear.weight, teacher.g_s.linear.weight[:, :7])
