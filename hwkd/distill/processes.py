@@ -4,13 +4,14 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
+from hwkd.distill.meeting import meet
 from hwkd.errors import HwkdError, InputError
 
 T = TypeVar("T")
@@ -27,7 +28,8 @@ class LostProcess(HwkdError):
 
 @dataclass(frozen=True)
 class Processes:
-    """Who trains. rank: this process's place among `count`. restarts: how often torchrun started all of them again.
+    """Who trains. rank: this process's place among `count`. restarts: how often all of them were started again by
+    torchrun, known once they are `joined`.
 
     launcher: names the torchrun that started this process; empty where none did.
     """
@@ -127,21 +129,24 @@ def started_processes(environment: Mapping[str, str] = os.environ) -> Processes:
 
 
 @contextmanager
-def joined(processes: Processes) -> Iterator[None]:
-    """The processes are connected inside.
+def joined(processes: Processes) -> Iterator[Processes]:
+    """The processes are connected inside, and know how often they were restarted.
 
     Raises:
         LostProcess: another one has ended, or cannot be reached.
     """
     if processes.count == 1:
-        yield
+        yield processes
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(processes.local_rank)
     try:
+        store, attempt = meet(processes.rank, processes.count, PATIENCE)
         # No backend is named: NCCL for tensors on GPUs where there are some, gloo for all others.
-        dist.init_process_group(timeout=PATIENCE)
-        yield
+        dist.init_process_group(
+            store=store, rank=processes.rank, world_size=processes.count, timeout=PATIENCE
+        )
+        yield replace(processes, restarts=max(processes.restarts, attempt - 1))
     except RuntimeError as error:
         if not _is_lost(error):
             raise

@@ -1,6 +1,7 @@
 """One step of training: a batch, in one part or several, in one process or several, to one move of the weights."""
 
 import math
+import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import cast
@@ -79,7 +80,10 @@ class Stepper:
             # The quantiles take no part in the loss: their gradient is the same everywhere, and DDP must not wait for it.
             for parameter in aux:
                 parameter.requires_grad_(False)
-            self._taught = DistributedDataParallel(taught, broadcast_buffers=False)
+            with warnings.catch_warnings():
+                # Newer versions of torch have another name for it, which older ones do not know.
+                warnings.simplefilter("ignore", FutureWarning)
+                self._taught = DistributedDataParallel(taught, broadcast_buffers=False)
             for parameter in aux:
                 parameter.requires_grad_(True)
 
