@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -132,9 +132,41 @@ def installed_board(board_file: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture(scope="module")
 def brief_latencies() -> Iterator[None]:
-    """A run's report times each network for moments, not for seconds."""
+    """A run's report times each network for a moment, and on a small image."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.report.assemble.LATENCY_SECONDS", 0.2)
+        patch.setattr("hwkd.report.assemble.LATENCY_SECONDS", 0.01)
+        patch.setattr("hwkd.report.assemble.LATENCY_SIZE", (64, 64))
+        yield
+
+
+@pytest.fixture(scope="module")
+def brief_windows() -> Iterator[None]:
+    """Energy is measured in windows of one call in place of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hwkd.measure.energy.MIN_WINDOW_S", 1e-6)
+        patch.setattr("hwkd.measure.energy.SETTLE_S", 0.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_photographs() -> Iterator[None]:
+    """The embedded photographs to evaluate on are cut to 192x176 pixels, which is still enough for MS-SSIM."""
+    from hwkd.images import embedded_images
+
+    def cut(split: Literal["train", "eval"]) -> dict[str, npt.NDArray[np.uint8]]:
+        return {name: image[:176, :192] for name, image in embedded_images(split).items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hwkd.images.embedded_images", cut)
+        yield
+
+
+@pytest.fixture(scope="module")
+def brief_export(small_photographs: None) -> Iterator[None]:
+    """An export quantizes and fits its tables on few small crops, and measures on small photographs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hwkd.deploy.source.CALIBRATION_SIDE", 64)
+        patch.setattr("hwkd.deploy.source.FITTED_CROPS", 8)
         yield
 
 

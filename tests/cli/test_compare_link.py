@@ -64,7 +64,7 @@ PREDICTED = replace(RECORD, target="jetson-nano", is_host=False, entries=())
 
 
 @pytest.fixture(autouse=True)
-def opened(monkeypatch):
+def opened(monkeypatch, brief_windows):
     """The kinds of meter that were opened, on a machine called HERE."""
     kinds = []
 
@@ -74,8 +74,6 @@ def opened(monkeypatch):
 
     monkeypatch.setattr("hwkd.cli.compare_link.host_name", lambda facts: HERE)
     monkeypatch.setattr("hwkd.cli.compare_link.open_meter", open_meter)
-    monkeypatch.setattr("hwkd.measure.energy.MIN_WINDOW_S", 1e-6)
-    monkeypatch.setattr("hwkd.measure.energy.SETTLE_S", 0.0)
     return kinds
 
 

@@ -1,5 +1,8 @@
 """`hwkd export`: a bundle on disk, and what is refused before anything is computed."""
 
+import io
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -10,23 +13,24 @@ from hwkd.images import open_images, write_png
 from hwkd.measure.card_figures import measure_figures
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.session import present_runtimes, runtime_label
+from tests.conftest import one_thread
 
-pytestmark = pytest.mark.usefixtures("in_one_thread")
+pytestmark = pytest.mark.usefixtures("in_one_thread", "brief_export")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, photo) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(2):
-        write_png(folder / f"{seed}.png", photo(256, 256, seed))
+        write_png(folder / f"{seed}.png", photo(176, 192, seed))
     return folder
 
 
-@pytest.fixture
-def words(tiny_teacher_file, photos) -> list[str]:
+@pytest.fixture(scope="module")
+def words(made_teacher, photos) -> list[str]:
     """Of an export that works; the last of an option counts."""
     return [
-        *("export", str(tiny_teacher_file), "--bits", "7/8", "--target", "x86-avx2"),
+        *("export", str(made_teacher), "--bits", "7/8", "--target", "x86-avx2"),
         *("--data", str(photos)),
     ]
 
@@ -37,9 +41,31 @@ def run(words, capsys) -> str:
     return capsys.readouterr().out
 
 
-def test_a_bundle_is_written_and_described(words, tmp_path, capsys) -> None:
-    path = tmp_path / "new/small.hwkd"
-    out = run([*words, "-o", path], capsys)
+@dataclass(frozen=True)
+class Exported:
+    """A bundle's file, and what was printed."""
+
+    path: Path
+    out: str
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, words, photos, photo) -> Exported:
+    """With ten images to compare on, a card, and a set of images to evaluate on."""
+    folder = tmp_path_factory.mktemp("exported")
+    for seed in range(10):
+        write_png(folder / f"many/{seed}.png", photo(64, 64, seed))
+    (folder / "card.toml").write_text('data = "2 photographs"\nlimits = ["Only a test."]\n')
+    path = folder / "new/small.hwkd"
+    more = ["--data", folder / "many", "--card", folder / "card.toml", "--evaluate", photos]
+    out = io.StringIO()
+    with one_thread(), redirect_stdout(out):
+        assert main([str(word) for word in [*words, *more, "-o", path]]) == 0
+    return Exported(path, out.getvalue())
+
+
+def test_a_bundle_is_written_and_described(exported) -> None:
+    path, out = exported.path, exported.out
     bundle = read_bundle(path)
     assert [p.name for p in path.parent.iterdir()] == ["small.hwkd"]
     assert (bundle.manifest.name, bundle.manifest.target) == ("small", "x86-avx2")
@@ -47,36 +73,15 @@ def test_a_bundle_is_written_and_described(words, tmp_path, capsys) -> None:
     assert bundle.manifest.lmbda == 0.025
     assert out.endswith(f"written: {path}\n")
     assert bundle.id_hex in out
+
+
+def test_at_most_eight_images_are_compared(exported) -> None:
     for runtime in present_runtimes():
-        assert f"{runtime_label(runtime)} against the trained codec, 2 images: " in out
+        assert f"{runtime_label(runtime)} against the trained codec, 8 images: " in exported.out
 
 
-def test_a_bundle_goes_by_its_file_which_is_the_models_name_unless_given(
-    words, tmp_path, capsys, monkeypatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run(words, capsys).endswith("written: tiny-teacher.hwkd\n")
-    assert read_bundle(tmp_path / "tiny-teacher.hwkd").manifest.name == "tiny-teacher"
-
-
-def test_a_file_is_replaced_only_by_force(words, tmp_path, capsys, refused) -> None:
-    path = tmp_path / "a.hwkd"
-    path.write_text("what stood here")
-    assert refused([*words, "-o", path]) == (
-        f"{path} exists: give another name, or --force to replace it\n".rstrip()
-    )
-    run([*words, "-o", path, "--force"], capsys)
-    assert read_bundle(path).manifest.name == "a"
-
-
-def test_the_card_holds_what_the_user_says_and_what_was_measured(
-    words, photos, tmp_path, capsys
-) -> None:
-    (tmp_path / "card.toml").write_text('data = "2 photographs"\nlimits = ["Only a test."]\n')
-    path = tmp_path / "a.hwkd"
-    more = ["--card", tmp_path / "card.toml", "--evaluate", photos, "-o", path]
-    out = run([*words, *more], capsys)
-    bundle = read_bundle(path)
+def test_the_card_holds_what_the_user_says_and_what_was_measured(exported, photos) -> None:
+    bundle = read_bundle(exported.path)
     card = bundle.manifest.card
     assert card is not None
     assert (card.data, card.limits) == ("2 photographs", ("Only a test.",))
@@ -85,10 +90,22 @@ def test_the_card_holds_what_the_user_says_and_what_was_measured(
         ("embedded photographs", 2),
         (photos.name, 2),
     ]
-    assert "Only a test." in out and "Measured with this bundle" in out
+    assert "Only a test." in exported.out and "Measured with this bundle" in exported.out
     # Measured with this very bundle: the figures are found again with the file.
     again = measure_figures(bundle, [open_images(photos)])
     assert again == card.figures[1:]
+
+
+def test_a_bundle_has_its_models_name_unless_given_and_replaces_a_file_only_by_force(
+    words, tmp_path, capsys, monkeypatch, refused
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny-teacher.hwkd").write_text("what stood here")
+    assert refused(words) == (
+        "tiny-teacher.hwkd exists: give another name, or --force to replace it"
+    )
+    assert run([*words, "--force"], capsys).endswith("written: tiny-teacher.hwkd\n")
+    assert read_bundle(tmp_path / "tiny-teacher.hwkd").manifest.name == "tiny-teacher"
 
 
 def test_a_boards_compiler_gets_graphs_of_one_size(words, tmp_path, capsys) -> None:
@@ -118,13 +135,6 @@ def test_a_boards_graphs_are_not_written_over(words, tmp_path, refused) -> None:
     held.write_text("what stood here")
     message = refused([*words, "--target", "jetson-nano", "-o", tmp_path / "small.hwkd"])
     assert message == f"{held} exists: give another name, or --force to replace it"
-
-
-def test_at_most_eight_images_are_compared(words, tmp_path, photo, capsys) -> None:
-    for seed in range(10):
-        write_png(tmp_path / f"many/{seed}.png", photo(256, 256, seed))
-    out = run([*words, "--data", tmp_path / "many", "-o", tmp_path / "a.hwkd"], capsys)
-    assert "against the trained codec, 8 images: " in out
 
 
 def test_a_failure_on_the_way_leaves_nothing(words, tmp_path, monkeypatch, refused) -> None:

@@ -45,14 +45,12 @@ def elsewhere(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory, made_teacher):
+def saved(tmp_path_factory, made_teacher, brief_windows):
     """A folder of records: the tiny teacher on this machine with energy, and on a Raspberry Pi 4; the command."""
     folder = tmp_path_factory.mktemp("saved")
     argv = ["profile", str(made_teacher), *QUICK, "--target", "host", "raspberry-pi-4"]
     argv += ["--country", "FRA", "--save", str(folder), "-o", str(folder / "table.txt")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.measure.energy.MIN_WINDOW_S", 1e-6)
-        patch.setattr("hwkd.measure.energy.SETTLE_S", 0.0)
         opened = OpenedMeter(SteadyMeter(), ("rapl: none here",))
         patch.setattr("hwkd.cli.profile.open_meter", lambda kind: opened)
         assert main(argv) == 0
@@ -458,8 +456,6 @@ def test_without_a_folder_quality_is_measured_on_the_embedded_photographs(
 def test_a_quantized_run_is_measured_by_its_float_twin_and_predicted_by_its_plan(
     capsys, distill_argv, monkeypatch
 ):
-    monkeypatch.setattr("hwkd.report.assemble.LATENCY_SECONDS", 0.01)
-    monkeypatch.setattr("hwkd.report.assemble.LATENCY_SIZE", (64, 64))
     assert main([*distill_argv, "--family", "relu", "--width", "8"]) == 0
     capsys.readouterr()
     asked = []

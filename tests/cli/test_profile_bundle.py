@@ -26,15 +26,13 @@ def elsewhere(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory, tiny_bundle, made_teacher):
+def saved(tmp_path_factory, tiny_bundle, made_teacher, brief_windows):
     """A folder of records: the tiny bundle on this machine with energy and on a Jetson Nano, the tiny teacher too."""
     folder = tmp_path_factory.mktemp("saved")
     argv = ["profile", str(tiny_bundle), str(made_teacher), *QUICK]
     argv += ["--target", "host", "jetson-nano", "--save", str(folder)]
     argv += ["-o", str(folder / "table.txt")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.measure.energy.MIN_WINDOW_S", 1e-6)
-        patch.setattr("hwkd.measure.energy.SETTLE_S", 0.0)
         opened = OpenedMeter(SteadyMeter())
         patch.setattr("hwkd.cli.profile.open_meter", lambda kind: opened)
         assert main(argv) == 0

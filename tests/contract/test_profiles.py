@@ -62,20 +62,27 @@ def test_one_machine_was_measured():
         assert {e.setting.runtime.split()[0] for e in record.entries} == RUNTIMES | with_torch
 
 
+@pytest.fixture(scope="module")
+def subjects():
+    """Two architectures and two bundles by name, for 768x512."""
+    bundles = {
+        name: load_bundle_subject(str(shipped()[name.removesuffix(BUNDLE_SUFFIX)]), 768, 512)
+        for name in ("patch-small-q5.hwkd", "gdn-16.hwkd")
+    }
+    bare = ("hyperprior:N=64,M=192", "hyperprior:N=16,M=192")
+    return bundles | {name: load_subject(name, 768, 512) for name in bare}
+
+
 @pytest.mark.parametrize("target", list_targets())
-def test_a_predicted_record_is_what_would_be_predicted_now(target):
+def test_a_predicted_record_is_what_would_be_predicted_now(target, subjects):
     """After a change of constants or of the model of costs the records are to be made again."""
-    for record in find_records(target):
-        name = record.model.name
-        if name in ("hyperprior:N=64,M=192", "hyperprior:N=16,M=192"):
-            subject = load_subject(name, record.width, record.height)
-        elif name in ("patch-small-q5.hwkd", "gdn-16.hwkd"):
-            bundle = str(shipped()[name.removesuffix(BUNDLE_SUFFIX)])
-            subject = load_bundle_subject(bundle, record.width, record.height)
+    of_subjects = [r for r in find_records(target) if r.model.name in subjects]
+    assert len(of_subjects) == len(subjects)
+    for record in of_subjects:
+        subject = subjects[record.model.name]
+        if record.model.name in BUNDLES:
             assert subject.facts == record.model
             assert subject.quality == record.quality
-        else:
-            continue
         fresh = profile_target(subject, record.width, record.height, load_target(target), "")
         assert (fresh.size, fresh.macs, fresh.layers) == (record.size, record.macs, record.layers)
         assert fresh.notes == record.notes

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,16 +43,7 @@ def same_weights():
 
 
 @pytest.fixture(scope="module")
-def quick_report() -> Iterator[None]:
-    """The report's latencies from moments of small images."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.report.assemble.LATENCY_SECONDS", 0.01)
-        patch.setattr("hwkd.report.assemble.LATENCY_SIZE", (64, 64))
-        yield
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, made_teacher, photo, quick_report) -> Place:
+def place(tmp_path_factory, made_teacher, photo) -> Place:
     folder = tmp_path_factory.mktemp("place")
     for seed in range(4):
         write_png(folder / f"images/{seed}.png", photo(96, 128, seed))

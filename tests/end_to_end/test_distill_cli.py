@@ -31,6 +31,7 @@ def test_the_run_folder_holds_what_it_should(run):
     held = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
     assert held == {
         "config.json",
+        "events.jsonl",
         "float.safetensors",
         "student.safetensors",
         "report.md",

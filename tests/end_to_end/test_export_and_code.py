@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("in_one_thread")
 
 
 @pytest.fixture(scope="module", params=STUDENTS)
-def run(request, place, hwkd):
+def run(request, place, hwkd, small_photographs):
     """The folder of a run of a few steps, and the bundle that the command line made of it."""
     folder = place.folder / request.param
     steps = ("--bits", "7/8", "--steps", "6", "--qat-steps", "3")

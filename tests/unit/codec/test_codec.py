@@ -1,6 +1,7 @@
 """Images to streams and back with a bundle."""
 
 import tracemalloc
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -37,11 +38,17 @@ def loaded(tiny_bundles):
     return load
 
 
-def network(bundle: Bundle, name: str, runtime: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """What one network of the bundle gives, asked for directly."""
+def network(
+    bundle: Bundle, name: str, runtime: str
+) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """network(..)(inputs): what one network of the bundle gives, asked for directly."""
     session = open_session(bundle.parts[bundle.manifest.graphs[name][runtime]], runtime, 1)
-    found = session.run({key: value[None] for key, value in inputs.items()})
-    return {key: value[0] for key, value in found.items()}
+
+    def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = session.run({key: value[None] for key, value in inputs.items()})
+        return {key: value[0] for key, value in found.items()}
+
+    return run
 
 
 def padded(image: np.ndarray) -> np.ndarray:
@@ -56,15 +63,16 @@ def test_a_stream_holds_what_the_encoder_gives_and_decodes_to_what_the_decoder_g
     loaded, photo, family: str, runtime: str
 ) -> None:
     codec = loaded(family, runtime)
+    encoder, decoder = (network(codec.bundle, name, runtime) for name in ("encoder", "decoder"))
     for height, width in SIZES:
         image = photo(height, width, height)
         data = codec.encode(image)
         stream = unpack(data, MAX_PIXELS)
         assert (stream.width, stream.height, stream.tile_px) == (width, height, 0)
         assert stream.model_id == codec.bundle.id
-        y = network(codec.bundle, "encoder", runtime, image=padded(image))["y"]
+        y = encoder({"image": padded(image)})["y"]
         np.testing.assert_array_equal(codec.symbols(stream), y)
-        whole = network(codec.bundle, "decoder", runtime, y=y)["image"]
+        whole = decoder({"y": y})["image"]
         found = codec.decode(data)
         assert found.dtype == np.uint8 and found.shape == (height, width, 3)
         np.testing.assert_array_equal(found, whole[:height, :width])

@@ -1,6 +1,7 @@
 """The encoder's and the decoder's graph of each family against the fake-quantized codec in torch."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,10 +77,19 @@ def decoded(codec: HyperpriorCodec, y: np.ndarray) -> np.ndarray:
     return to_pixels(x_hat, x_hat.shape[3], x_hat.shape[2])
 
 
+def opened(model: onnx.ModelProto, runtime: str) -> Callable[..., dict[str, np.ndarray]]:
+    """opened(..)(name=value): what the graph gives for one image or its symbols."""
+    session = open_session(model.SerializeToString(), runtime, 1)
+
+    def run(**inputs: np.ndarray) -> dict[str, np.ndarray]:
+        found = session.run({name: value[None] for name, value in inputs.items()})
+        return {name: value[0] for name, value in found.items()}
+
+    return run
+
+
 def run(model: onnx.ModelProto, runtime: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-    batch = {name: value[None] for name, value in inputs.items()}
-    found = open_session(model.SerializeToString(), runtime, 1).run(batch)
-    return {name: value[0] for name, value in found.items()}
+    return opened(model, runtime)(**inputs)
 
 
 def assert_close(
@@ -99,9 +109,9 @@ def assert_close(
 
 @pytest.mark.parametrize(("runtime", "form"), PAIRS)
 def test_the_encoder_gives_the_codecs_symbols(tiny: Trained, runtime: str, form: Form) -> None:
-    model = encoder_graph(tiny.codec, tiny.layers, tiny.latents, form)
+    encode = opened(encoder_graph(tiny.codec, tiny.layers, tiny.latents, form), runtime)
     for image, y, z in zip(tiny.photos, tiny.y, tiny.z, strict=True):
-        found = run(model, runtime, image=image)
+        found = encode(image=image)
         assert found["y"].dtype == found["z"].dtype == np.int32
         assert_close(found["y"], y, 0.02, "y")
         assert_close(found["z"], z, 0.15, "z")
@@ -109,9 +119,9 @@ def test_the_encoder_gives_the_codecs_symbols(tiny: Trained, runtime: str, form:
 
 @pytest.mark.parametrize(("runtime", "form"), PAIRS)
 def test_the_decoder_gives_the_codecs_image(tiny: Trained, runtime: str, form: Form) -> None:
-    model = decoder_graph(tiny.codec, tiny.layers, tiny.latents, form)
+    decode = opened(decoder_graph(tiny.codec, tiny.layers, tiny.latents, form), runtime)
     for y in tiny.y:
-        found = run(model, runtime, y=y)["image"]
+        found = decode(y=y)["image"]
         assert found.dtype == np.uint8
         assert_close(found, decoded(tiny.codec, y), 0.01, "image", most=8)
 

@@ -44,14 +44,11 @@ def steps():
 
 
 @pytest.fixture(scope="module")
-def full(subject, steps):
+def full(subject, steps, brief_windows):
     """The tiny bundle with everything but memory."""
     opened = OpenedMeter(SteadyMeter(), ("rapl: none here",))
     wanted = replace(WITHOUT, meter=opened, country="FRA")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.measure.energy.MIN_WINDOW_S", 1e-6)
-        patch.setattr("hwkd.measure.energy.SETTLE_S", 0.0)
-        return profile_bundle(subject, 70, 64, wanted, "hwkd profile x", steps.append)
+    return profile_bundle(subject, 70, 64, wanted, "hwkd profile x", steps.append)
 
 
 @pytest.fixture

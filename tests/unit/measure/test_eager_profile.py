@@ -26,15 +26,6 @@ STAGES = {
 
 
 @pytest.fixture(scope="module")
-def short_windows():
-    """Windows of a call in place of a second; the meter tells a second anyway."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.measure.energy.MIN_WINDOW_S", 1e-6)
-        patch.setattr("hwkd.measure.energy.SETTLE_S", 0.0)
-        yield
-
-
-@pytest.fixture(scope="module")
 def trained(made_teacher):
     return load_subject(str(made_teacher), 128, 64)
 
@@ -51,7 +42,7 @@ def steps():
 
 
 @pytest.fixture(scope="module")
-def full(trained, short_windows, steps):
+def full(trained, brief_windows, steps):
     """The tiny teacher with everything but memory."""
     opened = OpenedMeter(SteadyMeter(), ("rapl: none here",))
     wanted = replace(WITHOUT, runtimes=("onnxruntime",), meter=opened, country="FRA")
@@ -59,7 +50,7 @@ def full(trained, short_windows, steps):
 
 
 @pytest.fixture(scope="module")
-def untrained(bare, short_windows):
+def untrained(bare, brief_windows):
     """A bare architecture with energy."""
     return profile_host(bare, 128, 64, replace(WITHOUT, meter=OpenedMeter(SteadyMeter())), "c")
 
