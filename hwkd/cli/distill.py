@@ -68,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
 
     processes = started_processes()
     processes.check_batch(args.batch, args.accumulate)
-    args = after_restart(args, folder, processes)
     try:
-        with joined(processes):
-            return _run(args, plan, folder, evaluation, processes)
+        with joined(processes) as connected:
+            args = after_restart(args, folder, connected)
+            return _run(args, plan, folder, evaluation, connected)
     except LostProcess:
         if processes.is_first and (folder / "config.json").is_file():
             append_event(folder, Event("lost", processes.count, processes.launcher))
@@ -87,7 +87,7 @@ def _run(
 ) -> int:
     import torch
 
-    from hwkd.distill.data import load_images
+    from hwkd.cli.distill_images import training_images
     from hwkd.distill.events import read_events
     from hwkd.distill.run import distill, with_steps
     from hwkd.distill.runs import check_folder
@@ -103,13 +103,13 @@ def _run(
     second = None if args.second_teacher is None else load_teacher(args.second_teacher)
     start = load_start(args.start, teacher)
     say(f"teacher: {teacher.name} ({teacher.spec}; {teacher.source})")
-    images = load_images(args.data, args.crop, args.seed, lambda _name: None)
+    images = training_images(args, console)
     if processes.is_first:
         for _ in evaluation:
             pass  # a damaged image is found now, not after the training
     config = run_config(args, plan.bits, loss, teacher, second, images, start, processes)
-    notes = [*images.notes, *_trained_on(evaluation, images, args.data)]
-    for note in notes:
+    left_out = images.notes
+    for note in (*left_out, *_trained_on(evaluation, images, args.data)):
         say(f"note: {note}")
     say(f"student: {config.spec}, lmbda {config.lmbda:g}, on {images.source}")
     if processes.count > 1:
@@ -143,7 +143,7 @@ def _run(
     events = read_events(folder)
     if len(events) > 2:  # more than started and finished
         outcome = replace(outcome, notes=(*outcome.notes, *(e.sentence() for e in events)))
-    for note in outcome.notes:
+    for note in (*images.notes[len(left_out) :], *outcome.notes):
         say(f"note: {note}")
     say(f"evaluating on {evaluation}")
     config = with_steps(config, outcome.steps)

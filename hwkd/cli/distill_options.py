@@ -112,7 +112,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     how = parser.add_argument_group("training")
     how.add_argument(
-        "--data", type=Path, metavar="DIR", help="images (default: embedded photographs)"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="images: a folder, one of .tar shards as webdataset writes them, or a .tar file; shards are always streamed "
+        "(default: embedded photographs)",
+    )
+    how.add_argument(
+        "--stream",
+        action="store_true",
+        help="read the images of --data while training, where decoded they would not fit in memory",
+    )
+    how.add_argument(
+        "--data-workers",
+        type=whole(0, 256),
+        metavar="W",
+        help="processes that decode what is streamed, for each one that trains; 0: it decodes itself (default: 2, with "
+        "fewer than 3 cores all but one)",
     )
     length = how.add_mutually_exclusive_group()
     length.add_argument(

@@ -47,6 +47,8 @@ def check_choices(args: argparse.Namespace) -> None:
         raise InputError(
             f"--cache-crops {args.cache_crops} is less than a batch: give {args.batch} (--batch) or more, or 0"
         )
+    if args.stream and args.data is None:
+        raise InputError("--stream reads the images of --data while training: give --data DIR, too")
     if args.second_teacher is not None and not parse_kd(args.kd)["hyper"]:
         raise InputError(
             f"--second-teacher teaches z_hat, but --kd {args.kd} has no hyper term: give --kd latent,hyper,output"

@@ -84,6 +84,8 @@ class Stepper:
                 # Newer versions of torch have another name for it, which older ones do not know.
                 warnings.simplefilter("ignore", FutureWarning)
                 self._taught = DistributedDataParallel(taught, broadcast_buffers=False)
+            # A 1x1 convolution's gradient has the strides of either memory format; the copy this costs is small.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view", UserWarning)
             for parameter in aux:
                 parameter.requires_grad_(True)
 
