@@ -73,19 +73,23 @@ def draw_plot(plot: Plot, paths: Sequence[Path]) -> list[Path]:
     with matplotlib.rc_context(SETTINGS):
         figure = draw_scatter(plot) if isinstance(plot, Scatter) else draw_bars(plot)
         for path in paths:
-            _save(figure, plot, path)
+            save_figure(figure, plot.title, plot.caption, path)
     return list(paths)
 
 
-def _save(figure: "Figure", plot: Plot, path: Path) -> None:
+def save_figure(figure: "Figure", title: str, caption: str, path: Path) -> None:
+    """Write `figure` to `path` in the format that its suffix names, .svg, .pdf or .png; within matplotlib's SETTINGS.
+
+    Raises as hwkd.files.replacing.
+    """
     from matplotlib.font_manager import findfont
 
     kind = path.suffix.lower().removeprefix(".")
     # The date of the drawing would make another file of the same plot.
     metadata: dict[str, dict[str, Any]] = {
-        "svg": {"Date": None, "Title": plot.title, "Description": plot.caption},
-        "pdf": {"CreationDate": None, "Title": plot.title, "Subject": plot.caption},
-        "png": {"Title": plot.title, "Description": plot.caption},
+        "svg": {"Date": None, "Title": title, "Description": caption},
+        "pdf": {"CreationDate": None, "Title": title, "Subject": caption},
+        "png": {"Title": title, "Description": caption},
     }
     content = io.BytesIO()
     figure.savefig(content, format=kind, metadata=metadata[kind], dpi=DOTS_PER_INCH)

@@ -1,33 +1,24 @@
 """Sensitivity to bits as a figure: a line of marks for each layer, one for each number of bits. Takes matplotlib."""
 
-import io
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont
 
-from hwkd.files import write_bytes
 from hwkd.measure.sensitivity import Layer, Sensitivity
-from hwkd.report.figure_font import with_font
-from hwkd.report.figure_style import (
-    COLOURS,
-    DOTS_PER_INCH,
-    FONT,
-    GRID,
-    SETTINGS,
-    SMALL_PT,
-    WIDTH_IN,
-    log_ticks,
-)
+from hwkd.report.figure_style import COLOURS, GRID, SETTINGS, SMALL_PT, WIDTH_IN, log_ticks
+from hwkd.report.figures import save_figure
 from hwkd.report.sensitivity_tables import tried_bits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+CAPTION = (
+    "What each layer's weights cost in fewer bits, one layer at a time, measured on real bytes."
+)
 FLOOR_PERCENT = 0.01
 """Where smaller changes stand, those below 0 among them: that much is chance."""
 
@@ -38,23 +29,12 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 def write_figure(found: Sensitivity, title: str, paths: Sequence[Path]) -> None:
     """Write the figure to each of `paths`, .svg or .png; the same files for the same figures.
 
-    Raises as hwkd.files.write_bytes.
+    Raises as hwkd.files.replacing.
     """
-    metadata: dict[str, dict[str, Any]] = {
-        # The date of the drawing would make another file of the same figure.
-        ".svg": {"Date": None, "Title": title},
-        ".png": {"Title": title},
-    }
     with matplotlib.rc_context(SETTINGS):
         figure = _figure(found)
         for path in paths:
-            content = io.BytesIO()
-            kind = path.suffix
-            figure.savefig(content, format=kind[1:], metadata=metadata[kind], dpi=DOTS_PER_INCH)
-            written = content.getvalue()
-            if kind == ".svg":
-                written = with_font(written.decode(), Path(findfont(FONT)), FONT).encode()
-            write_bytes(path, written)
+            save_figure(figure, title, CAPTION, path)
 
 
 def _figure(found: Sensitivity) -> Figure:
