@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
@@ -90,6 +91,8 @@ def _workers(count: int) -> "Iterator[Callable[[Task], Future[Decoded]]]":
 @contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
     """Processes that are started inside never see Ctrl-C, which the terminal sends to all; this one does afterwards."""
+    # Started with the first process otherwise, and Python lets Ctrl-C through again when it has started it.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
         yield

@@ -246,6 +246,7 @@ def test_a_shipped_recipe_describes_a_student(name, spec, lmbda, teacher, photo,
     from hwkd.cli.distill_config import Start, loss_weights, planned, run_config
     from hwkd.cli.distill_values import check_choices
     from hwkd.distill.data import ImageSet
+    from hwkd.distill.processes import ALONE
     from hwkd.models.build import build
 
     start = Start(None, "random", "")
@@ -260,7 +261,8 @@ def test_a_shipped_recipe_describes_a_student(name, spec, lmbda, teacher, photo,
     args.family = args.family or "patch"
     check_choices(args)
     images = ImageSet("made in code", (("a", photo(64, 64, 0)),), (), ())
-    config = run_config(args, planned(args).bits, loss_weights(args), teacher, None, images, start)
+    bits, loss = planned(args).bits, loss_weights(args)
+    config = run_config(args, bits, loss, teacher, None, images, start, ALONE)
     assert (config.spec, config.lmbda) == (spec, lmbda)
     assert (config.bits is None) == (name in TEACHERS)
     assert config.loss.needs_teacher == (args.teacher is not None)
