@@ -1,7 +1,11 @@
-"""Which layer's weights get how many bits: the cheapest choice within a size, found exactly. Pure; no torch."""
+"""Which layer's weights get how many bits: the cheapest choice within a size, found exactly. No torch."""
 
+import ctypes
 import math
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,17 +80,18 @@ def allocate(
     one_of_each = csr_array(
         (np.ones(len(choices)), ([i for i, _ in choices], columns)), (len(layers), len(choices))
     )
-    found = milp(
-        # The solver takes differences below 1e-6 for none: costs may be far smaller.
-        costs / (costs.max() or 1.0) * 1e6,
-        integrality=np.ones(len(choices)),
-        bounds=Bounds(0, 1),
-        constraints=[
-            LinearConstraint(one_of_each, 1, 1),
-            LinearConstraint(sizes[None, :], -np.inf, at_most_bytes - other_bytes),
-        ],
-        options={"mip_rel_gap": 0.0},
-    )
+    with _quiet_stdout():
+        found = milp(
+            # The solver takes differences below 1e-6 for none: costs may be far smaller.
+            costs / (costs.max() or 1.0) * 1e6,
+            integrality=np.ones(len(choices)),
+            bounds=Bounds(0, 1),
+            constraints=[
+                LinearConstraint(one_of_each, 1, 1),
+                LinearConstraint(sizes[None, :], -np.inf, at_most_bytes - other_bytes),
+            ],
+            options={"mip_rel_gap": 0.0},
+        )
     if not found.success:
         raise HwkdError(f"no allocation was found: {found.message}")
     return {
@@ -94,3 +99,19 @@ def allocate(
         for (i, bits), is_taken in zip(choices, found.x > 0.5, strict=True)
         if is_taken
     }
+
+
+@contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """HiGHS, the solver, at times prints a line about itself on the process's standard output, whatever it is told; our
+    output may be a table that a program reads."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # what it holds back would come out later
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)

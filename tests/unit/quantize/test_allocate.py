@@ -1,6 +1,7 @@
 import math
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,3 +83,17 @@ def test_nothing_that_fits_is_cheaper(given_layers: list, share: float) -> None:
     assert size(found) <= budget
     best = min(cost(bits) for bits in every if size(bits) <= budget)
     assert cost(found) == pytest.approx(best, rel=1e-6, abs=1e-6)
+
+
+def test_the_solver_prints_nothing(capfd) -> None:
+    """HiGHS says a line on standard output for a quarter of such problems."""
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        layers = []
+        for i in range(44):
+            count, scale = int(rng.integers(500, 150000)), 10 ** rng.uniform(-6, 0)
+            costs = {b: scale * 4.0 ** (8 - b) * rng.uniform(0.5, 1.5) for b in range(4, 8)}
+            layers.append(LayerChoice(f"{i}", count, monotone({**costs, 8: 0.0})))
+        whole = sum(layer.stored_bytes(8) for layer in layers)
+        allocate(layers, int(whole * rng.uniform(0.55, 0.95)))
+    assert capfd.readouterr().out == ""
