@@ -12,7 +12,9 @@ from hwkd.errors import HwkdError, InputError, unknown
 
 COMMANDS = (
     "distill",
+    "fit",
     "quantize",
+    "sensitivity",
     "export",
     "evaluate",
     "profile",

@@ -134,9 +134,9 @@ def _name_points(axes: "Axes", plot: Scatter) -> None:
     """The front first, then from the top: what is named early has more room."""
     if not _is_named(plot):
         return
-    points = [point for series in plot.series for point in series.points]
+    points = [point for series in plot.series for point in series.points if point.name]
     if len(points) > _NAMED_POINTS:
-        points = list(plot.front)
+        points = [point for point in plot.front if point.name]
     points.sort(key=lambda point: (point not in plot.front, -point.y))
     renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
     scale = _PT / axes.figure.dpi

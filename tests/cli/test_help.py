@@ -28,6 +28,8 @@ def test_help_shows_examples_that_parse(capsys, words):
     assert len(lines) >= 2
     for line in lines:
         program, *argv = shlex.split(line)
+        if program == "torchrun":
+            program, argv = argv[argv.index("-m") + 1], argv[argv.index("-m") + 2 :]
         assert program == "hwkd"
         assert not words or argv[0] == words[0]
         assert build_parser().parse_args(argv).command == argv[0]
@@ -73,7 +75,7 @@ def test_no_command_is_one_line_that_lists_them(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        "hwkd: error: no command given: it is one of distill, quantize, export, evaluate, profile, compare, "
+        "hwkd: error: no command given: it is one of distill, fit, quantize, sensitivity, export, evaluate, profile, compare, "
         "encode, decode, info, verify, bench, report, models, targets, doctor (see `hwkd --help`)\n"
     )
 
@@ -82,8 +84,8 @@ def test_an_unknown_command_suggests_the_near_one(capsys):
     assert main(["distil", "--target", "jetson-nano"]) == 2
     assert capsys.readouterr().err == (
         "hwkd: error: unknown command 'distil': did you mean distill? "
-        "Known: bench, compare, decode, distill, doctor, encode, evaluate, export, info, models, profile, quantize, "
-        "report, targets, verify (see `hwkd --help`)\n"
+        "Known: bench, compare, decode, distill, doctor, encode, evaluate, export, fit, info, models, profile, quantize, "
+        "report, sensitivity, targets, verify (see `hwkd --help`)\n"
     )
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,9 @@ TRAINING = (
 )
 ADDED = {
     "distill": TRAINING,
+    "fit": "--trials 1 --steps 2 --family patch --teacher teacher.safetensors --crop 64 --batch 2 --pool 4 --threads 1",
+    "fit --worker": "--threads 1",
+    "sensitivity": "--bits 5,3 --crop 64 --evaluate kodak/",
     "quantize": "--evaluate photos/",
     "profile": "--size 128x128 --seconds 0.1 --no-memory --threads 1 --energy none",
     "bench": "--seconds 0.1 --size 64x64",
@@ -55,13 +59,17 @@ SLOW_NETWORKS = ("vgg16", "alexnet", "resnet50", "efficientnet_b0", "regnety_400
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, made_photos, made_teacher):
-    """The reader's folder: photos/, kodak/, photo.jpg, card.toml, timings.json and the tiny teacher."""
+    """The reader's folder: photos/, kodak/, shards/, photo.jpg, card.toml, timings.json and the tiny teacher."""
     place = tmp_path_factory.mktemp("reader")
     shutil.copy(made_teacher, place / "teacher.safetensors")
     for name in ("photos", "kodak"):
         (place / name).mkdir()
         for i, image in enumerate(made_photos):
             image.save(place / name / f"{i}.png")
+    (place / "shards").mkdir()
+    with tarfile.open(place / "shards/000.tar", "w") as shard:
+        for image in (place / "photos").iterdir():
+            shard.add(image, image.name)
     made_photos[0].save(place / "photo.jpg", quality=95)
     (place / "card.toml").write_text(
         'data = "images made in code"\nlicence = "none needed"\nhardware = "a test"\n'

@@ -1,0 +1,102 @@
+"""What a study has found, one record a trial, and which of them no other beats. Pure; neither torch nor Optuna."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hwkd.models.spec import Spec, spec_from_json, spec_to_json
+from hwkd.quantize.bits import BitPlan
+from hwkd.search.cost import Cost, cost_from_dict
+
+SEARCHED, UNIFORM, REFERENCE = "searched", "uniform", "reference"
+"""How a student came to be tried: proposed by the search; the widest of its family with equal widths that fits the
+budget; the paper's, for comparison."""
+
+COMPLETE, STOPPED, FAILED, RUNNING = "complete", "stopped early", "failed", "running"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One trial.
+
+    kind: SEARCHED, UNIFORM or REFERENCE. state: of COMPLETE, STOPPED, FAILED, RUNNING; reason: of a failure.
+    is_within: the student keeps the budget. steps: of training, after which the figures below were taken: on the held-out
+    images, quantized to `bits` after training, the rate estimated; all None before the first rung.
+    """
+
+    number: int
+    kind: str
+    spec: Spec
+    cost: Cost
+    is_within: bool
+    state: str = RUNNING
+    reason: str = ""
+    steps: int | None = None
+    bits: BitPlan | None = None
+    stored_mib: float | None = None
+    rd_loss: float | None = None
+    bpp: float | None = None
+    psnr_db: float | None = None
+    seconds: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a study, which `found_from_dict` reads back; the state it knows itself."""
+        raw = asdict(self)
+        del raw["state"], raw["number"]
+        return {**raw, "spec": spec_to_json(self.spec)}
+
+
+def found_from_dict(raw: Mapping[str, Any], number: int, state: str) -> Found:
+    """The record that `Found.to_dict` wrote."""
+    bits = raw["bits"]
+    if bits is not None:
+        bits = BitPlan(**{**bits, "layers": tuple(map(tuple, bits["layers"]))})
+    made = {
+        "spec": spec_from_json(raw["spec"]),
+        "cost": cost_from_dict(raw["cost"]),
+        "bits": bits,
+    }
+    return Found(**{**raw, **made, "number": number, "state": state})
+
+
+def completed(found: Sequence[Found]) -> tuple[Found, ...]:
+    """Those that were trained for all steps: only their losses compare."""
+    return tuple(one for one in found if one.state == COMPLETE)
+
+
+def best_of(found: Sequence[Found]) -> Found | None:
+    """The least loss among the complete ones within the budget; None where there is none."""
+    within = [one for one in completed(found) if one.is_within]
+    return min(within, key=_loss, default=None)
+
+
+Axis = Callable[[Found], float | None]
+
+AXES: Mapping[str, Axis] = {
+    "kmac_per_pixel": lambda one: one.cost.kmac_per_pixel,
+    "latency_ms": lambda one: one.cost.latency_ms.value,
+    "energy_mj": lambda one: one.cost.energy_mj.value,
+    "stored_mib": lambda one: one.stored_mib,
+}
+"""The costs, of all of which less is better, as of the loss."""
+
+
+def front_of(found: Sequence[Found], axes: Sequence[str]) -> tuple[Found, ...]:
+    """Of the complete ones, those that no other beats: as good in loss and on every axis, and better in one.
+
+    axes: of AXES; one that is not known of a student does not count between it and another. The least loss stands last.
+    """
+    candidates = completed(found)
+    front = [one for one in candidates if not any(_beats(o, one, axes) for o in candidates)]
+    return tuple(sorted(front, key=_loss, reverse=True))
+
+
+def _loss(one: Found) -> tuple[float, int]:
+    assert one.rd_loss is not None  # of a complete trial
+    return one.rd_loss, one.number
+
+
+def _beats(a: Found, b: Found, axes: Sequence[str]) -> bool:
+    pairs = [(a.rd_loss, b.rd_loss), *((AXES[axis](a), AXES[axis](b)) for axis in axes)]
+    known = [(x, y) for x, y in pairs if x is not None and y is not None]
+    return all(x <= y for x, y in known) and any(x < y for x, y in known)

@@ -1,0 +1,210 @@
+"""A worker's loop: takes trials from the study, trains them, and takes over what dead workers left."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from hwkd.models.spec import HyperpriorSpec, Spec
+from hwkd.search.cost import MIB
+from hwkd.search.fitting import Costing
+from hwkd.search.found import REFERENCE, RUNNING, SEARCHED, Found, best_of
+from hwkd.search.halving import AtRung, goes_on
+from hwkd.search.layers import stored_bytes
+from hwkd.search.life import ALIVE, Watch, giving_signs
+from hwkd.search.sampler import FAMILY, family_distribution, parameter
+from hwkd.search.settings import Settings
+from hwkd.search.study import (
+    FOUND,
+    KIND,
+    PAPER_N,
+    SURPLUS,
+    found_in,
+    is_enough,
+    is_surplus,
+    others_at,
+    space_of,
+    wait_again,
+)
+from hwkd.search.training import Diverged, Standing, Trainer
+
+PAPER_M = 192
+"""Channels of y of the paper's students; those of z and inside h_a and h_s are N."""
+POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a worker shows. trial: None while it waits for `waits_for` others; done, best: of the whole study so far."""
+
+    trial: Found | None
+    done: int
+    best: Found | None
+    has_ended: bool = False
+    waits_for: int = 0
+
+
+class Worker:
+    """Works on one study until it is enough.
+
+    costs: what candidates cost. show: called at every rung, and while waiting.
+    """
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        study: optuna.Study,
+        settings: Settings,
+        costs: Costing,
+        trainer: Callable[[], Trainer],
+        show: Callable[[Progress], None],
+    ) -> None:
+        self._storage, self._study, self._settings = storage, study, settings
+        self._costs, self._make_trainer, self._show = costs, trainer, show
+        self._space = space_of(study, settings)
+        self._trainer: Trainer | None = None
+        self._watch = Watch()
+
+    def work(self) -> None:
+        """Train trial after trial; at the end wait for those of other workers, to take them over if they die.
+
+        Raises:
+            KeyboardInterrupt: passed on; the trial waits again. InputError: as the storage and the trainer.
+        """
+        while True:
+            self._take_back_lost()
+            if is_enough(self._study):
+                running = self._running()
+                if not running:
+                    return
+                self._tell(None, waits_for=len(running))
+                time.sleep(POLL_S)
+                continue
+            trial = self._study.ask()
+            # Where another worker takes this one for dead and is done first, its result stands.
+            with suppress(UpdateFinishedTrialError):
+                self._run(trial)
+
+    def _running(self) -> list[FrozenTrial]:
+        running: list[FrozenTrial] = self._study.get_trials(
+            deepcopy=False, states=(TrialState.RUNNING,)
+        )
+        return running
+
+    def _take_back_lost(self) -> None:
+        for trial in self._running():
+            if self._watch.is_lost(trial.number, trial.user_attrs.get(ALIVE)):
+                with suppress(UpdateFinishedTrialError):
+                    wait_again(self._storage, trial)
+
+    def _run(self, trial: optuna.Trial) -> None:
+        if is_surplus(self._study, trial.number):
+            trial.set_user_attr(SURPLUS, True)
+            self._study.tell(trial, state=TrialState.FAIL)
+            return
+        try:
+            with giving_signs(trial.set_user_attr):
+                state, found = self._train(trial)
+        except UpdateFinishedTrialError:
+            raise
+        except BaseException:
+            # Ctrl-C, a full disk, a bug: the trial is not to blame.
+            with suppress(Exception):
+                wait_again(self._storage, trial)
+            raise
+        self._keep(trial, found)
+        loss = found.rd_loss if state == TrialState.COMPLETE else None
+        self._study.tell(trial, loss, state=state)
+        self._tell(found, has_ended=True)
+
+    def _train(self, trial: optuna.Trial) -> tuple[TrialState, Found]:
+        began = time.perf_counter()
+        kind = trial.user_attrs.get(KIND, SEARCHED)
+        spec, budget = self._spec(trial), self._settings.budget
+        cost = self._costs(spec)
+        found = Found(trial.number, kind, spec, cost, budget.fits(cost))
+        self._keep(trial, found)
+        self._tell(found)
+        has_ended_early = False
+
+        def at_rung(standing: Standing) -> bool:
+            nonlocal has_ended_early
+            trial.report(standing.rd_loss, standing.steps)
+            self._tell(_stands(found, standing, began))
+            one = AtRung(standing.rd_loss, budget.excess(cost))
+            others = others_at(self._study, budget, standing.steps, trial.number)
+            has_ended_early = kind != REFERENCE and not goes_on(one, others)
+            return not has_ended_early
+
+        max_mib = None if kind == REFERENCE else budget.max_mib
+        seed = seed_of(self._settings.seed, trial.number)
+        try:
+            last = self._ready().train(spec, seed, max_mib, at_rung)
+        except Diverged as error:
+            return TrialState.FAIL, replace(found, reason=str(error))
+        found = _stands(found, last, began)
+        if kind == REFERENCE and budget.max_mib is not None and found.stored_mib is not None:
+            # Its bits were not chosen for the size.
+            found = replace(found, is_within=found.is_within and found.stored_mib <= budget.max_mib)
+        if has_ended_early:
+            return TrialState.PRUNED, found
+        trial.report(last.rd_loss, last.steps)
+        return TrialState.COMPLETE, found
+
+    def _spec(self, trial: optuna.Trial) -> Spec:
+        attributes: Mapping[str, Any] = trial.user_attrs
+        if attributes.get(KIND) == REFERENCE:
+            return paper_spec(int(attributes[PAPER_N]))
+        family = trial.suggest_categorical(FAMILY, family_distribution(self._space).choices)
+        part = self._space.of(str(family))
+        return part.spec(
+            {
+                r.name: trial.suggest_int(parameter(part, r.name), r.low, r.high, step=r.step)
+                for r in part.ranges
+            }
+        )
+
+    def _ready(self) -> Trainer:
+        """The trainer, made for the first trial: a finished study needs none."""
+        if self._trainer is None:
+            self._trainer = self._make_trainer()
+        return self._trainer
+
+    def _keep(self, trial: optuna.Trial, found: Found) -> None:
+        trial.set_user_attr(FOUND, json.dumps(found.to_dict()))
+
+    def _tell(self, trial: Found | None, *, has_ended: bool = False, waits_for: int = 0) -> None:
+        found = found_in(self._study)
+        done = sum(one.kind != REFERENCE and one.state != RUNNING for one in found)
+        self._show(Progress(trial, done, best_of(found), has_ended, waits_for))
+
+
+def paper_spec(n: int) -> HyperpriorSpec:
+    """The paper's student of width `n` (arXiv 2509.10366, section 5)."""
+    return HyperpriorSpec("gdn", (n, n, n), PAPER_M, n, n)
+
+
+def seed_of(seed: int, number: int) -> int:
+    """Of a trial's chance: another than that of its proposal."""
+    return int(np.random.SeedSequence((seed, number, 1)).generate_state(1)[0])
+
+
+def _stands(found: Found, standing: Standing, began: float) -> Found:
+    return replace(
+        found,
+        steps=standing.steps,
+        bits=standing.bits,
+        stored_mib=stored_bytes(found.spec, standing.bits) / MIB,
+        rd_loss=standing.rd_loss,
+        bpp=standing.bpp,
+        psnr_db=standing.psnr_db,
+        seconds=time.perf_counter() - began,
+    )

@@ -1,0 +1,81 @@
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+
+import hwkd.search.life as life
+from hwkd.search.life import ALIVE, LOST_AFTER_S, Watch, giving_signs, my_sign
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def ended_process():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_a_process_that_is_gone_from_this_machine_is_lost_at_once():
+    sign = replace(my_sign(0), pid=ended_process())
+    assert Watch().is_lost(1, asdict(sign))
+
+
+def test_a_process_that_has_the_number_of_a_dead_one_does_not_stand_for_it():
+    sign = replace(my_sign(0), started="1")
+    assert Watch().is_lost(1, asdict(sign))
+
+
+def test_a_process_that_lives_is_not_lost_however_silent():
+    clock = Clock()
+    watch = Watch(clock)
+    assert not watch.is_lost(1, asdict(my_sign(0)))
+    clock.now = 10 * LOST_AFTER_S
+    assert not watch.is_lost(1, asdict(my_sign(0)))
+
+
+def test_a_worker_elsewhere_is_lost_when_its_sign_does_not_change():
+    clock = Clock()
+    watch = Watch(clock)
+    there = asdict(replace(my_sign(0), machine="elsewhere"))
+    assert not watch.is_lost(1, there)
+    clock.now = LOST_AFTER_S - 1
+    assert not watch.is_lost(1, there)
+    assert not watch.is_lost(1, {**there, "beat": 1})  # it lives: the time begins again
+    clock.now += LOST_AFTER_S
+    assert not watch.is_lost(1, {**there, "beat": 1})
+    clock.now += 1
+    assert watch.is_lost(1, {**there, "beat": 1})
+
+
+def test_signs_are_given_until_the_work_ends(monkeypatch):
+    monkeypatch.setattr(life, "BEAT_S", 0.01)
+    given = []
+    with giving_signs(lambda name, value: given.append((name, value["beat"]))):
+        deadline = time.monotonic() + 5
+        while len(given) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert given[:3] == [(ALIVE, 0), (ALIVE, 1), (ALIVE, 2)]
+    count = len(given)
+    time.sleep(0.05)
+    assert len(given) == count
+
+
+def test_a_storage_that_is_busy_once_does_not_end_the_signs(monkeypatch):
+    monkeypatch.setattr(life, "BEAT_S", 0.01)
+    given = []
+
+    def once_busy(name, value):
+        given.append(value["beat"])
+        if value["beat"] == 1:
+            raise OSError("database is locked")
+
+    with giving_signs(once_busy):
+        deadline = time.monotonic() + 5
+        while len(given) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert given[:4] == [0, 1, 2, 3]
