@@ -140,10 +140,10 @@ def _run(
         )
     if outcome is None:
         return 0
-    events = read_events(folder)
-    if len(events) > 2:  # more than started and finished
-        outcome = replace(outcome, notes=(*outcome.notes, *(e.sentence() for e in events)))
-    for note in (*images.notes[len(left_out) :], *outcome.notes):
+    history = tuple(event.sentence() for event in read_events(folder))
+    if len(history) == 2:  # started and finished
+        history = ()
+    for note in (*images.notes[len(left_out) :], *outcome.notes, *history):
         say(f"note: {note}")
     say(f"evaluating on {evaluation}")
     config = with_steps(config, outcome.steps)
@@ -155,6 +155,7 @@ def _run(
         evaluation,
         folder.resolve().name,
         command_again(args.argv, config, folder),
+        history,
     )
     assembled.write(folder)
     print(assembled.terminal(terminal_width()))

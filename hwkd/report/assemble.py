@@ -50,12 +50,13 @@ def assemble(
     images: ImageSource,
     name: str,
     command: str,
+    history: tuple[str, ...] = (),
 ) -> Assembled:
     """Measure both codecs on `images` and on this host.
 
     Args:
         config: of the run, with its steps. plan: the precision plan's sentences. name: of the student.
-        command: the line that makes the same run again.
+        command: the line that makes the same run again. history: of the run, in sentences, where it was interrupted.
     """
     teacher_model = teacher.model.cpu()
     # Eager torch with fake quantization says nothing about a device: its float twin is what is timed.
@@ -99,6 +100,7 @@ def assemble(
                 **{n: installed_version(n) or "unknown" for n in LIBRARIES},
             },
             command=command,
+            history=history,
         )
     )
 

@@ -57,7 +57,7 @@ class RunReport:
     evaluation_data, training_data: in words, with names and counts.
     precision_plan: sentences. float_layers: names of layers that stay in float.
     lmbda: of the loss, or None where several or none apply. versions: of hwkd and the libraries.
-    command: the line that makes the same run again.
+    command: the line that makes the same run again. history: of a run that did not go straight through, in sentences.
     """
 
     teacher: CodecFigures
@@ -75,6 +75,7 @@ class RunReport:
     seed: int
     versions: Mapping[str, str]
     command: str
+    history: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

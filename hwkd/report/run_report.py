@@ -74,6 +74,7 @@ def report_markdown(report: RunReport) -> str:
             f"- Data: {report.training_data}",
             f"- {report.steps} steps, seed {report.seed}{lmbda}",
             f"- Versions: {versions}",
+            *(f"- {event}" for event in report.history),
             "",
             "The same run again:",
             "",

@@ -171,6 +171,13 @@ def test_the_terminal_form_has_the_plan_after_the_table():
     )
 
 
+def test_what_happened_to_the_run_stands_with_its_training():
+    events = ("started by 2 processes", "a process was lost", "finished training")
+    text = report_markdown(replace(REPORT, history=events))
+    assert "- started by 2 processes\n- a process was lost\n- finished training\n\nThe same" in text
+    assert report_json(replace(REPORT, history=events))["history"] == list(events)
+
+
 def test_markdown_holds_all_that_is_needed_to_judge_and_repeat_the_run():
     text = report_markdown(REPORT)
     for part in (
