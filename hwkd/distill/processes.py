@@ -81,18 +81,18 @@ class Processes:
         """What `action` gives in the first process, for all; every one of them must call.
 
         Raises:
-            HwkdError: what `action` raised there.
+            HwkdError: what `action` raised there; of what is no HwkdError the others are told the words.
         """
         if self.count == 1:
             return action()
         said: list[object] = [None, None]
-        error: HwkdError | None = None
+        error: Exception | None = None
         if self.is_first:
             try:
                 said[0] = action()
-            except HwkdError as caught:
+            except Exception as caught:  # whatever it is: the others must not wait
                 error = caught
-                said[1] = caught
+                said[1] = caught if isinstance(caught, HwkdError) else HwkdError(str(caught))
         dist.broadcast_object_list(said, src=0)
         if error is not None:
             raise error

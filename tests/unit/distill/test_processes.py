@@ -77,17 +77,36 @@ def test_the_crops_of_all_processes_are_those_of_one(photo) -> None:
     assert whole.state() == parts[0].state() == parts[1].state()
 
 
-def _gradients(path: Path, processes: int, family: str, accumulate: int, bits: str):
+def _run(child: Path, processes: int, *words: str) -> str:
+    """What `child` prints, in so many processes; a failure fails the test."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words = [str(CHILD), str(path), family, str(accumulate), bits]
     done = subprocess.run(
-        [sys.executable, *(torchrun if processes > 1 else []), *words],
+        [sys.executable, *(torchrun if processes > 1 else []), str(child), *words],
         capture_output=True,
         text=True,
         timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_the_first_process_does_all_learn() -> None:
+    """Its answer, its errors too, so that none waits for it."""
+    assert sorted(_run(CHILD.with_name("agreement_child.py"), 2).splitlines()) == [
+        "0 5",
+        "0 InputError: wrong",
+        "0 OSError: full",
+        "0 [0.5, 3.0] True",
+        "1 5",
+        "1 HwkdError: full",
+        "1 InputError: wrong",
+        "1 [0.5, 3.0] True",
+    ]
+
+
+def _gradients(path: Path, processes: int, family: str, accumulate: int, bits: str):
+    _run(CHILD, processes, str(path), family, str(accumulate), bits)
     with np.load(path) as held:
         return dict(held)
 

@@ -101,9 +101,16 @@ def test_a_limit_on_the_size_takes_bits_from_layers(trainer, spec, alone):
     assert all(4 <= weight_bits < 8 for weight_bits in bits.values())
 
 
-def test_choosing_bits_leaves_the_training_as_it_is(trainer, spec, alone):
-    # With room for 8 bits everywhere they are chosen, and the student is the same.
+def test_with_room_for_all_bits_every_layer_keeps_them(trainer, spec, alone):
     assert trainer().train(spec, 5, 1.0, always) == alone
+
+
+def test_choosing_bits_leaves_the_training_as_it_is(trainer, spec, alone, monkeypatch):
+    # The gradients are taken, and whatever they say every layer keeps its bits.
+    monkeypatch.setattr(
+        "hwkd.search.bits.allocate", lambda layers, room: {one.name: 8 for one in layers}
+    )
+    assert trainer().train(spec, 5, 0.001, always) == alone
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_step(trainer, spec, monkeypatch):
