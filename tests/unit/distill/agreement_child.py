@@ -20,10 +20,10 @@ def learnt(processes: Processes, error: Exception | None) -> str:
 
 if __name__ == "__main__":
     with joined(started_processes()) as processes:
-        for error in (None, InputError("wrong"), OSError("full")):
-            print(processes.rank, learnt(processes, error))
-        print(
-            processes.rank,
-            processes.mean([processes.rank, 3.0]),
-            processes.any(processes.rank == 1),
-        )
+        learnts = [learnt(processes, e) for e in (None, InputError("wrong"), OSError("full"))]
+        found = [
+            *learnts,
+            f"{processes.mean([processes.rank, 3.0])} {processes.any(processes.rank == 1)}",
+        ]
+        # In one piece: the other process prints at the same time.
+        print("".join(f"{processes.rank} {line}\n" for line in found), end="", flush=True)
