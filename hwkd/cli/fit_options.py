@@ -126,7 +126,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=whole(0, LAST_SEED),
         metavar="N",
-        help=f"of all chance (default: {DEFAULTS['seed']})",
+        help=f"of all chance (default: {DEFAULTS['seed']}); one worker alone makes the same search of it again, with several "
+        "it matters who is done first",
     )
     out = parser.add_argument_group("study and output")
     out.add_argument(
