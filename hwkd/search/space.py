@@ -63,12 +63,13 @@ class FamilySpace:
         return {r.name: r.low for r in self.ranges}
 
     def uniform(self, width: int) -> dict[str, int]:
-        """The student that `hwkd distill --family F --width WIDTH` makes, as near as the ranges allow."""
+        """The student that `hwkd distill --family F --width WIDTH` makes, as near as the ranges allow; of patch with hyper
+        networks no wider than the trunk, which would else be most of a narrow student's weights."""
         is_patch = self.family == "patch"
         wanted: dict[str, float] = dict.fromkeys(WIDTHS[self.family], width)
         wanted["M"] = self["M"].high
-        wanted["H"] = PATCH_HYPER if is_patch else width
-        wanted["Z"] = PATCH_HYPER_LATENT if is_patch else width
+        wanted["H"] = min(PATCH_HYPER, width) if is_patch else width
+        wanted["Z"] = min(PATCH_HYPER_LATENT, width) if is_patch else width
         if is_patch:
             wanted["post"] = width / PATCH_POST_SHARE
         return {r.name: r.floor(wanted[r.name]) for r in self.ranges}

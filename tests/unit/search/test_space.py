@@ -63,6 +63,8 @@ def test_a_student_of_equal_widths_is_what_distill_makes_of_one_width():
     gdn, patch = SPACE.of("gdn"), SPACE.of("patch")
     assert gdn.spec(gdn.uniform(32)) == student_spec("gdn", (32,), 192, None, None)
     assert patch.spec(patch.uniform(96)) == student_spec("patch", (96,), 192, None, None)
+    # A narrow trunk does not keep the wide hyper networks of the default.
+    assert patch.spec(patch.uniform(40)) == student_spec("patch", (40,), 192, 40, 40, (8,))
     # The middle layer's teacher has 48 channels: no student of equal widths is wider.
     assert list(gdn.uniform_widths()) == [8, 16, 24, 32, 40, 48]
 
