@@ -28,6 +28,10 @@ class Event:
     step: int = 0
     time: str = field(default_factory=_now)
 
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"an event is one of {', '.join(KINDS)}, got {self.kind!r}")
+
     def sentence(self) -> str:
         """For people."""
         who = "1 process" if self.processes == 1 else f"{self.processes} processes"

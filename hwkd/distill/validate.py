@@ -8,14 +8,21 @@ from hwkd.models.base import HyperpriorCodec
 
 
 @torch.no_grad()
-def validation_rd(
-    student: HyperpriorCodec, x: Tensor, lmbda: float, device: str, *, bf16: bool
-) -> float:
-    """bpp + lmbda * 255^2 * MSE of one image [1, 3, H, W], with rounded latents, the rate estimated by likelihoods.
+def bpp_and_mse(
+    student: HyperpriorCodec, x: Tensor, device: str = "cpu", *, bf16: bool = False
+) -> tuple[float, float]:
+    """(bpp, MSE) of images [B, 3, H, W], with rounded latents, the rate estimated by likelihoods; x_hat clamped.
 
     student: in evaluation mode.
     """
     output = student(x.to(device), bf16=bf16)
-    bpp = bits_per_pixel(output, x.shape[2] * x.shape[3]).item()
-    mse = nn.functional.mse_loss(output.x_hat.cpu().clamp(0, 1), x).item()
+    bpp = bits_per_pixel(output, x.shape[0] * x.shape[2] * x.shape[3]).item()
+    return bpp, nn.functional.mse_loss(output.x_hat.cpu().clamp(0, 1), x).item()
+
+
+def validation_rd(
+    student: HyperpriorCodec, x: Tensor, lmbda: float, device: str, *, bf16: bool
+) -> float:
+    """bpp + lmbda * 255^2 * MSE of one image, as `bpp_and_mse`."""
+    bpp, mse = bpp_and_mse(student, x, device, bf16=bf16)
     return bpp + lmbda * 255**2 * mse

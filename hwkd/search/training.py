@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from hwkd.distill.data import TrainingImages, whole_image
-from hwkd.distill.losses import LossWeights, Projections, bits_per_pixel
+from hwkd.distill.losses import LossWeights, Projections
 from hwkd.distill.rates import LAST_RATE
 from hwkd.distill.start import Origin, new_student
 from hwkd.distill.step import NotFinite, Stepper
 from hwkd.distill.teaching import PooledBatches, Teaching
+from hwkd.distill.validate import bpp_and_mse
 from hwkd.errors import HwkdError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.spec import Spec
@@ -139,12 +139,12 @@ class Trainer:
     def _standing(self, student: HyperpriorCodec, plan: BitPlan, steps: int) -> Standing:
         student.eval()
         # Calibration takes numbers for granted.
-        before = _quality(student, self._calibration[0])
+        before = bpp_and_mse(student, self._calibration[0])
         student.train()
         if not all(map(math.isfinite, before)):
             raise Diverged(f"the loss is not finite after {steps} steps")
         quantized = post_training_quantize(student, plan, self._calibration)
-        found = [_quality(quantized, x) for x in self._held_out]
+        found = [bpp_and_mse(quantized, x) for x in self._held_out]
         bpp = sum(bpp for bpp, _ in found) / len(found)
         mse = sum(mse for _, mse in found) / len(found)
         psnr_db = sum(-10 * math.log10(max(mse, 1e-12)) for _, mse in found) / len(found)
@@ -162,11 +162,3 @@ def rate_share(step: int, steps: int) -> float:
     """
     warm_up = min(1.0, (step + 1) / rungs(steps)[0])
     return warm_up * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-
-@torch.no_grad()
-def _quality(codec: HyperpriorCodec, x: Tensor) -> tuple[float, float]:
-    """(bpp, MSE) of images [B, 3, H, W]."""
-    output = codec(x)
-    bpp = bits_per_pixel(output, x.shape[0] * x.shape[2] * x.shape[3]).item()
-    return bpp, torch.nn.functional.mse_loss(output.x_hat.clamp(0, 1), x).item()

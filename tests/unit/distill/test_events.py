@@ -15,10 +15,10 @@ def test_events_are_read_back_in_their_order(tmp_path: Path) -> None:
     assert read_events(tmp_path) == (STARTED, RESTARTED)
 
 
-def test_half_a_line_of_a_killed_process_is_passed_over(tmp_path: Path) -> None:
+def test_half_a_line_of_a_killed_process_and_unknown_events_are_passed_over(tmp_path: Path) -> None:
     append_event(tmp_path, STARTED)
     with (tmp_path / "events.jsonl").open("a") as diary:
-        diary.write('{"kind": "res')
+        diary.write('{"kind": "someday", "processes": 1}\n{"kind": "res')
     assert read_events(tmp_path) == (STARTED,)
 
 
