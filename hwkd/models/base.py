@@ -67,14 +67,30 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
         """(scales_hat, means_hat) of the prior of y; the means are None for a zero-mean prior."""
         return cast(Tensor, self.h_s(z_hat)), None
 
+    @property
+    def serves_all_rates(self) -> bool:
+        """Whether `set_lmbda` has a choice: one codec then serves every lambda of hwkd/qualities.py."""
+        return False
+
+    def set_lmbda(self, lmbda: float | Tensor) -> None:
+        """Make the passes that follow ones for `lmbda`; a codec of one rate has nothing to set."""
+
     def forward(
-        self, x: Tensor, *, bf16: bool = False, noise: RowNoise | None = None
+        self,
+        x: Tensor,
+        *,
+        bf16: bool = False,
+        noise: RowNoise | None = None,
+        lmbda: float | Tensor | None = None,
     ) -> CodecOutput:
         """Code `x`, [B, 3, H, W] in [0, 1], H and W multiples of 64.
 
         bf16 runs the four transforms under autocast; the entropy models always stay in float32.
         noise: of training mode, one row for each of x's; None: drawn from torch's own generator.
+        lmbda: as `set_lmbda`, which lasts; None: as it was last set.
         """
+        if lmbda is not None:
+            self.set_lmbda(lmbda)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             y = self.g_a(x)
             z = self.hyper_analysis(y)

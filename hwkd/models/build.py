@@ -17,4 +17,5 @@ def build(spec: Spec) -> HyperpriorCodec:
         C=spec.C,
         widths=spec.widths,
         post=spec.post,
+        anchors=spec.anchors,
     )

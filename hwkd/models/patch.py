@@ -8,6 +8,7 @@ DCVC-RT (arXiv 2502.20762), which also avoid full-resolution features.
 import math
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,13 +16,22 @@ from torch import Tensor, nn
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import LowerBound
 from hwkd.models.spec import PATCH, PATCH_VALUES
+from hwkd.qualities import (
+    GAIN_UNITS,
+    LMBDA_HIGH,
+    LMBDA_LOW,
+    LMBDA_OF_UNIT_GAIN,
+    LOG_SCALE_STEP,
+    SCALE_LEVELS,
+    SCALE_MIN,
+    Anchors,
+)
 
 POST = 4
 POST_VALUES = 3 * POST * POST
 
-# compressai's table of scales: 64 values, logarithmic from 0.11 to 256 (models/base.py get_scale_table).
-SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.11, 256.0, 64
-LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
+_LOWEST_INDEX_AT_START = -32
+"""Of a codec of all rates: a channel may start silent, and be worth its bits at a higher quality only."""
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
@@ -62,8 +72,51 @@ class Deblock(nn.Module):
         return u + cast(Tensor, self.conv_out(F.relu(self.conv_in(u))))
 
 
+class Gains(nn.Module):
+    """The gain of each channel of y at `lmbda`, which may be set.
+
+        ln gain(c, lmbda) = ln(lmbda / LMBDA_OF_UNIT_GAIN) / 2 + deviation(c, lmbda)
+
+    The deviation is learned at `anchors` lambdas, at equal distances of ln(lmbda) from LMBDA_LOW to LMBDA_HIGH, and linear
+    between them. The last anchor's is 0: the gains at one lambda can as well stand in the weights of g_a and g_s.
+    Source: gained VAE (arXiv 2003.02012); the base is that of EVC's quantization steps (arXiv 2302.05071, section 3.3).
+    """
+
+    def __init__(self, anchors: int, M: int) -> None:
+        super().__init__()
+        self.deviations = nn.Parameter(torch.zeros(anchors - 1, M))
+        self.lmbda = torch.tensor([LMBDA_OF_UNIT_GAIN])
+
+    def log(self) -> Tensor:
+        """ln gain, [B, M, 1, 1], of each image; B is 1 where they share one lambda."""
+        return self.log_at(self.lmbda)[:, :, None, None]
+
+    def log_at(self, lmbda: Tensor) -> Tensor:
+        """ln gain, [B, M], at each of `lmbda`, [B], within LMBDA_LOW..LMBDA_HIGH."""
+        lmbda = lmbda.to(self.deviations)
+        last = len(self.deviations)
+        deviations = torch.cat([self.deviations, torch.zeros_like(self.deviations[:1])])
+        place = (lmbda / LMBDA_LOW).log() * (last / math.log(LMBDA_HIGH / LMBDA_LOW))
+        below = place.floor().clamp(0, last - 1).long()
+        part = (place - below).clamp(0, 1)[:, None]
+        base = (lmbda / LMBDA_OF_UNIT_GAIN).log()[:, None] / 2
+        return base + (1 - part) * deviations[below] + part * deviations[below + 1]
+
+    @torch.no_grad()
+    def at_anchors(self) -> Anchors:
+        """ln gain at the anchors as whole numbers (hwkd/qualities.py), [anchors, M] int16."""
+        places = torch.linspace(0, 1, len(self.deviations) + 1, dtype=torch.float64)
+        lmbdas = LMBDA_LOW * (places * math.log(LMBDA_HIGH / LMBDA_LOW)).exp()
+        logs = self.log_at(lmbdas.float()).double().cpu()
+        stored: Anchors = (logs * (GAIN_UNITS / LOG_SCALE_STEP)).round().numpy().astype(np.int16)
+        return stored
+
+
 class PatchAnalysis(nn.Module):
     """g_a: y = linear(patches of x) + head(trunk(patches of x)); the head starts at zero."""
+
+    gains: "Gains | None" = None
+    """What y is multiplied by; None in a codec of one rate."""
 
     def __init__(self, M: int, C: int, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -75,11 +128,15 @@ class PatchAnalysis(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """y, [B, M, H/16, W/16], of x, [B, 3, H, W] in [0, 1]."""
         patches = F.pixel_unshuffle(x - 0.5, PATCH)
-        return cast(Tensor, self.linear(patches) + self.head(self.trunk(self.stem(patches))))
+        y = cast(Tensor, self.linear(patches) + self.head(self.trunk(self.stem(patches))))
+        return y if self.gains is None else y * self.gains.log().exp()
 
 
 class PatchSynthesis(nn.Module):
     """g_s: x_hat = deblock(linear(y_hat) + head(trunk(y_hat))); the head starts at zero."""
+
+    gains: "Gains | None" = None
+    """What y_hat is divided by first; None in a codec of one rate."""
 
     def __init__(self, M: int, C: int, widths: tuple[int, ...], post: tuple[int, ...]) -> None:
         super().__init__()
@@ -91,6 +148,8 @@ class PatchSynthesis(nn.Module):
 
     def forward(self, y_hat: Tensor) -> Tensor:
         """x_hat, [B, 3, H, W], of y_hat, [B, M, H/16, W/16]."""
+        if self.gains is not None:
+            y_hat = y_hat / self.gains.log().exp()
         patches = self.linear(y_hat) + self.head(self.trunk(self.stem(y_hat)))
         quarter = F.pixel_unshuffle(F.pixel_shuffle(patches, PATCH), POST)
         return F.pixel_shuffle(self.post(quarter), POST) + 0.5
@@ -102,6 +161,10 @@ class PatchCodec(HyperpriorCodec):
     h_s gives the scale's place in compressai's table directly: scale = 0.11 * (256 / 0.11) ^ (h_s(z_hat) / 63), so
     that an integer h_s can emit the table's index. Most of its latents are exactly zero once rounded, which noise
     hides from g_s: it trains on rounded latents.
+
+    One codec serves all rates where it has anchors: y is multiplied by a gain for each channel before it is rounded, and
+    divided by it in g_s (`Gains`). As the table of scales is logarithmic, a gain adds ln(gain) / LOG_SCALE_STEP to the
+    place that h_s gives.
     """
 
     rounds_in_training = True
@@ -115,6 +178,7 @@ class PatchCodec(HyperpriorCodec):
         C: int,
         widths: tuple[int, ...],
         post: tuple[int, ...],
+        anchors: int = 0,
     ) -> None:
         super().__init__(M, Z)
         self.g_a = PatchAnalysis(M, C, widths)
@@ -136,6 +200,24 @@ class PatchCodec(HyperpriorCodec):
             nn.Conv2d(H, M, 3, padding=1),
         )
         self.index_bound = LowerBound(0.0)
+        self.gains: Gains | None = None
+        if anchors:
+            self.gains = Gains(anchors, M)
+            # Not registered again: their parameters belong to the codec.
+            self.g_a.__dict__["gains"] = self.g_s.__dict__["gains"] = self.gains
+
+    @property
+    def serves_all_rates(self) -> bool:
+        """Whether `set_lmbda` has a choice."""
+        return self.gains is not None
+
+    def set_lmbda(self, lmbda: float | Tensor) -> None:
+        """Make the passes that follow ones for `lmbda`: of all images, or [B] of each image of a batch.
+
+        A codec of one rate has nothing to set, and takes any.
+        """
+        if self.gains is not None:
+            self.gains.lmbda = torch.as_tensor(lmbda, dtype=torch.float32).reshape(-1)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """z = h_a(log(1 + |y|)): the spread of y is a matter of orders of magnitude."""
@@ -143,7 +225,10 @@ class PatchCodec(HyperpriorCodec):
 
     def scale_index(self, z_hat: Tensor) -> Tensor:
         """The real-valued place in the table of scales, >= 0, [B, M, H/16, W/16]."""
-        return cast(Tensor, self.index_bound(self.h_s(z_hat).float()))
+        place = self.h_s(z_hat).float()
+        if self.gains is not None:
+            place = place + self.gains.log() / LOG_SCALE_STEP
+        return cast(Tensor, self.index_bound(place))
 
     def entropy_parameters(self, z_hat: Tensor) -> tuple[Tensor, Tensor | None]:
         """The scales of the table at the place that h_s gives; the means are zero."""
@@ -159,7 +244,7 @@ class PatchCodec(HyperpriorCodec):
 
         `x` must hold at least as many patches as a patch has values, or the components are not determined.
         """
-        gain = math.sqrt(2 * lmbda * 255**2 * math.log(2) / 36)
+        gain = pca_gain(lmbda)
         v = F.pixel_unshuffle(x - 0.5, PATCH).permute(0, 2, 3, 1).reshape(-1, PATCH_VALUES).double()
         variance, basis = torch.linalg.eigh(v.T @ v / len(v))
         std, basis = variance.flip(0).clamp_min(1e-12).sqrt(), basis.flip(1)
@@ -173,7 +258,9 @@ class PatchCodec(HyperpriorCodec):
         last = cast(nn.Conv2d, cast(nn.Sequential, self.h_s)[-1])
         last.weight.mul_(0.1)
         assert last.bias is not None
-        last.bias.copy_(((0.6 * std_y / SCALE_MIN).log() / LOG_SCALE_STEP).clamp(0, 63).float())
+        lowest = _LOWEST_INDEX_AT_START if self.serves_all_rates else 0
+        places = (0.6 * std_y / SCALE_MIN).log() / LOG_SCALE_STEP
+        last.bias.copy_(places.clamp(lowest, SCALE_LEVELS - 1).float())
 
     @torch.no_grad()
     def scale_latents(self, factor: float) -> None:
@@ -188,6 +275,11 @@ class PatchCodec(HyperpriorCodec):
             layer.bias.mul_(factor)
         for layer in (g_s.linear, g_s.stem):
             layer.weight.div_(factor)
+
+
+def pca_gain(lmbda: float) -> float:
+    """Quantization steps of an orthonormal coefficient of a patch in [0, 1] that suit `lmbda` (`start_from_pca`)."""
+    return math.sqrt(2 * lmbda * 255**2 * math.log(2) / 36)
 
 
 def _set(layer: nn.Conv2d, weight: Tensor) -> None:

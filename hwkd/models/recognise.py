@@ -50,6 +50,7 @@ def _patch(state: Mapping[str, Tensor]) -> PatchSpec:
         C=state["g_a.stem.weight"].shape[0],
         widths=_hidden(state, "g_a.trunk.{}.mix_in.weight"),
         post=_hidden(state, "g_s.post.{}.conv_in.weight"),
+        anchors=len(state["gains.deviations"]) + 1 if "gains.deviations" in state else 0,
     )
 
 

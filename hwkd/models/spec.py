@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hwkd.errors import InputError, unknown
+from hwkd.qualities import MOST_ANCHORS
 
 FAMILIES = ("gdn", "relu", "patch")
 """Families of students; teachers may also be of family "mean" (mbt2018-mean)."""
@@ -38,6 +39,11 @@ class HyperpriorSpec:
             )
         _check_positive(self)
 
+    @property
+    def serves_all_rates(self) -> bool:
+        """A codec of these families has one rate."""
+        return False
+
     def __str__(self) -> str:
         n = self.widths[0] if len(set(self.widths)) == 1 else "-".join(map(str, self.widths))
         return f"{self.family} N={n} M={self.M} H={self.H} Z={self.Z}"
@@ -50,6 +56,7 @@ class PatchSpec:
     C: channels of the trunk at 1/16 of the resolution; widths: hidden width of each of its blocks.
     post: hidden widths of the deblocking pairs at 1/4.
     M: channels of y. H: channels inside h_a and h_s. Z: channels of z.
+    anchors: lambdas at which the gains of a codec of all rates are learned; 0: a codec of one rate, without gains.
     """
 
     M: int
@@ -58,10 +65,15 @@ class PatchSpec:
     C: int
     widths: tuple[int, ...]
     post: tuple[int, ...]
+    anchors: int = 0
     family: str = "patch"
 
     def __post_init__(self) -> None:
         _check_positive(self)
+        if type(self.anchors) is not int or self.anchors not in (0, *range(2, MOST_ANCHORS + 1)):
+            raise InputError(
+                f"anchors must be 0 (one rate) or 2 to {MOST_ANCHORS} (all rates), got {self.anchors}"
+            )
         for name in ("M", "C"):
             if getattr(self, name) > PATCH_VALUES:
                 raise InputError(
@@ -69,12 +81,19 @@ class PatchSpec:
                     f"got {getattr(self, name)}"
                 )
 
+    @property
+    def serves_all_rates(self) -> bool:
+        """Whether one model codes at every quality of hwkd/qualities.py."""
+        return self.anchors > 0
+
     def __str__(self) -> str:
         parts = [f"M={self.M} H={self.H} Z={self.Z} C={self.C}"]
         for name in ("widths", "post"):
             values = getattr(self, name)
             if values:
                 parts.append(f"{name}={'-'.join(map(str, values))}")
+        if self.anchors:
+            parts.append(f"anchors={self.anchors}")
         return f"patch {' '.join(parts)}"
 
 
@@ -99,7 +118,7 @@ def spec_from_json(text: str) -> Spec:
 
 def _check_positive(spec: Spec) -> None:
     for name, value in asdict(spec).items():
-        if name == "family":
+        if name in ("family", "anchors"):
             continue
         values = value if name in _LISTS and isinstance(value, tuple) else (value,)
         if not all(type(v) is int and 1 <= v <= 4096 for v in values):

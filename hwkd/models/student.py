@@ -6,6 +6,7 @@ from hwkd.models.spec import FAMILIES, HyperpriorSpec, PatchSpec, Spec
 DEFAULT_WIDTH = {"patch": 96, "gdn": 64, "relu": 64}
 PATCH_BLOCKS = 3
 PATCH_HYPER, PATCH_HYPER_LATENT = 96, 64
+PATCH_ANCHORS = 5
 PATCH_POST_SHARE = 4
 """The deblocking pair works at 16 times the pixels of the trunk: it gets a quarter of its channels."""
 
@@ -17,6 +18,8 @@ def student_spec(
     hyper: int | None,
     hyper_latent: int | None,
     post: tuple[int, ...] | None = None,
+    *,
+    all_rates: bool = False,
 ) -> Spec:
     """The student of this family.
 
@@ -28,6 +31,7 @@ def student_spec(
         hyper: channels inside h_a and h_s; None: N as in the paper (patch: 96).
         hyper_latent: channels of z; None: as `hyper` (patch: 64).
         post: patch: hidden widths of the deblocking pairs; None: one pair, of a quarter of the trunk's channels.
+        all_rates: patch: one student for every quality of hwkd/qualities.py.
     Raises:
         InputError: an unknown family, a number of widths that it does not take, or `post` for one that has none.
     """
@@ -43,6 +47,11 @@ def student_spec(
             C=C,
             widths=widths if len(widths) > 1 else widths * PATCH_BLOCKS,
             post=post or (max(1, C // PATCH_POST_SHARE),),
+            anchors=PATCH_ANCHORS if all_rates else 0,
+        )
+    if all_rates:
+        raise InputError(
+            f"family {family} has one rate: give --quality or --lmbda, or --family patch for one student of all rates"
         )
     if post is not None:
         raise InputError(

@@ -26,7 +26,7 @@ from hwkd.measure.host import host_facts
 from hwkd.measure.latency import measure_in_turn
 from hwkd.measure.pinning import pinned
 from hwkd.models.compat import EntropyBottleneck, GaussianConditional
-from hwkd.models.patch import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
+from hwkd.qualities import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from hwkd.report.table import Table
 
 PIXELS = 768 * 512

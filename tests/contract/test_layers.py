@@ -23,6 +23,7 @@ GROUND_FLOOR = {
     "hwkd.image_pixels",
     "hwkd.images",
     "hwkd.metrics",
+    "hwkd.qualities",
     "hwkd.quantity",
     "hwkd.results",
     "hwkd.target",
