@@ -95,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
     asked = asked_of(args)
     path = default_bundle() if args.model is None else named_bundle(args.model)
     codecs = Codecs(args.runtime, args.threads, len(jobs))
-    asked.check(codecs.bundle(path).manifest)  # what is wrong is said before the first image is read
+    asked.check(
+        codecs.bundle(path).manifest
+    )  # what is wrong is said before the first image is read
 
     def work(job: Job) -> Encoded:
         with memory_told(job):

@@ -48,7 +48,9 @@ class Asked:
     def __post_init__(self) -> None:
         given = [name for name in _WORDS if getattr(self, name) is not None]
         if len(given) > 1:
-            raise InputError(f"{' and '.join(given)} are given: one of {', '.join(_WORDS)} is accepted")
+            raise InputError(
+                f"{' and '.join(given)} are given: one of {', '.join(_WORDS)} is accepted"
+            )
         if self.quality is not None:
             check_quality(self.quality)
         for name in given:
@@ -113,33 +115,44 @@ def encode_to(
         stream = at(asked.quality)
         return Encoded(stream, unpack(stream, max_pixels).quality)
     low, high = manifest.qualities
-
     if asked.min_psnr_db is not None:
-        least_db = asked.min_psnr_db
 
         def with_psnr(quality: int) -> Encoded:
             stream = at(quality)
             return Encoded(stream, quality, psnr_db(image, codec.decode(stream, max_pixels)))
 
-        def is_good(one: Encoded) -> bool:
-            return one.psnr_db is not None and one.psnr_db >= least_db
+        return _good(range(low, high + 1), with_psnr, asked.min_psnr_db)
+    best_first = range(high, low - 1, -1)
+    return _small(best_first, lambda q: Encoded(at(q), q), asked, math.prod(image.shape[:2]))
 
-        best = _first(range(low, high + 1), with_psnr, is_good)
-        if not is_good(best):
-            raise OutOfReach(_too_good(least_db, best))
-        return best
 
-    pixels = math.prod(image.shape[:2])
-    most_bytes = math.floor(asked.bpp * pixels / 8) if asked.bpp is not None else asked.max_bytes
-    assert most_bytes is not None
+def _good(qualities: Sequence[int], encoded: Callable[[int], Encoded], least_db: float) -> Encoded:
+    """The first of `qualities`, the lowest first, whose image has `least_db`."""
 
-    def is_small(one: Encoded) -> bool:
+    def holds(one: Encoded) -> bool:
+        return one.psnr_db is not None and one.psnr_db >= least_db
+
+    found = _first(qualities, encoded, holds)
+    if not holds(found):
+        raise OutOfReach(_too_good(least_db, found))
+    return found
+
+
+def _small(
+    qualities: Sequence[int], encoded: Callable[[int], Encoded], asked: Asked, pixels: int
+) -> Encoded:
+    """The first of `qualities`, the highest first, whose stream is as small as asked."""
+    most_bytes = math.inf if asked.max_bytes is None else asked.max_bytes
+    if asked.bpp is not None:
+        most_bytes = math.floor(asked.bpp * pixels / 8)
+
+    def holds(one: Encoded) -> bool:
         return len(one.stream) <= most_bytes
 
-    best = _first(range(high, low - 1, -1), lambda quality: Encoded(at(quality), quality), is_small)
-    if not is_small(best):
-        raise OutOfReach(_too_small(asked, best, pixels))
-    return best
+    found = _first(qualities, encoded, holds)
+    if not holds(found):
+        raise OutOfReach(_too_small(asked, found, pixels))
+    return found
 
 
 def _first(
