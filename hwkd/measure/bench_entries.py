@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import Pixels
 from hwkd.measure.bench_bundles import bundle_coder, spread_of_y
-from hwkd.measure.bench_classic import LABELS, SETTING, classic_coder
+from hwkd.measure.bench_classic import SETTING, classic_coder
 from hwkd.measure.bench_coder import Absent, Coder
+from hwkd.measure.classic_quality import LABELS
 from hwkd.measure.machine_packages import installed_version
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.session import runtime_label
