@@ -45,6 +45,11 @@ class TrainedModel:
     precision: str | None = None
     quality: int | None = None
 
+    @property
+    def label(self) -> str:
+        """The name, with the quality where there is one."""
+        return self.name if self.quality is None else f"{self.name} quality {self.quality}"
+
     def __post_init__(self) -> None:
         if not self.name:
             raise InputError("name is empty; a text is accepted")

@@ -92,9 +92,10 @@ class Evaluation:
             f"{len(without)} of {len(self.images)} images have a side under {MS_SSIM_SIDE} pixels"
         )
 
-    def recorded(self, on: str) -> Quality:
-        """The averages for a profile's record. on: which images they are of."""
-        source = "hwkd profile --evaluate (real bytes)"
+    def recorded(self, on: str, quality: int | None) -> Quality:
+        """The averages for a profile's record. on: which images they are of. quality: None of a model of one rate."""
+        at = "" if quality is None else f", quality {quality}"
+        source = f"hwkd profile --evaluate (real bytes{at})"
         return Quality(self.psnr_db, self.bpp, on, source, self.ms_ssim)
 
     def rd_loss(self, lmbda: float) -> float:

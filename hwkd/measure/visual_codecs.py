@@ -17,6 +17,7 @@ from hwkd.errors import InputError
 from hwkd.images import Pixels
 from hwkd.measure import classic
 from hwkd.measure.classic_quality import WEBP_METHOD, encode
+from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
 from hwkd.runtime.session import runtime_label
 
@@ -127,13 +128,14 @@ def _load(text: str) -> Coder:
         manifest = codec.bundle.manifest
         made = (
             f"int8 bundle (weights {manifest.weight_bits}, activations {manifest.act_bits} bits), run by "
-            f"{runtime_label(codec.runtime)}"
+            f"{runtime_label(codec.runtime)}{_at_default(is_all_rates=manifest.qualities is not None)}"
         )
         return Coder(f"{manifest.name}{BUNDLE_SUFFIX}", made, partial(_code_bundle, codec))
     from hwkd.distill.runs import load_model
     from hwkd.measure.coding import make_tables
 
     loaded = load_model(text)
+    loaded.codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
     # As for an evaluation: the tables fit the weights, whatever the file holds.
     make_tables(loaded.codec, anew=True)
     torch = f"torch {version('torch')}"
@@ -141,7 +143,13 @@ def _load(text: str) -> Coder:
     if loaded.bits is not None:
         bits = f"{loaded.bits.weights_in_words()}/{loaded.bits.act_bits}"
         made = f"{bits} bits simulated in float32, run by {torch}"
+    made += _at_default(is_all_rates=loaded.codec.serves_all_rates)
     return Coder(loaded.name, made, partial(_code_in_torch, loaded.codec))
+
+
+def _at_default(*, is_all_rates: bool) -> str:
+    """Words for what a model of all rates is shown at."""
+    return f", at quality {DEFAULT_QUALITY}" if is_all_rates else ""
 
 
 def _code_bundle(codec: Codec, image: Pixels) -> Result:

@@ -91,7 +91,10 @@ def test_what_was_done_is_said(found):
 
 def test_an_embedded_photograph_is_coded_by_default(tiny_bundle, capsys):
     argv = ("bench", str(tiny_bundle), *QUICK, "--against", "none", "--size", "100x70")
-    assert main([*argv, "--runtime", "onnxruntime", "--format", "json", "--quality", "40"]) == 0
+    assert (
+        main([*argv, "--runtime", "onnxruntime", "--format", "json", "--classic-quality", "40"])
+        == 0
+    )
     speedups, _, _ = json.loads(capsys.readouterr().out)
     assert [row["coder"] for row in speedups["rows"]][:2] == ["tiny-patch", "JPEG quality 40"]
     assert speedups["title"].startswith("End to end against tiny-patch (onnxruntime ")
@@ -173,8 +176,8 @@ def test_a_runtime_only_installation_measures_without_compressai(tiny_bundle, im
             "argument --seconds: must be a number above 0, got '0' (see `hwkd bench --help`)",
         ),
         (
-            ["--quality", "96"],
-            "argument --quality: must be a whole number, 1 to 95, got '96' (see `hwkd bench --help`)",
+            ["--classic-quality", "96"],
+            "argument --classic-quality: must be a whole number, 1 to 95, got '96' (see `hwkd bench --help`)",
         ),
     ],
 )
