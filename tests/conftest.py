@@ -75,13 +75,14 @@ def image_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_specs() -> "dict[str, Spec]":
-    """A tiny student of each family, all with M=12 and Z=8."""
+    """A tiny student of each family, all with M=12 and Z=8; "rates": of family patch, for all rates."""
     from hwkd.models.spec import HyperpriorSpec, PatchSpec
 
     return {
         "gdn": HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8),
         "relu": HyperpriorSpec("relu", (8, 8, 8), 12, 8, 8),
         "patch": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,)),
+        "rates": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,), anchors=3),
     }
 
 
@@ -232,6 +233,8 @@ def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorC
                     layer.weight.mul_(3)
             if isinstance(codec, PatchCodec):
                 codec.start_from_pca(x, 0.025)
+                if codec.gains is not None:
+                    codec.gains.deviations.normal_(0, 0.1)
             else:
                 fit_to_data(codec, x)
                 layers[-1].bias.fill_(2)  # about the spread that fit_to_data gives y

@@ -3,6 +3,8 @@
     image -> pad to 64 -> encoder -> y, z;  z -> hyper -> index;  z and (y, index) -> entropy coder -> stream
     stream -> z -> hyper -> index -> y -> decoder -> cut to size -> image
 
+In a bundle of all rates the three networks are given what the quality asks for besides (hwkd/runtime/gains.py).
+
 A large image goes through the networks in tiles that overlap by what the networks reach, so that memory stays bounded;
 y is then coded in one segment a tile.
 """
@@ -17,14 +19,23 @@ import numpy.typing as npt
 from hwkd.codec import entropy
 from hwkd.codec.entropy import DamagedStream
 from hwkd.codec.header import Stream, pack, unpack
-from hwkd.codec.networks import Indexes, Networks, Symbols, checked_array, default_runtime
+from hwkd.codec.networks import (
+    Indexes,
+    Networks,
+    Symbols,
+    checked_array,
+    default_runtime,
+    gains_of,
+)
 from hwkd.codec.tables import Array, Tables
 from hwkd.codec.tiles import Span, tiles
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS, Pixels
+from hwkd.qualities import DEFAULT_QUALITY
 from hwkd.runtime.bundle import Bundle, arrays, read_bundle
 from hwkd.runtime.cores import usable_cores
 from hwkd.runtime.exact import INDEXES
+from hwkd.runtime.gains import Rate
 from hwkd.runtime.manifest import TABLES
 
 Y_PX, Z_PX = 16, 64
@@ -49,6 +60,7 @@ class Codec:
     def __init__(self, bundle: Bundle, runtime: str, threads: int) -> None:
         self.bundle, self.runtime, self.threads = bundle, runtime, threads
         self._networks = Networks(bundle, runtime, threads)
+        self._gains = gains_of(bundle)
         held = arrays(bundle, TABLES)
         self._z_tables = _tables(held, "z.", bundle.manifest.Z)
         self._y_tables = _tables(held, "y.", INDEXES)
@@ -70,15 +82,23 @@ class Codec:
         return cls(held, runtime or default_runtime(held), threads or usable_cores())
 
     def encode(
-        self, image: Pixels, tile_px: int | None = None, max_pixels: int = MAX_PIXELS
+        self,
+        image: Pixels,
+        tile_px: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+        *,
+        quality: int | None = None,
     ) -> bytes:
         """The stream of `image`, [H, W, 3] uint8, any size from 1x1.
 
         Args:
             tile_px: side of the tiles, a multiple of 64; 0 for the whole image at once. Unless given, TILE_PX for
                 images of more than WHOLE_PIXELS.
+            quality: of a bundle of all rates (hwkd/qualities.py): within its qualities, DEFAULT_QUALITY or the nearest to it
+                unless given. A bundle of one rate takes none.
         Raises:
-            InputError: not such an array; an image of more than `max_pixels`; a side that is no multiple of 64.
+            InputError: not such an array; an image of more than `max_pixels`; a side that is no multiple of 64; a
+                quality that the bundle has not.
             SelfTestFailed, HwkdError: as `Networks`.
         """
         _check_image(image, max_pixels)
@@ -88,18 +108,21 @@ class Codec:
         if tile_px is None:
             tile_px = TILE_PX if rows * columns * Z_PX**2 > WHOLE_PIXELS else 0
         _check_tile(tile_px)
-        y, z = self._latents(image, rows, columns, tile_px)
+        rate = self._rate_of(quality)
+        y, z = self._latents(image, rows, columns, tile_px, rate)
         segments = tuple(
             self._write_y(y[:, across.kept, along.kept], index)
-            for across, along, index in self._indexes(z, tile_px)
+            for across, along, index in self._indexes(z, tile_px, rate)
         )
-        return pack(Stream(width, height, self.bundle.id, tile_px, self._write_z(z), segments))
+        coded_z, told = self._write_z(z), 0 if rate is None else rate.quality
+        return pack(Stream(width, height, self.bundle.id, tile_px, coded_z, segments, told))
 
     def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
         """The image, [H, W, 3] uint8, of a stream that `encode` wrote with the same bundle, in whatever runtime.
 
         Raises:
-            InputError: no stream, a damaged one, one of another model or of more than `max_pixels`.
+            InputError: no stream, a damaged one, one of another model, of a quality that the bundle has not, or of more
+                than `max_pixels`.
             SelfTestFailed, HwkdError: as `Networks`.
         """
         stream = unpack(data, max_pixels)
@@ -114,20 +137,50 @@ class Codec:
     def symbols(self, stream: Stream) -> Symbols:
         """y, [M, H/16, W/16] of the padded size, in `stream`: the same on every machine. Raises as `decode`."""
         rows, columns = -(-stream.height // Z_PX), -(-stream.width // Z_PX)
-        manifest = self.bundle.manifest
+        manifest, rate = self.bundle.manifest, self._rate_in(stream)
         z = self._read_z(stream.z, (manifest.Z, rows, columns))
         if z.size and max(-int(z.min()) - 1, int(z.max())) > manifest.largest_z:
             raise DamagedStream(f"a symbol of z over {manifest.largest_z}")
         factor = Z_PX // Y_PX
         y = np.empty((manifest.M, factor * rows, factor * columns), _smallest(manifest.largest_y))
         for segment, (across, along, index) in zip(
-            stream.segments, self._indexes(z, stream.tile_px), strict=True
+            stream.segments, self._indexes(z, stream.tile_px, rate), strict=True
         ):
             found = self._read_y(segment, index)
             if found.size and max(-int(found.min()) - 1, int(found.max())) > manifest.largest_y:
                 raise DamagedStream(f"a symbol of y over {manifest.largest_y}")
             y[:, across.kept, along.kept] = found
         return y
+
+    def _rate_of(self, quality: int | None) -> Rate | None:
+        """What `encode` runs at, when it is asked for `quality`."""
+        qualities = self.bundle.manifest.qualities
+        if self._gains is None or qualities is None:
+            if quality is None:
+                return None
+            raise InputError(
+                f"{self.bundle.manifest.name} codes at one rate and takes no quality, got {quality}; leave it out, or "
+                "give a model of all rates"
+            )
+        low, high = qualities
+        if quality is None:
+            quality = min(max(DEFAULT_QUALITY, low), high)
+        if type(quality) is not int or not low <= quality <= high:
+            raise InputError(
+                f"a quality of {self.bundle.manifest.name} must be a whole number from {low} to {high}, got {quality}"
+            )
+        return self._gains.rate(quality)
+
+    def _rate_in(self, stream: Stream) -> Rate | None:
+        """What `stream` was written at."""
+        low, high = self.bundle.manifest.qualities or (0, 0)
+        if not low <= stream.quality <= high:
+            has = f"has the qualities {low} to {high}" if high else "codes at one rate, which is 0"
+            raise InputError(
+                f"the stream says quality {stream.quality}, and {self.bundle.manifest.name} {has}: it is damaged; encode "
+                "the image again"
+            )
+        return None if self._gains is None else self._gains.rate(stream.quality)
 
     # The four runs of the entropy coder are methods, so that hwkd.measure can time them.
 
@@ -150,7 +203,7 @@ class Codec:
         return self.bundle.manifest.silent_index
 
     def _latents(
-        self, image: Pixels, rows: int, columns: int, tile_px: int
+        self, image: Pixels, rows: int, columns: int, tile_px: int, rate: Rate | None
     ) -> tuple[Symbols, Symbols]:
         """y and z of the whole padded image, computed tile by tile."""
         manifest = self.bundle.manifest
@@ -160,7 +213,7 @@ class Codec:
         before, after = (side // Z_PX for side in manifest.reach.encoder_px)
         for across, along in tiles(rows, columns, _side(tile_px, rows, columns), before, after):
             window = _padded(image, across.times(Z_PX), along.times(Z_PX))
-            y_window, z_window = self._networks.analyse(window)
+            y_window, z_window = self._networks.analyse(window, rate)
             size = (across.stop - across.start, along.stop - along.start)
             checked_array("y", y_window, (manifest.M, factor * size[0], factor * size[1]))
             checked_array("z", z_window, (manifest.Z, *size))
@@ -169,13 +222,15 @@ class Codec:
             y[:, across.kept, along.kept] = y_window[:, across.inside, along.inside]
         return y, z
 
-    def _indexes(self, z: Symbols, tile_px: int) -> Iterator[tuple[Span, Span, Indexes]]:
+    def _indexes(
+        self, z: Symbols, tile_px: int, rate: Rate | None
+    ) -> Iterator[tuple[Span, Span, Indexes]]:
         """(rows, columns) of y and the indexes there, of each tile."""
         manifest = self.bundle.manifest
         factor, reach = Z_PX // Y_PX, manifest.reach.hyper_z
         rows, columns = z.shape[1:]
         for across, along in tiles(rows, columns, _side(tile_px, rows, columns), reach, reach):
-            index = self._networks.indexes(z[:, across.window, along.window])
+            index = self._networks.indexes(z[:, across.window, along.window], rate)
             across, along = across.times(factor), along.times(factor)
             checked_array(
                 "index",
@@ -186,6 +241,7 @@ class Codec:
 
     def _image(self, stream: Stream, y: Symbols) -> Pixels:
         image = np.empty((stream.height, stream.width, 3), np.uint8)
+        rate = self._rate_in(stream)
         reach = self.bundle.manifest.reach.decoder_y
         rows, columns = y.shape[1:]
         tile_px = stream.tile_px
@@ -195,7 +251,7 @@ class Codec:
         side = _side(tile_px, rows, columns, Y_PX)
         for across, along in tiles(rows, columns, side, reach, reach):
             window = y[:, across.window, along.window].astype(np.int32, copy=False)
-            pixels = self._networks.synthesise(window)
+            pixels = self._networks.synthesise(window, rate)
             across, along = across.times(Y_PX), along.times(Y_PX)
             checked_array(
                 "image", pixels, (across.stop - across.start, along.stop - along.start, 3)

@@ -1,9 +1,9 @@
 """The stream's form (.hwk): what stands around the coded z and y. Little-endian:
 
-magic 4 bytes, version u8, flags u8, width u32, height u32, model id 8 bytes, side of the tiles u16, length of z u32,
-then the length of each segment of y u32, then a CRC-32 u32 of everything but itself; then z, then the segments.
+magic 4 bytes, version u8, flags u8, quality u8, width u32, height u32, model id 8 bytes, side of the tiles u16, length of
+z u32, then the length of each segment of y u32, then a CRC-32 u32 of everything but itself; then z, then the segments.
 
-That is 36 bytes around one segment and 4 more for each further one. How z and the segments are coded is not known
+That is 37 bytes around one segment and 4 more for each further one. How z and the segments are coded is not known
 here: every byte of them is the entropy coder's.
 """
 
@@ -14,9 +14,10 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from hwkd.errors import InputError
+from hwkd.qualities import HIGHEST
 
 MAGIC = b"HWK\x00"
-VERSION = 1
+VERSION = 2
 TILE_STEP = 64
 """Sides of tiles are multiples of this many pixels: one position of z."""
 
@@ -38,6 +39,7 @@ _FIELDS = (
     _Field("magic", "4s", MAGIC, MAGIC),
     _Field("version", "B", VERSION, VERSION),
     _Field("flags", "B", 0, 0),
+    _Field("quality", "B", 0, HIGHEST),
     _Field("width", "I", 1, _U32),
     _Field("height", "I", 1, _U32),
     _Field("model_id", "8s", b"\x00" * 8, b"\xff" * 8),
@@ -55,7 +57,8 @@ class Stream:
 
     width, height: of the image, in pixels. model_id: the first 8 bytes of the sha256 of its bundle's manifest.
     tile_px: side of the square tiles that y is cut into, in pixels of the image, a multiple of 64; 0 where y is one
-    segment. z: z, coded. segments: y, coded, one a tile, row by row.
+    segment. z: z, coded. segments: y, coded, one a tile, row by row. quality: of hwkd/qualities.py; 0 where the bundle has one
+    rate.
 
     Raises:
         InputError: a field outside what the format holds, or another number of segments than there are tiles.
@@ -67,6 +70,7 @@ class Stream:
     tile_px: int
     z: bytes
     segments: tuple[bytes, ...]
+    quality: int = 0
 
     def __post_init__(self) -> None:
         if len(self.model_id) != 8:
@@ -132,7 +136,8 @@ def unpack(data: bytes, max_pixels: int) -> Stream:
         )
     _check_crc(data, start - _CRC.size)
     segments = tuple(data[begin:end] for begin, end in pairwise(ends))
-    return Stream(width, height, values["model_id"], tile_px, data[start : ends[0]], segments)
+    z = data[start : ends[0]]
+    return Stream(width, height, values["model_id"], tile_px, z, segments, values["quality"])
 
 
 def _read_fields(data: bytes) -> dict[str, Any]:
@@ -149,7 +154,12 @@ def _read_fields(data: bytes) -> dict[str, Any]:
         raise _cut_short(len(data), f"at least {header_bytes(1)}")
     names = (field.name for field in _FIELDS)
     values = dict(zip(names, _FIXED.unpack_from(data), strict=True))
-    if values["version"] != VERSION:
+    if values["version"] < VERSION:
+        raise InputError(
+            f"a stream of version {values['version']}, which an earlier hwkd wrote; this hwkd reads version {VERSION}: "
+            "decode it with that one, or encode the image again"
+        )
+    if values["version"] > VERSION:
         raise InputError(
             f"a stream of version {values['version']}; this hwkd reads version {VERSION}: update hwkd"
         )

@@ -11,7 +11,8 @@ from hwkd.errors import HwkdError, InputError
 from hwkd.images import Pixels
 from hwkd.runtime.bundle import Bundle, arrays
 from hwkd.runtime.exact import ExactPath, exact_path
-from hwkd.runtime.manifest import HYPER_LAYERS, SELFTEST
+from hwkd.runtime.gains import Gains, Rate, read_gains
+from hwkd.runtime.manifest import GAINS, HYPER_LAYERS, SELFTEST
 from hwkd.runtime.session import (
     Arrays,
     Session,
@@ -30,7 +31,7 @@ _UNFIT = (
     "export it again"
 )
 
-SELFTEST_PREFIX, SELFTEST_DIGESTS = "z_", "digests"
+SELFTEST_PREFIX, SELFTEST_DIGESTS, SELFTEST_QUALITIES = "z_", "digests", "qualities"
 
 Symbols = npt.NDArray[np.int32]
 Indexes = npt.NDArray[np.uint8]
@@ -44,6 +45,13 @@ def digest(indexes: Indexes) -> str:
     """The sha256 of indexes, shape included: equal where they are."""
     shape = "x".join(map(str, indexes.shape))
     return hashlib.sha256(shape.encode() + np.ascontiguousarray(indexes).tobytes()).hexdigest()
+
+
+def gains_of(bundle: Bundle) -> Gains | None:
+    """The gains of a bundle of all rates; None where it has one rate. Raises InputError where they are damaged."""
+    if bundle.manifest.qualities is None:
+        return None
+    return read_gains(arrays(bundle, GAINS), bundle.manifest)
 
 
 def default_runtime(bundle: Bundle) -> str:
@@ -81,6 +89,7 @@ def entropy_runtime(bundle: Bundle, runtime: str) -> str:
 class Networks:
     """encoder, hyper and decoder of `bundle`, opened when first used.
 
+    rate: of the quality asked for, in a bundle of all rates; None in one of one rate.
     runtime: as `default_runtime` unless given. threads: within an operator.
 
     Raises (when a network is opened):
@@ -94,22 +103,28 @@ class Networks:
         self._encoder: Session | None = None
         self._decoder: Session | None = None
 
-    def analyse(self, image: Pixels) -> tuple[Symbols, Symbols]:
+    def analyse(self, image: Pixels, rate: Rate | None = None) -> tuple[Symbols, Symbols]:
         """(y, z), [M, H/16, W/16] and [Z, H/64, W/64], of `image`, [H, W, 3] uint8, sides multiples of 64."""
         if self._encoder is None:
             self._encoder = self._open("encoder")
-        y, z = _outputs(self._encoder, {"image": np.ascontiguousarray(image)[None]}, "y", "z")
+        inputs: Arrays = {"image": np.ascontiguousarray(image)[None]}
+        if rate is not None:
+            inputs = {**inputs, "gain": rate.gain, "limit": rate.limit}
+        y, z = _outputs(self._encoder, inputs, "y", "z")
         return y, z
 
-    def indexes(self, z: Symbols) -> Indexes:
+    def indexes(self, z: Symbols, rate: Rate | None = None) -> Indexes:
         """The scale's index of each symbol of y, [M, 4 h, 4 w], of z, [Z, h, w]."""
-        return self._hyper(z)
+        return self._hyper(z, rate)
 
-    def synthesise(self, y: Symbols) -> Pixels:
+    def synthesise(self, y: Symbols, rate: Rate | None = None) -> Pixels:
         """The image, [16 h, 16 w, 3] uint8, of y, [M, h, w]."""
         if self._decoder is None:
             self._decoder = self._open("decoder")
-        (image,) = _outputs(self._decoder, {"y": np.ascontiguousarray(y)[None]}, "image")
+        inputs: Arrays = {"y": np.ascontiguousarray(y)[None]}
+        if rate is not None:
+            inputs = {**inputs, "step": rate.step}
+        (image,) = _outputs(self._decoder, inputs, "image")
         return image
 
     @cached_property
@@ -131,14 +146,14 @@ class Hyper:
     def __init__(self, run: Session | ExactPath) -> None:
         self._run = run
 
-    def __call__(self, z: Symbols) -> Indexes:
+    def __call__(self, z: Symbols, rate: Rate | None = None) -> Indexes:
         """As `Networks.indexes`."""
         batch = np.ascontiguousarray(z)[None]
-        index: Indexes = (
-            self._run.indexes(batch)[0]
-            if isinstance(self._run, ExactPath)
-            else _outputs(self._run, {"z": batch}, "index")[0].astype(np.uint8)
-        )
+        if isinstance(self._run, ExactPath):
+            exact = self._run.indexes(batch, None if rate is None else rate.shift.ravel())
+            return np.asarray(exact[0])
+        inputs: Arrays = {"z": batch} if rate is None else {"z": batch, "shift": rate.shift}
+        index: Indexes = _outputs(self._run, inputs, "index")[0].astype(np.uint8)
         return index
 
 
@@ -158,19 +173,46 @@ def failures(bundle: Bundle, hyper: Hyper) -> list[str]:
     Raises:
         InputError: a bundle without a self-test.
     """
-    held = arrays(bundle, SELFTEST)
-    digests = held.get(SELFTEST_DIGESTS)
-    cases = [f"{SELFTEST_PREFIX}{i}" for i in range(len(held) - 1)]
-    if digests is None or not cases or digests.shape != (len(cases),) or not held.keys() > {*cases}:
-        raise InputError("the bundle's self-test is damaged: get the bundle again")
+    cases, expected = _selftest(bundle)
     wrong = []
-    for name, expected in zip(cases, digests, strict=True):
-        z = held[name]
-        if z.dtype != np.int32 or z.ndim != 3 or z.shape[0] != bundle.manifest.Z:
-            raise InputError("the bundle's self-test is damaged: get the bundle again")
-        if digest(hyper(z)) != str(expected):
-            wrong.append(f"{name} {list(z.shape)}")
+    for rate, digests in expected:
+        at = "" if rate is None else f" at quality {rate.quality}"
+        for (name, z), right in zip(cases.items(), digests, strict=True):
+            if digest(hyper(z, rate)) != right:
+                wrong.append(f"{name} {list(z.shape)}{at}")
     return wrong
+
+
+def _selftest(
+    bundle: Bundle,
+) -> tuple[dict[str, Symbols], list[tuple[Rate | None, list[str]]]]:
+    """The cases by name, and their digests for each rate that is tried."""
+    held = arrays(bundle, SELFTEST)
+    digests, gains = held.pop(SELFTEST_DIGESTS, None), gains_of(bundle)
+    rates: list[Rate | None] = [None]
+    if gains is not None:
+        qualities = held.pop(SELFTEST_QUALITIES, None)
+        if qualities is None or qualities.dtype != np.uint8 or qualities.ndim != 1:
+            raise _damaged_selftest()
+        low, high = bundle.manifest.qualities or (0, 0)
+        if not qualities.size or qualities.min() < low or qualities.max() > high:
+            raise _damaged_selftest()
+        rates = [gains.rate(int(quality)) for quality in qualities]
+    cases = {f"{SELFTEST_PREFIX}{i}": held.get(f"{SELFTEST_PREFIX}{i}") for i in range(len(held))}
+    shape = (len(cases),) if gains is None else (len(rates), len(cases))
+    if digests is None or not cases or digests.shape != shape:
+        raise _damaged_selftest()
+    right: dict[str, Symbols] = {}
+    for name, z in cases.items():
+        if z is None or z.dtype != np.int32 or z.ndim != 3 or z.shape[0] != bundle.manifest.Z:
+            raise _damaged_selftest()
+        right[name] = z
+    rows = digests.reshape(len(rates), -1)
+    return right, [(rate, [*map(str, row)]) for rate, row in zip(rates, rows, strict=True)]
+
+
+def _damaged_selftest() -> InputError:
+    return InputError("the bundle's self-test is damaged: get the bundle again")
 
 
 def _outputs(session: Session, inputs: Arrays, *names: str) -> list[npt.NDArray[Any]]:

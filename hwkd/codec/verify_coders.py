@@ -23,6 +23,7 @@ from hwkd.codec.tiles import Span
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.runtime.bundle import Bundle
+from hwkd.runtime.gains import Rate
 from hwkd.runtime.session import present_runtimes, runtime_label
 
 EXACT_LABEL = "exact integers"
@@ -73,9 +74,9 @@ class Coder(Codec):
             return str(error)
         return None
 
-    def write(self, image: Pixels) -> tuple[bytes, Passed]:
-        """The stream of `image`, and what was coded."""
-        stream = self.encode(image)
+    def write(self, image: Pixels, quality: int | None = None) -> tuple[bytes, Passed]:
+        """The stream of `image`, and what was coded. quality: as `encode`."""
+        stream = self.encode(image, quality=quality)
         return stream, Passed(self._y, self._z, self._found)
 
     def read(self, stream: bytes) -> Passed:
@@ -93,21 +94,23 @@ class Coder(Codec):
         except InputError:
             return None
 
-    def indexes(self, z: Symbols) -> Indexes:
-        """The index of each symbol of y, [M, 4 h, 4 w], for `z`, [Z, h, w]."""
-        return self._networks.indexes(z)
+    def indexes(self, z: Symbols, quality: int | None = None) -> Indexes:
+        """The index of each symbol of y, [M, 4 h, 4 w], for `z`, [Z, h, w]. quality: as `encode`."""
+        return self._networks.indexes(z, self._rate_of(quality))
 
     def _latents(
-        self, image: Pixels, rows: int, columns: int, tile_px: int
+        self, image: Pixels, rows: int, columns: int, tile_px: int, rate: Rate | None
     ) -> tuple[Symbols, Symbols]:
-        self._y, z = super()._latents(image, rows, columns, tile_px)
+        self._y, z = super()._latents(image, rows, columns, tile_px, rate)
         return self._y, z
 
-    def _indexes(self, z: Symbols, tile_px: int) -> Iterator[tuple[Span, Span, Indexes]]:
+    def _indexes(
+        self, z: Symbols, tile_px: int, rate: Rate | None
+    ) -> Iterator[tuple[Span, Span, Indexes]]:
         factor = Z_PX // Y_PX
         shape = (self.bundle.manifest.M, factor * z.shape[1], factor * z.shape[2])
         self._z, self._found = z, np.full(shape, NO_INDEX, np.uint8)
-        for rows, columns, index in super()._indexes(z, tile_px):
+        for rows, columns, index in super()._indexes(z, tile_px, rate):
             self._found[:, rows.kept, columns.kept] = index
             yield rows, columns, index
 
@@ -115,8 +118,8 @@ class Coder(Codec):
 class _ExactNetworks(Networks):
     """Networks whose entropy path is EXACT; encoder and decoder, which exist in runtimes only, are a runtime's."""
 
-    def indexes(self, z: Symbols) -> Indexes:
-        return self._exact(z)
+    def indexes(self, z: Symbols, rate: Rate | None = None) -> Indexes:
+        return self._exact(z, rate)
 
     @cached_property
     def _exact(self) -> Hyper:

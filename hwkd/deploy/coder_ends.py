@@ -3,10 +3,15 @@
     encoder: image [1, H, W, 3] uint8 -> y [1, M, H/16, W/16] int32, z [1, Z, H/64, W/64] int32
     decoder: y [1, M, H/16, W/16] int32 -> image [1, H, W, 3] uint8
 
+The graphs of a codec of all rates take float32 [1, M, 1, 1] besides, which hwkd/runtime/gains.py makes of a quality: the
+encoder `gain` and `limit`, the decoder `step`.
+
 H and W are multiples of 64, and free. A graph for one size (Form.size) is for an engine that knows floats only:
 
     encoder: image [1, 3, H, W] float32 in [0, 1] -> y, z float32, to be rounded
     decoder: y float32, whole numbers -> image [1, 3, H, W] float32, to be held to [0, 1] and rounded
+
+Of such a pair of all rates, the encoder takes `gain` alone: its user holds y to the limits, too.
 """
 
 from dataclasses import dataclass
@@ -24,7 +29,9 @@ PIXEL_STEP = 1 / 255
 class Latents:
     """Channels and symbols of y and z: y in [-largest_y - 1, largest_y], z likewise.
 
-    narrow_from: channels of y from this one on hold 8 bits only; M where all do not.
+    narrow_from: channels of y from this one on hold 8 bits only; M where all do not. In a codec of all rates these are bits of
+    y's steps on the grid of g_s (hwkd/runtime/gains.py).
+    has_gains: whether the codec is one of all rates.
     """
 
     M: int
@@ -32,6 +39,7 @@ class Latents:
     largest_y: int
     largest_z: int
     narrow_from: int
+    has_gains: bool = False
 
 
 def open_image(graph: GraphWriter) -> str:
@@ -45,9 +53,13 @@ def open_image(graph: GraphWriter) -> str:
     return graph.node("Mul", [graph.cast(planes, FLOAT), graph.scalar(PIXEL_STEP)])
 
 
-def open_symbols(graph: GraphWriter) -> str:
-    """The input `y` as float32."""
-    return "y" if graph.form.size is not None else graph.cast("y", FLOAT)
+def open_symbols(graph: GraphWriter, latents: Latents) -> str:
+    """The input `y` as float32; of a codec of all rates in steps of the grid of g_s, whole ones unless the form is_float."""
+    y = "y" if graph.form.size is not None else graph.cast("y", FLOAT)
+    if not latents.has_gains:
+        return y
+    steps = graph.node("Mul", [y, "step"])
+    return steps if graph.form.is_float else graph.node("Round", [steps])
 
 
 def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.ModelProto:
@@ -56,7 +68,7 @@ def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.
     if size is not None:
         return graph.model(
             "encoder",
-            [tensor("image", FLOAT, [1, 3, *_of_size(size, 1)])],
+            [tensor("image", FLOAT, [1, 3, *_of_size(size, 1)]), *_given(latents, "gain")],
             {
                 y: tensor("y", FLOAT, [1, M, *_of_size(size, 16)]),
                 z: tensor("z", FLOAT, [1, Z, *_of_size(size, 64)]),
@@ -66,7 +78,7 @@ def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.
     z = graph.cast(_rounded(graph, z, latents.largest_z), INT32)
     return graph.model(
         "encoder",
-        [tensor("image", UINT8, [1, "H", "W", 3])],
+        [tensor("image", UINT8, [1, "H", "W", 3]), *_given(latents, "gain", "limit")],
         {
             y: tensor("y", INT32, [1, M, "H/16", "W/16"]),
             z: tensor("z", INT32, [1, Z, "H/64", "W/64"]),
@@ -74,13 +86,13 @@ def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.
     )
 
 
-def decoder_model(graph: GraphWriter, x_hat: str, M: int) -> onnx.ModelProto:
+def decoder_model(graph: GraphWriter, x_hat: str, latents: Latents) -> onnx.ModelProto:
     """The decoder's graph: `x_hat`, [1, 3, H, W], held to [0, 1] and rounded to 8 bits."""
-    size = graph.form.size
+    M, size = latents.M, graph.form.size
     if size is not None:
         return graph.model(
             "decoder",
-            [tensor("y", FLOAT, [1, M, *_of_size(size, 16)])],
+            [tensor("y", FLOAT, [1, M, *_of_size(size, 16)]), *_given(latents, "step")],
             {x_hat: tensor("image", FLOAT, [1, 3, *_of_size(size, 1)])},
         )
     samples = graph.each(
@@ -89,9 +101,15 @@ def decoder_model(graph: GraphWriter, x_hat: str, M: int) -> onnx.ModelProto:
     image = graph.node("Transpose", [samples], perm=[0, 2, 3, 1])
     return graph.model(
         "decoder",
-        [tensor("y", INT32, [1, M, "H/16", "W/16"])],
+        [tensor("y", INT32, [1, M, "H/16", "W/16"]), *_given(latents, "step")],
         {image: tensor("image", UINT8, [1, "H", "W", 3])},
     )
+
+
+def _given(latents: Latents, *names: str) -> list[onnx.ValueInfoProto]:
+    """The inputs `names` of a codec of all rates."""
+    shape = [1, latents.M, 1, 1]
+    return [tensor(name, FLOAT, shape) for name in names] if latents.has_gains else []
 
 
 def _of_size(size: tuple[int, int], position_px: int) -> tuple[int, int]:
@@ -100,6 +118,10 @@ def _of_size(size: tuple[int, int], position_px: int) -> tuple[int, int]:
 
 
 def _symbols_of_y(graph: GraphWriter, y: str, latents: Latents) -> str:
+    if latents.has_gains:
+        # Not to -limit - 1: a symbol of large steps would leave the decoder's digit below.
+        low = graph.node("Max", [graph.node("Round", [y]), graph.node("Neg", ["limit"])])
+        return graph.node("Min", [low, "limit"])
     if not 0 < latents.narrow_from < latents.M:
         return _rounded(graph, y, latents.largest_y)
     limit = np.full((1, latents.M, 1, 1), latents.largest_y, np.float32)

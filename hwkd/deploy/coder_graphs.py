@@ -28,4 +28,4 @@ def decoder_graph(
     if isinstance(codec, PatchCodec):
         return patch_decoder(codec, layers, latents, form)
     assert isinstance(codec, ConvHyperprior)
-    return conv_decoder(codec, layers, form)
+    return conv_decoder(codec, layers, latents, form)

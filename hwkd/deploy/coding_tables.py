@@ -4,14 +4,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hwkd.codec.networks import SELFTEST_DIGESTS, SELFTEST_PREFIX, digest
+from hwkd.codec.networks import SELFTEST_DIGESTS, SELFTEST_PREFIX, SELFTEST_QUALITIES, digest
 from hwkd.codec.tables import Array, Tables
 from hwkd.deploy.fitted_tables import Counts, fitted
 from hwkd.models.base import HyperpriorCodec
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 from hwkd.runtime.exact import ExactPath
+from hwkd.runtime.gains import Gains
 
 _SIZES = ((1, 1), (3, 5), (8, 12))
 """Of the self-test's z: one position, an odd size, that of a 768x512 image."""
+
+_SELFTEST_AT = (LOWEST, DEFAULT_QUALITY, HIGHEST)
 
 
 @torch.no_grad()
@@ -35,12 +39,18 @@ def coding_tables(codec: HyperpriorCodec, counts: Counts | None = None) -> dict[
 
 
 def selftest(
-    path: ExactPath, Z: int, largest_z: int, real: npt.NDArray[np.int32], seed: int = 0
+    path: ExactPath,
+    Z: int,
+    largest_z: int,
+    real: npt.NDArray[np.int32],
+    seed: int = 0,
+    gains: Gains | None = None,
 ) -> dict[str, Array]:
     """z symbols and the digests of the indexes that they must give: of a real image, small ones and the extremes.
 
     Args:
         real: z of an image, [Z, h, w] int32.
+        gains: of a codec of all rates, whose digests are those at the lowest, a middle and the highest quality, a row each.
     """
     rng = np.random.default_rng(seed)
     cases = [real]
@@ -51,5 +61,12 @@ def selftest(
     cases.append(rng.integers(low, high, (Z, 4, 4), dtype=np.int32, endpoint=True))
     cases += [np.full((Z, 3, 3), limit, np.int32) for limit in (low, high)]
     arrays: dict[str, Array] = {f"{SELFTEST_PREFIX}{i}": z for i, z in enumerate(cases)}
-    digests = [digest(path.indexes(z[None])[0]) for z in cases]
-    return {**arrays, SELFTEST_DIGESTS: np.array(digests)}
+    if gains is None:
+        digests = [digest(path.indexes(z[None])[0]) for z in cases]
+        return {**arrays, SELFTEST_DIGESTS: np.array(digests)}
+    rows = []
+    for quality in _SELFTEST_AT:
+        shift = gains.rate(quality).shift.ravel()
+        rows.append([digest(path.indexes(z[None], shift)[0]) for z in cases])
+    qualities = np.array(_SELFTEST_AT, np.uint8)
+    return {**arrays, SELFTEST_QUALITIES: qualities, SELFTEST_DIGESTS: np.array(rows)}

@@ -27,11 +27,13 @@ def conv_encoder(
     return encoder_model(graph, y, z, latents)
 
 
-def conv_decoder(codec: ConvHyperprior, layers: Layers, form: Form) -> onnx.ModelProto:
+def conv_decoder(
+    codec: ConvHyperprior, layers: Layers, latents: Latents, form: Form
+) -> onnx.ModelProto:
     """g_s."""
     graph = GraphWriter(form)
-    x_hat = chain(graph, open_symbols(graph), codec.g_s, "g_s", layers)
-    return decoder_model(graph, x_hat, codec.M)
+    x_hat = chain(graph, open_symbols(graph, latents), codec.g_s, "g_s", layers)
+    return decoder_model(graph, x_hat, latents)
 
 
 def chain(graph: GraphWriter, x: str, transform: nn.Module, name: str, layers: Layers) -> str:

@@ -13,11 +13,15 @@ from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.metrics import psnr_db
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.image_tensors import padded, to_pixels
+from hwkd.qualities import lmbda_at
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.session import present_runtimes, runtime_label
 
 AT_MOST_PX = 1024
 """The side of the centre that is compared of a larger image."""
+
+QUALITIES = (10, 50, 90)
+"""At which a bundle of all rates is compared."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,21 @@ def differences(
 
     The trained codec's rate is estimated from its likelihoods, the bundle's is of its real bytes.
     """
-    passes = [_trained(codec, centre(image)) for image in images.values()]
-    return tuple(_compared(bundle, runtime, passes) for runtime in sorted(present_runtimes()))
+    qualities = (None,) if bundle.manifest.qualities is None else QUALITIES
+    exported = [Codec.load(bundle, runtime) for runtime in sorted(present_runtimes())]
+    found = []
+    for quality in qualities:
+        if quality is not None:
+            codec.set_lmbda(lmbda_at(quality))
+        passes = [_trained(codec, centre(image)) for image in images.values()]
+        found += [_compared(one, passes, quality) for one in exported]
+    return tuple(found)
 
 
-def _compared(bundle: Bundle, runtime: str, passes: list[_Trained]) -> str:
-    exported = Codec.load(bundle, runtime)
+def _compared(exported: Codec, passes: list[_Trained], quality: int | None) -> str:
     differ, largest, bpp, psnr = [], 0, [], []
     for trained in passes:
-        data = exported.encode(trained.image)
+        data = exported.encode(trained.image, quality=quality)
         y = exported.symbols(unpack(data, MAX_PIXELS))
         apart = np.abs(y.astype(np.int64) - trained.y)
         differ.append(float((apart != 0).mean()))
@@ -55,7 +65,8 @@ def _compared(bundle: Bundle, runtime: str, passes: list[_Trained]) -> str:
     psnr_trained = fmean(psnr_db(trained.image, trained.x_hat) for trained in passes)
     bpp_trained = fmean(trained.bpp_estimated for trained in passes)
     return (
-        f"{runtime_label(runtime)} against the trained codec, {len(passes)} images: "
+        f"{runtime_label(exported.runtime)} against the trained codec, {len(passes)} images"
+        f"{'' if quality is None else f' at quality {quality}'}: "
         f"{100 * fmean(differ):.4f} % of y's symbols differ, by {largest} at most; "
         f"psnr_db {fmean(psnr):.3f} against {psnr_trained:.3f}; "
         f"bpp {fmean(bpp):.4f} (real bytes) against {bpp_trained:.4f} (estimated)"

@@ -80,8 +80,11 @@ def entropy_path(
     return EntropyPath(ExactPath(tuple(found), places), tuple(shortened))
 
 
-def hyper_model(path: ExactPath, Z: int, M: int) -> onnx.ModelProto:
+def hyper_model(path: ExactPath, Z: int, M: int, *, has_gains: bool = False) -> onnx.ModelProto:
     """The graph: z [1, Z, H/64, W/64] int32 -> index [1, M, H/16, W/16] float32, whole numbers.
+
+    Of a codec of all rates it takes `shift` besides, whole numbers [1, M, 1, 1] float32, which are added to the last
+    layer's q before it is clipped.
 
     OpenVINO casts to uint8 in its slow reference kernel (1.5 of 10 ms): that is left to numpy.
 
@@ -105,7 +108,10 @@ def hyper_model(path: ExactPath, Z: int, M: int) -> onnx.ModelProto:
             "Mul", [graph.node("Round", [acc]), graph.constant(f"factor_{i}", factor)]
         )
         bounds = (graph.scalar(float(layer.low)), graph.scalar(float(layer.high)))
-        x = graph.node("Clip", [graph.node("Round", [scaled]), *bounds])
+        q = graph.node("Round", [scaled])
+        if has_gains and i == len(path.layers) - 1:
+            q = graph.node("Add", [q, "shift"])
+        x = graph.node("Clip", [q, *bounds])
         if layer.block > 1:
             x = graph.shuffled(x, layer.block)
     if path.places is not None:
@@ -113,7 +119,10 @@ def hyper_model(path: ExactPath, Z: int, M: int) -> onnx.ModelProto:
         x = graph.node("Gather", [places, graph.cast(x, INT32)])
     return graph.model(
         "hyper",
-        [tensor("z", INT32, [1, Z, "H/64", "W/64"])],
+        [
+            tensor("z", INT32, [1, Z, "H/64", "W/64"]),
+            *([tensor("shift", FLOAT, [1, M, 1, 1])] if has_gains else []),
+        ],
         {x: tensor("index", FLOAT, [1, M, "H/16", "W/16"])},
     )
 

@@ -22,14 +22,17 @@ from hwkd.errors import InputError
 from hwkd.images import Pixels
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.image_tensors import padded
+from hwkd.models.patch import PatchCodec
 from hwkd.models.spec import Spec, spec_to_json
+from hwkd.qualities import HIGHEST, LMBDA_OF_UNIT_GAIN, LOWEST
 from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.inputs import ENTROPY_PATH
 from hwkd.quantize.integer import IntegerLayer, held_to_bits, integer_layers
 from hwkd.runtime.array_part import pack_arrays
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.card import Card
-from hwkd.runtime.manifest import HYPER_LAYERS, NETWORKS, SELFTEST, TABLES, Manifest
+from hwkd.runtime.gains import Gains
+from hwkd.runtime.manifest import GAINS, HYPER_LAYERS, NETWORKS, SELFTEST, TABLES, Manifest
 from hwkd.runtime.session import RUNTIMES, present_runtimes
 from hwkd.target import Target
 
@@ -41,7 +44,7 @@ SILENT_INDEX = 0
 class Source:
     """What is exported.
 
-    codec: quantized, in evaluation mode. provenance, card: as hwkd.runtime.manifest.Manifest.
+    codec: quantized, in evaluation mode. lmbda: None where it is not known; not read of a codec of all rates. provenance, card: as hwkd.runtime.manifest.Manifest.
     fit_on: [1, 3, H, W] in [0, 1], sides multiples of 64, images to fit the tables of y on; none: a Gaussian's tables.
     """
 
@@ -115,13 +118,20 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
     codec, path, latents = source.codec, prepared.path, prepared.latents
     show("writing the graphs")
     parts, graphs = _graphs(prepared)
+    gains = _gains(codec, latents)
+    if gains is not None:
+        parts[GAINS] = pack_arrays(gains.to_arrays())
+    codec.set_lmbda(LMBDA_OF_UNIT_GAIN)
     first = padded(centre(next(iter(images.values()))), codec.downsampling_factor)
+    real = _symbols_of_z(codec, first, latents)
     parts[HYPER_LAYERS] = pack_arrays(path.path.to_arrays())
     show("fitting the tables")
-    counts = count_symbols(codec, path.path, latents, source.fit_on) if source.fit_on else None
+    counts = (
+        count_symbols(codec, path.path, latents, source.fit_on, gains) if source.fit_on else None
+    )
     parts[TABLES] = pack_arrays(coding_tables(codec, counts))
     parts[SELFTEST] = pack_arrays(
-        selftest(path.path, codec.Z, latents.largest_z, _symbols_of_z(codec, first, latents))
+        selftest(path.path, codec.Z, latents.largest_z, real, gains=gains)
     )
     plan = plan_precision(
         target, source.bits.weight_bits, source.bits.act_bits, family=source.spec.family
@@ -133,7 +143,8 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
         spec=spec_to_json(source.spec),
         M=codec.M,
         Z=codec.Z,
-        lmbda=source.lmbda,
+        lmbda=source.lmbda if gains is None else None,
+        qualities=None if gains is None else (LOWEST, HIGHEST),
         weight_bits=_held(source.bits, prepared.weight_bits).weights_in_words(),
         act_bits=source.bits.act_bits,
         target=target.name,
@@ -165,6 +176,12 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
     )
 
 
+def _gains(codec: HyperpriorCodec, latents: Latents) -> Gains | None:
+    if not isinstance(codec, PatchCodec) or codec.gains is None:
+        return None
+    return Gains(codec.gains.at_anchors(), latents.narrow_from, latents.largest_y)
+
+
 def _held(bits: BitPlan, weight_bits: int) -> BitPlan:
     """`bits` with no layer outside h_s above `weight_bits`."""
     exceptions = [
@@ -178,7 +195,8 @@ def _held(bits: BitPlan, weight_bits: int) -> BitPlan:
 def _graphs(prepared: Prepared) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
     """The graphs as parts, and which runtime takes which: its own where its form makes another graph."""
     codec, layers, latents = prepared.source.codec, prepared.layers, prepared.latents
-    parts = {"hyper.onnx": _packed(hyper_model(prepared.path.path, codec.Z, codec.M))}
+    hyper = hyper_model(prepared.path.path, codec.Z, codec.M, has_gains=latents.has_gains)
+    parts = {"hyper.onnx": _packed(hyper)}
     graphs = {network: dict.fromkeys(sorted(RUNTIMES), f"{network}.onnx") for network in NETWORKS}
     for runtime, form in _forms(prepared.target).items():
         for network, graph in (("encoder", encoder_graph), ("decoder", decoder_graph)):

@@ -5,6 +5,7 @@ Kodak, with counts of training images, y took 1.1 % fewer bits of patch-q5 and 5
 """
 
 from collections.abc import Iterable
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -14,31 +15,48 @@ from torch import Tensor
 from hwkd.codec.tables import TOTAL, Tables
 from hwkd.deploy.coder_ends import Latents
 from hwkd.models.base import HyperpriorCodec
+from hwkd.qualities import lmbda_at
 from hwkd.runtime.exact import INDEXES, ExactPath
+from hwkd.runtime.gains import Gains
 
 PRIOR_SYMBOLS = 1000
 """The Gaussian counts as much as so many symbols seen: a scale that is seldom met keeps it."""
+
+QUALITIES = (1, 20, 40, 60, 80, 100)
+"""At which the symbols of a codec of all rates are counted."""
 
 Counts = npt.NDArray[np.int64]
 
 
 @torch.no_grad()
 def count_symbols(
-    codec: HyperpriorCodec, path: ExactPath, latents: Latents, images: Iterable[Tensor]
+    codec: HyperpriorCodec,
+    path: ExactPath,
+    latents: Latents,
+    images: Iterable[Tensor],
+    gains: Gains | None = None,
 ) -> Counts:
     """How often a symbol of y had each magnitude, by its scale index, [INDEXES, latents.largest_y + 2].
 
     Args:
         path: h_s in integers, which gives the indexes that the decoder will have.
         images: [1, 3, H, W] in [0, 1], sides multiples of 64; none that the codec is evaluated on.
+        gains: of a codec of all rates, whose symbols are counted at each of QUALITIES.
     """
     magnitudes = latents.largest_y + 2
     counts = np.zeros(INDEXES * magnitudes, np.int64)
-    for x in images:
+    low, high = torch.tensor(-latents.largest_y - 1.0), torch.tensor(float(latents.largest_y))
+    shift = None
+    for x, quality in product(images, (None,) if gains is None else QUALITIES):
+        if gains is not None and quality is not None:
+            rate = gains.rate(quality)
+            codec.set_lmbda(lmbda_at(quality))
+            high, shift = torch.from_numpy(rate.limit), rate.shift.ravel()
+            low = -high
         y = codec.g_a(x)
         z = torch.round(codec.hyper_analysis(y)).clamp(-latents.largest_z - 1, latents.largest_z)
-        index = path.indexes(z.int().numpy()).astype(np.int64)
-        held = torch.round(y).clamp(-latents.largest_y - 1, latents.largest_y)
+        index = path.indexes(z.int().numpy(), shift).astype(np.int64)
+        held = torch.round(y).clamp(low, high)
         places = index * magnitudes + held.abs().long().numpy()
         counts += np.bincount(places.ravel(), minlength=len(counts))
     return counts.reshape(INDEXES, magnitudes)

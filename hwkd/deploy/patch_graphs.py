@@ -43,6 +43,8 @@ def patch_encoder(
     trunk = _trunk(graph, stem, "g_a.trunk", len(g_a.trunk), layers)
     linear = graph.projection(patches, _reading(layers["g_a.linear"], order))
     y = graph.node("Add", [linear, graph.projection(trunk, layers["g_a.head"])])
+    if latents.has_gains:
+        y = graph.node("Mul", [y, "gain"])
     size = graph.node("Log", [graph.node("Add", [graph.node("Abs", [y]), graph.scalar(1.0)])])
     z = chain(graph, size, codec.h_a, "h_a", layers)
     return encoder_model(graph, y, z, latents)
@@ -54,7 +56,7 @@ def patch_decoder(
     """g_s."""
     graph = GraphWriter(form)
     g_s = cast(PatchSynthesis, codec.g_s)
-    digits = _digits(graph, open_symbols(graph), latents.narrow_from)
+    digits = _digits(graph, open_symbols(graph, latents), latents.narrow_from)
     order = _depth_to_space_order()
     stem = _of_digits(graph, digits, layers["g_s.stem"], latents.narrow_from)
     trunk = _trunk(graph, stem, "g_s.trunk", len(g_s.trunk), layers)
@@ -68,7 +70,7 @@ def patch_decoder(
     x_hat = graph.each(
         "Add", graph.shuffled(quarter, POST), graph.scalar(PIXEL_OFFSET * PIXEL_STEP)
     )
-    return decoder_model(graph, x_hat, codec.M)
+    return decoder_model(graph, x_hat, latents)
 
 
 def _trunk(graph: GraphWriter, x: str, name: str, blocks: int, layers: Layers) -> str:
@@ -85,7 +87,7 @@ def _trunk(graph: GraphWriter, x: str, name: str, blocks: int, layers: Layers) -
 def _digits(graph: GraphWriter, y: str, wide: int) -> tuple[str, str | None]:
     """(low, high) with y = low + 256 high, both of 8 bits: low of all channels, high of the first `wide` ones.
 
-    Symbols beyond 8 bits (the patches' means) so run in int8 kernels, exactly. None: no channel is wide, or floats
+    Whole numbers beyond 8 bits (the patches' means) so run in int8 kernels, exactly. None: no channel is wide, or floats
     hold them anyway.
     """
     if not wide or graph.form.is_float:
@@ -106,6 +108,8 @@ def _of_digits(
     graph: GraphWriter, digits: tuple[str, str | None], layer: IntegerLayer, wide: int
 ) -> str:
     low, high = digits
+    # In steps of the layer's own grid, which then stands in the step of its weights.
+    layer = replace(layer, weight_step=layer.weight_step * np.float32(layer.input.step))
     result = graph.projection(low, replace(layer, input=_DIGITS))
     if high is None:
         return result

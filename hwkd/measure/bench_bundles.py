@@ -9,6 +9,7 @@ from hwkd.codec.networks import Indexes, Networks, Symbols
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.measure.bench_coder import Coder, StepClock, quality_of
 from hwkd.runtime.bundle import Bundle
+from hwkd.runtime.gains import Rate
 from hwkd.runtime.session import runtime_label
 
 PAD, ENCODER, HYPER, DECODER, CROP = "pad", "encoder", "hyper", "decoder", "crop"
@@ -54,17 +55,17 @@ class _TimedNetworks(Networks):
         super().__init__(bundle, runtime, threads)
         self._clock = clock
 
-    def analyse(self, image: Pixels) -> tuple[Symbols, Symbols]:
+    def analyse(self, image: Pixels, rate: Rate | None = None) -> tuple[Symbols, Symbols]:
         with self._clock.step(ENCODER, then=LATENTS):
-            return super().analyse(image)
+            return super().analyse(image, rate)
 
-    def indexes(self, z: Symbols) -> Indexes:
+    def indexes(self, z: Symbols, rate: Rate | None = None) -> Indexes:
         with self._clock.step(HYPER, then=LATENTS):
-            return super().indexes(z)
+            return super().indexes(z, rate)
 
-    def synthesise(self, y: Symbols) -> Pixels:
+    def synthesise(self, y: Symbols, rate: Rate | None = None) -> Pixels:
         with self._clock.step(DECODER, then=CROP):
-            return super().synthesise(y)
+            return super().synthesise(y, rate)
 
 
 def bundle_coder(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LMBDA_OF_UNIT_GAIN, LOWEST, lmbda_at
 from hwkd.quantize.brevitas_qat import quantized_layers
 from hwkd.quantize.inputs import TRANSFORMS
 
@@ -22,12 +23,14 @@ SYMBOL_MAX = 127
 # training. (Brevitas' own floor, scaling_min_val, acts on the range in training but on the scale in evaluation.)
 _SMALLEST_RANGE = 2.0**-10
 
+_QUALITIES = (LOWEST, DEFAULT_QUALITY, HIGHEST)
+
 
 @dataclass(frozen=True)
 class Calibration:
     """What calibration saw.
 
-    images: their number. largest_y, largest_z: the largest |symbol|, after rounding. clipped_y_fraction: the share
+    images: their number, each once. largest_y, largest_z: the largest |symbol|, after rounding. clipped_y_fraction: the share
     of y outside the 8 bits that `gdn` and `relu` give it at the entry of g_s (not clipped in `patch`).
     """
 
@@ -43,6 +46,9 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
 
     Runs the float weights on real images (Brevitas' calibration mode) with rounded latents; no weight changes, and
     earlier scales are forgotten. Afterwards each scale is a plain parameter. Deterministic on a CPU.
+
+    A codec of all rates sees each batch at the lowest, the middle and the highest quality at once, so that a scale fits
+    what is largest among them; afterwards it stands at LMBDA_OF_UNIT_GAIN.
 
     Args:
         codec: quantized.
@@ -68,13 +74,18 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
         for transform in TRANSFORMS:
             stack.enter_context(calibration_mode(getattr(codec, transform)))
         for x in batches:
+            images += len(x)
+            if codec.serves_all_rates:
+                lmbdas = torch.tensor([lmbda_at(quality) for quality in _QUALITIES])
+                codec.set_lmbda(lmbdas.repeat_interleave(len(x)))
+                x = x.repeat(len(_QUALITIES), 1, 1, 1)
             output = codec(x)
             y_hat, z_hat = output.y_hat, output.z_hat
-            images += len(x)
             outside += int((y_hat.abs() > SYMBOL_MAX).sum())
             values += y_hat.numel()
             largest_y = max(largest_y, int(y_hat.abs().max()))
             largest_z = max(largest_z, int(z_hat.abs().max()))
+    codec.set_lmbda(LMBDA_OF_UNIT_GAIN)
     for scaling in _learned_scales(codec):
         is_log2 = isinstance(scaling.restrict_scaling.restrict_value_impl, PowerOfTwoRestrictValue)
         scaling.value.clamp_(min=math.log2(_SMALLEST_RANGE) if is_log2 else _SMALLEST_RANGE)

@@ -10,6 +10,11 @@
   most channels carry a few steps. A power-of-two scale that fits the former into 8 bits rounds the latter away (a step
   of 4 cost 7 dB on Kodak), and clipping cuts the brightness. An exporter splits integers beyond 8 bits into two int8
   digits, which costs the stem M x C more MACs per 256 pixels (1 or 2 % of the codec).
+- fractions: y_hat / gain into those two layers where one `patch` codec serves all rates: rounded to multiples of
+  Y_HAT_STEP (hwkd/qualities.py), in training as well, straight-through, and not clipped. The grid is the same at every
+  quality: what the layers see has the range of the image, not that of the symbols, whose steps a low quality makes
+  large. A symbol is 4 of its steps at the highest quality and up to 40 at the lowest, so that rounding them to whole ones
+  adds little beside what quantization took. An exporter multiplies symbols by a step for each channel and rounds.
 - activation: anything else; its scale is learned. Unsigned where the structure shows that it cannot be negative.
 """
 
@@ -29,7 +34,7 @@ ENTROPY_PATH = "h_s."
 """Prefix of the layers that a decoder must compute bit-exactly: power-of-two scales only."""
 
 Layer = nn.Conv2d | nn.ConvTranspose2d
-InputKind = Literal["pixels", "symbols", "integers", "activation"]
+InputKind = Literal["pixels", "symbols", "integers", "fractions", "activation"]
 
 _AFTER_RELU = {Block: ("mix", "mix_out", "feed_out"), Deblock: ("conv_out",)}
 
@@ -72,7 +77,9 @@ def layer_inputs(codec: HyperpriorCodec) -> dict[str, LayerInput]:
         for name in ("g_a.linear", "g_a.stem"):
             special[name] = LayerInput("pixels", signed=True)
         for name in ("g_s.linear", "g_s.stem"):
-            special[name] = LayerInput("integers", signed=True)
+            special[name] = LayerInput(
+                "fractions" if codec.serves_all_rates else "integers", signed=True
+            )
     else:
         special["g_a.0"] = LayerInput("pixels", signed=False)
         special["g_s.0"] = LayerInput("symbols", signed=True)

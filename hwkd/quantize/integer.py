@@ -36,7 +36,8 @@ class IntegerLayer:
 
     weight: int8; [C_out, C_in / groups, kH, kW], of a transposed convolution [C_in, C_out, kH, kW].
     weight_step: float32 [C_out], > 0. bias: int64 [C_out], on the grid weight_step * input.step.
-    input: the grid of what enters; for "pixels" the 8-bit samples themselves, for "integers" 16 bits.
+    input: the grid of what enters; for "pixels" the 8-bit samples themselves, for "integers" and "fractions" 16
+    bits.
     """
 
     name: str

@@ -58,6 +58,7 @@ _NOTES: dict[InputKind, str] = {
     "pixels": "8-bit pixels, on their grid as they are",
     "symbols": "integers, scale 1, clipped to 8 bits",
     "integers": "integers beyond 8 bits, scale 1, not clipped",
+    "fractions": "rounded to a given grid beyond 8 bits, not clipped",
     "activation": "",
 }
 
@@ -149,7 +150,7 @@ def _described(name: str, layer: QuantLayer, kind: InputKind) -> LayerBits:
         weight_count=layer.weight.numel(),
         power_of_two=name.startswith(ENTROPY_PATH),
         input_kind=kind,
-        act_bits=None if kind == "integers" else bits,
+        act_bits=None if kind in ("integers", "fractions") else bits,
         act_note=_NOTES[kind],
         act_scale=scale if is_set else None,
         act_is_signed=bool(on_grid.is_signed),

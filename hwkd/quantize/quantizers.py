@@ -22,6 +22,7 @@ from brevitas.quant.scaled_int import (
 )
 from torch import Tensor, nn
 
+from hwkd.qualities import Y_HAT_STEP
 from hwkd.quantize.inputs import InputKind, LayerInput
 
 PIXEL_SCALE = 1 / 255
@@ -63,6 +64,19 @@ class GivenGrid(nn.Module):
         return x, self.scale, self.zero_point, self.bit_width
 
 
+class RoundedGrid(GivenGrid):
+    """Values are rounded to the grid, in training with a straight-through gradient; nothing is clipped."""
+
+    def __init__(self, grid_scale: float, grid_bits: int) -> None:
+        super().__init__(grid_scale, grid_bits, is_rounded=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `GivenGrid`."""
+        rounded = torch.round(x / self.scale) * self.scale
+        x = x + (rounded - x).detach() if self.training else rounded
+        return super().forward(x)
+
+
 class _GivenInput(ExtendedInjector):  # type: ignore[misc]
     proxy_class = ActQuantProxyFromInjector
     tensor_quant = GivenGrid
@@ -91,10 +105,18 @@ class _Integers(_GivenInput):
     is_rounded = False
 
 
+class _Fractions(_GivenInput):
+    tensor_quant = RoundedGrid  # type: ignore[assignment]  # an injector takes no annotations
+    signed = True
+    grid_scale = Y_HAT_STEP
+    grid_bits = 16
+
+
 _GIVEN: dict[InputKind, Quantizer] = {
     "pixels": _Pixels,
     "symbols": _Symbols,
     "integers": _Integers,
+    "fractions": _Fractions,
 }
 
 BIAS: Quantizer = Int32Bias

@@ -2,7 +2,8 @@
 
 Each layer: acc = conv(x, weight) + bias, 3x3 (or any odd kernel), stride 1, zero padding; then
 q = clip(round_half_even(acc 2^-shift), low, high), and depth to space by 2 where the layer says so. The last layer's q
-is the index, or a place in a table of indexes. No torch.
+is the index, or a place in a table of indexes; in a codec of all rates a whole number for each channel, which depends on the
+quality, is added to it before it is clipped. No torch.
 """
 
 from collections.abc import Mapping
@@ -58,11 +59,19 @@ class ExactPath:
     layers: tuple[ExactLayer, ...]
     places: npt.NDArray[np.uint8] | None
 
-    def indexes(self, z: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """The index of each symbol of y, [1, M, 4 h, 4 w] uint8, from the symbols `z`, [1, Z, h, w]."""
+    def indexes(
+        self, z: npt.NDArray[Any], shift: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """The index of each symbol of y, [1, M, 4 h, 4 w] uint8, from the symbols `z`, [1, Z, h, w].
+
+        Args:
+            shift: whole numbers, [M], added to the last layer's q before it is clipped.
+        """
         x = z[0].astype(np.int64)
-        for layer in self.layers:
+        *before, last = self.layers
+        for layer in before:
             x = _applied(layer, x)
+        x = _applied(last, x, 0 if shift is None else shift.astype(np.int64)[:, None])
         index: npt.NDArray[np.uint8] = x.astype(np.uint8) if self.places is None else self.places[x]
         return index[None]
 
@@ -150,7 +159,7 @@ def _damaged(cause: str) -> InputError:
     return InputError(f"the bundle's entropy path is damaged ({cause}): get the bundle again")
 
 
-def _applied(layer: ExactLayer, x: Integers) -> Integers:
+def _applied(layer: ExactLayer, x: Integers, added: Integers | int = 0) -> Integers:
     kernel = layer.weight.shape[2]
     margin = kernel // 2
     height, width = x.shape[1:]
@@ -160,7 +169,7 @@ def _applied(layer: ExactLayer, x: Integers) -> Integers:
         for column in range(kernel):
             seen = padded[:, row : row + height, column : column + width].reshape(len(x), -1)
             acc += layer.weight[:, :, row, column] @ seen
-    q = np.clip(_shifted(acc, layer.shift[:, None]), layer.low, layer.high)
+    q = np.clip(_shifted(acc, layer.shift[:, None]) + added, layer.low, layer.high)
     q = q.reshape(-1, height, width)
     return q if layer.block == 1 else _depth_to_space(q, layer.block)
 

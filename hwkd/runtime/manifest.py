@@ -8,16 +8,20 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hwkd.errors import InputError
+from hwkd.qualities import HIGHEST, LOWEST
 from hwkd.runtime.card import Card
 from hwkd.runtime.checks import check_among, check_not_empty, check_range, check_texts
 from hwkd.runtime.exact import SYMBOL_LIMIT
 from hwkd.runtime.session import RUNTIMES
 from hwkd.toml_reader import read_table
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, GUARD = "manifest.json", "manifest.sha256"
 TABLES, SELFTEST, HYPER_LAYERS = "tables.npz", "selftest.npz", "hyper.npz"
 """Parts that every bundle has: the integer CDF tables, the self-test, the exact layers of h_s."""
+
+GAINS = "gains.npz"
+"""The part that a bundle of all rates has beside them (hwkd/runtime/gains.py)."""
 
 NETWORKS = ("encoder", "hyper", "decoder")
 
@@ -78,7 +82,8 @@ class Manifest:
     """What stands in manifest.json; every text is one line.
 
     name, family: of the model. architecture: in words. spec: the same as one line of JSON, not read here.
-    M, Z: channels of y and of z. lmbda: trained for; None where it is not known.
+    M, Z: channels of y and of z. lmbda: trained for; None where it is not known, and of a bundle of all rates.
+    qualities: the lowest and the highest that the bundle codes at (hwkd/qualities.py); None: it has one rate.
     weight_bits: in words, "7 (h_s.* 6)". act_bits: of the activations.
     target: the name of the device it is made for. plan: the sentences of its precision plan.
     graphs: network of NETWORKS -> runtime of RUNTIMES -> part.
@@ -100,6 +105,7 @@ class Manifest:
     M: int
     Z: int
     lmbda: float | None
+    qualities: tuple[int, int] | None
     weight_bits: str
     act_bits: int
     target: str
@@ -133,6 +139,7 @@ class Manifest:
             check_range("silent_index", self.silent_index, 0, 63)
         if self.lmbda is not None and not 0 < self.lmbda < math.inf:
             raise InputError(f"lmbda must be a finite number above 0, got {self.lmbda}")
+        self._check_qualities()
         for network in NETWORKS:
             if not self.graphs.get(network):
                 raise InputError(f"graphs.{network} is missing; each network needs a graph")
@@ -155,12 +162,28 @@ class Manifest:
         """The bits of the weights, exceptions aside."""
         return int(self.weight_bits[0])
 
+    def _check_qualities(self) -> None:
+        if self.qualities is None:
+            return
+        if (
+            len(self.qualities) != 2
+            or not LOWEST <= self.qualities[0] <= self.qualities[1] <= HIGHEST
+        ):
+            raise InputError(
+                f"qualities must be the lowest and the highest, {LOWEST} to {HIGHEST}, got {list(self.qualities)}"
+            )
+        if self.lmbda is not None:
+            raise InputError(f"lmbda must be null where there are qualities, got {self.lmbda}")
+
     def check_parts(self) -> None:
-        """Raise InputError where a part that the bundle's use needs is not among `parts`."""
+        """Raise InputError where a part that the bundle's use needs is not among `parts`, or gains without qualities."""
         named = [part for graphs in self.graphs.values() for part in graphs.values()]
-        for part in (TABLES, SELFTEST, HYPER_LAYERS, *named):
+        gains = () if self.qualities is None else (GAINS,)
+        for part in (TABLES, SELFTEST, HYPER_LAYERS, *gains, *named):
             if part not in self.parts:
                 raise InputError(f"parts: {part!r} is missing; the bundle cannot be used without")
+        if GAINS in self.parts and not gains:
+            raise InputError(f"parts: {GAINS!r} is there, and a bundle of one rate has no gains")
 
 
 def manifest_to_json(manifest: Manifest) -> bytes:
@@ -187,10 +210,13 @@ def manifest_from_json(content: bytes) -> Manifest:
         raise _refused("it has no format")
     # Before anything else: another format has other fields, and would be refused for the wrong reason.
     if type(raw["format"]) is int and raw["format"] > FORMAT:
-        raise InputError(f"bundle format {raw['format']}; this hwkd reads {FORMAT}: update hwkd")
+        raise InputError(
+            f"a bundle of format {raw['format']}; this hwkd reads format {FORMAT}: update hwkd"
+        )
     if type(raw["format"]) is int and raw["format"] < FORMAT:
         raise InputError(
-            f"bundle format {raw['format']}; this hwkd reads {FORMAT}: export it again"
+            f"a bundle of format {raw['format']}, which an earlier hwkd wrote; this hwkd reads format {FORMAT}: get the "
+            "bundle again, or export it again"
         )
     try:
         manifest = read_table(Manifest, raw, MANIFEST)

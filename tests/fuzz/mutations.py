@@ -130,8 +130,8 @@ class Streams:
         changed = bytearray(with_bytes_changed(chance.choice(self.right), chance))
         if len(changed) < header_bytes(1):
             return bytes(changed)
-        width, height = struct.unpack_from("<II", changed, 6)
-        tile_px = struct.unpack_from("<H", changed, 22)[0]
+        width, height = struct.unpack_from("<II", changed, 7)
+        tile_px = struct.unpack_from("<H", changed, 23)[0]
         at = header_bytes(number_of_segments(width, height, tile_px)) - 4
         if at + 4 <= len(changed):
             struct.pack_into(

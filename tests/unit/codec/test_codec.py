@@ -12,15 +12,19 @@ from hwkd.codec import entropy
 from hwkd.codec.codec import Codec
 from hwkd.codec.entropy import DamagedStream
 from hwkd.codec.header import Stream, pack, unpack
-from hwkd.codec.networks import EXACT, SelfTestFailed, open_hyper
+from hwkd.codec.networks import EXACT, SelfTestFailed, digest, gains_of, open_hyper
 from hwkd.codec.tables import MAX_SYMBOL
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import MAX_PIXELS
 from hwkd.runtime.array_part import pack_arrays
 from hwkd.runtime.bundle import Bundle, arrays, read_bundle
+from hwkd.runtime.exact import exact_path
+from hwkd.runtime.gains import read_gains
 from hwkd.runtime.session import open_session, present_runtimes
 
-FAMILIES = ("gdn", "patch", "relu")
+FAMILIES = ("gdn", "patch", "rates", "relu")
+CASES = (("gdn", None), ("patch", None), ("relu", None), *(("rates", q) for q in (1, 50, 100)))
+"""(family, quality)."""
 SIZES = [(1, 1), (1, 70), (65, 3), (64, 64), (63, 129), (128, 65)]
 """(height, width)."""
 
@@ -51,6 +55,12 @@ def network(
     return run
 
 
+def rate_of(bundle: Bundle, quality: int) -> dict[str, np.ndarray]:
+    """What a quality feeds the networks of a bundle of all rates, each [M, 1, 1] (hwkd/runtime/gains.py)."""
+    rate = read_gains(arrays(bundle, "gains.npz"), bundle.manifest).rate(quality)
+    return {name: getattr(rate, name)[0] for name in ("gain", "limit", "shift", "step")}
+
+
 def padded(image: np.ndarray) -> np.ndarray:
     """To multiples of 64 by repeating the last row and column."""
     height, width = image.shape[:2]
@@ -58,21 +68,24 @@ def padded(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("runtime", present_runtimes())
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "quality"), CASES)
 def test_a_stream_holds_what_the_encoder_gives_and_decodes_to_what_the_decoder_gives(
-    loaded, photo, family: str, runtime: str
+    loaded, photo, family: str, quality: int | None, runtime: str
 ) -> None:
     codec = loaded(family, runtime)
+    given = {} if quality is None else rate_of(codec.bundle, quality)
+    of_encoder = {name: given[name] for name in ("gain", "limit") if given}
+    of_decoder = {name: given[name] for name in ("step",) if given}
     encoder, decoder = (network(codec.bundle, name, runtime) for name in ("encoder", "decoder"))
     for height, width in SIZES:
         image = photo(height, width, height)
-        data = codec.encode(image)
+        data = codec.encode(image, quality=quality)
         stream = unpack(data, MAX_PIXELS)
         assert (stream.width, stream.height, stream.tile_px) == (width, height, 0)
-        assert stream.model_id == codec.bundle.id
-        y = encoder({"image": padded(image)})["y"]
+        assert (stream.model_id, stream.quality) == (codec.bundle.id, quality or 0)
+        y = encoder({"image": padded(image), **of_encoder})["y"]
         np.testing.assert_array_equal(codec.symbols(stream), y)
-        whole = decoder({"y": y})["image"]
+        whole = decoder({"y": y, **of_decoder})["image"]
         found = codec.decode(data)
         assert found.dtype == np.uint8 and found.shape == (height, width, 3)
         np.testing.assert_array_equal(found, whole[:height, :width])
@@ -90,14 +103,16 @@ def test_what_is_decoded_looks_like_what_was_encoded(loaded, photo) -> None:
 
 
 @pytest.mark.parametrize("runtime", present_runtimes())
-@pytest.mark.parametrize("family", FAMILIES)
-def test_in_tiles_everything_is_the_same(loaded, photo, family: str, runtime: str) -> None:
+@pytest.mark.parametrize(("family", "quality"), CASES)
+def test_in_tiles_everything_is_the_same(
+    loaded, photo, family: str, quality: int | None, runtime: str
+) -> None:
     codec = loaded(family, runtime)
     image = photo(200, 330, 5)  # neither side a multiple of any tile
-    whole = codec.encode(image, tile_px=0)
+    whole = codec.encode(image, tile_px=0, quality=quality)
     y, pixels = codec.symbols(unpack(whole, MAX_PIXELS)), codec.decode(whole)
     for tile_px, segments in ((64, 4 * 6), (128, 2 * 3), (320, 2), (65472, 1)):
-        data = codec.encode(image, tile_px=tile_px)
+        data = codec.encode(image, tile_px=tile_px, quality=quality)
         stream = unpack(data, MAX_PIXELS)
         assert (stream.tile_px, len(stream.segments)) == (tile_px, segments)
         np.testing.assert_array_equal(codec.symbols(stream), y)
@@ -120,9 +135,9 @@ def test_a_large_image_never_goes_through_a_network_at_once(loaded, photo, monke
     for name in ("analyse", "indexes", "synthesise"):
         real = getattr(networks, name)
 
-        def spied(array, real=real, name=name):
+        def spied(array, rate, real=real, name=name):
             seen.append((name, array.shape))
-            return real(array)
+            return real(array, rate)
 
         monkeypatch.setattr(networks, name, spied)
     codec.decode(codec.encode(photo(320, 384, 1), tile_px=64))
@@ -144,13 +159,13 @@ def test_encoding_is_deterministic(tiny_bundles, loaded, photo) -> None:
     assert Codec.load(tiny_bundles["relu"], loaded("relu").runtime, 2).encode(image) == first
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "quality"), CASES)
 def test_a_stream_of_one_runtime_holds_the_same_symbols_in_every_other(
-    loaded, photo, family: str
+    loaded, photo, family: str, quality: int | None
 ) -> None:
     image = photo(140, 210, 6)
     for writer in present_runtimes():
-        data = loaded(family, writer).encode(image, tile_px=128)
+        data = loaded(family, writer).encode(image, tile_px=128, quality=quality)
         stream = unpack(data, MAX_PIXELS)
         y = loaded(family, writer).symbols(stream)
         pixels = loaded(family, writer).decode(data).astype(int)
@@ -162,17 +177,123 @@ def test_a_stream_of_one_runtime_holds_the_same_symbols_in_every_other(
             assert np.abs(other - pixels).max() <= 8
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "quality"), CASES)
 def test_the_exact_path_finds_the_same_indexes_as_the_stream_was_written_with(
-    loaded, photo, family: str
+    loaded, photo, family: str, quality: int | None
 ) -> None:
     codec = loaded(family)
-    stream = unpack(codec.encode(photo(150, 70, 2)), MAX_PIXELS)
+    stream = unpack(codec.encode(photo(150, 70, 2), quality=quality), MAX_PIXELS)
     channels = np.repeat(np.arange(8), 3 * 2)
     z = entropy.decode(stream.z, channels, codec._z_tables).reshape(8, 3, 2)
-    index = open_hyper(codec.bundle, EXACT, 1)(z)
+    rate = None if quality is None else gains_of(codec.bundle).rate(quality)
+    index = open_hyper(codec.bundle, EXACT, 1)(z, rate)
     y = entropy.decode(stream.segments[0], index.ravel(), codec._y_tables, 0)
     np.testing.assert_array_equal(codec.symbols(stream).ravel(), y)
+
+
+@pytest.mark.parametrize("runtime", present_runtimes())
+def test_a_higher_quality_takes_more_bytes(loaded, photo, runtime: str) -> None:
+    codec = loaded("rates", runtime)
+    image = photo(192, 256, 4)
+    streams = [codec.encode(image, quality=quality) for quality in (1, 34, 67, 100)]
+    sizes = [len(data) for data in streams]
+    assert sizes == sorted(sizes) and sizes[-1] > 2 * sizes[0]
+
+
+def test_without_a_quality_the_default_or_the_nearest_to_it_is_taken(tiny_bundles, photo) -> None:
+    bundle, image = read_bundle(tiny_bundles["rates"]), photo(64, 64, 0)
+    for qualities, expected in (((1, 100), 50), ((60, 100), 60), ((1, 40), 40)):
+        held = replace(bundle, manifest=replace(bundle.manifest, qualities=qualities))
+        held = with_selftest_at(held, min(qualities))
+        stream = unpack(Codec.load(held).encode(image), MAX_PIXELS)
+        assert stream.quality == expected
+
+
+def with_selftest_at(bundle: Bundle, quality: int) -> Bundle:
+    """`bundle` with a self-test of one quality."""
+    held = arrays(bundle, "selftest.npz")
+    path, shift = exact_path(arrays(bundle, "hyper.npz")), rate_of(bundle, quality)["shift"]
+    digests = [
+        digest(path.indexes(held[f"z_{i}"][None], shift.ravel())[0]) for i in range(len(held) - 2)
+    ]
+    held["qualities"], held["digests"] = np.array([quality], np.uint8), np.array([digests])
+    return replace(bundle, parts={**bundle.parts, "selftest.npz": pack_arrays(held)})
+
+
+@pytest.mark.parametrize("quality", [0, 101, -1, 50.0, "50", True])
+def test_a_quality_that_the_bundle_has_not_is_refused(loaded, photo, quality: object) -> None:
+    with pytest.raises(InputError) as caught:
+        loaded("rates").encode(photo(64, 64, 0), quality=quality)
+    assert str(caught.value) == (
+        f"a quality of tiny-rates must be a whole number from 1 to 100, got {quality}"
+    )
+
+
+def test_a_bundle_of_one_rate_takes_no_quality(loaded, photo) -> None:
+    with pytest.raises(InputError) as caught:
+        loaded("patch").encode(photo(64, 64, 0), quality=50)
+    assert str(caught.value) == (
+        "tiny-patch codes at one rate and takes no quality, got 50; leave it out, or give a model of all rates"
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "quality", "has"),
+    [
+        ("rates", 0, "has the qualities 1 to 100"),
+        ("patch", 1, "codes at one rate, which is 0"),
+        ("relu", 100, "codes at one rate, which is 0"),
+    ],
+)
+def test_a_stream_of_a_quality_that_its_bundle_lacks_is_refused(
+    loaded, photo, family: str, quality: int, has: str
+) -> None:
+    codec = loaded(family)
+    stream = unpack(codec.encode(photo(64, 64, 0)), MAX_PIXELS)
+    with pytest.raises(InputError) as caught:
+        codec.decode(pack(replace(stream, quality=quality)))
+    assert str(caught.value) == (
+        f"the stream says quality {quality}, and tiny-{family} {has}: it is damaged; encode the image again"
+    )
+
+
+def test_damaged_gains_are_told_when_the_bundle_is_loaded(tiny_bundles) -> None:
+    bundle = read_bundle(tiny_bundles["rates"])
+    held = arrays(bundle, "gains.npz")
+    held["anchors"][-1, 3] += 1
+    damaged = replace(bundle, parts={**bundle.parts, "gains.npz": pack_arrays(held)})
+    with pytest.raises(InputError, match=r"^the bundle's gains are damaged"):
+        Codec.load(damaged)
+
+
+EXTREMES = {
+    "black and white": lambda rng: np.repeat(rng.integers(0, 2, (96, 128, 1)) * 255, 3, 2),
+    "white": lambda rng: np.full((96, 128, 3), 255),
+    "black": lambda rng: np.zeros((96, 128, 3)),
+    "noise": lambda rng: rng.integers(0, 256, (96, 128, 3)),
+    "blocks": lambda rng: np.kron(rng.integers(0, 2, (6, 8, 3)) * 255, np.ones((16, 16, 1))),
+}
+
+
+@pytest.mark.parametrize("quality", [1, 100])
+@pytest.mark.parametrize("runtime", present_runtimes())
+@pytest.mark.parametrize("kind", EXTREMES)
+def test_of_extreme_images_no_symbol_leaves_the_decoders_digits(
+    tiny_bundles, kind: str, quality: int, runtime: str
+) -> None:
+    """One beyond them would wrap around, into another colour."""
+    bundle = read_bundle(tiny_bundles["rates"])
+    image = EXTREMES[kind](np.random.default_rng(3)).astype(np.uint8)
+    codec = Codec.load(bundle, runtime, 1)
+    given = rate_of(bundle, quality)
+    limit, step = given["limit"].astype(np.int64), given["step"]
+    narrow = int(arrays(bundle, "gains.npz")["narrow_from"])
+    data = codec.encode(image, quality=quality)
+    y = codec.symbols(unpack(data, MAX_PIXELS)).astype(np.int64)
+    assert (np.abs(y) <= limit).all()
+    steps = np.rint(y * step)
+    assert np.abs(steps[narrow:]).max(initial=0) <= 127 and np.abs(steps).max() <= 32639
+    assert codec.decode(data).shape == image.shape
 
 
 def test_symbols_come_without_knowing_the_sessions_threads(tiny_bundle, photo) -> None:
@@ -252,7 +373,7 @@ def test_a_stream_does_not_decide_that_a_large_image_is_decoded_at_once(
     seen = []
     real = codec._networks.synthesise
     monkeypatch.setattr(
-        codec._networks, "synthesise", lambda y: seen.append(y.shape) or real(y), raising=True
+        codec._networks, "synthesise", lambda y, rate: seen.append(y.shape) or real(y, rate)
     )
     np.testing.assert_array_equal(codec.decode(data), pixels)
     assert len(seen) == 5 * 4
@@ -274,7 +395,7 @@ def forged(codec: Codec, z: np.ndarray | None = None, y: np.ndarray | None = Non
     """A stream of a 64x64 image with right hashes and any symbols: z [8, 1, 1], y [12, 4, 4]."""
     z = np.zeros((8, 1, 1), np.int32) if z is None else z
     y = np.zeros((12, 4, 4), np.int32) if y is None else y
-    index = codec._networks.indexes(np.clip(z, -128, 127))
+    index = codec._networks.indexes(np.clip(z, -128, 127), None)
     return pack(
         Stream(
             64,
@@ -330,15 +451,15 @@ class Misshapen:
     def _given(self, name: str, array: np.ndarray) -> np.ndarray:
         return self.change(array) if name == self.wrong else array
 
-    def analyse(self, image):
-        y, z = self.real.analyse(image)
+    def analyse(self, image, rate):
+        y, z = self.real.analyse(image, rate)
         return self._given("y", y), self._given("z", z)
 
-    def indexes(self, z):
-        return self._given("index", self.real.indexes(z))
+    def indexes(self, z, rate):
+        return self._given("index", self.real.indexes(z, rate))
 
-    def synthesise(self, y):
-        return self._given("image", self.real.synthesise(y))
+    def synthesise(self, y, rate):
+        return self._given("image", self.real.synthesise(y, rate))
 
 
 @pytest.mark.parametrize("wrong", ["y", "z", "index", "image"])

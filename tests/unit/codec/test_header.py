@@ -39,12 +39,14 @@ def streams(draw):
         tile_px,
         draw(payloads),
         tuple(draw(st.lists(payloads, min_size=count, max_size=count))),
+        draw(st.integers(0, 100)),
     )
 
 
-def forged(width, height, tile_px, z_length=0, lengths=(), body=b""):
+def forged(width, height, tile_px, z_length=0, lengths=(), body=b"", quality=0):
     """A stream with a right CRC around any claims, written as the format's description says."""
-    fields = struct.pack("<4sBBII8sHI", b"HWK\0", 1, 0, width, height, ID, tile_px, z_length)
+    told = (b"HWK\0", 2, 0, quality, width, height, ID, tile_px, z_length)
+    fields = struct.pack("<4sBBBII8sHI", *told)
     fields += struct.pack(f"<{len(lengths)}I", *lengths)
     return fields + struct.pack("<I", zlib.crc32(fields + body)) + body
 
@@ -57,15 +59,27 @@ def refusal(data, max_pixels=MAX_PIXELS):
     return message
 
 
-def test_one_segment_stands_behind_36_bytes():
+def test_one_segment_stands_behind_37_bytes():
     assert pack(ONE) == forged(5, 3, 0, 2, [3], b"zzyyy")
-    assert header_bytes(1) == 36
-    assert len(pack(ONE)) == 36 + 2 + 3
+    assert header_bytes(1) == 37
+    assert len(pack(ONE)) == 37 + 2 + 3
+
+
+@pytest.mark.parametrize("quality", [0, 1, 100])
+def test_the_quality_is_a_byte_of_the_header(quality):
+    stream = replace(ONE, quality=quality)
+    assert pack(stream) == forged(5, 3, 0, 2, [3], b"zzyyy", quality)
+    assert unpack(pack(stream), MAX_PIXELS) == stream
+
+
+def test_a_quality_that_there_is_not_is_not_packed():
+    with pytest.raises(InputError, match=r"^quality must be 0 to 100, got 101$"):
+        replace(ONE, quality=101)
 
 
 def test_tiles_stand_row_by_row_with_4_bytes_more_for_each():
     assert pack(TILED) == forged(130, 65, 64, 1, [1, 0, 3, 1, 2, 1], b"zacccdeef")
-    assert header_bytes(6) == 36 + 5 * 4
+    assert header_bytes(6) == 37 + 5 * 4
 
 
 @pytest.mark.parametrize(
@@ -143,19 +157,24 @@ def test_streams_spliced_together_are_refused():
             "an evaluation stream of `hwkd evaluate`, which decodes only where it was written; "
             "write a stream with `hwkd encode`",
         ),
-        (MAGIC + b"\1\0", f"the stream is cut short: it has 6 of at least 36 bytes{AGAIN}"),
+        (MAGIC + b"\2\0", f"the stream is cut short: it has 6 of at least 37 bytes{AGAIN}"),
         (
-            MAGIC + b"\2" + pack(ONE)[5:],
-            "a stream of version 2; this hwkd reads version 1: update hwkd",
+            MAGIC + b"\3" + pack(ONE)[5:],
+            "a stream of version 3; this hwkd reads version 2: update hwkd",
         ),
         (
-            MAGIC + b"\1\x08" + pack(ONE)[6:],
+            MAGIC + b"\1" + pack(ONE)[5:],
+            "a stream of version 1, which an earlier hwkd wrote; this hwkd reads version 2: decode it with that one, or "
+            "encode the image again",
+        ),
+        (
+            MAGIC + b"\2\x08" + pack(ONE)[6:],
             "a stream with flags 0x08, of a newer format; this hwkd reads flags 0x00: update hwkd",
         ),
-        (pack(ONE)[:-1], f"the stream is cut short: it has 40 of 41 bytes{AGAIN}"),
+        (pack(ONE)[:-1], f"the stream is cut short: it has 41 of 42 bytes{AGAIN}"),
         (
             pack(ONE) + b"!",
-            f"the stream has grown: it has 42 bytes where its header says 41{AGAIN}",
+            f"the stream has grown: it has 43 bytes where its header says 42{AGAIN}",
         ),
         (pack(ONE)[:-1] + b"!", f"the stream is damaged: its CRC-32 differs{AGAIN}"),
         (
@@ -171,8 +190,12 @@ def test_streams_spliced_together_are_refused():
             f"the stream is damaged: tile_px must be 0 or a multiple of 64, got 100{AGAIN}",
         ),
         (
+            forged(3, 3, 0, 0, [0], quality=101),
+            f"the stream is damaged: quality must be 0 to 100, got 101{AGAIN}",
+        ),
+        (
             forged(130, 65, 64, 0, [0, 0]),
-            f"the stream is cut short: it has 40 of at least 56 bytes{AGAIN}",
+            f"the stream is cut short: it has 41 of at least 57 bytes{AGAIN}",
         ),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",

@@ -16,12 +16,13 @@ from hwkd.codec.networks import (
     digest,
     entropy_runtime,
     failures,
+    gains_of,
     open_hyper,
 )
 from hwkd.errors import HwkdError, InputError
 from hwkd.runtime.array_part import pack_arrays
 from hwkd.runtime.bundle import Bundle, arrays, read_bundle
-from hwkd.runtime.exact import exact_path
+from hwkd.runtime.exact import ExactPath, exact_path
 from hwkd.runtime.session import present_runtimes, runtime_label
 
 BOTH = ("onnxruntime", "openvino")
@@ -59,6 +60,36 @@ def test_the_digest_is_the_sha256_of_shape_and_bytes() -> None:
     # However it lies in memory.
     assert digest(index.transpose(2, 1, 0).copy().transpose(2, 1, 0)) == expected
     assert digest(index.reshape(4, 3, 2)) != expected
+
+
+@pytest.mark.parametrize("quality", [1, 50, 100])
+def test_every_runtime_and_the_exact_path_agree_at_every_quality(
+    tiny_bundles, quality: int
+) -> None:
+    """The index of one rate plus the gain's whole number, held to the table: as hwkd/runtime/gains.py says."""
+    bundle = read_bundle(tiny_bundles["rates"])
+    path = exact_path(arrays(bundle, "hyper.npz"))
+    rate = gains_of(bundle).rate(quality)
+    last = replace(path.layers[-1], low=-1000, high=1000)
+    # The place at q is q itself, also below 0, where numpy counts from the end.
+    places = np.concatenate([np.arange(1001), np.arange(-1000, 0)])
+    unbounded = ExactPath((*path.layers[:-1], last), places)
+    for z in (some_z(bundle), some_z(bundle, 5, 1) * 6):
+        q = unbounded.indexes(z[None])[0]
+        expected = (q + rate.shift[0]).clip(0, 63)
+        for runtime in (*present_runtimes(), EXACT):
+            hyper = open_hyper(bundle, runtime, 1)
+            assert failures(bundle, hyper) == []
+            np.testing.assert_array_equal(hyper(z, rate), expected, err_msg=runtime)
+
+
+def test_a_self_test_that_fails_at_one_quality_alone_is_told_with_it(tiny_bundles) -> None:
+    bundle = read_bundle(tiny_bundles["rates"])
+    digests = arrays(bundle, "selftest.npz")["digests"].copy()
+    assert digests.shape[0] == 3
+    digests[2, 1] = "0" * 64
+    wrong = with_selftest(bundle, digests=digests)
+    assert failures(wrong, open_hyper(wrong, EXACT, 1)) == ["z_1 [8, 1, 1] at quality 100"]
 
 
 @pytest.mark.parametrize("family", ["gdn", "patch", "relu"])
@@ -238,6 +269,30 @@ DAMAGES = {
     "z of other channels": lambda held: held.update(z_0=held["z_0"][:-1]),
     "z of two dimensions": lambda held: held.update(z_0=held["z_0"][0]),
 }
+
+
+DAMAGES_OF_QUALITIES = {
+    "no qualities": lambda held: held.pop("qualities"),
+    "another type": lambda held: held.update(qualities=held["qualities"].astype(np.int32)),
+    "two dimensions": lambda held: held.update(qualities=held["qualities"][None]),
+    "one too few": lambda held: held.update(qualities=held["qualities"][:-1]),
+    "none at all": lambda held: held.update(
+        qualities=held["qualities"][:0], digests=held["digests"][:0]
+    ),
+    "0": lambda held: held.update(qualities=np.array([0, 50, 100], np.uint8)),
+    "101": lambda held: held.update(qualities=np.array([1, 50, 101], np.uint8)),
+    "digests of one rate": lambda held: held.update(digests=held["digests"][0]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES_OF_QUALITIES)
+def test_a_self_test_of_damaged_qualities_is_refused(tiny_bundles, damage: str) -> None:
+    bundle = read_bundle(tiny_bundles["rates"])
+    held = arrays(bundle, "selftest.npz")
+    DAMAGES_OF_QUALITIES[damage](held)
+    damaged = with_part(bundle, "selftest.npz", pack_arrays(held))
+    with pytest.raises(InputError, match=r"^the bundle's self-test is damaged: get the bundle"):
+        failures(damaged, open_hyper(damaged, EXACT, 1))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

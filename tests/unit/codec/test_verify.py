@@ -54,14 +54,14 @@ class Substitute(Networks):
         super().__init__(networks.bundle, networks.runtime, networks.threads)
         self._networks, self._change_indexes, self._change_image = networks, indexes, image
 
-    def indexes(self, z):
-        found = self._networks.indexes(z).copy()
+    def indexes(self, z, rate=None):
+        found = self._networks.indexes(z, rate).copy()
         if self._change_indexes:
             self._change_indexes(found)
         return found
 
-    def synthesise(self, y):
-        found = self._networks.synthesise(y).copy()
+    def synthesise(self, y, rate=None):
+        found = self._networks.synthesise(y, rate).copy()
         if self._change_image:
             self._change_image(found)
         return found

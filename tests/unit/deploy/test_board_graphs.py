@@ -1,5 +1,7 @@
 """Graphs for a board's own compiler, run in ONNX Runtime in the board's stead."""
 
+import math
+
 import numpy as np
 import onnx
 import pytest
@@ -13,7 +15,7 @@ from hwkd.models.image_tensors import padded
 from hwkd.quantize.integer import integer_layers
 from hwkd.runtime.session import open_session, present_runtimes
 
-FAMILIES = ("gdn", "patch", "relu")
+FAMILIES = ("gdn", "patch", "rates", "relu")
 SIZE = (192, 128)
 
 pytestmark = [
@@ -43,12 +45,18 @@ def run(graph: onnx.ModelProto, **inputs: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("arithmetic", ["int8", "fp16"])
 def test_the_graphs_give_nearly_what_the_codec_gives(made, family: str, arithmetic: str) -> None:
     codec, x, graphs = made(family, arithmetic)
-    found = run(graphs["encoder.onnx"], image=x.numpy())
+    gain, step = {}, {}
+    if codec.serves_all_rates:
+        codec.set_lmbda(0.025)
+        values = codec.gains.log().exp().detach().numpy()
+        # y over its gain in steps of g_s, of which the largest gain has four.
+        gain, step = {"gain": values}, {"step": 4 * math.sqrt(0.18 / 0.025) / values}
+    found = run(graphs["encoder.onnx"], image=x.numpy(), **gain)
     with torch.no_grad():
         y = codec.g_a(x)
         symbols = torch.round(y)
         expected = {"y": y, "z": codec.hyper_analysis(y), "image": codec.g_s(symbols)}
-    found |= run(graphs["decoder.onnx"], y=symbols.numpy())
+    found |= run(graphs["decoder.onnx"], y=symbols.numpy(), **step)
     for name, values in expected.items():
         assert found[name].dtype == np.float32
         assert found[name].shape == tuple(values.shape)

@@ -1,6 +1,7 @@
 """The encoder's and the decoder's graph of each family against the fake-quantized codec in torch."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,16 +13,18 @@ import torch
 from hwkd.deploy.coder_ends import Latents
 from hwkd.deploy.coder_graphs import decoder_graph, encoder_graph
 from hwkd.deploy.graph import ONNX_RUNTIME, OPENVINO, OPENVINO_VNNI, Form
-from hwkd.deploy.latents import WIDE_MAX, latents_of
+from hwkd.deploy.latents import latents_of
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.image_tensors import padded, to_pixels
+from hwkd.models.patch import PatchCodec
 from hwkd.models.spec import Spec
 from hwkd.quantize.inputs import conv_layers
 from hwkd.quantize.integer import IntegerLayer, integer_layers
+from hwkd.runtime.gains import WIDE_MAX, Gains, Rate
 from hwkd.runtime.session import open_session, present_runtimes
 
-FAMILIES = ("gdn", "patch", "relu")
+FAMILIES = ("gdn", "patch", "rates", "relu")
 PAIRS = [
     pytest.param(runtime, form, id=name)
     for name, runtime, form in (
@@ -47,21 +50,35 @@ class Trained:
     photos: list[np.ndarray]
     y: list[np.ndarray]
     z: list[np.ndarray]
+    rate: Rate | None = None
+
+    def given(self, *names: str) -> dict[str, np.ndarray]:
+        """What the graphs of a codec of all rates take besides."""
+        return {} if self.rate is None else {name: getattr(self.rate, name)[0] for name in names}
 
 
 @torch.no_grad()
-def trained(family: str, codec: HyperpriorCodec, photos: list[np.ndarray]) -> Trained:
+def trained(
+    family: str, codec: HyperpriorCodec, photos: list[np.ndarray], quality: int = 50
+) -> Trained:
     tensors = [padded(image, 64) for image in photos]
+    latents = latents_of(codec, tensors)
+    rate = None
+    if isinstance(codec, PatchCodec) and codec.gains is not None:
+        anchors = codec.gains.at_anchors()
+        rate = Gains(anchors, latents.narrow_from, latents.largest_y).rate(quality)
+        codec.set_lmbda(0.0018 * 100 ** ((quality - 1) / 99))
     y = [codec.g_a(x) for x in tensors]
     z = [torch.round(codec.hyper_analysis(one)) for one in y]
     return Trained(
         family,
         codec,
         integer_layers(codec),
-        latents_of(codec, tensors),
+        latents,
         photos,
         [torch.round(one)[0].int().numpy() for one in y],
         [one[0].int().numpy() for one in z],
+        rate,
     )
 
 
@@ -72,8 +89,14 @@ def tiny(request, tiny_codec_of, photo) -> Trained:
 
 
 @torch.no_grad()
-def decoded(codec: HyperpriorCodec, y: np.ndarray) -> np.ndarray:
-    x_hat = codec.g_s(torch.from_numpy(y)[None].float())
+def decoded(codec: HyperpriorCodec, y: np.ndarray, rate: Rate | None = None) -> np.ndarray:
+    """rate: of a codec of all rates. Its step stands for the codec's own gain, of which it differs by what rounding to a
+    256th of a step of the scales' table leaves: 0.02 %, enough to move what lies at a half to the next step of g_s."""
+    y_hat = torch.from_numpy(y)[None].float()
+    if rate is not None:
+        own_step = 4 * math.sqrt(0.18 / 0.025) / codec.gains.log().exp()
+        y_hat = y_hat * torch.from_numpy(rate.step) / own_step
+    x_hat = codec.g_s(y_hat)
     return to_pixels(x_hat, x_hat.shape[3], x_hat.shape[2])
 
 
@@ -111,7 +134,7 @@ def assert_close(
 def test_the_encoder_gives_the_codecs_symbols(tiny: Trained, runtime: str, form: Form) -> None:
     encode = opened(encoder_graph(tiny.codec, tiny.layers, tiny.latents, form), runtime)
     for image, y, z in zip(tiny.photos, tiny.y, tiny.z, strict=True):
-        found = encode(image=image)
+        found = encode(image=image, **tiny.given("gain", "limit"))
         assert found["y"].dtype == found["z"].dtype == np.int32
         assert_close(found["y"], y, 0.02, "y")
         assert_close(found["z"], z, 0.15, "z")
@@ -121,9 +144,9 @@ def test_the_encoder_gives_the_codecs_symbols(tiny: Trained, runtime: str, form:
 def test_the_decoder_gives_the_codecs_image(tiny: Trained, runtime: str, form: Form) -> None:
     decode = opened(decoder_graph(tiny.codec, tiny.layers, tiny.latents, form), runtime)
     for y in tiny.y:
-        found = decode(y=y)["image"]
+        found = decode(y=y, **tiny.given("step"))["image"]
         assert found.dtype == np.uint8
-        assert_close(found, decoded(tiny.codec, y), 0.01, "image", most=8)
+        assert_close(found, decoded(tiny.codec, y, tiny.rate), 0.01, "image", most=8)
 
 
 @torch.no_grad()
@@ -142,15 +165,17 @@ def test_float_graphs_for_one_size_take_and_give_floats(
 ) -> None:
     form = Form(keeps_transposed=True, is_float=True, size=(192, 128))
     plain = with_weights_on_their_grid(tiny.codec, tiny_specs[tiny.family])
+    plain.set_lmbda(0.0018 * 100 ** (49 / 99))  # of quality 50
     image, symbols = tiny.photos[0], tiny.y[0].astype(np.float32)
     with torch.no_grad():
         y = plain.g_a(padded(image, 64))
         z = plain.hyper_analysis(y)
         x_hat = plain.g_s(torch.from_numpy(symbols)[None])
     planes = np.moveaxis(image, 2, 0).astype(np.float32) / 255
-    found = run(encoder_graph(tiny.codec, tiny.layers, tiny.latents, form), runtime, image=planes)
+    encoder = encoder_graph(tiny.codec, tiny.layers, tiny.latents, form)
+    found = run(encoder, runtime, image=planes, **tiny.given("gain"))
     decoder = decoder_graph(tiny.codec, tiny.layers, tiny.latents, form)
-    found |= run(decoder, runtime, y=symbols)
+    found |= run(decoder, runtime, y=symbols, **tiny.given("step"))
     for name, expected in {"y": y, "z": z, "image": x_hat}.items():
         assert found[name].dtype == np.float32
         # Biases are whole steps of the grid that the input would be on: all that is between the two.
@@ -163,7 +188,7 @@ def test_float_graphs_for_one_size_take_and_give_floats(
         )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["gdn", "patch", "relu"])
 @pytest.mark.parametrize("runtime", present_runtimes())
 def test_latents_are_held_to_their_symbols(tiny_codec_of, photo, family: str, runtime: str) -> None:
     """All of y and z beyond what a bundle says that there is."""
@@ -176,6 +201,44 @@ def test_latents_are_held_to_their_symbols(tiny_codec_of, photo, family: str, ru
     assert (y < -3).any() and (y > 2).any()
     assert_close(found["y"], y.clip(-3, 2), 0.02, "y")
     assert (found["z"].min(), found["z"].max()) == (-2, 1)
+
+
+@pytest.mark.parametrize("quality", [1, 100])
+@pytest.mark.parametrize(("runtime", "form"), PAIRS)
+def test_at_both_ends_of_the_qualities_the_graphs_are_the_codec(
+    tiny_codec_of, photo, quality: int, runtime: str, form: Form
+) -> None:
+    tiny = trained("rates", tiny_codec_of("rates"), [photo(128, 192, 10)], quality)
+    encoder = encoder_graph(tiny.codec, tiny.layers, tiny.latents, form)
+    found = run(encoder, runtime, image=tiny.photos[0], **tiny.given("gain", "limit"))
+    assert_close(found["y"], tiny.y[0], 0.02, "y")
+    assert_close(found["z"], tiny.z[0], 0.15, "z")
+    decoder = decoder_graph(tiny.codec, tiny.layers, tiny.latents, form)
+    image = run(decoder, runtime, y=tiny.y[0], **tiny.given("step"))["image"]
+    expected = decoded(tiny.codec, tiny.y[0], tiny.rate)
+    assert_close(image, expected, 0.01, "image", most=8)
+
+
+@pytest.mark.parametrize("quality", [1, 100])
+@pytest.mark.parametrize(("runtime", "form"), PAIRS)
+def test_what_is_held_to_its_limit_is_what_the_decoder_shows(
+    tiny_codec_of, quality: int, runtime: str, form: Form
+) -> None:
+    """Of noise that is much too loud for one digit, which all channels but the first eight have."""
+    noise = np.random.default_rng(1).integers(0, 2, (128, 192, 1)).repeat(3, 2) * 255
+    loud = trained("rates", tiny_codec_of("rates"), [noise.astype(np.uint8)], quality)
+    latents = replace(loud.latents, largest_y=WIDE_MAX, narrow_from=8)
+    anchors = loud.codec.gains.at_anchors()
+    rate = Gains(anchors, 8, WIDE_MAX).rate(quality)
+    gain = rate.gain * 40
+    encoder = encoder_graph(loud.codec, loud.layers, latents, form)
+    found = run(encoder, runtime, image=loud.photos[0], gain=gain[0], limit=rate.limit[0])["y"]
+    assert (np.abs(found) <= rate.limit[0]).all()
+    for ends in (-found.min((1, 2)), found.max((1, 2))):
+        np.testing.assert_array_equal(ends[8:], rate.limit.ravel()[8:])
+    decoder = decoder_graph(loud.codec, loud.layers, latents, form)
+    image = run(decoder, runtime, y=found, step=rate.step[0])["image"]
+    assert_close(image, decoded(loud.codec, found, rate), 0.01, "image", most=8)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from hwkd.deploy.coding_tables import coding_tables, selftest
 from hwkd.deploy.entropy_path import entropy_path
 from hwkd.models.image_tensors import padded
 from hwkd.quantize.integer import integer_layers
+from hwkd.runtime.gains import Gains
 
 pytestmark = pytest.mark.usefixtures("in_one_thread")
 
@@ -125,3 +126,19 @@ def test_the_self_test_is_the_same_when_it_is_made_again(codec, path) -> None:
         np.testing.assert_array_equal(array, again[name])
     other = selftest(path, codec.Z, 127, real, seed=1)
     assert any((other[name] != first[name]).any() for name in first)
+
+
+def test_the_self_test_of_all_rates_has_a_row_of_digests_for_each_quality(path) -> None:
+    """Of the lowest, the middle and the highest: each that of the shifted indexes."""
+    anchors = np.zeros((2, 12), np.int16)
+    anchors[0], anchors[1] = -5 * 256, 9 * 256
+    arrays = selftest(path, 8, 31, np.zeros((8, 1, 2), np.int32), gains=Gains(anchors, 0, 127))
+    assert arrays["qualities"].tolist() == [1, 50, 100]
+    cases = [name for name in arrays if name.startswith("z_")]
+    assert arrays["digests"].shape == (3, len(cases))
+    # Between -5 and 9 at 49 of 99 parts: 1.93.
+    for row, shift in zip(arrays["digests"], (-5, 2, 9), strict=True):
+        for name, digest in zip(cases, row, strict=True):
+            index = path.indexes(arrays[name][None], np.full(12, shift))[0]
+            said = "x".join(str(n) for n in index.shape).encode() + index.tobytes()
+            assert digest == hashlib.sha256(said).hexdigest()

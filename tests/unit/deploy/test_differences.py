@@ -110,3 +110,23 @@ def test_of_a_large_image_the_centre_is_compared(
     bundle, codec, large = read_bundle(tiny_bundle), tiny_codec_of("patch"), photo(100, 129, 5)
     found = differences(bundle, codec, {"large": large})
     assert found == differences(bundle, codec, {"centre": large[18:82, 32:96]})
+
+
+def test_a_bundle_of_all_rates_is_compared_at_three_qualities(
+    tiny_bundles, tiny_codec_of, images
+) -> None:
+    codec = tiny_codec_of("rates")
+    found = differences(read_bundle(tiny_bundles["rates"]), codec, images)
+    assert len(found) == 3 * len(present_runtimes())
+    bpp = []
+    for quality in (10, 50, 90):
+        said = [s for s in found if f"2 images at quality {quality}: " in s]
+        assert len(said) == len(present_runtimes())
+        one = figures(said[0].replace(f" at quality {quality}", ""))
+        codec.set_lmbda(0.0018 * 100 ** ((quality - 1) / 99))
+        passes = [trained_figures(codec, image) for image in images.values()]
+        assert one["psnr_trained"] == pytest.approx(np.mean([p[1] for p in passes]), abs=1e-3)
+        assert one["share"] < 2 and one["most"] <= 1
+        assert abs(one["psnr"] - one["psnr_trained"]) < 0.1
+        bpp.append(one["bpp"])
+    assert bpp == sorted(bpp)

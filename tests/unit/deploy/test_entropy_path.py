@@ -262,3 +262,16 @@ def test_the_patch_family_needs_no_table(tiny_codec_of) -> None:
     path = entropy_path(codec, integer_layers(codec), SCALES).path
     assert path.places is None
     assert (path.layers[-1].low, path.layers[-1].high) == (0, 63)
+
+
+def test_with_gains_the_graph_adds_a_whole_number_to_each_channel(tiny_codec_of) -> None:
+    codec = tiny_codec_of("rates")
+    path = entropy_path(codec, integer_layers(codec), SCALES).path
+    model = hyper_model(path, codec.Z, codec.M, has_gains=True).SerializeToString()
+    shift = np.arange(-30, 30, 5, dtype=np.float32).reshape(1, 12, 1, 1)
+    z = np.random.default_rng(0).integers(-128, 128, (1, codec.Z, 3, 2)).astype(np.int32)
+    expected = path.indexes(z, shift.ravel())
+    assert (expected != path.indexes(z)).any()
+    for runtime in present_runtimes():
+        found = open_session(model, runtime, 1).run({"z": z, "shift": shift})["index"]
+        np.testing.assert_array_equal(found, expected, err_msg=runtime)

@@ -90,7 +90,13 @@ def test_the_manifest_says_what_was_exported(source, exported) -> None:
 
 @pytest.mark.parametrize(
     ("family", "target"),
-    [("gdn", "x86-avx2"), ("relu", "x86-vnni"), ("patch", "x86-avx2"), ("patch", "raspberry-pi-4")],
+    [
+        ("gdn", "x86-avx2"),
+        ("relu", "x86-vnni"),
+        ("patch", "x86-avx2"),
+        ("patch", "raspberry-pi-4"),
+        ("rates", "x86-avx2"),
+    ],
 )
 def test_each_runtime_finds_its_graphs_and_every_part_has_its_use(
     exported, family: str, target: str
@@ -98,7 +104,8 @@ def test_each_runtime_finds_its_graphs_and_every_part_has_its_use(
     bundle, _ = exported(family, target)
     graphs = bundle.manifest.graphs
     named = {part for network in graphs.values() for part in network.values()}
-    assert named | {"tables.npz", "selftest.npz", "hyper.npz"} == set(bundle.parts)
+    gains = {"gains.npz"} if family == "rates" else set()
+    assert named | {"tables.npz", "selftest.npz", "hyper.npz"} | gains == set(bundle.parts)
     assert all(set(network) == {"onnxruntime", "openvino"} for network in graphs.values())
     # One graph for all, so that every machine computes the same indexes.
     assert set(graphs["hyper"].values()) == {"hyper.onnx"}
@@ -191,6 +198,24 @@ def test_loud_latents_get_the_symbols_that_they_need(source, tiny_codec_of, imag
         loaded = Codec.load(bundle, runtime)
         data = loaded.encode(image)
         assert np.abs(loaded.decode(data).astype(int) - image).mean() < 20
+
+
+def test_a_codec_of_all_rates_is_exported_with_its_gains(source, exported, images) -> None:
+    codec = source("rates").codec
+    bundle, _ = exported("rates", "x86-avx2")
+    manifest = bundle.manifest
+    assert (manifest.qualities, manifest.lmbda) == ((1, 100), None)
+    held = arrays(bundle, "gains.npz")
+    # ln gain by definition: half of ln(lmbda / 0.025) and the deviation, which the last anchor has not.
+    deviations = np.vstack([codec.gains.deviations.detach().numpy(), np.zeros(12)])
+    base = np.log(np.array([0.0018, 0.018, 0.18]) / 0.025)[:, None] / 2
+    parts_of_a_step = 256 * 63 / np.log(256 / 0.11)
+    expected = (base + deviations) * parts_of_a_step
+    assert np.abs(held["anchors"] - expected).max() < 0.51
+    prepared = prepare(source("rates"), load_target("x86-avx2"), images)
+    assert held["narrow_from"] == prepared.latents.narrow_from
+    # The others have one rate.
+    assert exported("patch", "x86-avx2")[0].manifest.qualities is None
 
 
 def test_no_images_no_export(source) -> None:

@@ -7,6 +7,7 @@ from hwkd.deploy.coder_ends import Latents
 from hwkd.deploy.entropy_path import entropy_path
 from hwkd.deploy.fitted_tables import PRIOR_SYMBOLS, count_symbols, fitted
 from hwkd.quantize.integer import integer_layers
+from hwkd.runtime.gains import Gains
 
 pytestmark = pytest.mark.usefixtures("in_one_thread")
 
@@ -74,3 +75,26 @@ def test_symbols_are_counted_under_the_index_that_the_decoder_computes(
     for at in np.unique(index):
         expected = 2 * np.bincount(magnitude[index == at], minlength=129)
         assert found[at].tolist() == expected.tolist()
+
+
+def test_with_gains_symbols_are_counted_at_six_qualities_within_their_limits(
+    tiny_codec_of, photo
+) -> None:
+    codec = tiny_codec_of("rates")
+    scales = codec.gaussian_conditional.scale_table.double().numpy()
+    path = entropy_path(codec, integer_layers(codec), scales).path
+    latents = Latents(codec.M, codec.Z, 127, 127, 4, True)
+    gains = Gains(codec.gains.at_anchors(), 4, 127)
+    x = torch.from_numpy(photo(64, 128, 3)).permute(2, 0, 1)[None].float() / 255
+    found = count_symbols(codec, path, latents, [x], gains)
+    expected = np.zeros((64, 129), np.int64)
+    for quality in (1, 20, 40, 60, 80, 100):
+        codec.set_lmbda(0.0018 * 100 ** ((quality - 1) / 99))
+        with torch.no_grad():
+            y = codec.g_a(x)
+            z = codec.hyper_analysis(y).round().int().numpy()
+        rate = gains.rate(quality)
+        index = path.indexes(z, rate.shift.ravel())
+        magnitude = np.minimum(y.round().abs().numpy(), rate.limit).astype(int)
+        np.add.at(expected, (index, magnitude), 1)
+    assert found.tolist() == expected.tolist()

@@ -1,22 +1,24 @@
 import copy
+import math
 
 import pytest
 import torch
 
 from hwkd.deploy.coder_ends import Latents
-from hwkd.deploy.latents import WIDE_MAX, latents_of
+from hwkd.deploy.latents import latents_of
 from hwkd.models.image_tensors import padded
+from hwkd.runtime.gains import WIDE_MAX
 
 pytestmark = pytest.mark.usefixtures("in_one_thread")
 
 
 @pytest.fixture
 def with_peaks(tiny_codec_of, photo):
-    """with_peaks({channel: peak}): the patch codec and two images on which y peaks so, other channels at 10."""
+    """with_peaks({channel: peak}): the patch codec and two images on which y peaks so, other channels at `others`."""
     images = [padded(photo(64, 128, seed), 64) for seed in (1, 2)]
 
-    def make(peaks: dict[int, float]):
-        codec = copy.deepcopy(tiny_codec_of("patch"))
+    def make(peaks: dict[int, float], family: str = "patch", others: float = 10):
+        codec = copy.deepcopy(tiny_codec_of(family))
         with torch.no_grad():
             # y by its bias alone, but for 0.03: of one sign in the second half of the channels, the other before.
             for layer in (codec.g_a.linear, codec.g_a.head):
@@ -25,7 +27,7 @@ def with_peaks(tiny_codec_of, photo):
             codec.g_a.linear.weight[:, 0] = 0.06
             for channel in range(codec.M):
                 sign = 1 if channel >= codec.M // 2 else -1
-                codec.g_a.linear.bias[channel] = sign * peaks.get(channel, 10)
+                codec.g_a.linear.bias[channel] = sign * peaks.get(channel, others)
         return codec, images
 
     return make
@@ -49,6 +51,19 @@ def test_channels_up_to_the_last_loud_one_are_wide_eight_at_a_time(
     codec, images = with_peaks(peaks)
     largest_y = WIDE_MAX if narrow_from else 127
     assert latents_of(codec, images) == Latents(12, 8, largest_y, 127, narrow_from)
+
+
+@pytest.mark.parametrize(
+    ("peak", "narrow_from"), [(15.7, 0), (15.8, 8), (100, 8)], ids=["63 steps", "64 steps", "many"]
+)
+def test_with_gains_what_counts_is_steps_of_g_s_at_the_highest_quality(
+    with_peaks, peak: float, narrow_from: int
+) -> None:
+    """Four a symbol there, where the gain is sqrt(0.18 / 0.025) in every channel."""
+    codec, images = with_peaks({2: peak / math.sqrt(0.18 / 0.025)}, "rates", others=1)
+    codec.set_lmbda(0.0018)
+    largest_y = WIDE_MAX if narrow_from else 127
+    assert latents_of(codec, images) == Latents(12, 8, largest_y, 127, narrow_from, True)
 
 
 def test_the_loudest_of_all_images_counts(tiny_codec_of, photo) -> None:

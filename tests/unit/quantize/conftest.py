@@ -10,6 +10,7 @@ SPECS: dict[str, Spec] = {
     "gdn": HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8),
     "relu": HyperpriorSpec("relu", (8, 8, 8), 12, 8, 8),
     "patch": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,)),
+    "patch of all rates": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,), anchors=3),
 }
 
 

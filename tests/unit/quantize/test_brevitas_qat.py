@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from hwkd.errors import InputError
 from hwkd.models.base import CodecOutput, HyperpriorCodec
 from hwkd.models.build import build
-from hwkd.models.spec import HyperpriorSpec, Spec
+from hwkd.models.spec import HyperpriorSpec, PatchSpec, Spec
 from hwkd.quantize.bits import ACT_BITS, WEIGHT_BITS, BitPlan
 from hwkd.quantize.brevitas_qat import quantize, quantized_layers, round_medians
 from hwkd.quantize.calibrate import calibrate, is_calibrated
 from hwkd.quantize.inputs import conv_layers, layer_inputs
 from hwkd.quantize.layers import integer_weights
+from tests.unit.quantize.conftest import lively
 
 
 def is_power_of_two(scale: Tensor) -> bool:
@@ -84,13 +85,32 @@ def test_given_inputs_keep_their_values(codec: HyperpriorCodec, images: Tensor) 
     scales = {"pixels": 1 / 255, "symbols": 1.0, "integers": 1.0}
     checked = set()
     for name, layer_input in layer_inputs(codec).items():
-        if layer_input.kind == "activation":
+        if layer_input.kind in ("activation", "fractions"):
             continue
         on_grid = quantized_layers(codec)[name].input_quant(seen[name])
         assert torch.equal(on_grid.value, seen[name]), name
         assert float(on_grid.scale) == pytest.approx(scales[layer_input.kind])
         checked.add(layer_input.kind)
     assert {"pixels", "symbols"} <= checked
+
+
+def test_y_hat_over_its_gain_is_rounded_to_the_same_grid_at_every_quality() -> None:
+    """Steps of a quarter over the largest gain, sqrt(0.18 / 0.025), in training as well; its gradient passes."""
+    codec = lively(PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,), anchors=3))
+    quantize(codec, BitPlan())
+    step = 1 / (4 * math.sqrt(0.18 / 0.025))
+    u = torch.tensor(
+        [-300.0, -1.6 * step, 0.4 * step, 0.6 * step, 4 * step, 2e3], requires_grad=True
+    )
+    for name in ("g_s.linear", "g_s.stem"):
+        on_grid = quantized_layers(codec)[name].input_quant
+        for mode in (on_grid.train(), on_grid.eval()):
+            rounded = mode(u).value
+            steps = (rounded / step).detach()
+            torch.testing.assert_close(steps, (u.detach() / step).round(), rtol=1e-5, atol=1e-4)
+        u.grad = None
+        on_grid.train()(u).value.sum().backward()
+        assert u.grad is not None and u.grad.tolist() == [1.0] * 6
 
 
 def test_z_hat_is_clipped_to_8_bits_and_rounded_only_in_evaluation(codec: HyperpriorCodec) -> None:

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -112,6 +113,7 @@ def test_the_grid_of_each_kind_of_input(quantized: HyperpriorCodec) -> None:
         ("pixels", False): (0, 255),
         ("symbols", True): (-128, 127),
         ("integers", True): (-(2**15), 2**15 - 1),
+        ("fractions", True): (-(2**15), 2**15 - 1),
         ("activation", True): (-64, 63),
         ("activation", False): (0, 127),
     }
@@ -121,6 +123,8 @@ def test_the_grid_of_each_kind_of_input(quantized: HyperpriorCodec) -> None:
         assert found[name].input_kind == layer_input.kind
         if layer_input.kind == "pixels":
             assert grid.step == pytest.approx(1 / 255)
+        elif layer_input.kind == "fractions":
+            assert grid.step == pytest.approx(1 / (4 * math.sqrt(0.18 / 0.025)))
         elif layer_input.kind != "activation":
             assert grid.step == 1
 

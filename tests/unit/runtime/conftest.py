@@ -1,5 +1,7 @@
 """What tests of bundles share."""
 
+from dataclasses import replace
+
 import pytest
 
 from hwkd.runtime.card import Card, SetFigures
@@ -39,6 +41,7 @@ def manifest(card) -> Manifest:
         M=12,
         Z=8,
         lmbda=0.025,
+        qualities=None,
         weight_bits="7 (h_s.* 6)",
         act_bits=8,
         target="raspberry-pi-4",
@@ -57,6 +60,12 @@ def manifest(card) -> Manifest:
         provenance={"quantized": "in training"},
         card=card,
     )
+
+
+@pytest.fixture
+def all_rates(manifest) -> Manifest:
+    """`manifest` of a bundle of all rates."""
+    return replace(manifest, lmbda=None, qualities=(1, 100))
 
 
 @pytest.fixture

@@ -254,7 +254,8 @@ def test_a_damaged_stream_or_index_is_damage_of_the_bundle(path, entries):
 def test_a_bundle_of_format_1_is_told_by_its_manifest(path, entries, parts):
     old = {name: entries[name] for name in ("manifest.json", "manifest.sha256")} | parts
     assert refusal(path, zipped(with_manifest(old, format=1))) == (
-        "bundle format 1; this hwkd reads 2: export it again"
+        "a bundle of format 1, which an earlier hwkd wrote; this hwkd reads format 3: get the bundle again, or export it "
+        "again"
     )
 
 
@@ -280,8 +281,8 @@ def test_compressed_entries_are_refused(path, entries):
 
 
 def test_a_newer_format_says_to_update(path, entries):
-    assert refusal(path, zipped(with_manifest(entries, format=3))) == (
-        "bundle format 3; this hwkd reads 2: update hwkd"
+    assert refusal(path, zipped(with_manifest(entries, format=4))) == (
+        "a bundle of format 4; this hwkd reads format 3: update hwkd"
     )
 
 

@@ -31,7 +31,7 @@ def two_layers(with_places=False):
     return ExactPath((layer(3, 8, rng, block=2), last), places)
 
 
-def by_definition(path, z):
+def by_definition(path, z, shifts=None):
     """Every sum term by term in Python's whole numbers, every rounding by Fraction's half to even."""
     x = z[0].astype(object)
     for one in path.layers:
@@ -46,6 +46,8 @@ def by_definition(path, z):
                 if 0 <= row < height and 0 <= column < width:
                     acc += int(one.weight[c, d, a, b]) * int(x[d, row, column])
             scaled = round(Fraction(acc) / Fraction(2) ** int(one.shift[c]))
+            if shifts is not None and one is path.layers[-1]:
+                scaled += shifts[c]
             q[c, i, j] = min(max(scaled, one.low), one.high)
         x = q
         if one.block == 2:
@@ -66,6 +68,17 @@ def test_the_path_is_its_definition(with_places, height, width, seed):
     found = path.indexes(z)
     assert found.dtype == np.uint8 and found.shape == (1, 5, 2 * height, 2 * width)
     np.testing.assert_array_equal(found, by_definition(path, z))
+
+
+def test_what_a_quality_adds_is_added_before_the_last_layer_is_clipped():
+    path = two_layers()
+    z = np.random.default_rng(5).integers(-128, 128, (1, 3, 3, 2)).astype(np.int32)
+    shifts = [0, 7, -7, 9999, -9999]  # the last two beyond what a sum of this path can be
+    found = path.indexes(z, np.array(shifts, np.float32))
+    np.testing.assert_array_equal(found, by_definition(path, z, shifts))
+    np.testing.assert_array_equal(found[0, 3], 63)
+    np.testing.assert_array_equal(found[0, 4], 0)
+    assert (found != path.indexes(z)).any()
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])

@@ -56,18 +56,23 @@ def test_a_whole_number_will_do_for_lmbda(content):
     assert manifest_from_json(json.dumps(content | {"lmbda": 1}).encode()).lmbda == 1.0
 
 
-@pytest.mark.parametrize("format", [1, 0, -1])
+@pytest.mark.parametrize("format", [2, 1, 0, -1])
 def test_an_older_format_is_named_before_its_fields_are_read(format):
     with pytest.raises(InputError) as caught:
         manifest_from_json(json.dumps({"format": format, "colour": "red"}).encode())
-    assert str(caught.value) == f"bundle format {format}; this hwkd reads 2: export it again"
+    assert str(caught.value) == (
+        f"a bundle of format {format}, which an earlier hwkd wrote; this hwkd reads format 3: get the bundle again, or "
+        "export it again"
+    )
 
 
-@pytest.mark.parametrize("format", [3, 4, 10**20])
+@pytest.mark.parametrize("format", [4, 10**20])
 def test_a_newer_format_is_named_before_its_fields_are_read(format):
     with pytest.raises(InputError) as caught:
         manifest_from_json(json.dumps({"format": format, "colour": "red"}).encode())
-    assert str(caught.value) == f"bundle format {format}; this hwkd reads 2: update hwkd"
+    assert (
+        str(caught.value) == f"a bundle of format {format}; this hwkd reads format 3: update hwkd"
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,6 +83,7 @@ def test_a_newer_format_is_named_before_its_fields_are_read(format):
         "graphs",
         "reach",
         "lmbda",
+        "qualities",
         "silent_index",
         "provenance",
         "card",
@@ -103,6 +109,17 @@ def test_a_manifest_without_hashes_is_refused(content):
 def test_a_part_that_is_used_and_not_listed_is_named(content, part):
     del content["parts"][part]
     assert f"parts: '{part}' is missing" in refusal(content)
+
+
+def test_gains_are_listed_exactly_where_there_are_qualities(all_rates, full):
+    listed = replace(all_rates, parts={**full.parts, "gains.npz": "0" * 64})
+    assert manifest_from_json(manifest_to_json(listed)) == listed
+    without = replace(listed, parts=full.parts)
+    assert "parts: 'gains.npz' is missing" in refusal(manifest_to_json(without))
+    surplus = replace(full, parts=listed.parts)
+    assert refusal(manifest_to_json(surplus)) == (
+        f"manifest.json: parts: 'gains.npz' is there, and a bundle of one rate has no gains{AGAIN}"
+    )
 
 
 NO_NAME = (
@@ -133,6 +150,19 @@ NO_NAME = (
         ({"lmbda": float("inf")}, "lmbda: got inf; a finite number is accepted"),
         ({"lmbda": 0}, "lmbda must be a finite number above 0, got 0.0"),
         ({"lmbda": 10**400}, "int too large to convert to float"),
+        ({"qualities": [1]}, "qualities must be the lowest and the highest, 1 to 100, got [1]"),
+        (
+            {"qualities": [0, 9]},
+            "qualities must be the lowest and the highest, 1 to 100, got [0, 9]",
+        ),
+        ({"qualities": [9, 101]}, "qualities must be the lowest and the highest, 1 to 100"),
+        (
+            {"qualities": [9, 8]},
+            "qualities must be the lowest and the highest, 1 to 100, got [9, 8]",
+        ),
+        ({"qualities": [1.0, 9]}, "qualities[0]: got 1.0; a whole number is accepted"),
+        ({"qualities": 9}, "qualities: got 9; an array is accepted"),
+        ({"qualities": [1, 100]}, "lmbda must be null where there are qualities, got 0.025"),
         ({"name": ""}, "name is empty; a text is accepted"),
         ({"name": None}, "name: got None; a text is accepted"),
         ({"name": "a\nb"}, "'a\\nb' is not one line of printable text"),

@@ -1,0 +1,123 @@
+"""The gains of a bundle of all rates: what one quality feeds its networks. No torch.
+
+    encoder: y = clip(round(g_a(x) gain), -limit, limit)
+    hyper:   index = clip(h_s(z) + shift, 0, 63)
+    decoder: g_s(round(y step) Y_HAT_STEP)
+
+y step is y_hat / gain on the grid of hwkd/qualities.py, as a whole number. `limit` keeps it within what the decoder holds: one
+8-bit digit, or two in the channels before `narrow_from`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hwkd.errors import InputError
+from hwkd.qualities import (
+    GAIN_UNITS,
+    HIGHEST,
+    MOST_ANCHORS,
+    SCALE_LEVELS,
+    Anchors,
+    gains,
+    index_shifts,
+)
+from hwkd.runtime.manifest import Manifest
+
+NARROW_MAX = 127
+"""What one 8-bit digit holds."""
+
+WIDE_MAX = 127 * 256 + 127
+"""What two hold."""
+
+HIGHEST_STEP = 4.0
+"""Of y at HIGHEST, in Y_HAT_STEPs (hwkd/qualities.py)."""
+
+_MOST_LOG_GAIN = SCALE_LEVELS * GAIN_UNITS
+"""A gain moves no scale by more than the table of scales is long."""
+
+_FIELDS = {"anchors", "narrow_from"}
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Rate:
+    """One quality: gain, limit, shift and step as in the module's docstring, each [1, M, 1, 1] float32.
+
+    limit and shift are whole numbers.
+    """
+
+    quality: int
+    gain: Float32
+    limit: Float32
+    shift: Float32
+    step: Float32
+
+
+@dataclass(frozen=True, eq=False)
+class Gains:
+    """The gains of a bundle, by channel of y.
+
+    anchors: as hwkd.qualities.gains. narrow_from: channels from this one on have one digit in the decoder.
+    largest_y: what no symbol exceeds at any quality.
+    """
+
+    anchors: Anchors
+    narrow_from: int
+    largest_y: int
+    _rates: dict[int, Rate] = field(default_factory=dict, repr=False)
+
+    def rate(self, quality: int) -> Rate:
+        """The rate of `quality`, LOWEST to HIGHEST; made once."""
+        if quality not in self._rates:
+            self._rates[quality] = self._made(quality)
+        return self._rates[quality]
+
+    def _made(self, quality: int) -> Rate:
+        gain = gains(self.anchors, quality)
+        # Beside the gain at HIGHEST as stored, so that a symbol there is whole steps, and nothing is rounded.
+        step = HIGHEST_STEP * gains(self.anchors, HIGHEST).astype(np.float64) / gain
+        held = np.full(len(gain), NARROW_MAX)
+        held[: self.narrow_from] = WIDE_MAX
+        # What lies less than half above still rounds to it.
+        limit = np.minimum(np.floor((held + 0.49) / step), self.largest_y)
+        arrays = (gain, limit, index_shifts(self.anchors, quality), step)
+        return Rate(quality, *(a.astype(np.float32).reshape(1, -1, 1, 1) for a in arrays))
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Plain arrays for an npz, which `read_gains` reads back."""
+        return {"anchors": self.anchors, "narrow_from": np.array(self.narrow_from, np.int32)}
+
+
+def read_gains(arrays: Mapping[str, npt.NDArray[Any]], manifest: Manifest) -> Gains:
+    """The gains that `to_arrays` described, of the bundle of `manifest`.
+
+    Raises:
+        InputError: arrays of another form, or gains that no model has.
+    """
+    if set(arrays) != _FIELDS:
+        raise _damaged(f"its arrays are {', '.join(sorted(arrays)[:8])}")
+    anchors, narrow_from = arrays["anchors"], arrays["narrow_from"]
+    if anchors.dtype != np.int16 or anchors.ndim != 2 or anchors.shape[1] != manifest.M:
+        raise _damaged(f"anchors are {anchors.dtype} {list(anchors.shape)}, and M is {manifest.M}")
+    if not 2 <= len(anchors) <= MOST_ANCHORS:
+        raise _damaged(f"{len(anchors)} anchors, and 2 to {MOST_ANCHORS} are accepted")
+    if not -_MOST_LOG_GAIN <= anchors.min() <= anchors.max() <= _MOST_LOG_GAIN:
+        raise _damaged(
+            f"they reach from {anchors.min()} to {anchors.max()}, and {_MOST_LOG_GAIN} is the most"
+        )
+    if (anchors[-1] != anchors[-1, 0]).any():
+        raise _damaged(f"channels differ at quality {HIGHEST}")
+    if narrow_from.dtype != np.int32 or narrow_from.shape != ():
+        raise _damaged("narrow_from is no number")
+    if not 0 <= narrow_from <= manifest.M:
+        raise _damaged(f"narrow_from is {narrow_from}, and M is {manifest.M}")
+    return Gains(anchors, int(narrow_from), manifest.largest_y)
+
+
+def _damaged(cause: str) -> InputError:
+    return InputError(f"the bundle's gains are damaged ({cause}): get the bundle again")
