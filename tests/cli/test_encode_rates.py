@@ -63,7 +63,9 @@ def test_without_a_quality_the_default_is_taken_and_said(run, image, tmp_path):
 
 
 @pytest.mark.parametrize("quality", [1, 37, 99])
-def test_a_size_gives_a_quality_that_fits_where_the_next_does_not(run, image, tmp_path, sizes, quality):
+def test_a_size_gives_a_quality_that_fits_where_the_next_does_not(
+    run, image, tmp_path, sizes, quality
+):
     target = tmp_path / "a.hwk"
     limit = sizes(quality)
     assert run(image, target, "--max-bytes", limit)[0] == 0
