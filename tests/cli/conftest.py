@@ -42,15 +42,3 @@ def refused(capsys, tmp_path):
 def files(folder):
     """Every file and folder below `folder`, with the files' contents."""
     return {p: p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
-
-
-@pytest.fixture(scope="session")
-def rates_bundle(tiny_bundle, tmp_path_factory):
-    from dataclasses import replace
-
-    from hwkd.runtime.bundle import read_bundle, write_bundle
-
-    bundle = read_bundle(tiny_bundle)
-    path = tmp_path_factory.mktemp("rates") / "tiny-rates.hwkd"
-    write_bundle(path, replace(bundle.manifest, qualities=(1, 100)), bundle.parts)
-    return path
