@@ -18,4 +18,5 @@ def build(spec: Spec) -> HyperpriorCodec:
         widths=spec.widths,
         post=spec.post,
         anchors=spec.anchors,
+        context=(spec.context[0], spec.context[1]) if spec.context else None,
     )

@@ -56,6 +56,8 @@ class PatchSpec:
     C: channels of the trunk at 1/16 of the resolution; widths: hidden width of each of its blocks.
     post: hidden widths of the deblocking pairs at 1/4.
     M: channels of y. H: channels inside h_a and h_s. Z: channels of z.
+    context: channels of y whose means are predicted from their neighbours, and the width of what predicts them; ()
+    for none.
     anchors: lambdas at which the gains of a codec of all rates are learned; 0: a codec of one rate, without gains.
     """
 
@@ -66,6 +68,7 @@ class PatchSpec:
     widths: tuple[int, ...]
     post: tuple[int, ...]
     anchors: int = 0
+    context: tuple[int, ...] = ()
     family: str = "patch"
 
     def __post_init__(self) -> None:
@@ -73,6 +76,10 @@ class PatchSpec:
         if type(self.anchors) is not int or self.anchors not in (0, *range(2, MOST_ANCHORS + 1)):
             raise InputError(
                 f"anchors must be 0 (one rate) or 2 to {MOST_ANCHORS} (all rates), got {self.anchors}"
+            )
+        if self.context and (len(self.context) != 2 or self.context[0] > self.M):
+            raise InputError(
+                f"context must be two numbers, channels of y (at most M, {self.M}) and a width, got {self.context}"
             )
         for name in ("M", "C"):
             if getattr(self, name) > PATCH_VALUES:
@@ -88,7 +95,7 @@ class PatchSpec:
 
     def __str__(self) -> str:
         parts = [f"M={self.M} H={self.H} Z={self.Z} C={self.C}"]
-        for name in ("widths", "post"):
+        for name in ("widths", "post", "context"):
             values = getattr(self, name)
             if values:
                 parts.append(f"{name}={'-'.join(map(str, values))}")
@@ -98,7 +105,7 @@ class PatchSpec:
 
 
 Spec = HyperpriorSpec | PatchSpec
-_LISTS = ("widths", "post")
+_LISTS = ("widths", "post", "context")
 
 
 def spec_to_json(spec: Spec) -> str:
