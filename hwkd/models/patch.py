@@ -235,12 +235,13 @@ class PatchCodec(HyperpriorCodec):
         post: tuple[int, ...],
         anchors: int = 0,
         context: tuple[int, int] | None = None,
+        hyper_kernel: int = 3,
     ) -> None:
         super().__init__(M, Z)
         self.g_a = PatchAnalysis(M, C, widths)
         self.g_s = PatchSynthesis(M, C, widths, post, context)
         self.h_a = nn.Sequential(
-            nn.Conv2d(M, H, 3, padding=1),
+            nn.Conv2d(M, H, hyper_kernel, padding=hyper_kernel // 2),
             nn.ReLU(),
             nn.Conv2d(H, H, 5, 2, 2),
             nn.ReLU(),
@@ -253,7 +254,7 @@ class PatchCodec(HyperpriorCodec):
             nn.Conv2d(H, 4 * H, 3, padding=1),
             nn.PixelShuffle(2),
             nn.ReLU(),
-            nn.Conv2d(H, M, 3, padding=1),
+            nn.Conv2d(H, M, hyper_kernel, padding=hyper_kernel // 2),
         )
         self.index_bound = LowerBound(0.0)
         self.gains: Gains | None = None

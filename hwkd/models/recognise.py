@@ -51,6 +51,7 @@ def _patch(state: Mapping[str, Tensor]) -> PatchSpec:
         widths=_hidden(state, "g_a.trunk.{}.mix_in.weight"),
         post=_hidden(state, "g_s.post.{}.conv_in.weight"),
         context=_context(state),
+        hyper_kernel=state["h_a.0.weight"].shape[2],
         anchors=len(state["gains.deviations"]) + 1 if "gains.deviations" in state else 0,
     )
 

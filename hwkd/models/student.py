@@ -55,6 +55,7 @@ def student_spec(
             post=post or (max(1, C // PATCH_POST_SHARE),),
             anchors=PATCH_ANCHORS if all_rates else 0,
             context=_context(M) if all_rates else (),
+            hyper_kernel=1 if all_rates else 3,
         )
     if all_rates:
         raise _has_one_rate(family)
