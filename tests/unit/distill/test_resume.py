@@ -28,6 +28,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "cached_crops": 4,
         "schedule": "plateau",
     },
+    "patch, all rates, muon, pool": {
+        "family": "all rates",
+        "lmbda": None,
+        "optimizer": "muon",
+        "cached_crops": 4,
+    },
     "gdn, no teacher": {"loss": LossWeights(1, 0, 0, 0)},
 }
 
