@@ -118,7 +118,7 @@ def test_a_run_that_falls_at_its_end_may_be_made_longer() -> None:
         (
             "lmbda",
             None,
-            "a student of one rate needs its lmbda, one of all rates has none: got None for gdn N=32 M=192 H=32 Z=32",
+            "a student of one rate needs its lmbda, one of all rates has none: got None for gdn N=8 M=12 H=8 Z=8",
         ),
         ("precision", "fp16", "--precision takes bf16 or fp32, got 'fp16'"),
         ("float_steps", None, "give --steps or --minutes: the length of the run is not known"),

@@ -192,7 +192,9 @@ def test_the_lambdas_of_a_batch_do_not_depend_on_who_draws_them() -> None:
 
 
 def test_the_lambdas_of_a_batch_lie_evenly_over_all_rates() -> None:
-    places = [math.log(one / LMBDA_LOW) / math.log(100) for one in drawn((7,), 1, range(8)).tolist()]
+    places = [
+        math.log(one / LMBDA_LOW) / math.log(100) for one in drawn((7,), 1, range(8)).tolist()
+    ]
     assert all(0 <= place < 1 for place in places)
     # Eight multiples of the golden ratio, modulo 1, leave no gap of over 2 / 8.
     gaps = np.diff(sorted([*places, min(places) + 1]))
@@ -209,9 +211,7 @@ def test_pooled_crops_keep_their_lambdas(images) -> None:
         of_crop |= {
             crop.numpy().tobytes(): lmbda for crop, lmbda in zip(part.x, part.lmbda, strict=True)
         }
-    pool = PooledBatches(
-        crops, None, 2, "cpu", bf16=False, pool=6, seed=0, lmbda_key=(7,)
-    )
+    pool = PooledBatches(crops, None, 2, "cpu", bf16=False, pool=6, seed=0, lmbda_key=(7,))
     for _ in range(4):
         (part,) = pool.next()
         assert part.lmbda is not None
