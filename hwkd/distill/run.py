@@ -234,7 +234,12 @@ def _batches(
 ) -> Batches:
     bf16 = config.precision == "bf16"
     lmbda_key = None if config.lmbda is not None else (config.seed, SEED_LAMBDAS)
-    crops = images.crops(config.crop, config.seed + SEED_CROPS, is_long=not config.cached_crops)
+    crops = images.crops(
+        config.crop,
+        config.seed + SEED_CROPS,
+        is_long=not config.cached_crops,
+        device=config.device,
+    )
     if not config.cached_crops:
         return LiveBatches(
             crops,
