@@ -15,7 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from hwkd.models.base import HyperpriorCodec
-    from hwkd.models.spec import Spec
+    from hwkd.models.spec import PatchSpec, Spec
 
 Photo = Callable[[int, int, int], npt.NDArray[np.uint8]]
 
@@ -84,6 +84,24 @@ def tiny_specs() -> "dict[str, Spec]":
         "patch": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,)),
         "rates": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,), anchors=3),
     }
+
+
+@pytest.fixture(scope="session")
+def all_rates_spec() -> "PatchSpec":
+    """A tiny student of all rates, with all that such a student has; wide enough in one layer for Muon."""
+    from hwkd.models.spec import PatchSpec
+
+    return PatchSpec(
+        M=12,
+        H=8,
+        Z=8,
+        C=48,
+        widths=(48,),
+        post=(8,),
+        anchors=3,
+        context=(4, 8),
+        hyper_kernel=1,
+    )
 
 
 @contextmanager
