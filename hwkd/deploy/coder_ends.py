@@ -54,12 +54,9 @@ def open_image(graph: GraphWriter) -> str:
 
 
 def open_symbols(graph: GraphWriter, latents: Latents) -> str:
-    """The input `y` as float32; of a codec of all rates in steps of the grid of g_s, whole ones unless the form is_float."""
+    """The input `y` as float32; of a codec of all rates in steps of the grid of g_s, not yet rounded to whole ones."""
     y = "y" if graph.form.size is not None else graph.cast("y", FLOAT)
-    if not latents.has_gains:
-        return y
-    steps = graph.node("Mul", [y, "step"])
-    return steps if graph.form.is_float else graph.node("Round", [steps])
+    return graph.node("Mul", [y, "step"]) if latents.has_gains else y
 
 
 def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.ModelProto:

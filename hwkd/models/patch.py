@@ -268,6 +268,11 @@ class PatchCodec(HyperpriorCodec):
         """Whether `set_lmbda` has a choice."""
         return self.gains is not None
 
+    @property
+    def has_context(self) -> bool:
+        """Whether y is coded less means that depend on the latents around it."""
+        return cast(PatchSynthesis, self.g_s).context is not None
+
     def set_lmbda(self, lmbda: float | Tensor) -> None:
         """Make the passes that follow ones for `lmbda`: of all images, or [B] of each image of a batch.
 

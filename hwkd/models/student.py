@@ -82,7 +82,9 @@ def with_rates(spec: Spec, *, all_rates: bool) -> Spec:
         return spec
     if not isinstance(spec, PatchSpec):
         raise _has_one_rate(spec.family)
-    return replace(spec, anchors=PATCH_ANCHORS if all_rates else 0)
+    if not all_rates:
+        return replace(spec, anchors=0, context=())
+    return replace(spec, anchors=PATCH_ANCHORS, context=_context(spec.M))
 
 
 def _has_one_rate(family: str) -> InputError:
