@@ -16,11 +16,12 @@ from hwkd.cli.model_names import SHIPPED_FIRST
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.codec.known import named_bundle, shipped_or_as_given
 from hwkd.codec.verify import verify
-from hwkd.codec.verify_coders import open_coders
+from hwkd.codec.verify_coders import open_coders, qualities_to_try
 from hwkd.codec.verify_images import COUNT, crops, made_symbols, mixed
 from hwkd.errors import InputError
 from hwkd.images import Pixels, embedded_images, open_images
 from hwkd.measure.host import host_facts
+from hwkd.qualities import HIGHEST, LOWEST
 from hwkd.report.verify_tables import verify_tables
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.cores import usable_cores
@@ -31,6 +32,7 @@ HELP = "check that a bundle's streams decode to the same symbols in every runtim
 EXAMPLES = """examples:
   hwkd verify small.hwkd
   hwkd verify small.hwkd --data photos/ --images 50
+  hwkd verify small.hwkd --qualities 10 90
   hwkd verify small.hwkd --runtime onnxruntime --threads 1 --format md -o verified.md
 """
 
@@ -66,6 +68,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"how many, every second one made in code (default: {COUNT}, or all of --data)",
     )
     parser.add_argument(
+        "--qualities",
+        nargs="+",
+        type=whole(LOWEST, HIGHEST),
+        metavar="Q",
+        help="to code at, in turn over the images, with a bundle of all rates "
+        "(default: its lowest, its default and its highest)",
+    )
+    parser.add_argument(
         "--threads",
         type=whole(1, usable_cores()),
         default=usable_cores(),
@@ -79,13 +89,17 @@ def run(args: argparse.Namespace) -> int:
     """Compare and print; 0 where everything agrees, 1 where anything does not."""
     images, count, what = _images(args.data, args.images)
     bundle = read_bundle(named_bundle(args.bundle))
+    qualities = qualities_to_try(bundle.manifest, args.qualities)
+    if qualities:
+        what += f", at qualities {', '.join(map(str, qualities))} in turn"
     runtimes = None if ALL in args.runtime else list(dict.fromkeys(args.runtime))
     coders = open_coders(bundle, runtimes, sorted({1, args.threads}))
     console = Console(stderr=True)
     # Where nobody watches, rich would leave an empty line.
     made = made_symbols(bundle.manifest.Z, bundle.manifest.largest_z)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        found = verify(coders, progress.track(images, total=count, description="images"), made)
+        tracked = progress.track(images, total=count, description="images")
+        found = verify(coders, tracked, made, qualities)
     model = f"{bundle.manifest.name} ({bundle.id_hex})"
     unchecked = [name for name in RUNTIMES if name not in {coder.runtime for coder in coders}]
     emit_all(verify_tables(found, model, what, unchecked, _versions()), args)

@@ -36,7 +36,7 @@ from hwkd.runtime.bundle import Bundle, arrays, read_bundle
 from hwkd.runtime.cores import usable_cores
 from hwkd.runtime.exact import INDEXES
 from hwkd.runtime.gains import Rate
-from hwkd.runtime.manifest import TABLES
+from hwkd.runtime.manifest import TABLES, Manifest
 
 Y_PX, Z_PX = 16, 64
 """Pixels of one position of y, and of z."""
@@ -154,22 +154,8 @@ class Codec:
 
     def _rate_of(self, quality: int | None) -> Rate | None:
         """What `encode` runs at, when it is asked for `quality`."""
-        qualities = self.bundle.manifest.qualities
-        if self._gains is None or qualities is None:
-            if quality is None:
-                return None
-            raise InputError(
-                f"{self.bundle.manifest.name} codes at one rate and takes no quality, got {quality}; leave it out, or "
-                "give a model of all rates"
-            )
-        low, high = qualities
-        if quality is None:
-            quality = min(max(DEFAULT_QUALITY, low), high)
-        if type(quality) is not int or not low <= quality <= high:
-            raise InputError(
-                f"a quality of {self.bundle.manifest.name} must be a whole number from {low} to {high}, got {quality}"
-            )
-        return self._gains.rate(quality)
+        chosen = chosen_quality(self.bundle.manifest, quality)
+        return None if self._gains is None or chosen is None else self._gains.rate(chosen)
 
     def _rate_in(self, stream: Stream) -> Rate | None:
         """What `stream` was written at."""
@@ -259,6 +245,29 @@ class Codec:
             target = image[across.kept, along.kept]
             target[:] = pixels[across.inside, along.inside][: target.shape[0], : target.shape[1]]
         return image
+
+
+def chosen_quality(manifest: Manifest, quality: int | None) -> int | None:
+    """The quality that the bundle of `manifest` codes at where `quality` is asked for; None where it has one rate.
+
+    Raises:
+        InputError: a quality that it has not.
+    """
+    if manifest.qualities is None:
+        if quality is None:
+            return None
+        raise InputError(
+            f"{manifest.name} codes at one rate and takes no quality, got {quality}; leave it out, or give a model of all "
+            "rates"
+        )
+    low, high = manifest.qualities
+    if quality is None:
+        return min(max(DEFAULT_QUALITY, low), high)
+    if type(quality) is not int or not low <= quality <= high:
+        raise InputError(
+            f"a quality of {manifest.name} must be a whole number from {low} to {high}, got {quality}"
+        )
+    return quality
 
 
 def _tables(held: Mapping[str, Array], prefix: str, least: int) -> Tables:

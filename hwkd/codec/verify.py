@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from hwkd.codec.networks import Indexes, Symbols
 from hwkd.codec.verify_coders import Coder
+from hwkd.codec.verify_images import quality_of
 from hwkd.images import Pixels
 
 
@@ -59,9 +60,14 @@ class Verification:
 
 
 def verify(
-    coders: Sequence[Coder], images: Iterable[Pixels], made: Iterable[Symbols]
+    coders: Sequence[Coder],
+    images: Iterable[Pixels],
+    made: Iterable[Symbols],
+    qualities: Sequence[int] = (),
 ) -> Verification:
     """Compare `coders` on `images`, each [H, W, 3] uint8, and on symbols of z `made` in code, each [Z, h, w].
+
+    qualities: of a bundle of all rates; images are coded at one of them each, and the indexes of z compared at all.
 
     A coder that its self-test refuses is not used. Raises as hwkd.codec.codec.Codec.encode.
     """
@@ -69,9 +75,10 @@ def verify(
     tally = _Tally(used)
     if used:
         for z in made:
-            tally.add_symbols(z)
-        for image in images:
-            tally.add(image)
+            for quality in qualities or (None,):
+                tally.add_symbols(z, quality)
+        for number, image in enumerate(images):
+            tally.add(image, quality_of(number, qualities))
     figures = {coder.label: tally.reader(i) for i, coder in enumerate(used)}
     return Verification(
         readers=tuple(figures.get(c.label) or Reader(c.label, c.refusal) for c in coders),
@@ -100,16 +107,16 @@ class _Tally:
         self._differing_samples = np.zeros(count, np.int64)
         self._largest_steps = np.zeros(count, np.int64)
 
-    def add_symbols(self, z: Symbols) -> None:
-        found = [coder.indexes(z) for coder in self._coders]
+    def add_symbols(self, z: Symbols, quality: int | None) -> None:
+        found = [coder.indexes(z, quality) for coder in self._coders]
         self._compare_indexes(found)
         for hashed, one in zip(self._index_hashes, found, strict=True):
             hashed.update(np.ascontiguousarray(one).tobytes())
 
-    def add(self, image: Pixels) -> None:
+    def add(self, image: Pixels, quality: int | None) -> None:
         self.images += 1
         for i, writer in enumerate(self._coders):
-            stream, own = writer.write(image)
+            stream, own = writer.write(image, quality)
             found = [reader.read(stream) for reader in self._coders]
             self.differing[i] += [
                 _differing(own.y, one.y) + _differing(own.z, one.z) for one in found

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwkd.codec.codec import Y_PX, Z_PX, Codec
+from hwkd.codec.codec import Y_PX, Z_PX, Codec, chosen_quality
 from hwkd.codec.header import unpack
 from hwkd.codec.networks import (
     EXACT,
@@ -24,6 +24,7 @@ from hwkd.errors import HwkdError, InputError
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.gains import Rate
+from hwkd.runtime.manifest import Manifest
 from hwkd.runtime.session import present_runtimes, runtime_label
 
 EXACT_LABEL = "exact integers"
@@ -131,6 +132,20 @@ class _ExactNetworks(Networks):
                 "contradicts itself; export it again"
             )
         return hyper
+
+
+def qualities_to_try(manifest: Manifest, asked: Sequence[int] | None) -> tuple[int, ...]:
+    """The qualities to compare a bundle at: those `asked` for, or its lowest, default and highest; none of one rate.
+
+    Raises:
+        InputError: one that the bundle has not.
+    """
+    if asked is None:
+        if manifest.qualities is None:
+            return ()
+        low, high = manifest.qualities
+        return tuple(sorted({low, chosen_quality(manifest, None) or low, high}))
+    return tuple(chosen_quality(manifest, quality) or 0 for quality in dict.fromkeys(asked))
 
 
 def open_coders(

@@ -32,6 +32,14 @@ _STEP_DOWN, _STEP_ALONG = 37, 53
 """Pixels between crops that follow one another."""
 
 
+def quality_of(number: int, qualities: Sequence[int]) -> int | None:
+    """The quality to code image `number` of `mixed` at; None where there are none to choose from.
+
+    Each in turn; after a round of all kinds of patterns one is left out, so that each kind meets each quality.
+    """
+    return qualities[(number + number // (2 * _KINDS)) % len(qualities)] if qualities else None
+
+
 def mixed(photographs: Iterable[Pixels], images: int) -> Iterator[Pixels]:
     """`images` images: a photograph and a made one in turn; made ones only when the photographs are out."""
     photographs = iter(photographs)

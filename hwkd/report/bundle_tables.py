@@ -1,10 +1,11 @@
 """A bundle as tables: what it is, and what of it runs in which precision. No torch."""
 
 from hwkd.measure.bundle_costs import COSTS
+from hwkd.qualities import lmbda_at
 from hwkd.report.card_tables import card_tables
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import Bundle
-from hwkd.runtime.manifest import HYPER_LAYERS, SELFTEST, TABLES
+from hwkd.runtime.manifest import GAINS, HYPER_LAYERS, SELFTEST, TABLES, Manifest
 
 MIB = 2**20
 
@@ -22,6 +23,7 @@ def parts_table(bundle: Bundle) -> Table:
         TABLES: "CDF tables",
         SELFTEST: "self-test",
         HYPER_LAYERS: "entropy path, exact",
+        GAINS: "gains of all qualities",
         COSTS: "what it costs, for `hwkd profile`",
     }
     for network, graphs in manifest.graphs.items():
@@ -44,7 +46,7 @@ def _facts(bundle: Bundle) -> Table:
     rows = [
         ("model id", bundle.id_hex),
         ("architecture", manifest.architecture),
-        ("lmbda", "n/a" if manifest.lmbda is None else f"{manifest.lmbda:g}"),
+        _rate(manifest),
         ("bits of weights / activations", f"{manifest.weight_bits} / {manifest.act_bits}"),
         ("target", manifest.target),
         ("unpacked size", f"{total / MIB:.2f} MiB in {len(bundle.parts)} parts"),
@@ -53,6 +55,13 @@ def _facts(bundle: Bundle) -> Table:
     return Table(
         manifest.name, ("fact", "value"), tuple(rows), (*manifest.differences, *manifest.plan)
     )
+
+
+def _rate(manifest: Manifest) -> tuple[str, str]:
+    if manifest.qualities is not None:
+        low, high = manifest.qualities
+        return "qualities", f"{low} to {high}, lmbda {lmbda_at(low):g} to {lmbda_at(high):g}"
+    return "lmbda", "n/a" if manifest.lmbda is None else f"{manifest.lmbda:g}"
 
 
 def _executed(bundle: Bundle) -> Table:

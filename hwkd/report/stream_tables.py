@@ -21,6 +21,7 @@ def stream_table(name: str, stream: Stream, model: str | None) -> Table:
         ("bpp", f"{8 * total / pixels:.3f}"),
         ("model id", stream.model_id.hex()),
         ("model", "n/a" if model is None else model),
+        ("quality", str(stream.quality) if stream.quality else "n/a"),
         ("tiles", _tiles(stream)),
         ("bytes of header", _share(header, total)),
         ("bytes of z", _share(len(stream.z), total)),
@@ -31,6 +32,8 @@ def stream_table(name: str, stream: Stream, model: str | None) -> Table:
         notes.append(
             "model is n/a: no bundle of this id comes with hwkd or lies beside the stream or in the current folder."
         )
+    if not stream.quality:
+        notes.append("quality is n/a: the model codes at one rate.")
     return Table(name, ("fact", "value"), rows, tuple(notes))
 
 

@@ -52,6 +52,19 @@ def test_a_bundle_is_told_with_every_part(tables, tiny_bundle):
     assert uses["hyper.onnx"] == "hyper for onnxruntime and openvino"
 
 
+def test_of_all_rates_the_bundle_tells_its_qualities_and_the_stream_its_own(
+    tables, tiny_bundles, photo, tmp_path
+):
+    what, _, parts = tables(tiny_bundles["rates"])
+    assert facts(what)["qualities"] == "1 to 100, lmbda 0.0018 to 0.18"
+    assert "lmbda" not in facts(what)
+    uses = {row["part"]: row["for"] for row in parts["rows"]}
+    assert uses["gains.npz"] == "gains of all qualities"
+    codec = Codec.load(tiny_bundles["rates"], threads=1)
+    (tmp_path / "a.hwk").write_bytes(codec.encode(photo(70, 100, 0), quality=75))
+    assert facts(tables("a.hwk")[0])["quality"] == "75"
+
+
 def test_a_bundle_with_a_card_shows_it(tables, tiny_bundle, tmp_path):
     bundle = read_bundle(tiny_bundle)
     card = Card(
@@ -124,7 +137,7 @@ def test_the_table_is_written_to_a_file(tmp_path, tiny_bundle, capsys):
         ),
         (
             b"HWK\0\1",
-            "a: the stream is cut short: it has 5 of at least 36 bytes; copy it again, or encode the image again",
+            "a: the stream is cut short: it has 5 of at least 37 bytes; copy it again, or encode the image again",
         ),
         (
             b"HWKE....",

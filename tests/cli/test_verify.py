@@ -86,6 +86,34 @@ def test_a_named_runtime_alone_leaves_the_others_unchecked(verified):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [((), "1, 50, 100"), (("--qualities", "90", "10"), "90, 10")],
+)
+def test_a_bundle_of_all_rates_is_compared_at_several_qualities(
+    verified, tiny_bundles, words, told
+):
+    argv = ("--images", "6", "--threads", "1", *words)
+    matrix, readers = verified(*argv, bundle=tiny_bundles["rates"])
+    assert any(note.endswith(f", at qualities {told} in turn.") for note in matrix["notes"])
+    assert all(set(row.values()) <= {"0", row["writer"]} for row in matrix["rows"])
+    assert {row["differing"] for row in readers["rows"]} == {"0"}
+
+
+@pytest.mark.parametrize(
+    ("family", "quality", "message"),
+    [
+        ("patch", "50", "tiny-patch codes at one rate and takes no quality, got 50"),
+        ("rates", "101", "argument --qualities: "),
+    ],
+)
+def test_a_quality_that_the_bundle_has_not_is_one_line(
+    refused, tiny_bundles, family, quality, message
+):
+    said = refused(["verify", tiny_bundles[family], "--qualities", quality])
+    assert said.startswith(message)
+
+
 def test_images_of_a_folder_are_coded_whole(verified, image_folder):
     # Two of the six, 96x128 and 128x96, each 2x2 positions of z; made ones of 64x64 and 1x1 pixels between.
     words = ("--data", str(image_folder), "--images", "4", "--threads", "1")
@@ -213,7 +241,7 @@ def test_what_is_no_bundle_or_no_folder_is_one_line(refused, tiny_bundle, tmp_pa
 
 
 def test_an_interrupted_run_prints_nothing(capsys, tiny_bundle, monkeypatch):
-    def stop(coder, image):
+    def stop(coder, image, quality):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hwkd.codec.verify_coders.Coder.write", stop)

@@ -35,7 +35,8 @@ from hwkd.runtime.stored_zip import write_zip
 MAX_PIXELS = 2**18
 """Of a mutated stream's image, so that none takes long to decode."""
 
-ARRAY_PARTS = ("tables.npz", "hyper.npz", "selftest.npz")
+ARRAY_PARTS = ("tables.npz", "hyper.npz", "selftest.npz", "gains.npz")
+"""The last of bundles of all rates alone."""
 
 
 @dataclass
@@ -149,7 +150,7 @@ class Streams:
         return pack(replace(stream, segments=tuple(segments)))
 
     def _header(self, chance: Random) -> bytes:
-        """Another size, tile or model; as many segments as that takes."""
+        """Another size, tile, model or quality; as many segments as that takes."""
         stream = unpack(chance.choice(self.right), MAX_PIXELS)
         sizes = (
             1,
@@ -173,7 +174,8 @@ class Streams:
             tile_px, count = 0, 1
         segments = tuple(chance.choice(stream.segments) for _ in range(count))
         model_id = chance.choice((stream.model_id,) * 9 + (chance.randbytes(8),))
-        return pack(Stream(width, height, model_id, tile_px, stream.z, segments))
+        quality = chance.choice((stream.quality, 0, 1, 50, 100, chance.randrange(101)))
+        return pack(Stream(width, height, model_id, tile_px, stream.z, segments, quality))
 
     def _symbols(self, chance: Random) -> bytes:
         """Rightly coded symbols that no image has; some beyond what there can be."""
@@ -182,7 +184,8 @@ class Streams:
         rows, columns = chance.randint(1, 3), chance.randint(1, 3)
         spread = chance.choice((0.5, 8, 60, 127, 2000, 2**20))
         z = _drawn(rng, (codec.bundle.manifest.Z, rows, columns), chance.choice((4, 127, spread)))
-        index = codec._networks.indexes(z)
+        quality = chance.choice((1, 50, 100)) if codec.bundle.manifest.qualities else None
+        index = codec._networks.indexes(z, codec._rate_of(quality))
         y = _drawn(rng, index.shape, spread)
         # Some with the indexes of another z, as from a machine that computes them differently.
         if chance.randrange(4) == 0:
@@ -195,6 +198,7 @@ class Streams:
                 0,
                 codec._write_z(z),
                 (entropy.encode(y.ravel(), index.ravel(), codec._y_tables, codec._silent),),
+                quality or 0,
             )
         )
 
@@ -232,15 +236,15 @@ class Bundles:
             "graphs taken for others, hashes right": self._graphs,
             "bytes of arrays, hashes right": self._array_bytes,
             "arrays, hashes right": self._arrays,
+            "gains, hashes right": self._gains,
         }
 
     def end(self, content: bytes) -> str:
         """Read `content`, encode and decode: "works"."""
         self.path.write_bytes(content)
         bundle = read_bundle(self.path)
-        hyper = open_hyper(bundle, EXACT, 1)
-        is_exact = failures(bundle, hyper) == []
         codec = Codec.load(bundle, self.runtime, 1)
+        is_exact = failures(bundle, open_hyper(bundle, EXACT, 1)) == []
         found = codec.decode(codec.encode(self.image))
         assert found.shape == self.image.shape
         return "works" if is_exact else "works, exact path differs"
@@ -364,13 +368,34 @@ class Bundles:
 
     def _array_bytes(self, chance: Random) -> bytes:
         entries = self._entries()
-        name = chance.choice(ARRAY_PARTS)
+        name = chance.choice([part for part in ARRAY_PARTS if part in entries])
         entries[name] = with_bytes_changed(entries[name], chance)
         return _zipped(_hashed(entries))
 
-    def _arrays(self, chance: Random) -> bytes:
+    def _gains(self, chance: Random) -> bytes:
+        """Gains other than the bundle's, or one rate in place of all and all in place of one."""
         entries = self._entries()
-        part = chance.choice(ARRAY_PARTS)
+        if "gains.npz" in entries and chance.randrange(4):
+            return self._arrays(chance, "gains.npz")
+        manifest = json.loads(entries[MANIFEST])
+        of_all = manifest["qualities"] is None
+        manifest["qualities"] = [1, 100] if of_all else None
+        manifest["lmbda"] = None
+        if of_all:
+            gains = {
+                "anchors": np.zeros((2, manifest["M"]), np.int16),
+                "narrow_from": np.array(0, np.int32),
+            }
+            entries["gains.npz"] = pack_arrays(gains)
+            manifest["parts"]["gains.npz"] = ""
+        elif chance.randrange(2):
+            del entries["gains.npz"], manifest["parts"]["gains.npz"]
+        entries[MANIFEST] = json.dumps(manifest).encode()
+        return _zipped(_hashed(entries))
+
+    def _arrays(self, chance: Random, part: str | None = None) -> bytes:
+        entries = self._entries()
+        part = part or chance.choice([name for name in ARRAY_PARTS if name in entries])
         arrays = unpack_arrays(entries[part])
         name = chance.choice(sorted(arrays))
         changed = _changed_array(arrays.pop(name), chance)

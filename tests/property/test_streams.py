@@ -1,6 +1,7 @@
 """Mutated streams and bundles: a short part of what tests/fuzz/fuzz_codec.py does at length."""
 
 import resource
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -17,9 +18,20 @@ MOST_MIB = 512
 """Beyond what the process had before: for images of up to 2^18 pixels, and bundles of 0.3 MiB."""
 
 
+@pytest.fixture(scope="module", params=["patch", "rates"])
+def family(request: pytest.FixtureRequest) -> str:
+    """Of the bundle: one of one rate, and one of all."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def streams(tiny_bundle, photo) -> Streams:
-    codec = Codec.load(tiny_bundle, RUNTIME, 1)
+def bundle(family: str, tiny_bundle_of) -> Path:
+    return Path(tiny_bundle_of(family))
+
+
+@pytest.fixture(scope="module")
+def streams(bundle, photo) -> Streams:
+    codec = Codec.load(bundle, RUNTIME, 1)
     # One with so few symbols that there is one lane, tiles, a single pixel, and many symbols.
     sizes = (((64, 64), 0), ((100, 150), 64), ((1, 1), 0), ((330, 260), 0))
     return Streams(codec, tuple(codec.encode(photo(*size, 1), tile) for size, tile in sizes))
@@ -75,12 +87,11 @@ def test_a_mutated_stream_ends_in_an_image_or_an_input_error(streams, bounded, k
         "graphs taken for others, hashes right",
         "bytes of arrays, hashes right",
         "arrays, hashes right",
+        "gains, hashes right",
     ],
 )
-def test_a_mutated_bundle_is_refused_or_works(
-    tiny_bundle, photo, tmp_path, bounded, kind: str
-) -> None:
-    bundles = Bundles(tiny_bundle.read_bytes(), tmp_path / "a.hwkd", photo(65, 30, 2), RUNTIME)
+def test_a_mutated_bundle_is_refused_or_works(bundle, photo, tmp_path, bounded, kind: str) -> None:
+    bundles = Bundles(bundle.read_bytes(), tmp_path / "a.hwkd", photo(65, 30, 2), RUNTIME)
     chance, endings = Random(0), Endings()
     mutate = bundles.kinds()[kind]
     for _ in range(BUNDLES_OF_A_KIND):
@@ -92,8 +103,8 @@ def test_a_mutated_bundle_is_refused_or_works(
         assert endings.count[kind, "InputError"] == BUNDLES_OF_A_KIND
 
 
-def test_the_unchanged_ones_work(streams, tiny_bundle, photo, tmp_path) -> None:
+def test_the_unchanged_ones_work(streams, bundle, photo, tmp_path) -> None:
     assert {streams.end(data) for data in streams.right} == {"the same"}
-    content = tiny_bundle.read_bytes()
+    content = bundle.read_bytes()
     bundles = Bundles(content, tmp_path / "a.hwkd", photo(65, 30, 2), RUNTIME)
     assert bundles.end(content) == "works"

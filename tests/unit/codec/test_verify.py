@@ -5,9 +5,15 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from hwkd.codec.networks import SELFTEST_DIGESTS, Networks
+from hwkd.codec.networks import SELFTEST_DIGESTS, Networks, gains_of
 from hwkd.codec.verify import verify
-from hwkd.codec.verify_coders import EXACT_LABEL, NO_INDEX, NO_SYMBOL, open_coders
+from hwkd.codec.verify_coders import (
+    EXACT_LABEL,
+    NO_INDEX,
+    NO_SYMBOL,
+    open_coders,
+    qualities_to_try,
+)
 from hwkd.codec.verify_images import (
     CROP_SIDES,
     MADE_SIZES,
@@ -16,6 +22,7 @@ from hwkd.codec.verify_images import (
     made_image,
     made_symbols,
     mixed,
+    quality_of,
 )
 from hwkd.errors import InputError
 from hwkd.runtime.array_part import pack_arrays
@@ -78,6 +85,46 @@ def test_every_runtime_reads_what_every_other_wrote(tiny_bundles, images):
         assert len(labels) == 1 + 2 * len(present_runtimes())
         assert found.differing == {(w, r): 0 for w in labels for r in labels}
         assert found.holds
+
+
+def test_made_symbols_are_tried_at_every_quality_and_images_at_one_each(tiny_bundles, images):
+    bundle = read_bundle(tiny_bundles["rates"])
+    coders = open_coders(bundle, None, [1])
+    seen = []
+    real = coders[0].write
+    coders[0].write = lambda image, quality: seen.append(quality) or real(image, quality)
+    made = [*made_symbols(Z, 127)][:2]
+    found = verify(coders, images, made, (1, 50, 100))
+    assert found.holds
+    assert seen == [1, 50, 100]
+    positions = 3 * sum(z.shape[1] * z.shape[2] for z in made)
+    positions += len(coders) * POSITIONS
+    assert {reader.indexes for reader in found.readers} == {16 * M * positions}
+    path = exact_path(arrays(bundle, HYPER_LAYERS))
+    hashed = hashlib.sha256()
+    for z in made:
+        for quality in (1, 50, 100):
+            shift = gains_of(bundle).rate(quality).shift.ravel()
+            hashed.update(path.indexes(z[None], shift).tobytes())
+    assert {reader.index_sha256 for reader in found.readers} == {hashed.hexdigest()}
+
+
+@pytest.mark.parametrize("qualities", [(1, 50, 100), (10, 90)])
+def test_every_kind_of_pattern_and_photographs_meet_every_quality(qualities):
+    """Of `mixed`, even ones are photographs, and odd ones six kinds of patterns in turn."""
+    met = {(n % 2 and 1 + n // 2 % 6, quality_of(n, qualities)) for n in range(72)}
+    assert met == {(kind, quality) for kind in range(7) for quality in qualities}
+    assert quality_of(5, ()) is None
+
+
+def test_the_ends_and_the_default_are_tried_unless_others_are_asked_for(tiny_bundles):
+    manifest = read_bundle(tiny_bundles["rates"]).manifest
+    assert qualities_to_try(manifest, None) == (1, 50, 100)
+    assert qualities_to_try(replace(manifest, qualities=(60, 60)), None) == (60,)
+    assert qualities_to_try(manifest, [7, 3, 7]) == (7, 3)
+    assert qualities_to_try(read_bundle(tiny_bundles["patch"]).manifest, None) == ()
+    with pytest.raises(InputError, match="must be a whole number from 60 to 60, got 7"):
+        qualities_to_try(replace(manifest, qualities=(60, 60)), [7])
 
 
 def test_symbols_and_indexes_are_counted(coders, images):
