@@ -82,7 +82,7 @@ def tiny_specs() -> "dict[str, Spec]":
         "gdn": HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8),
         "relu": HyperpriorSpec("relu", (8, 8, 8), 12, 8, 8),
         "patch": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,)),
-        "rates": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,), anchors=3),
+        "rates": PatchSpec(12, 8, 8, 16, (16,), (8,), 3, (4, 8), hyper_kernel=1),
     }
 
 
@@ -253,6 +253,7 @@ def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorC
                 codec.start_from_pca(x, 0.025)
                 if codec.gains is not None:
                     codec.gains.deviations.normal_(0, 0.1)
+                    codec.g_s.context.conv_out.weight.normal_(0, 0.3)
             else:
                 fit_to_data(codec, x)
                 layers[-1].bias.fill_(2)  # about the spread that fit_to_data gives y

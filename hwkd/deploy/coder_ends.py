@@ -59,6 +59,15 @@ def open_symbols(graph: GraphWriter, latents: Latents) -> str:
     return graph.node("Mul", [y, "step"]) if latents.has_gains else y
 
 
+def held(graph: GraphWriter, symbols: str, limit: str) -> str:
+    """`symbols` of y within -limit to limit, the tensor, as a codec of all rates has it.
+
+    Not from -limit - 1: a symbol of large steps would leave the decoder's digit below.
+    """
+    low = graph.node("Max", [symbols, graph.node("Neg", [limit])])
+    return graph.node("Min", [low, limit])
+
+
 def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.ModelProto:
     """The encoder's graph, with the tensors `y` and `z` rounded and held to their symbols."""
     M, Z, size = latents.M, latents.Z, graph.form.size
@@ -116,9 +125,7 @@ def _of_size(size: tuple[int, int], position_px: int) -> tuple[int, int]:
 
 def _symbols_of_y(graph: GraphWriter, y: str, latents: Latents) -> str:
     if latents.has_gains:
-        # Not to -limit - 1: a symbol of large steps would leave the decoder's digit below.
-        low = graph.node("Max", [graph.node("Round", [y]), graph.node("Neg", ["limit"])])
-        return graph.node("Min", [low, "limit"])
+        return held(graph, graph.node("Round", [y]), "limit")
     if not 0 < latents.narrow_from < latents.M:
         return _rounded(graph, y, latents.largest_y)
     limit = np.full((1, latents.M, 1, 1), latents.largest_y, np.float32)

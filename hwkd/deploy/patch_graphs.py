@@ -16,6 +16,7 @@ from hwkd.deploy.coder_ends import (
     Latents,
     decoder_model,
     encoder_model,
+    held,
     open_image,
     open_symbols,
 )
@@ -46,7 +47,7 @@ def patch_encoder(
     y = graph.node("Add", [linear, graph.projection(trunk, layers["g_a.head"])])
     if latents.has_gains:
         y = graph.node("Mul", [y, "gain"])
-    coded = _without_means(graph, y, codec, layers, latents)
+    coded = _without_means(graph, y, codec, layers)
     size = graph.node("Log", [graph.node("Add", [graph.node("Abs", [y]), graph.scalar(1.0)])])
     z = chain(graph, size, codec.h_a, "h_a", layers)
     return encoder_model(graph, coded, z, latents)
@@ -89,22 +90,19 @@ def _trunk(graph: GraphWriter, x: str, name: str, blocks: int, layers: Layers) -
     return x
 
 
-def _without_means(
-    graph: GraphWriter, y: str, codec: PatchCodec, layers: Layers, latents: Latents
-) -> str:
+def _without_means(graph: GraphWriter, y: str, codec: PatchCodec, layers: Layers) -> str:
     """y less the means of its odd places, which come from its even ones as they will be decoded."""
     context = cast(PatchSynthesis, codec.g_s).context
     if context is None:
         return y
     first, rest = _split(graph, y, context.channels, codec.M)
-    if latents.has_gains:
-        gain, _ = _split(graph, "gain", context.channels, codec.M)
-        limit, _ = _split(graph, "limit", context.channels, codec.M)
-        rounded = _held(graph, first, limit)
-        means = _means(graph, graph.node("Div", [rounded, gain]), context, layers, 1.0)
-        means = graph.node("Mul", [means, gain])
-    else:
-        means = _means(graph, graph.node("Round", [first]), context, layers, 1.0)
+    gain, _ = _split(graph, "gain", context.channels, None)
+    rounded = graph.node("Round", [first])
+    if graph.form.size is None:
+        limit, _ = _split(graph, "limit", context.channels, None)
+        rounded = held(graph, rounded, limit)
+    means = _means(graph, graph.node("Div", [rounded, gain]), context, layers, 1.0)
+    means = graph.node("Mul", [means, gain])
     return graph.node("Concat", [graph.node("Sub", [first, means]), rest], axis=1)
 
 
@@ -114,7 +112,7 @@ def _with_means(graph: GraphWriter, steps: str, codec: PatchCodec, layers: Layer
     if context is None:
         return steps
     first, rest = _split(graph, steps, context.channels, codec.M)
-    means = _means(graph, first, context, layers, Y_HAT_STEP if codec.serves_all_rates else 1.0)
+    means = _means(graph, first, context, layers, Y_HAT_STEP)
     return graph.node("Concat", [graph.node("Add", [first, means]), rest], axis=1)
 
 
@@ -156,18 +154,10 @@ def _split(graph: GraphWriter, x: str, first: int, channels: int | None) -> tupl
     """The `first` channels of `x`, and the rest up to `channels`; None: no rest is wanted."""
 
     def part(start: int, stop: int) -> str:
-        bounds = [
-            graph.constant(f"channel_{at}", np.array([at], np.int64)) for at in (start, stop)
-        ]
+        bounds = [graph.constant(f"channel_{at}", np.array([at], np.int64)) for at in (start, stop)]
         return graph.node("Slice", [x, *bounds, graph.constant("channel_axis", np.array([1]))])
 
     return part(0, first), "" if channels is None else part(first, channels)
-
-
-def _held(graph: GraphWriter, y: str, limit: str) -> str:
-    """Rounded symbols, as hwkd/deploy/coder_ends.py holds them."""
-    low = graph.node("Max", [graph.node("Round", [y]), graph.node("Neg", [limit])])
-    return graph.node("Min", [low, limit])
 
 
 def _digits(graph: GraphWriter, y: str, wide: int) -> tuple[str, str | None]:
