@@ -70,6 +70,7 @@ def trained(
         codec.set_lmbda(0.0018 * 100 ** ((quality - 1) / 99))
     y = [codec.g_a(x) for x in tensors]
     z = [torch.round(codec.hyper_analysis(one)) for one in y]
+    y = [codec.residual(one) for one in y]
     return Trained(
         family,
         codec,
@@ -170,6 +171,7 @@ def test_float_graphs_for_one_size_take_and_give_floats(
     with torch.no_grad():
         y = plain.g_a(padded(image, 64))
         z = plain.hyper_analysis(y)
+        y = plain.residual(y)
         x_hat = plain.g_s(torch.from_numpy(symbols)[None])
     planes = np.moveaxis(image, 2, 0).astype(np.float32) / 255
     encoder = encoder_graph(tiny.codec, tiny.layers, tiny.latents, form)
