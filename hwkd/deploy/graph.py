@@ -27,6 +27,7 @@ class Form:
     other); else everything is uint8, signed values around 128, which kernels of CPUs take.
     matmul: 1x1 convolutions whose output stays in float are matrix products.
     is_float: weights on their grid, as floats, and activations on none.
+    log_by_roots: a logarithm is taken by square roots (patch_graphs.py).
     size: (width, height) of the image where a graph is for one size, multiples of 64; such a graph has float32 planes
     and unrounded latents at its ends. None: any size, 8-bit images and whole symbols.
     opset: of ONNX.
@@ -36,6 +37,7 @@ class Form:
     signed: bool = False
     matmul: bool = False
     is_float: bool = False
+    log_by_roots: bool = False
     size: tuple[int, int] | None = None
     opset: int = 17
 
@@ -44,11 +46,12 @@ ONNX_RUNTIME = Form(matmul=True)
 """It never runs ConvTranspose in int8, nor a convolution out of which floats come, and its signed kernels took 3 to 4
 times as long as the unsigned ones. As matrix products the patch encoder took half the time."""
 
-OPENVINO = Form()
+OPENVINO = Form(log_by_roots=True)
 """On AVX2 it runs transposed convolution in float32: as 3x3 convolutions in int8 the decoder took 0.6 of the time (N=64,
-relu). Matrix products took half as long again as convolutions."""
+relu). Matrix products took half as long again as convolutions. It has a slow reference kernel for Log alone, which keeps
+its neighbours from being fused besides: seven square roots took 2 of 8 ms (patch, M=320)."""
 
-OPENVINO_VNNI = Form(keeps_transposed=True)
+OPENVINO_VNNI = Form(keeps_transposed=True, log_by_roots=True)
 """Where the processor has VNNI, OpenVINO runs transposed convolution in int8, and it was the faster by 8 %."""
 
 
