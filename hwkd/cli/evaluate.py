@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     models = [load_evaluated(text, args.qualities) for text in args.models]
     if args.qualities is not None and not any(model.serves_all_rates for model in models):
         raise InputError(
-            f"{models[0].name} has one rate, so no quality can be asked of it: leave --qualities out"
+            f"{models[0].name} codes at one rate and takes no quality; leave --qualities out, or give a model of all rates"
         )
     groups = groups_of(models, args.curve)
     if args.save_results:

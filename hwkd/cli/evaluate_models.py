@@ -109,7 +109,9 @@ def _qualities(
         return tuple(sorted({min(max(quality, low), high) for quality in CURVE_QUALITIES}))
     for quality in asked:
         if not low <= quality <= high:
-            raise InputError(f"{name} has qualities {low} to {high}, got {quality}: leave it out")
+            raise InputError(
+                f"a quality of {name} must be a whole number from {low} to {high}, got {quality}"
+            )
     return tuple(sorted(asked))
 
 

@@ -61,14 +61,17 @@ def load_model(text: str, width: int, height: int, bits: BitPlan | None) -> "Mod
 
 def check_quality_of(quality: int, subjects: Sequence["Model"]) -> None:
     """Refuse a quality that was asked for where a model of all rates lacks it, or where there is no such model."""
-    qualities = [subject.qualities for subject in subjects if subject.qualities is not None]
-    if not qualities:
+    of_all_rates = [(s.facts.name, s.qualities) for s in subjects if s.qualities is not None]
+    if not of_all_rates:
         raise InputError(
-            f"{subjects[0].facts.name} has one rate, so no quality can be asked of it: leave --quality out"
+            f"{subjects[0].facts.name} codes at one rate and takes no quality; leave --quality out, or give a model of all "
+            "rates"
         )
-    for low, high in qualities:
+    for name, (low, high) in of_all_rates:
         if not low <= quality <= high:
-            raise InputError(f"--quality must be {low} to {high} for these models, got {quality}")
+            raise InputError(
+                f"a quality of {name} must be a whole number from {low} to {high}, got {quality}"
+            )
 
 
 def evaluated_model(subject: "Model", images: ImageSource, quality: int) -> "Model":

@@ -27,16 +27,16 @@ from hwkd.codec.networks import (
     default_runtime,
     gains_of,
 )
+from hwkd.codec.search import Asked, encode_to
 from hwkd.codec.tables import Array, Tables
 from hwkd.codec.tiles import Span, tiles
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS, Pixels
-from hwkd.qualities import DEFAULT_QUALITY
 from hwkd.runtime.bundle import Bundle, arrays, read_bundle
 from hwkd.runtime.cores import usable_cores
 from hwkd.runtime.exact import INDEXES
-from hwkd.runtime.gains import Rate
-from hwkd.runtime.manifest import TABLES, Manifest
+from hwkd.runtime.gains import Rate, chosen_quality
+from hwkd.runtime.manifest import TABLES
 
 Y_PX, Z_PX = 16, 64
 """Pixels of one position of y, and of z."""
@@ -88,6 +88,9 @@ class Codec:
         max_pixels: int = MAX_PIXELS,
         *,
         quality: int | None = None,
+        max_bytes: int | None = None,
+        bpp: float | None = None,
+        min_psnr_db: float | None = None,
     ) -> bytes:
         """The stream of `image`, [H, W, 3] uint8, any size from 1x1.
 
@@ -96,12 +99,16 @@ class Codec:
                 images of more than WHOLE_PIXELS.
             quality: of a bundle of all rates (hwkd/qualities.py): within its qualities, DEFAULT_QUALITY or the nearest to it
                 unless given. A bundle of one rate takes none.
+            max_bytes, bpp, min_psnr_db: in its place, what is asked of the stream (hwkd/codec/search.py).
         Raises:
             InputError: not such an array; an image of more than `max_pixels`; a side that is no multiple of 64; a
                 quality that the bundle has not.
             SelfTestFailed, HwkdError: as `Networks`.
         """
         _check_image(image, max_pixels)
+        asked = Asked(quality, max_bytes, bpp, min_psnr_db)
+        if asked.is_searched:
+            return encode_to(self, image, asked, tile_px, max_pixels).stream
         height, width = image.shape[:2]
         _check_padded(width, height, max_pixels)
         rows, columns = -(-height // Z_PX), -(-width // Z_PX)
@@ -245,29 +252,6 @@ class Codec:
             target = image[across.kept, along.kept]
             target[:] = pixels[across.inside, along.inside][: target.shape[0], : target.shape[1]]
         return image
-
-
-def chosen_quality(manifest: Manifest, quality: int | None) -> int | None:
-    """The quality that the bundle of `manifest` codes at where `quality` is asked for; None where it has one rate.
-
-    Raises:
-        InputError: a quality that it has not.
-    """
-    if manifest.qualities is None:
-        if quality is None:
-            return None
-        raise InputError(
-            f"{manifest.name} codes at one rate and takes no quality, got {quality}; leave it out, or give a model of all "
-            "rates"
-        )
-    low, high = manifest.qualities
-    if quality is None:
-        return min(max(DEFAULT_QUALITY, low), high)
-    if type(quality) is not int or not low <= quality <= high:
-        raise InputError(
-            f"a quality of {manifest.name} must be a whole number from {low} to {high}, got {quality}"
-        )
-    return quality
 
 
 def _tables(held: Mapping[str, Array], prefix: str, least: int) -> Tables:

@@ -16,13 +16,14 @@ from hwkd.codec.header import unpack
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.metrics import psnr_db
-from hwkd.qualities import check_quality
+from hwkd.runtime.gains import chosen_quality
 from hwkd.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
     from hwkd.codec.codec import Codec
 
-_WORDS = {"quality": "quality", "max_bytes": "size", "bpp": "rate", "min_psnr_db": "PSNR"}
+_SEARCHED = {"max_bytes": "size", "bpp": "rate", "min_psnr_db": "PSNR"}
+"""What the quality is searched for by, and their words."""
 
 
 class OutOfReach(InputError):
@@ -37,7 +38,7 @@ class Asked:
     min_psnr_db: of the decoded 8-bit RGB image.
 
     Raises:
-        InputError: two of them, or a number that cannot be.
+        InputError: two of them, or a number that is not above 0.
     """
 
     quality: int | None = None
@@ -46,36 +47,29 @@ class Asked:
     min_psnr_db: float | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in _WORDS if getattr(self, name) is not None]
+        given = [name for name, value in vars(self).items() if value is not None]
         if len(given) > 1:
             raise InputError(
-                f"{' and '.join(given)} are given: one of {', '.join(_WORDS)} is accepted"
+                f"{' and '.join(given)} are given: one of {', '.join(vars(self))} is accepted"
             )
-        if self.quality is not None:
-            check_quality(self.quality)
-        for name in given:
+        for name in _SEARCHED:
             value = getattr(self, name)
-            if not 0 < value < math.inf:
+            if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} must be a number above 0, got {value}")
 
     @property
     def is_searched(self) -> bool:
         """Whether the quality has to be found out."""
-        return any(value is not None for value in (self.max_bytes, self.bpp, self.min_psnr_db))
+        return any(getattr(self, name) is not None for name in _SEARCHED)
 
     def check(self, manifest: Manifest) -> None:
         """Raise InputError where a bundle of this manifest cannot be asked, whatever the image."""
-        for name, word in _WORDS.items():
+        chosen_quality(manifest, self.quality)
+        for name, word in _SEARCHED.items():
             if getattr(self, name) is not None and manifest.qualities is None:
                 raise InputError(
-                    f"{manifest.name} has one rate, so no {word} can be asked of it: ask for none, or take a bundle of all "
-                    "rates (see `hwkd models`)"
-                )
-        if self.quality is not None and manifest.qualities is not None:
-            low, high = manifest.qualities
-            if not low <= self.quality <= high:
-                raise InputError(
-                    f"{manifest.name} has qualities {low} to {high}, got {self.quality}: ask for one of these"
+                    f"{manifest.name} codes at one rate, and no {word} can be asked of it; leave it out, or give a model "
+                    "of all rates"
                 )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwkd.codec.codec import Y_PX, Z_PX, Codec, chosen_quality
+from hwkd.codec.codec import Y_PX, Z_PX, Codec
 from hwkd.codec.header import unpack
 from hwkd.codec.networks import (
     EXACT,
@@ -23,7 +23,7 @@ from hwkd.codec.tiles import Span
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.runtime.bundle import Bundle
-from hwkd.runtime.gains import Rate
+from hwkd.runtime.gains import Rate, chosen_quality
 from hwkd.runtime.manifest import Manifest
 from hwkd.runtime.session import present_runtimes, runtime_label
 

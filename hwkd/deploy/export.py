@@ -169,7 +169,7 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
         ),
     )
     show("comparing with the trained codec")
-    draft = Bundle(manifest, parts, bytes(8))
+    draft = Bundle(manifest, parts, "00" * 32)
     found = differences(draft, codec, images)
     return replace(
         draft, manifest=replace(manifest, differences=manifest.differences + tuple(found))

@@ -1,6 +1,5 @@
 """What is profiled of a bundle: facts, size, counts and quality. No torch, but for MS-SSIM where it is installed."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hwkd.measure.record import ModelFacts, Quality, Size
 from hwkd.quantize.bits import BitPlan
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, arrays, read_bundle
 from hwkd.runtime.card import Card
-from hwkd.runtime.manifest import TABLES, manifest_to_json
+from hwkd.runtime.manifest import TABLES
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def load_bundle_subject(text: str, width: int, height: int) -> BundleSubject:
         weight_bits=manifest.weight_bits,
         is_trained=True,
         lmbda=manifest.lmbda,
-        sha256=hashlib.sha256(manifest_to_json(manifest)).hexdigest(),
+        sha256=bundle.sha256,
     )
     size = Size(
         parameters=costs.parameters,

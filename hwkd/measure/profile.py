@@ -83,7 +83,7 @@ class Wanted:
 
 def quality_note(quality: int, *, memory: bool) -> str:
     """That a model of all rates was measured at one of them. memory: whether that was measured too."""
-    other = " (memory: at its own default)" if memory and quality != DEFAULT_QUALITY else ""
+    other = f" (memory at {DEFAULT_QUALITY})" if memory and quality != DEFAULT_QUALITY else ""
     return f"Coded at quality {quality}{other}: one model serves all rates, and entropy coding takes as long as an image has bits."
 
 

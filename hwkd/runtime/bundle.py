@@ -67,13 +67,18 @@ def is_bundle(text: str) -> bool:
 class Bundle:
     """A bundle in memory, every hash checked.
 
-    parts: the content of each part that the manifest lists. id: the first 8 bytes of the sha256 of manifest.json,
-    by which streams name their model.
+    parts: the content of each part that the manifest lists. sha256: of the bytes of manifest.json, in hex: as they were read,
+    for a later hwkd may write the same manifest otherwise.
     """
 
     manifest: Manifest
     parts: Mapping[str, bytes]
-    id: bytes
+    sha256: str
+
+    @property
+    def id(self) -> bytes:
+        """The first 8 bytes of `sha256`, by which streams name their model."""
+        return bytes.fromhex(self.sha256)[:8]
 
     @property
     def id_hex(self) -> str:
@@ -110,7 +115,7 @@ def write_bundle(path: Path, manifest: Manifest, parts: Mapping[str, bytes]) -> 
     parts = {name: parts[name] for name in sorted(parts)}
     manifest = replace(manifest, parts={name: _sha256(part) for name, part in parts.items()})
     content = manifest_to_json(manifest)
-    bundle = Bundle(manifest_from_json(content), parts, bundle_id(content))
+    bundle = Bundle(manifest_from_json(content), parts, _sha256(content))
     _check_size(MANIFEST, len(content), MAX_MANIFEST_BYTES)
     _check_parts({name: len(part) for name, part in parts.items()})
     entries = {
@@ -168,7 +173,7 @@ def _read(file: IO[bytes]) -> Bundle:
                 parts[name] = part
     except DAMAGED as error:
         raise _damaged(str(error) or type(error).__name__) from error
-    return Bundle(manifest, parts, bundle_id(content))
+    return Bundle(manifest, parts, _sha256(content))
 
 
 class _Entries:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from hwkd.errors import InputError
 from hwkd.qualities import (
+    DEFAULT_QUALITY,
     GAIN_UNITS,
     HIGHEST,
     MOST_ANCHORS,
@@ -117,6 +118,29 @@ def read_gains(arrays: Mapping[str, npt.NDArray[Any]], manifest: Manifest) -> Ga
     if not 0 <= narrow_from <= manifest.M:
         raise _damaged(f"narrow_from is {narrow_from}, and M is {manifest.M}")
     return Gains(anchors, int(narrow_from), manifest.largest_y)
+
+
+def chosen_quality(manifest: Manifest, quality: int | None) -> int | None:
+    """The quality that the bundle of `manifest` codes at where `quality` is asked for; None where it has one rate.
+
+    Raises:
+        InputError: a quality that it has not.
+    """
+    if manifest.qualities is None:
+        if quality is None:
+            return None
+        raise InputError(
+            f"{manifest.name} codes at one rate and takes no quality, got {quality}; leave it out, or give a model of all "
+            "rates"
+        )
+    low, high = manifest.qualities
+    if quality is None:
+        return min(max(DEFAULT_QUALITY, low), high)
+    if type(quality) is not int or not low <= quality <= high:
+        raise InputError(
+            f"a quality of {manifest.name} must be a whole number from {low} to {high}, got {quality}"
+        )
+    return quality
 
 
 def _damaged(cause: str) -> InputError:

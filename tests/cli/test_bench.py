@@ -255,8 +255,7 @@ def test_compressai_is_loaded_at_the_rate_of_the_quality(rates_bundle, image_fil
 
 def test_a_quality_that_no_bundle_has_is_told(refused, tiny_bundle):
     assert refused(["bench", tiny_bundle, "-q", "50"]) == (
-        "tiny-patch has one rate, so no quality can be asked of it: ask for none, or take a bundle of all rates (see `hwkd "
-        "models`)"
+        "tiny-patch codes at one rate and takes no quality, got 50; leave it out, or give a model of all rates"
     )
     assert refused(["bench", tiny_bundle, "-q", "0"]) == (
         "argument -q/--quality: must be a whole number, 1 to 100, got '0' (see `hwkd bench --help`)"

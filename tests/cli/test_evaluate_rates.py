@@ -204,7 +204,7 @@ def test_qualities_that_there_are_not_are_one_line(refused, rates_bundle, words,
 
 def test_a_model_of_one_rate_has_no_qualities(refused, tiny_bundle, folder):
     assert refused(["evaluate", tiny_bundle, "--data", folder, "-q", "50"]) == (
-        "tiny-patch.hwkd has one rate, so no quality can be asked of it: leave --qualities out"
+        "tiny-patch.hwkd codes at one rate and takes no quality; leave --qualities out, or give a model of all rates"
     )
 
 

@@ -215,5 +215,5 @@ def test_a_bundle_of_all_rates_is_measured_at_one_quality_which_is_said(
 
 def test_a_quality_without_a_model_of_all_rates_is_told(refused, tiny_bundle):
     assert refused(["profile", tiny_bundle, *QUICK, "--target", "host", "-q", "80"]) == (
-        "tiny-patch.hwkd has one rate, so no quality can be asked of it: leave --quality out"
+        "tiny-patch.hwkd codes at one rate and takes no quality; leave --quality out, or give a model of all rates"
     )

@@ -6,8 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hwkd.codec.codec import Codec
+from hwkd.codec.header import unpack
 from hwkd.codec.search import Asked, OutOfReach, encode_to
 from hwkd.errors import InputError
+from hwkd.images import MAX_PIXELS
+from hwkd.metrics import psnr_db
 
 IMAGE = np.zeros((100, 80, 3), np.uint8)
 
@@ -141,20 +145,20 @@ def test_the_bpp_that_is_named_can_be_had():
 
 
 @pytest.mark.parametrize(
-    ("asked", "word"),
+    ("asked", "told"),
     [
-        (Asked(quality=50), "quality"),
-        (Asked(max_bytes=10), "size"),
-        (Asked(bpp=1.0), "rate"),
-        (Asked(min_psnr_db=30.0), "PSNR"),
+        (Asked(quality=50), " and takes no quality, got 50"),
+        (Asked(max_bytes=10), ", and no size can be asked of it"),
+        (Asked(bpp=1.0), ", and no rate can be asked of it"),
+        (Asked(min_psnr_db=30.0), ", and no PSNR can be asked of it"),
     ],
 )
-def test_of_a_bundle_of_one_rate_nothing_can_be_asked(asked, word):
+def test_of_a_bundle_of_one_rate_nothing_can_be_asked(asked, told):
     codec = FakeCodec(qualities=None)
     with pytest.raises(InputError) as caught:
         encode_to(codec, IMAGE, asked)
     assert str(caught.value) == (
-        f"fake has one rate, so no {word} can be asked of it: ask for none, or take a bundle of all rates (see `hwkd models`)"
+        f"fake codes at one rate{told}; leave it out, or give a model of all rates"
     )
     assert codec.encoded == []
 
@@ -165,21 +169,20 @@ def test_a_bundle_of_one_rate_encodes_where_nothing_is_asked():
     assert (len(found.stream), found.quality, codec.encoded) == (7, None, [None])
 
 
-@pytest.mark.parametrize("quality", [19, 31])
+@pytest.mark.parametrize("quality", [0, 19, 31, 101, 25.0])
 def test_a_quality_that_the_bundle_lacks_is_told(quality):
     codec = FakeCodec(qualities=(20, 30))
     with pytest.raises(InputError) as caught:
         encode_to(codec, IMAGE, Asked(quality=quality))
-    assert str(caught.value) == f"fake has qualities 20 to 30, got {quality}: ask for one of these"
+    assert str(caught.value) == (
+        f"a quality of fake must be a whole number from 20 to 30, got {quality}"
+    )
     assert codec.encoded == []
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"quality": 0}, "a quality must be a whole number from 1 to 100, got 0"),
-        ({"quality": 101}, "a quality must be a whole number from 1 to 100, got 101"),
-        ({"quality": 5.0}, "a quality must be a whole number from 1 to 100, got 5.0"),
         ({"max_bytes": 0}, "max_bytes must be a number above 0, got 0"),
         ({"bpp": -1.0}, "bpp must be a number above 0, got -1.0"),
         ({"bpp": math.inf}, "bpp must be a number above 0, got inf"),
@@ -194,3 +197,22 @@ def test_numbers_that_cannot_be_asked_are_refused(fields, message):
     with pytest.raises(InputError) as caught:
         Asked(**fields)
     assert str(caught.value) == message
+
+
+def test_the_codec_itself_takes_what_is_asked(rates_bundle, photo):
+    codec, image = Codec.load(rates_bundle, threads=1), photo(70, 100, 0)
+    limit = len(codec.encode(image, quality=40))
+    by_size = codec.encode(image, max_bytes=limit)
+    assert len(by_size) <= limit
+    assert codec.encode(image, bpp=8 * limit / 7000 + 1e-9) == by_size
+    least = psnr_db(image, codec.decode(codec.encode(image, quality=40)))
+    good = codec.encode(image, min_psnr_db=least)
+    assert psnr_db(image, codec.decode(good)) >= least
+    # Sizes and PSNRs of an untrained codec do not rise from each quality to the next.
+    larger = codec.encode(image, quality=unpack(by_size, MAX_PIXELS).quality + 1)
+    worse = codec.encode(image, quality=unpack(good, MAX_PIXELS).quality - 1)
+    assert len(larger) > limit and psnr_db(image, codec.decode(worse)) < least
+    with pytest.raises(InputError, match=r"^quality and max_bytes are given: "):
+        codec.encode(image, quality=40, max_bytes=limit)
+    with pytest.raises(OutOfReach, match=" of quality 1, has "):
+        codec.encode(image, max_bytes=10)

@@ -141,7 +141,7 @@ def test_a_bare_architecture_is_quantized_for_its_bytes_and_plan():
 
 def test_quality_is_measured_on_the_images_given(trained, image_folder):
     images = open_images(image_folder)
-    quality = evaluated(trained, images).quality
+    quality = evaluated(trained, images, None).quality
     assert quality.on == "6 images of images"
     assert quality.source == "hwkd profile --evaluate (real bytes)"
     assert quality.psnr_db > 15 and quality.bpp > 0
@@ -156,12 +156,12 @@ def test_the_quantized_student_is_evaluated_and_not_its_twin(run, monkeypatch, i
 
     monkeypatch.setattr("hwkd.measure.subject.evaluate", evaluate)
     with pytest.raises(InputError, match="evaluated"):
-        evaluated(load_subject(str(run), 64, 64), open_images(image_folder))
+        evaluated(load_subject(str(run), 64, 64), open_images(image_folder), None)
 
 
 def test_random_weights_are_not_evaluated(image_folder):
     subject = load_subject(BARE, 64, 64)
-    assert evaluated(subject, open_images(image_folder)) is subject
+    assert evaluated(subject, open_images(image_folder), None) is subject
 
 
 @pytest.mark.parametrize(
