@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from hwkd.models.base import HyperpriorCodec
     from hwkd.models.spec import Spec
 
 Photo = Callable[[int, int, int], npt.NDArray[np.uint8]]
+
+# How long an example takes, or is drawn, is the machine's affair.
+settings.register_profile("hwkd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hwkd")
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ of small steps and every sum of them is held by float32, so that no order loses 
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwkd.models.base import HyperpriorCodec
+from hwkd.models.build import build
 from hwkd.models.compat import GDN
 from hwkd.models.image_tensors import padded
 from hwkd.models.patch import PatchCodec
+from hwkd.models.spec import Spec
 from hwkd.quantize.brevitas_qat import quantized_layers
-from hwkd.quantize.inputs import ENTROPY_PATH, layer_inputs
+from hwkd.quantize.inputs import ENTROPY_PATH, conv_layers, layer_inputs
 from hwkd.quantize.integer import IntegerLayer, integer_layers
 from hwkd.quantize.layers import integer_weights, layer_bits
 
@@ -107,13 +109,15 @@ class WholeNumbers(nn.Module):
         return sums * self.step[:, None, None]
 
 
-def exact(codec: HyperpriorCodec) -> HyperpriorCodec:
-    """A copy of a quantized codec whose four transforms compute with its integers, in float64."""
+def exact(
+    codec: HyperpriorCodec, layers: Mapping[str, IntegerLayer] | None = None
+) -> HyperpriorCodec:
+    """A copy of a quantized codec whose four transforms compute with its integers, or with `layers`, in float64."""
     made = copy.deepcopy(codec).eval()
     for transform in (made.g_a, made.h_a, made.h_s, made.g_s):
         transform.double()
     kinds = layer_inputs(codec)
-    for name, layer in integer_layers(codec).items():
+    for name, layer in (layers or integer_layers(codec)).items():
         is_patch = isinstance(codec, PatchCodec)
         parent, _, child = name.rpartition(".")
         # `patch` gives k / 255 - 0.5 to its first layers, and h_a the logarithm of 1 + |y|.
@@ -121,6 +125,23 @@ def exact(codec: HyperpriorCodec) -> HyperpriorCodec:
         exact_layer = WholeNumbers(layer, offset, beside=1.0 if is_patch else 0.0)
         setattr(made.get_submodule(parent), child, exact_layer)
     return made
+
+
+@torch.no_grad()
+def on_their_grids(codec: HyperpriorCodec, spec: Spec) -> HyperpriorCodec:
+    """The float codec with the quantized one's weights and biases, in float64: activations stay off any grid."""
+    plain = build(spec).eval()
+    plain.load_state_dict(codec.state_dict(), strict=False)
+    integers = integer_layers(codec)
+    for name, layer in conv_layers(plain).items():
+        layer.weight.copy_(codec.get_submodule(name).quant_weight().value)
+        bias = integers[name].bias.astype(np.float64)
+        if isinstance(codec, PatchCodec) and name in ("g_a.linear", "g_a.stem"):
+            # They see k / 255 - 0.5, and the integers see k.
+            bias += 127.5 * integers[name].taps.sum(1, dtype=np.int64)
+        steps = integers[name].weight_step * np.float32(integers[name].input.step)
+        layer.bias.copy_(torch.from_numpy(bias * steps))
+    return plain.double()
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,17 @@ from hwkd.deploy.coder_graphs import decoder_graph, encoder_graph
 from hwkd.deploy.graph import ONNX_RUNTIME, OPENVINO, OPENVINO_VNNI, Form
 from hwkd.deploy.latents import WIDE_MAX, latents_of
 from hwkd.models.base import HyperpriorCodec
-from hwkd.models.build import build
 from hwkd.models.image_tensors import padded
-from hwkd.models.patch import PatchCodec
-from hwkd.models.spec import Spec
-from hwkd.quantize.inputs import conv_layers
 from hwkd.quantize.integer import IntegerLayer, integer_layers
 from hwkd.runtime.session import open_session, present_runtimes
-from tests.fakes.exact_codec import Pass, assert_nearest, clear_pass, exact, exact_image
+from tests.fakes.exact_codec import (
+    Pass,
+    assert_nearest,
+    clear_pass,
+    exact,
+    exact_image,
+    on_their_grids,
+)
 
 FAMILIES = ("gdn", "patch", "relu")
 PAIRS = [
@@ -104,23 +107,6 @@ def test_the_decoder_gives_the_codecs_image(tiny: Made, runtime: str, form: Form
         found = decode(y=one.symbols)["image"]
         assert found.dtype == np.uint8
         assert_nearest(found, one.x_hat, 0, 255, "image")
-
-
-@torch.no_grad()
-def on_their_grids(codec: HyperpriorCodec, spec: Spec) -> HyperpriorCodec:
-    """The float codec with the quantized one's weights and biases, in float64: activations stay off any grid."""
-    plain = build(spec).eval()
-    plain.load_state_dict(codec.state_dict(), strict=False)
-    integers = integer_layers(codec)
-    for name, layer in conv_layers(plain).items():
-        layer.weight.copy_(codec.get_submodule(name).quant_weight().value)
-        bias = integers[name].bias.astype(np.float64)
-        if isinstance(codec, PatchCodec) and name in ("g_a.linear", "g_a.stem"):
-            # They see k / 255 - 0.5, and the integers see k.
-            bias += 127.5 * integers[name].taps.sum(1, dtype=np.int64)
-        steps = integers[name].weight_step * np.float32(integers[name].input.step)
-        layer.bias.copy_(torch.from_numpy(bias * steps))
-    return plain.double()
 
 
 @pytest.mark.parametrize("runtime", present_runtimes())
