@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from hwkd.models.base import HyperpriorCodec
     from hwkd.models.spec import PatchSpec, Spec
 
 Photo = Callable[[int, int, int], npt.NDArray[np.uint8]]
+
+# How long an example takes, or is drawn, is the machine's affair.
+settings.register_profile("hwkd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hwkd")
 
 
 @pytest.fixture(autouse=True)
@@ -220,7 +225,8 @@ def tiny_teacher_file(tmp_path: Path, made_teacher: Path) -> Path:
 def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorCodec]":
     """tiny_codec_of(family): a tiny codec quantized to 7/8 bits on made photos, with its tables; not to be changed.
 
-    Every branch of it does something, and its latents and scales are those of a codec that codes: no training.
+    Every branch of it does something, and its latents and scales are those of a codec that codes: no training. Its steps are
+    powers of two, so that every processor and every runtime computes the same (tests/fakes/exact_codec.py).
     """
 
     @cache
@@ -233,6 +239,7 @@ def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorC
         from hwkd.models.patch import PatchCodec
         from hwkd.quantize.bits import BitPlan
         from hwkd.quantize.ptq import post_training_quantize
+        from tests.fakes.exact_codec import put_on_powers_of_two
 
         torch.manual_seed(7)
         codec = build(tiny_specs[family])
@@ -254,6 +261,7 @@ def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorC
                 fit_to_data(codec, x)
                 layers[-1].bias.fill_(2)  # about the spread that fit_to_data gives y
         quantized = post_training_quantize(codec.eval(), BitPlan(7, 8), [x[:, :, :128]])
+        put_on_powers_of_two(quantized)
         quantized.update(force=True)
         return quantized
 

@@ -84,7 +84,6 @@ def _run(child: Path, processes: int, *words: str) -> str:
         [sys.executable, *(torchrun if processes > 1 else []), str(child), *words],
         capture_output=True,
         text=True,
-        timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
