@@ -313,3 +313,17 @@ def tiny_bundles(
 ) -> dict[str, Path]:
     """A tiny bundle of each family."""
     return {family: tiny_bundle_of(family) for family in tiny_specs}
+
+
+@pytest.fixture(scope="session")
+def rates_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny bundle of all rates."""
+    from dataclasses import replace
+
+    from hwkd.runtime.bundle import read_bundle, write_bundle
+
+    bundle = read_bundle(tiny_bundle)
+    path = tmp_path_factory.mktemp("rates") / "tiny-rates.hwkd"
+    manifest = replace(bundle.manifest, name="tiny-rates", lmbda=None, qualities=(1, 100))
+    write_bundle(path, manifest, bundle.parts)
+    return path
