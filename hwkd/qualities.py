@@ -2,8 +2,7 @@
 
     lmbda(quality) = LMBDA_LOW * (LMBDA_HIGH / LMBDA_LOW) ^ ((quality - 1) / 99)
 
-CompressAI's qualities 1 to 8 have lambdas from LMBDA_LOW to LMBDA_HIGH too, and are quality 1, 15, 29, 44, 58, 72, 86,
-100 here, to the nearest.
+CompressAI's qualities 1 to 8 have lambdas from LMBDA_LOW to LMBDA_HIGH too, and are CURVE_QUALITIES here, to the nearest.
 """
 
 import math
@@ -15,6 +14,9 @@ from hwkd.errors import InputError
 
 LOWEST, HIGHEST = 1, 100
 DEFAULT_QUALITY = 50
+CURVE_QUALITIES = (1, 15, 29, 44, 58, 72, 86, 100)
+"""The points of a model's curve: CompressAI's qualities, to the nearest."""
+
 LMBDA_LOW, LMBDA_HIGH = 0.0018, 0.18
 
 LMBDA_OF_UNIT_GAIN = 0.025

@@ -12,6 +12,7 @@ from typing import Any
 from hwkd.errors import InputError
 from hwkd.files import write_text
 from hwkd.metrics import Curve
+from hwkd.qualities import check_quality
 from hwkd.toml_reader import read_table
 
 # Newest name first; CompressAI's files of 2020 and 2021 have the second.
@@ -23,6 +24,7 @@ _MS_SSIM_KEYS = ("ms-ssim-rgb", "ms-ssim")
 class TrainedModel:
     """The model behind one point of a curve; None where it is not known.
 
+    quality: of a model of all rates, at which it coded (hwkd/qualities.py); None of a model of one rate.
     lmbda: of R + lmbda * 255^2 * MSE. rd_loss: that loss at the model's own lmbda, with the bpp of real bytes: the
     mean over the images, which cannot be had from the mean PSNR. kmac_per_pixel: of the float model's g_a, h_a, h_s
     and g_s, each once, in 1000 multiply-accumulates. steps: of training, those of earlier runs that it started from
@@ -41,10 +43,18 @@ class TrainedModel:
     hours: float | None = None
     hardware: str | None = None
     precision: str | None = None
+    quality: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, with the quality where there is one."""
+        return self.name if self.quality is None else f"{self.name} quality {self.quality}"
 
     def __post_init__(self) -> None:
         if not self.name:
             raise InputError("name is empty; a text is accepted")
+        if self.quality is not None:
+            check_quality(self.quality)
         for field in ("lmbda", "rd_loss", "kmac_per_pixel"):
             value = getattr(self, field)
             if value is not None and not 0 < value < math.inf:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hwkd.models.base import HyperpriorCodec
     from hwkd.models.patch import PatchAnalysis, PatchCodec, PatchSynthesis
-    from hwkd.models.spec import Spec
+    from hwkd.models.spec import PatchSpec, Spec
 
 Photo = Callable[[int, int, int], npt.NDArray[np.uint8]]
 
@@ -91,6 +91,24 @@ def tiny_specs() -> "dict[str, Spec]":
         "relu": HyperpriorSpec("relu", (8, 8, 8), 12, 8, 8),
         "patch": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,)),
     }
+
+
+@pytest.fixture(scope="session")
+def all_rates_spec() -> "PatchSpec":
+    """A tiny student of all rates, with all that such a student has; wide enough in one layer for Muon."""
+    from hwkd.models.spec import PatchSpec
+
+    return PatchSpec(
+        M=12,
+        H=8,
+        Z=8,
+        C=48,
+        widths=(48,),
+        post=(8,),
+        anchors=3,
+        context=(4, 8),
+        hyper_kernel=1,
+    )
 
 
 @contextmanager
@@ -317,3 +335,17 @@ def tiny_bundles(
 ) -> dict[str, Path]:
     """A tiny bundle of each family."""
     return {family: tiny_bundle_of(family) for family in tiny_specs}
+
+
+@pytest.fixture(scope="session")
+def rates_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny bundle of all rates."""
+    from dataclasses import replace
+
+    from hwkd.runtime.bundle import read_bundle, write_bundle
+
+    bundle = read_bundle(tiny_bundle)
+    path = tmp_path_factory.mktemp("rates") / "tiny-rates.hwkd"
+    manifest = replace(bundle.manifest, name="tiny-rates", lmbda=None, qualities=(1, 100))
+    write_bundle(path, manifest, bundle.parts)
+    return path

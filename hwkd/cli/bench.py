@@ -2,6 +2,7 @@
 
 import argparse
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from hwkd.cli.model_names import SHIPPED_FIRST
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.cli.profile_options import parse_size
 from hwkd.codec.known import named_bundle, shipped_or_as_given
+from hwkd.codec.search import Asked
 from hwkd.errors import InputError
 from hwkd.images import Pixels, read_rgb
 from hwkd.measure.bench import bench
@@ -18,6 +20,7 @@ from hwkd.measure.bench_entries import COMPRESSAI, Wanted
 from hwkd.measure.classic import MAX_QUALITY
 from hwkd.measure.machine_packages import installed_version
 from hwkd.measure.profile import photograph
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 from hwkd.report.bench_tables import bench_tables
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.cores import usable_cores
@@ -27,6 +30,7 @@ HELP = "time bundles end to end beside CompressAI, JPEG, WebP and AVIF, and say 
 
 EXAMPLES = """examples:
   hwkd bench student.hwkd
+  hwkd bench rates.hwkd -q 75
   hwkd bench student.hwkd --against bmshj2018-hyperprior:5 --image photo.png
   hwkd bench small.hwkd large.hwkd --runtime onnxruntime --threads 1 --against none --format md
 """
@@ -80,7 +84,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="for all timed runs together, at least 6 of each (default: 20)",
     )
     parser.add_argument(
+        "-q",
         "--quality",
+        type=whole(LOWEST, HIGHEST),
+        metavar="N",
+        help=f"of bundles of all rates, {LOWEST} to {HIGHEST} (default: {DEFAULT_QUALITY})",
+    )
+    parser.add_argument(
+        "--classic-quality",
         type=whole(1, MAX_QUALITY),
         metavar="Q",
         help="of JPEG, WebP and AVIF (default: what comes nearest to the first bundle's PSNR)",
@@ -97,8 +108,11 @@ def run(args: argparse.Namespace) -> int:
     """
     runtimes = _runtimes(args.runtime)
     bundles = _named(args.bundles)
+    _check_quality(args.quality, bundles.values())
     image, words = _image(args.image, args.size)
-    wanted = Wanted(args.against, runtimes, args.threads, args.seconds, args.quality)
+    wanted = Wanted(
+        args.against, runtimes, args.threads, args.seconds, args.classic_quality, args.quality
+    )
     with Console(stderr=True).status("opening") as status:
         found = bench(image, bundles, wanted, status.update)
     emit_all(bench_tables(found, words, args.format), args)
@@ -123,6 +137,13 @@ def _named(paths: list[str]) -> dict[str, Bundle]:
         bundle.manifest.name if counts[bundle.manifest.name] == 1 else path: bundle
         for path, bundle in bundles.items()
     }
+
+
+def _check_quality(quality: int | None, bundles: Collection[Bundle]) -> None:
+    """Refuse a quality that a bundle of all rates lacks, and one where no bundle has any."""
+    of_all_rates = [bundle for bundle in bundles if bundle.manifest.qualities is not None]
+    for bundle in of_all_rates or bundles:
+        Asked(quality=quality).check(bundle.manifest)
 
 
 def _image(path: Path | None, size: str | None) -> tuple[Pixels, str]:

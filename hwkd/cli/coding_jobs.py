@@ -56,13 +56,19 @@ def is_folder(args: argparse.Namespace) -> bool:
     return args.source != STANDARD and Path(args.source).is_dir()
 
 
-def one_job(args: argparse.Namespace, check_target: Callable[[Path], object]) -> Job:
+def one_job(
+    args: argparse.Namespace,
+    check_target: Callable[[Path], object],
+    renamed: Callable[[Path], Path],
+) -> Job:
     """The job of a command whose IN is no folder.
 
     Args:
         check_target: raises InputError where an output may not have this name.
+        renamed: gives the path of the output of that of its input, where OUT is left out.
     Raises:
-        InputError: no such IN; as OUT a folder, a file that exists (without --force), or a terminal.
+        InputError: no such IN; as OUT a folder, a file that exists (without --force), or a terminal; no OUT for standard
+            input.
     """
     source = None if args.source == STANDARD else Path(args.source)
     if source is not None and not source.exists():
@@ -73,7 +79,14 @@ def one_job(args: argparse.Namespace, check_target: Callable[[Path], object]) ->
         if sys.stdout.isatty():
             raise InputError("standard output is a terminal: send it to a file or a pipe")
         return Job(source, None)
-    target = Path(args.target)
+    if args.target is not None:
+        target = Path(args.target)
+    elif source is not None:
+        target = renamed(source)
+    else:
+        raise InputError(
+            "standard input has no name to make one of: give OUT, a file or - for standard output"
+        )
     if target.is_dir():
         raise InputError(
             f"{target} is a folder, and one image is written to a file: give its name in it"
@@ -93,8 +106,11 @@ def folder_jobs(
     Args:
         find: gives the files in a folder and below. renamed: gives the path of an output of that of its input.
     Raises:
-        InputError: nothing found; an OUT that is no folder; outputs that exist (without --force), or two of one name.
+        InputError: nothing found; no OUT, or one that is no folder; outputs that exist (without --force), or two
+            of one name.
     """
+    if args.target is None:
+        raise InputError(f"{args.source} is a folder: give OUT, a folder to write to")
     source, target = Path(args.source), Path(args.target)
     if args.target == STANDARD:
         raise InputError(

@@ -18,6 +18,7 @@ from hwkd.image_formats import FORMATS, check_fits, format_of, png_bytes, write_
 HELP = "write the images that streams (.hwk) hold"
 
 EXAMPLES = """examples:
+  hwkd decode photo.jpg.hwk
   hwkd decode photo.hwk photo.png
   hwkd decode streams/ images/ --model small.hwkd
   hwkd decode - - --model models/
@@ -44,9 +45,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "target",
+        nargs="?",
         metavar="OUT",
-        help=f"the image ({' '.join(FORMATS)}), - for a PNG to standard output; for a folder another one, in which "
-        f"a.png{STREAM_SUFFIX} becomes a.png and any other name ends in {DEFAULT_SUFFIX}",
+        help=f"the image ({' '.join(FORMATS)}), - for a PNG to standard output (default: a PNG beside IN, photo.jpg.png "
+        f"of photo.jpg{STREAM_SUFFIX}); for a folder another one; there too a.png{STREAM_SUFFIX} becomes a.png, and any "
+        f"other name ends in {DEFAULT_SUFFIX}",
     )
     parser.add_argument(
         "--model",
@@ -60,7 +63,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Decode, and say what was written."""
     is_many = is_folder(args)
-    jobs = folder_jobs(args, find_streams, _renamed) if is_many else (one_job(args, format_of),)
+    jobs = (
+        folder_jobs(args, find_streams, _renamed)
+        if is_many
+        else (one_job(args, format_of, _renamed),)
+    )
     codecs = Codecs(args.runtime, args.threads, len(jobs))
     shelves = Shelves()
     if args.model is not None and not Path(args.model).is_dir():

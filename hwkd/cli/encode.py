@@ -8,6 +8,7 @@ from pathlib import Path
 from hwkd.cli.coding_codecs import Codecs
 from hwkd.cli.coding_jobs import STREAM_SUFFIX, Job, folder_jobs, is_folder, one_job, say
 from hwkd.cli.coding_options import add_coding_options
+from hwkd.cli.coding_rate import add_rate_options, asked_of
 from hwkd.cli.coding_run import (
     LeftOut,
     check_none_left_out,
@@ -18,6 +19,7 @@ from hwkd.cli.coding_run import (
 from hwkd.cli.distill_values import whole
 from hwkd.codec.codec import MAX_TILE_PX, TILE_PX, Z_PX
 from hwkd.codec.known import default_bundle, named_bundle
+from hwkd.codec.search import Asked, OutOfReach, encode_to
 from hwkd.errors import InputError
 from hwkd.images import find_images, read_image
 
@@ -28,21 +30,24 @@ EXAMPLES = """images are taken as 8-bit RGB, upright, in sRGB; what an image los
 (EXIF, XMP, comments) is not stored, which is not said for each image.
 
 examples:
-  hwkd encode photo.jpg photo.hwk --model small.hwkd
-  hwkd encode photos/ streams/ --model small.hwkd --threads 2
+  hwkd encode photo.jpg
+  hwkd encode photo.jpg photo.hwk --max-bytes 20k
+  hwkd encode photos/ streams/ -q 75 --threads 2
   hwkd encode - - --model small.hwkd --runtime onnxruntime
 """
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What became of one image."""
+    """What became of one image. quality: None of a bundle of one rate. psnr_db: None where none was asked for."""
 
     job: Job
     width: int
     height: int
     stream_bytes: int
     dropped: tuple[str, ...]
+    quality: int | None
+    psnr_db: float | None
 
     @property
     def bpp(self) -> float:
@@ -59,10 +64,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "target",
+        nargs="?",
         metavar="OUT",
-        help=f"the stream ({STREAM_SUFFIX}), - for standard output; for a folder another one, in which a.png becomes "
+        help=f"the stream ({STREAM_SUFFIX}), - for standard output (default: IN with {STREAM_SUFFIX} after its name, "
+        f"photo.jpg{STREAM_SUFFIX} beside photo.jpg); for a folder another one, in which a.png becomes "
         f"a.png{STREAM_SUFFIX}",
     )
+    add_rate_options(parser)
     parser.add_argument(
         "--model", metavar="M", help="a bundle (.hwkd), or the name of one that comes with hwkd"
     )
@@ -82,15 +90,18 @@ def run(args: argparse.Namespace) -> int:
     jobs = (
         folder_jobs(args, find_images, _renamed)
         if is_many
-        else (one_job(args, _check_stream_name),)
+        else (one_job(args, _check_stream_name, _renamed),)
     )
+    asked = asked_of(args)
     path = default_bundle() if args.model is None else named_bundle(args.model)
     codecs = Codecs(args.runtime, args.threads, len(jobs))
-    codecs.bundle(path)  # what is wrong with it is said before the first image is read
+    asked.check(
+        codecs.bundle(path).manifest
+    )  # what is wrong is said before the first image is read
 
     def work(job: Job) -> Encoded:
         with memory_told(job):
-            return _encode(job, codecs, path, args.tile, args.max_pixels)
+            return _encode(job, codecs, path, asked, args.tile, args.max_pixels)
 
     if not is_many:
         done = work(jobs[0])
@@ -106,30 +117,47 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _encode(
-    job: Job, codecs: Codecs, bundle: Path, tile_px: int | None, max_pixels: int
+    job: Job, codecs: Codecs, bundle: Path, asked: Asked, tile_px: int | None, max_pixels: int
 ) -> Encoded:
     try:
         image = read_image(job.source or sys.stdin.buffer, max_pixels, job.source_name)
     except InputError as error:
         raise LeftOut(error) from error
-    stream = codecs.codec(bundle).encode(image.pixels, tile_px, max_pixels)
-    job.write(stream)
+    try:
+        found = encode_to(codecs.codec(bundle), image.pixels, asked, tile_px, max_pixels)
+    except OutOfReach as error:
+        raise LeftOut(InputError(f"{job.source_name}: {error}")) from error
+    job.write(found.stream)
     height, width = image.pixels.shape[:2]
-    return Encoded(job, width, height, len(stream), image.dropped)
+    return Encoded(
+        job, width, height, len(found.stream), image.dropped, found.quality, found.psnr_db
+    )
 
 
 def _say_one(one: Encoded) -> None:
+    quality = "" if one.quality is None else f"quality {one.quality}, "
+    psnr = "" if one.psnr_db is None else f", {one.psnr_db:.2f} dB"
     one.job.say(
-        f"{one.job.source_name} {one.width}x{one.height} -> {one.job.target_name} {one.stream_bytes:,} bytes, "
-        f"{one.bpp:.3f} bpp"
+        f"{one.job.source_name} {one.width}x{one.height} -> {one.job.target_name} {quality}{one.stream_bytes:,} bytes, "
+        f"{one.bpp:.3f} bpp{psnr}"
     )
 
 
 def _say_all(encoded: tuple[Encoded, ...], target: str) -> None:
     total_bytes = sum(one.stream_bytes for one in encoded)
     mean_bpp = sum(one.bpp for one in encoded) / len(encoded)
-    line = f"{len(encoded)} images -> {target} {total_bytes:,} bytes, mean {mean_bpp:.3f} bpp"
-    say(line, sys.stdout)
+    line = f"{len(encoded)} images -> {target} {_qualities(encoded)}{total_bytes:,} bytes, mean {mean_bpp:.3f} bpp"
+    psnrs = [one.psnr_db for one in encoded if one.psnr_db is not None]
+    say(line + (f", at least {min(psnrs):.2f} dB" if psnrs else ""), sys.stdout)
+
+
+def _qualities(encoded: tuple[Encoded, ...]) -> str:
+    """The qualities, in words that end in a comma; nothing for a bundle of one rate."""
+    found = [one.quality for one in encoded if one.quality is not None]
+    if not found:
+        return ""
+    low, high = min(found), max(found)
+    return f"quality {low}, " if low == high else f"qualities {low} to {high}, "
 
 
 def _renamed(path: Path) -> Path:

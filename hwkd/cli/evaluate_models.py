@@ -1,6 +1,6 @@
 """What `hwkd evaluate` measures: bundles, and models that torch runs; and what is known of how they were made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -8,58 +8,126 @@ from typing import TYPE_CHECKING
 from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
 from hwkd.measure.bundle_costs import read_costs
+from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, lmbda_at
 from hwkd.results import TrainedModel
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, is_bundle
 from hwkd.runtime.card import NOT_RECORDED, Card
 
 if TYPE_CHECKING:
     from hwkd.distill.runs import LoadedModel
-    from hwkd.measure.quality import Evaluation
+    from hwkd.images import Pixels
+    from hwkd.measure.quality import Evaluation, ImageQuality
+    from hwkd.models.base import HyperpriorCodec
 
 COUNTED_SIZE = (768, 512)
 """Width and height of the images, Kodak's, that MACs per pixel are told for: a multiple of 64, so nothing is padded."""
 
 
 @dataclass(frozen=True)
-class EvaluatedModel:
-    """A model ready to evaluate.
+class EvaluatedPoint:
+    """A model at one rate, ready to evaluate.
 
-    lmbda: None where it is not known. evaluate: as hwkd.measure.quality.evaluate, of its codec. trained: counts and
-    reads what is known of it, its loss aside.
+    quality: None of a model of one rate. lmbda: None where it is not known. evaluate: as hwkd.measure.quality.evaluate, of
+    its codec.
+    """
+
+    quality: int | None
+    lmbda: float | None
+    evaluate: "Callable[..., Evaluation]"
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A model: one point, or those of a model of all rates in order of their quality.
+
+    trained: counts and reads what is known of it, whatever the point.
     """
 
     name: str
-    lmbda: float | None
-    evaluate: "Callable[..., Evaluation]"
+    points: tuple[EvaluatedPoint, ...]
     trained: Callable[[], TrainedModel]
 
+    @property
+    def serves_all_rates(self) -> bool:
+        """Whether it is a curve by itself."""
+        return self.points[0].quality is not None
 
-def load_evaluated(text: str) -> EvaluatedModel:
+
+def load_evaluated(text: str, qualities: Sequence[int] | None) -> EvaluatedModel:
     """The model that `text` names: a bundle, or anything `hwkd.distill.runs.load_model` takes.
 
+    Args:
+        qualities: of a model of all rates; None: CURVE_QUALITIES, those that it has.
     Raises:
-        InputError, HwkdError: as the two that load it.
+        InputError: a quality that the bundle lacks; as the two that load it.
+        HwkdError: as they.
     """
-    from hwkd.measure.quality import evaluate, evaluate_bundle
-
     if is_bundle(text):
-        codec = Codec.load(text)
-        manifest = codec.bundle.manifest
-        return EvaluatedModel(
-            f"{manifest.name}{BUNDLE_SUFFIX}",
-            manifest.lmbda,
-            partial(evaluate_bundle, codec),
-            partial(_bundle, codec.bundle),
-        )
+        return _bundle(Codec.load(text), qualities)
     from hwkd.distill.runs import load_model
 
-    loaded = load_model(text)
-    return EvaluatedModel(
-        loaded.name, loaded.lmbda, partial(evaluate, loaded.codec), partial(_in_torch, text, loaded)
+    return _in_torch(text, load_model(text), qualities)
+
+
+def _bundle(codec: Codec, qualities: Sequence[int] | None) -> EvaluatedModel:
+    from hwkd.measure.quality import evaluate_bundle
+
+    manifest = codec.bundle.manifest
+    points = tuple(
+        EvaluatedPoint(
+            quality,
+            manifest.lmbda if quality is None else lmbda_at(quality),
+            partial(evaluate_bundle, codec, quality=quality),
+        )
+        for quality in _qualities(manifest.name, manifest.qualities, qualities)
     )
+    name = f"{manifest.name}{BUNDLE_SUFFIX}"
+    return EvaluatedModel(name, points, partial(_of_bundle, codec.bundle))
 
 
-def _bundle(bundle: Bundle) -> TrainedModel:
+def _in_torch(text: str, loaded: "LoadedModel", qualities: Sequence[int] | None) -> EvaluatedModel:
+    has = (LOWEST, HIGHEST) if loaded.codec.serves_all_rates else None
+    points = tuple(
+        EvaluatedPoint(
+            quality,
+            loaded.lmbda if quality is None else lmbda_at(quality),
+            partial(_evaluate_in_torch, loaded.codec, quality),
+        )
+        for quality in _qualities(loaded.name, has, qualities)
+    )
+    return EvaluatedModel(loaded.name, points, partial(_of_torch, text, loaded))
+
+
+def _qualities(
+    name: str, has: tuple[int, int] | None, asked: Sequence[int] | None
+) -> tuple[int | None, ...]:
+    """The qualities of a model that has those from the first to the second of `has`; (None,) of a model of one rate."""
+    if has is None:
+        return (None,)
+    low, high = has
+    if asked is None:
+        return tuple(sorted({min(max(quality, low), high) for quality in CURVE_QUALITIES}))
+    for quality in asked:
+        if not low <= quality <= high:
+            raise InputError(f"{name} has qualities {low} to {high}, got {quality}: leave it out")
+    return tuple(sorted(asked))
+
+
+def _evaluate_in_torch(
+    codec: "HyperpriorCodec",
+    quality: int | None,
+    images: "Iterable[tuple[str, Pixels]]",
+    *,
+    progress: "Callable[[ImageQuality], None] | None" = None,
+) -> "Evaluation":
+    from hwkd.measure.quality import evaluate
+
+    if quality is not None:
+        codec.set_lmbda(lmbda_at(quality))
+    return evaluate(codec, images, progress=progress)
+
+
+def _of_bundle(bundle: Bundle) -> TrainedModel:
     manifest = bundle.manifest
     width, height = COUNTED_SIZE
     try:
@@ -71,7 +139,7 @@ def _bundle(bundle: Bundle) -> TrainedModel:
     return trained_by_card(manifest.name, manifest.lmbda, kmac_per_pixel, precision, manifest.card)
 
 
-def _in_torch(text: str, loaded: "LoadedModel") -> TrainedModel:
+def _of_torch(text: str, loaded: "LoadedModel") -> TrainedModel:
     from hwkd.deploy.training_card import training_card
     from hwkd.measure.macs import count_macs
     from hwkd.models.build import build

@@ -14,6 +14,7 @@ from hwkd.cli.model_names import refuse_unknown
 from hwkd.cli.output import emit_all
 from hwkd.cli.profile_models import (
     check_names,
+    check_quality_of,
     check_runtimes,
     check_torch,
     default_models,
@@ -34,6 +35,7 @@ from hwkd.measure.record import Record
 from hwkd.measure.record_file import write_record
 from hwkd.measure.save_target import check_name, target_from
 from hwkd.models.architecture import is_architecture
+from hwkd.qualities import DEFAULT_QUALITY
 from hwkd.quantize.bits import BitPlan, parse_bits
 from hwkd.report.profile_tables import cost_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table
@@ -92,6 +94,9 @@ def run(args: argparse.Namespace) -> int:
     # Torch is loaded only now: what the user got wrong was said at once.
     subjects = [load_model(text, width, height, bits) for text in texts]
     check_names(subjects)
+    if args.quality is not None:
+        check_quality_of(args.quality, subjects)
+    quality = DEFAULT_QUALITY if args.quality is None else args.quality
     wanted = Wanted(
         threads=threads,
         runtimes=present_runtimes(),
@@ -100,11 +105,12 @@ def run(args: argparse.Namespace) -> int:
         country=args.country,
         memory=not args.no_memory,
         why_no_meter=why_no_meter,
+        quality=quality,
     )
     check_runtimes([subject for subject in subjects if subject.text in on_host], wanted)
     if images is not None:
         with Console(stderr=True).status("evaluating"):
-            subjects = [evaluated_model(subject, images) for subject in subjects]
+            subjects = [evaluated_model(subject, images, quality) for subject in subjects]
     records = _records(subjects, targets, width, height, wanted, shlex.join(["hwkd", *args.argv]))
     if args.save:
         for record in records:

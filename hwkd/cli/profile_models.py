@@ -59,13 +59,26 @@ def load_model(text: str, width: int, height: int, bits: BitPlan | None) -> "Mod
     return subject if bits is None else quantized(subject, bits)
 
 
-def evaluated_model(subject: "Model", images: ImageSource) -> "Model":
-    """`subject` with its quality measured on `images`."""
+def check_quality_of(quality: int, subjects: Sequence["Model"]) -> None:
+    """Refuse a quality that was asked for where a model of all rates lacks it, or where there is no such model."""
+    qualities = [subject.qualities for subject in subjects if subject.qualities is not None]
+    if not qualities:
+        raise InputError(
+            f"{subjects[0].facts.name} has one rate, so no quality can be asked of it: leave --quality out"
+        )
+    for low, high in qualities:
+        if not low <= quality <= high:
+            raise InputError(f"--quality must be {low} to {high} for these models, got {quality}")
+
+
+def evaluated_model(subject: "Model", images: ImageSource, quality: int) -> "Model":
+    """`subject` with its quality measured on `images`; at `quality`, where it has all rates."""
+    own = None if subject.qualities is None else quality
     if isinstance(subject, BundleSubject):
-        return evaluated_bundle(subject, images)
+        return evaluated_bundle(subject, images, own)
     from hwkd.measure.subject import evaluated
 
-    return evaluated(subject, images)
+    return evaluated(subject, images, own)
 
 
 def check_names(subjects: Sequence[Profiled]) -> None:

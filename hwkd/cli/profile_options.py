@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
-from hwkd.cli.distill_values import above_0
+from hwkd.cli.distill_values import above_0, whole
 from hwkd.cli.model_names import SHIPPED_FIRST
 from hwkd.cli.output import add_output_options
 from hwkd.codec.known import shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.measure.meters import KINDS
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 from hwkd.runtime.cores import usable_cores
 
 EMBEDDED = object()
@@ -77,6 +78,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="measure PSNR and bits per pixel of trained models on the images in DIR (without DIR: on the embedded "
         "photographs); otherwise they are those of the model's card or the run's report",
+    )
+    parser.add_argument(
+        "-q",
+        "--quality",
+        type=whole(LOWEST, HIGHEST),
+        metavar="N",
+        help=f"of models of all rates, {LOWEST} to {HIGHEST}: at which they are measured here (default: {DEFAULT_QUALITY})",
     )
     parser.add_argument(
         "--no-memory", action="store_true", help="do not start the processes that measure memory"

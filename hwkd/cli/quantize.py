@@ -10,6 +10,7 @@ from hwkd.cli.distill_values import crop
 from hwkd.cli.output import add_output_options, emit
 from hwkd.errors import InputError, unknown
 from hwkd.images import open_images
+from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.quantize.bits import BitPlan, parse_bits
 from hwkd.report.table import Table
 
@@ -86,6 +87,9 @@ def run(args: argparse.Namespace) -> int:
         quantized, stored, in_float = _quantized(
             args.backend, loaded.codec, plan, args.data, args.crop
         )
+        for codec in (loaded.codec, quantized):
+            if codec is not None:
+                codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
         before = evaluate(loaded.codec, images)
         after = None if quantized is None else evaluate(quantized, images)
     rows = [
@@ -102,8 +106,9 @@ def run(args: argparse.Namespace) -> int:
             "n/a" if after is None else f"{after.bpp:.4f}",
         ),
     ]
+    at = f" at quality {DEFAULT_QUALITY}" if loaded.codec.serves_all_rates else ""
     notes = [
-        f"Measured on {images}, bpp of real bytes. weight_mib: at the stored bits, computed.",
+        f"Measured on {images}{at}, bpp of real bytes. weight_mib: at the stored bits, computed.",
         "In float:",
         *(f"- {sentence}" for sentence in in_float),
     ]

@@ -67,27 +67,36 @@ class _TimedNetworks(Networks):
             return super().synthesise(y)
 
 
-def bundle_coder(name: str, bundle: Bundle, runtime: str, image: Pixels, threads: int) -> Coder:
+def bundle_coder(
+    name: str,
+    bundle: Bundle,
+    runtime: str,
+    image: Pixels,
+    threads: int,
+    quality: int | None = None,
+) -> Coder:
     """`bundle` in `runtime` as a coder of `image`, [H, W, 3] uint8; the image has been through it once.
 
+    Args:
+        quality: of a bundle of all rates, whose coder is named with it; as hwkd.codec.codec.Codec.encode.
     Raises:
         InputError, HwkdError: as hwkd.codec.codec.Codec.
     """
     setting = runtime_label(runtime)
     codec = TimedCodec(bundle, runtime, threads)
-    data = codec.encode(image)
+    data = codec.encode(image, quality=quality)
     decoded = codec.decode(data)
 
     def encode() -> bytes:
         with codec.clock.run("encode", first=PAD):
-            return codec.encode(image)
+            return codec.encode(image, quality=quality)
 
     def decode() -> Pixels:
         with codec.clock.run("decode", first=CONTAINER):
             return codec.decode(data)
 
     return Coder(
-        name,
+        name if bundle.manifest.qualities is None else f"{name} quality {_quality_in(data)}",
         setting,
         threads,
         encode,
@@ -99,8 +108,15 @@ def bundle_coder(name: str, bundle: Bundle, runtime: str, image: Pixels, threads
     )
 
 
-def spread_of_y(bundle: Bundle, runtime: str, image: Pixels) -> npt.NDArray[np.float64]:
-    """The root mean square of each channel of y for `image`, [M], the largest first."""
+def spread_of_y(
+    bundle: Bundle, runtime: str, image: Pixels, quality: int | None = None
+) -> npt.NDArray[np.float64]:
+    """The root mean square of each channel of y for `image`, [M], the largest first. quality: as `bundle_coder`."""
     codec = Codec(bundle, runtime, 1)
-    y = codec.symbols(unpack(codec.encode(image), MAX_PIXELS)).astype(np.float64)
+    data = codec.encode(image, quality=quality)
+    y = codec.symbols(unpack(data, MAX_PIXELS)).astype(np.float64)
     return np.sort(np.sqrt((y**2).mean(axis=(1, 2))))[::-1]
+
+
+def _quality_in(data: bytes) -> int:
+    return unpack(data, MAX_PIXELS).quality

@@ -12,11 +12,8 @@ from hwkd.images import Pixels
 from hwkd.measure import classic
 from hwkd.measure.bench_coder import Coder, quality_of
 from hwkd.measure.classic import MAX_QUALITY, MIN_QUALITY
+from hwkd.measure.classic_quality import AVIF, LABELS
 from hwkd.metrics import psnr_db as psnr_of
-
-AVIF = "avif"
-LABELS = {**classic.LABELS, AVIF: "AVIF"}
-"""The codecs, and their names in tables."""
 
 SETTINGS_TEXT = f"{classic.SETTINGS_TEXT}, AVIF with 4:2:0 and speed 6"
 

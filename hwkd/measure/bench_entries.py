@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import Pixels
 from hwkd.measure.bench_bundles import bundle_coder, spread_of_y
-from hwkd.measure.bench_classic import LABELS, SETTING, classic_coder
+from hwkd.measure.bench_classic import SETTING, classic_coder
 from hwkd.measure.bench_coder import Absent, Coder
+from hwkd.measure.classic_quality import LABELS
 from hwkd.measure.machine_packages import installed_version
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.session import runtime_label
@@ -25,15 +26,17 @@ class Wanted:
     """What takes part, and how it is measured.
 
     against: COMPRESSAI, NONE, or a checkpoint as hwkd.models.teacher.load_teacher takes it. runtimes: for every
-    bundle. threads: for every coder that can use them. seconds: for all timed runs together. quality: of JPEG, WebP
-    and AVIF; None: whatever comes nearest to the first bundle's PSNR.
+    bundle. threads: for every coder that can use them. seconds: for all timed runs together. classic_quality: of JPEG,
+    WebP and AVIF; None: whatever comes nearest to the first bundle's PSNR. quality: of the bundles of all rates; None:
+    their default.
     """
 
     against: str
     runtimes: tuple[str, ...]
     threads: int
     seconds: float
-    quality: int | None
+    classic_quality: int | None
+    quality: int | None = None
 
 
 def entries(
@@ -54,7 +57,9 @@ def entries(
     for name, runtime in places:
         show(f"{name} in {runtime}")
         try:
-            ours.append(bundle_coder(name, bundles[name], runtime, image, wanted.threads))
+            quality = _quality_of(bundles[name], wanted)
+            coder = bundle_coder(name, bundles[name], runtime, image, wanted.threads, quality)
+            ours.append(coder)
         except HwkdError as error:
             errors.append(error)
             ours.append(Absent(name, runtime_label(runtime), str(error)))
@@ -69,7 +74,7 @@ def entries(
     (name, runtime), first = found[0]
     if wanted.against == COMPRESSAI:
         show("CompressAI")
-        theirs.append(_random_weights(image, bundles[name], runtime, first, wanted.threads))
+        theirs.append(_random_weights(image, bundles[name], runtime, first, wanted))
     show("JPEG, WebP and AVIF")
     classic = [_classic(codec, image, first, wanted) for codec in LABELS]
     return (*theirs, *ours, *classic)
@@ -87,7 +92,7 @@ def _checkpoint(text: str, image: Pixels, threads: int) -> Coder:
 
 
 def _random_weights(
-    image: Pixels, bundle: Bundle, runtime: str, first: Coder, threads: int
+    image: Pixels, bundle: Bundle, runtime: str, first: Coder, wanted: Wanted
 ) -> Entry:
     missing = _missing()
     if missing:
@@ -96,8 +101,12 @@ def _random_weights(
         )
     from hwkd.measure.bench_compressai import untrained_coder
 
-    spread = spread_of_y(bundle, runtime, image).tolist()
-    return untrained_coder(image, spread, first.stream_bytes, threads)
+    spread = spread_of_y(bundle, runtime, image, _quality_of(bundle, wanted)).tolist()
+    return untrained_coder(image, spread, first.stream_bytes, wanted.threads)
+
+
+def _quality_of(bundle: Bundle, wanted: Wanted) -> int | None:
+    return None if bundle.manifest.qualities is None else wanted.quality
 
 
 def _missing() -> str:
@@ -107,9 +116,9 @@ def _missing() -> str:
 
 def _classic(codec: str, image: Pixels, first: Coder, wanted: Wanted) -> Entry:
     psnr_db = first.psnr_db.value
-    if psnr_db is None and wanted.quality is None:
+    if psnr_db is None and wanted.classic_quality is None:
         return Absent(LABELS[codec], SETTING, f"no PSNR to come near to: {first.psnr_db.reason}")
     try:
-        return classic_coder(codec, image, psnr_db or 0.0, wanted.quality, wanted.threads)
+        return classic_coder(codec, image, psnr_db or 0.0, wanted.classic_quality, wanted.threads)
     except HwkdError as error:
         return Absent(LABELS[codec], SETTING, str(error))

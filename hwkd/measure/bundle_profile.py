@@ -14,7 +14,14 @@ from hwkd.measure.host import host_facts, host_name
 from hwkd.measure.memory import measure_memory
 from hwkd.measure.picture import picture
 from hwkd.measure.pinning import pinned
-from hwkd.measure.profile import MEMORY_RUNS, Wanted, energy_notes, photograph, record_of
+from hwkd.measure.profile import (
+    MEMORY_RUNS,
+    Wanted,
+    energy_notes,
+    photograph,
+    quality_note,
+    record_of,
+)
 from hwkd.measure.record import Entry, Record
 from hwkd.measure.watch import watch_machine
 from hwkd.runtime.manifest import Manifest
@@ -48,7 +55,8 @@ def profile_bundle(
     runtimes = runtimes_for(subject, wanted)
     progress("opening")
     # OpenVINO counts cores once for the whole process, so everything is opened before the cores are fixed.
-    opened = {n: open_coders(subject.bundle, runtimes, image, n) for n in wanted.threads}
+    quality = None if subject.qualities is None else wanted.quality
+    opened = {n: open_coders(subject.bundle, runtimes, image, n, quality) for n in wanted.threads}
     main_threads = wanted.threads[0]
     label, coder = next(
         (label, coder) for label, coder in opened[main_threads].items() if isinstance(coder, Coder)
@@ -87,6 +95,8 @@ def profile_bundle(
         )
     notes += energy_notes(wanted)
     notes += [_precision_note(subject.bundle.manifest), STAGES_NOTE]
+    if quality is not None:
+        notes.append(quality_note(quality, memory=wanted.memory))
     facts = host_facts()
     return record_of(subject, host_name(facts), True, width, height, entries, notes, command, facts)
 

@@ -60,10 +60,16 @@ def int8_setting(label: str, threads: int) -> Setting:
 
 
 def open_coders(
-    bundle: Bundle, runtimes: Sequence[str], image: Pixels, threads: int
+    bundle: Bundle,
+    runtimes: Sequence[str],
+    image: Pixels,
+    threads: int,
+    quality: int | None = None,
 ) -> dict[str, Coder | Absent]:
     """By runtime's label: `bundle` as a coder of `image`, [H, W, 3] uint8, or why that runtime does not run it.
 
+    Args:
+        quality: as hwkd.measure.bench_bundles.bundle_coder.
     Raises:
         InputError, HwkdError: none of the runtimes runs it; the reason of the first.
     """
@@ -73,7 +79,7 @@ def open_coders(
     for runtime in runtimes:
         label = runtime_label(runtime)
         try:
-            found[label] = bundle_coder(name, bundle, runtime, image, threads)
+            found[label] = bundle_coder(name, bundle, runtime, image, threads, quality)
         except HwkdError as error:
             errors.append(error)
             found[label] = Absent(name, label, str(error))

@@ -22,6 +22,11 @@ class BundleSubject(Profiled):
 
     bundle: Bundle
 
+    @property
+    def qualities(self) -> tuple[int, int] | None:
+        """The lowest and the highest quality that it has; None of one rate."""
+        return self.bundle.manifest.qualities
+
 
 def load_bundle_subject(text: str, width: int, height: int) -> BundleSubject:
     """The bundle in the file `text`, for images of width x height.
@@ -62,23 +67,31 @@ def bits_of(bundle: Bundle) -> BitPlan:
 
 
 def card_quality(card: Card | None) -> Quality | None:
-    """What the card says of Kodak's images, or else of its first set; None where it says nothing of either."""
-    figures = None if card is None else card.on_kodak or next(iter(card.figures), None)
+    """What the card says of Kodak's images, or else of its first set; None where it says nothing of either.
+
+    Of a bundle of all rates: at the default quality, or the nearest to it, which the source names.
+    """
+    figures = None if card is None else card.on_kodak or card.on_first
     # Images that all came back without error have no PSNR.
     if card is None or figures is None or not figures.psnr_db or not figures.bpp:
         return None
     # A shipped teacher's card says it in these words, and figures on the same images are compared.
     name = "Kodak" if figures is card.on_kodak else figures.on
-    source = f"the bundle's card (real bytes, {figures.runtime})"
+    quality = "" if figures.quality is None else f", quality {figures.quality}"
+    source = f"the bundle's card (real bytes, {figures.runtime}{quality})"
     on = f"{name}, {figures.images} images"
     return Quality(figures.psnr_db, figures.bpp, on, source, figures.ms_ssim)
 
 
-def evaluated_bundle(subject: BundleSubject, images: ImageSource) -> BundleSubject:
+def evaluated_bundle(
+    subject: BundleSubject, images: ImageSource, quality: int | None
+) -> BundleSubject:
     """`subject` with its quality measured on `images`, from its own streams.
 
+    Args:
+        quality: of a bundle of all rates; None of one rate.
     Raises:
         InputError, HwkdError: as hwkd.codec.codec.Codec and `evaluate_bundle`.
     """
-    found = evaluate_bundle(Codec.load(subject.bundle), images)
-    return replace(subject, quality=found.recorded(str(images)))
+    found = evaluate_bundle(Codec.load(subject.bundle), images, quality=quality)
+    return replace(subject, quality=found.recorded(str(images), quality))

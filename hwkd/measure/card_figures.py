@@ -7,9 +7,13 @@ from hwkd.codec.codec import Codec
 from hwkd.codec.networks import default_runtime
 from hwkd.images import ImageSource
 from hwkd.measure.quality import Evaluation, ImageQuality, evaluate_bundle
+from hwkd.qualities import lmbda_at
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.card import SetFigures
 from hwkd.runtime.session import present_runtimes, runtime_label
+
+QUALITIES = (10, 30, 50, 70, 90)
+"""At which a bundle of all rates is measured."""
 
 EMBEDDED_SET = "embedded photographs"
 """What the set of the embedded evaluation images is called."""
@@ -23,7 +27,7 @@ def set_name(images: ImageSource) -> str:
 def measure_figures(
     bundle: Bundle, sets: Sequence[ImageSource], show: Callable[[str], None] = lambda _: None
 ) -> tuple[SetFigures, ...]:
-    """The figures of `bundle` on each of `sets`; none where no runtime is installed.
+    """The figures of `bundle` on each of `sets`, at QUALITIES where it has all rates; none where no runtime is installed.
 
     Figures are rounded, so that the last digits of a sum do not make another bundle.
 
@@ -39,16 +43,29 @@ def measure_figures(
     found = []
     for images in sets:
         name = set_name(images)
+        for quality in _qualities(bundle):
+            what = name if quality is None else f"{name} at quality {quality}"
 
-        def tell(image: ImageQuality, name: str = name) -> None:
-            show(f"measuring on {name}: {image.name} done")
+            def tell(image: ImageQuality, what: str = what) -> None:
+                show(f"measuring on {what}: {image.name} done")
 
-        evaluation = evaluate_bundle(codec, images, progress=tell)
-        found.append(_figures(name, runtime_label(runtime), evaluation, bundle.manifest.lmbda))
+            evaluation = evaluate_bundle(codec, images, quality=quality, progress=tell)
+            lmbda = bundle.manifest.lmbda if quality is None else lmbda_at(quality)
+            found.append(_figures(name, runtime_label(runtime), evaluation, lmbda, quality))
     return tuple(found)
 
 
-def _figures(name: str, runtime: str, evaluation: Evaluation, lmbda: float | None) -> SetFigures:
+def _qualities(bundle: Bundle) -> tuple[int | None, ...]:
+    """Those of QUALITIES that `bundle` has, or the nearest that it has; None of a bundle of one rate."""
+    if bundle.manifest.qualities is None:
+        return (None,)
+    low, high = bundle.manifest.qualities
+    return tuple(sorted({min(max(quality, low), high) for quality in QUALITIES}))
+
+
+def _figures(
+    name: str, runtime: str, evaluation: Evaluation, lmbda: float | None, quality: int | None
+) -> SetFigures:
     return SetFigures(
         on=name,
         images=len(evaluation.images),
@@ -58,4 +75,5 @@ def _figures(name: str, runtime: str, evaluation: Evaluation, lmbda: float | Non
         ms_ssim=None if evaluation.ms_ssim is None else min(1.0, round(evaluation.ms_ssim, 6)),
         bpp=round(evaluation.bpp, 6),
         rd_loss=None if lmbda is None else round(evaluation.rd_loss(lmbda), 6),
+        quality=quality,
     )

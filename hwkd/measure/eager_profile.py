@@ -11,11 +11,19 @@ from hwkd.measure.inference import evaluating
 from hwkd.measure.layer_times import layer_latencies
 from hwkd.measure.memory import measure_memory
 from hwkd.measure.pinning import pinned
-from hwkd.measure.profile import MEMORY_RUNS, Wanted, energy_notes, photograph, record_of
+from hwkd.measure.profile import (
+    MEMORY_RUNS,
+    Wanted,
+    energy_notes,
+    photograph,
+    quality_note,
+    record_of,
+)
 from hwkd.measure.record import Entry, Record
 from hwkd.measure.stages import stage_latencies
 from hwkd.measure.subject import Subject
 from hwkd.measure.watch import watch_machine
+from hwkd.qualities import lmbda_at
 
 LAYER_RUNS = 10
 
@@ -42,6 +50,7 @@ def profile_host(
     """
     image = photograph(width, height)
     codec, is_trained = subject.codec, subject.facts.is_trained
+    codec.set_lmbda(lmbda_at(wanted.quality))
     entries: list[Entry] = []
     notes = [f"Latency and energy in torch: {keep_memory()} (hwkd/measure/allocator.py says why)."]
     with watch_machine() as watch:
@@ -90,6 +99,8 @@ def profile_host(
             "Latency, memory and energy are those of the float twin in float32: eager torch has no int8 kernels for it; "
             "those in int8 are the bundle's (hwkd export, then hwkd profile NAME.hwkd)."
         )
+    if subject.qualities is not None:
+        notes.append(quality_note(wanted.quality, memory=wanted.memory))
     facts = host_facts()
     return record_of(subject, host_name(facts), True, width, height, entries, notes, command, facts)
 

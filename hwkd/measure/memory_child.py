@@ -17,6 +17,7 @@ from hwkd.measure.picture import picture
 from hwkd.measure.pinning import pinned
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.image_tensors import padded
+from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +46,9 @@ def _load(model: str) -> tuple[HyperpriorCodec, bool]:
         return build(parse_architecture(model)).eval().requires_grad_(False), False
     from hwkd.distill.runs import load_model
 
-    return load_model(model).codec, True
+    codec = load_model(model).codec
+    codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
+    return codec, True
 
 
 def _side(

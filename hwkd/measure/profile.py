@@ -28,6 +28,7 @@ from hwkd.measure.record import (
     Record,
     Size,
 )
+from hwkd.qualities import DEFAULT_QUALITY
 from hwkd.quantize.bits import BitPlan
 from hwkd.target import Target
 
@@ -66,7 +67,8 @@ class Wanted:
     threads: one or several numbers; the first is the main one, for which memory and energy are measured. runtimes:
     that graphs are run in, of those installed. seconds: for the latencies of each number of threads, and for the energy
     of each side. meter: None for no energy; why_no_meter: where one was looked for and none was found. country: ISO
-    code for emissions, None for none. memory: whether to start the processes that measure it.
+    code for emissions, None for none. memory: whether to start the processes that measure it. quality: of models of all
+    rates.
     """
 
     threads: tuple[int, ...]
@@ -76,6 +78,13 @@ class Wanted:
     country: str | None
     memory: bool
     why_no_meter: str = ""
+    quality: int = DEFAULT_QUALITY
+
+
+def quality_note(quality: int, *, memory: bool) -> str:
+    """That a model of all rates was measured at one of them. memory: whether that was measured too."""
+    other = " (memory: at its own default)" if memory and quality != DEFAULT_QUALITY else ""
+    return f"Coded at quality {quality}{other}: one model serves all rates, and entropy coding takes as long as an image has bits."
 
 
 def profile_target(

@@ -92,9 +92,10 @@ class Evaluation:
             f"{len(without)} of {len(self.images)} images have a side under {MS_SSIM_SIDE} pixels"
         )
 
-    def recorded(self, on: str) -> Quality:
-        """The averages for a profile's record. on: which images they are of."""
-        source = "hwkd profile --evaluate (real bytes)"
+    def recorded(self, on: str, quality: int | None) -> Quality:
+        """The averages for a profile's record. on: which images they are of. quality: None of a model of one rate."""
+        at = "" if quality is None else f", quality {quality}"
+        source = f"hwkd profile --evaluate (real bytes{at})"
         return Quality(self.psnr_db, self.bpp, on, source, self.ms_ssim)
 
     def rd_loss(self, lmbda: float) -> float:
@@ -127,28 +128,31 @@ def evaluate(
     def one(name: str, image: Pixels) -> ImageQuality:
         latents = analyse(codec, image)
         stream = write(codec, latents)
-        return _compared(name, image, stream, decode(codec, stream), bits_estimated(codec, latents))
+        return compared(name, image, stream, decode(codec, stream), bits_estimated(codec, latents))
 
-    return _evaluation(one, images, progress)
+    return evaluation_of(one, images, progress)
 
 
 def evaluate_bundle(
     codec: Codec,
     images: Iterable[tuple[str, Pixels]],
     *,
+    quality: int | None = None,
     progress: Callable[[ImageQuality], None] | None = None,
 ) -> Evaluation:
     """As `evaluate`, for the codec of a bundle and its own streams.
 
+    Args:
+        quality: as hwkd.codec.codec.Codec.encode.
     Raises:
-        InputError: no images, or one that the codec refuses.
+        InputError: no images, or one that the codec refuses; a quality that it has not.
     """
 
     def one(name: str, image: Pixels) -> ImageQuality:
-        stream = codec.encode(image)
-        return _compared(name, image, stream, codec.decode(stream), None)
+        stream = codec.encode(image, quality=quality)
+        return compared(name, image, stream, codec.decode(stream), None)
 
-    return _evaluation(one, images, progress)
+    return evaluation_of(one, images, progress)
 
 
 def ms_ssim(a: Pixels, b: Pixels) -> float:
@@ -167,11 +171,12 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
     return float(of_tensors(x, y, data_range=255))
 
 
-def _evaluation(
+def evaluation_of(
     one: Callable[[str, Pixels], ImageQuality],
     images: Iterable[tuple[str, Pixels]],
     progress: Callable[[ImageQuality], None] | None,
 ) -> Evaluation:
+    """What `one` finds of each of `images`. Raises InputError where there are none."""
     results = []
     for name, image in images:
         results.append(one(name, image))
@@ -180,9 +185,10 @@ def _evaluation(
     return Evaluation(tuple(results))
 
 
-def _compared(
+def compared(
     name: str, image: Pixels, stream: bytes, decoded: Pixels, bits: float | None
 ) -> ImageQuality:
+    """The figures of `decoded`, which came out of `stream`, beside `image`. bits: estimated, None where none are."""
     height, width = image.shape[:2]
     similarity, reason = _ms_ssim(image, decoded)
     pixels = width * height

@@ -16,6 +16,7 @@ from hwkd.images import Pixels
 from hwkd.measure.sensitivity import Layer
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.spec import Spec
+from hwkd.qualities import LMBDA_HIGH, LMBDA_LOW
 from hwkd.quantize.bits import ACT_BITS, WEIGHT_BITS, BitPlan
 from hwkd.quantize.inputs import ENTROPY_PATH
 from hwkd.quantize.layers import layer_bits
@@ -52,7 +53,7 @@ def load_base(
         text: as `hwkd.distill.runs.load_model`.
         data: images to calibrate a float model on; None for the embedded training photographs.
         side: of the crops to calibrate on, in pixels.
-        lmbda: of the loss; None for the model's own.
+        lmbda: of the loss; None for the model's own. A model of all rates has none, and codes at the one that is given.
         target: None for any.
     Raises:
         InputError: no such model, one that cannot be quantized, or none that says its lmbda; as `calibration_crops`.
@@ -62,6 +63,10 @@ def load_base(
     if lmbda is None:
         raise InputError(
             f"{text} does not say its lmbda, which the loss bpp + lmbda 255^2 MSE needs: give it with --lmbda"
+        )
+    if loaded.codec.serves_all_rates and not LMBDA_LOW <= lmbda <= LMBDA_HIGH:
+        raise InputError(
+            f"{text} serves lmbdas from {LMBDA_LOW:g} to {LMBDA_HIGH:g}, got {lmbda:g}: give one of these with --lmbda"
         )
     most = WEIGHT_BITS[-1]
     if target is not None:
@@ -82,6 +87,7 @@ def load_base(
         set_weight_bits(codec, dict.fromkeys(wide, most))
         if wide:
             how += f", its weights held to {most}"
+    codec.set_lmbda(lmbda)
     layers = tuple(
         Layer(layer.name, layer.weight_count, layer.weight_bits, plan.bits_for(layer.name)[1])
         for layer in layer_bits(codec)

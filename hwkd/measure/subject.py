@@ -18,6 +18,7 @@ from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import Spec, spec_to_json
+from hwkd.qualities import HIGHEST, LOWEST, lmbda_at
 from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
 from hwkd.quantize.layers import weight_bytes
@@ -29,6 +30,11 @@ class Subject(Profiled):
 
     spec: Spec
     codec: HyperpriorCodec
+
+    @property
+    def qualities(self) -> tuple[int, int] | None:
+        """The lowest and the highest quality that it has; None of one rate."""
+        return (LOWEST, HIGHEST) if self.codec.serves_all_rates else None
 
 
 def load_subject(text: str, width: int, height: int) -> Subject:
@@ -80,17 +86,21 @@ def quantized(subject: Subject, bits: BitPlan) -> Subject:
     return replace(subject, bits=bits, facts=facts, size=size)
 
 
-def evaluated(subject: Subject, images: ImageSource) -> Subject:
+def evaluated(subject: Subject, images: ImageSource, quality: int | None) -> Subject:
     """`subject` with its quality measured on `images` from real bytes, that of the quantized student where there is
     one; a bare architecture as it is.
 
+    Args:
+        quality: of a model of all rates; None of one rate.
     Raises:
         InputError, HwkdError: as `hwkd.measure.quality.evaluate`.
     """
     if not subject.facts.is_trained:
         return subject
     codec = subject.codec if subject.bits is None else load_model(subject.text).codec
-    return replace(subject, quality=evaluate(codec, images).recorded(str(images)))
+    if quality is not None:
+        codec.set_lmbda(lmbda_at(quality))
+    return replace(subject, quality=evaluate(codec, images).recorded(str(images), quality))
 
 
 def newest_run(folder: Path = Path("runs")) -> str | None:

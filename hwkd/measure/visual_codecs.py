@@ -3,20 +3,21 @@
 A model is coded as `hwkd evaluate` does it: into real bytes, and back from them.
 """
 
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from PIL import Image, features
+from PIL import features
 
 from hwkd.codec.codec import Codec
 from hwkd.codec.known import shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import Pixels
 from hwkd.measure import classic
+from hwkd.measure.classic_quality import WEBP_METHOD, encode
+from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
 from hwkd.runtime.session import runtime_label
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 QUALITIES = {"jpeg": (1, 95), "webp": (0, 100)}
 """The lowest and the highest setting at which an equal rate is looked for."""
-
-WEBP_METHOD = 6
-"""The slowest and smallest: nothing is timed here."""
 
 Result = tuple[int, Pixels]
 """Bytes of the file or stream, header included, and the image that was decoded from them."""
@@ -99,10 +97,10 @@ def matched(codec: str, image: Pixels, stream_bytes: int) -> Matched:
     that `check_classic` has passed.
     """
     low, high = QUALITIES[codec]
-    files = {quality: _encode(codec, image, quality) for quality in (low, high)}
+    files = {quality: encode(codec, image, quality) for quality in (low, high)}
     while high - low > 1 and len(files[low]) < stream_bytes < len(files[high]):
         middle = (low + high) // 2
-        files[middle] = _encode(codec, image, middle)
+        files[middle] = encode(codec, image, middle)
         low, high = (middle, high) if len(files[middle]) <= stream_bytes else (low, middle)
     quality = min((low, high), key=lambda at: abs(len(files[at]) - stream_bytes))
     data = files[quality]
@@ -124,28 +122,20 @@ def classic_made(codec: str) -> str:
     return f"{library}, {classic.SETTINGS['jpeg']['subsampling']}, standard Huffman tables"
 
 
-def _encode(codec: str, image: Pixels, quality: int) -> bytes:
-    if codec == "jpeg":
-        return classic.encode(codec, image, quality)
-    sink = io.BytesIO()
-    settings = {**classic.SETTINGS["webp"], "method": WEBP_METHOD, "quality": quality}
-    Image.fromarray(image).save(sink, format="WEBP", **settings)
-    return sink.getvalue()
-
-
 def _load(text: str) -> Coder:
     if is_bundle(text):
         codec = Codec.load(text)
         manifest = codec.bundle.manifest
         made = (
             f"int8 bundle (weights {manifest.weight_bits}, activations {manifest.act_bits} bits), run by "
-            f"{runtime_label(codec.runtime)}"
+            f"{runtime_label(codec.runtime)}{_at_default(is_all_rates=manifest.qualities is not None)}"
         )
         return Coder(f"{manifest.name}{BUNDLE_SUFFIX}", made, partial(_code_bundle, codec))
     from hwkd.distill.runs import load_model
     from hwkd.measure.coding import make_tables
 
     loaded = load_model(text)
+    loaded.codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
     # As for an evaluation: the tables fit the weights, whatever the file holds.
     make_tables(loaded.codec, anew=True)
     torch = f"torch {version('torch')}"
@@ -153,7 +143,13 @@ def _load(text: str) -> Coder:
     if loaded.bits is not None:
         bits = f"{loaded.bits.weights_in_words()}/{loaded.bits.act_bits}"
         made = f"{bits} bits simulated in float32, run by {torch}"
+    made += _at_default(is_all_rates=loaded.codec.serves_all_rates)
     return Coder(loaded.name, made, partial(_code_in_torch, loaded.codec))
+
+
+def _at_default(*, is_all_rates: bool) -> str:
+    """Words for what a model of all rates is shown at."""
+    return f", at quality {DEFAULT_QUALITY}" if is_all_rates else ""
 
 
 def _code_bundle(codec: Codec, image: Pixels) -> Result:

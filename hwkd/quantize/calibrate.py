@@ -12,7 +12,8 @@ from brevitas.core.scaling import ParameterFromRuntimeStatsScaling
 from torch import Tensor
 
 from hwkd.errors import InputError
-from hwkd.models.base import HyperpriorCodec
+from hwkd.models.base import CodecOutput, HyperpriorCodec
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.quantize.brevitas_qat import quantized_layers
 from hwkd.quantize.inputs import TRANSFORMS
 
@@ -41,6 +42,8 @@ class Calibration:
 def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
     """Set each learned activation scale to the mean over `batches` of its input's 99.999th percentile of |value|.
 
+    A codec of all rates passes each image at the lowest, a middle and the highest quality: a scale must fit all.
+
     Runs the float weights on real images (Brevitas' calibration mode) with rounded latents; no weight changes, and
     earlier scales are forgotten. Afterwards each scale is a plain parameter. Deterministic on a CPU.
 
@@ -68,7 +71,7 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
         for transform in TRANSFORMS:
             stack.enter_context(calibration_mode(getattr(codec, transform)))
         for x in batches:
-            output = codec(x)
+            output = _pass(codec, x)
             y_hat, z_hat = output.y_hat, output.z_hat
             images += len(x)
             outside += int((y_hat.abs() > SYMBOL_MAX).sum())
@@ -84,6 +87,16 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
             "calibration needs at least one image, got none; give a folder of photographs"
         )
     return Calibration(images, largest_y, largest_z, outside / values)
+
+
+def _pass(codec: HyperpriorCodec, x: Tensor) -> CodecOutput:
+    if not codec.serves_all_rates:
+        output: CodecOutput = codec(x)
+        return output
+    lmbdas = torch.tensor([lmbda_at(quality) for quality in (LOWEST, DEFAULT_QUALITY, HIGHEST)])
+    output = codec(x.repeat_interleave(len(lmbdas), 0), lmbda=lmbdas.repeat(len(x)))
+    codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
+    return output
 
 
 def is_calibrated(codec: HyperpriorCodec) -> bool:

@@ -16,6 +16,7 @@ from hwkd.measure.macs import count_macs
 from hwkd.measure.quality import Evaluation, evaluate
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.teacher import Teacher
+from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.quantize.layers import left_in_float, weight_bytes
 from hwkd.report.run_figures import CodecFigures, RunReport
 from hwkd.report.run_report import report_json, report_markdown, report_terminal
@@ -52,7 +53,7 @@ def assemble(
     command: str,
     history: tuple[str, ...] = (),
 ) -> Assembled:
-    """Measure both codecs on `images` and on this host.
+    """Measure both codecs on `images` and on this host; one of all rates at the default quality.
 
     Args:
         config: of the run, with its steps. plan: the precision plan's sentences. name: of the student.
@@ -63,12 +64,14 @@ def assemble(
     float_student = outcome.float_student.cpu()
     student = outcome.student.cpu()
     bits = config.bits
+    for model in (teacher_model, float_student, student):
+        model.set_lmbda(lmbda_at(DEFAULT_QUALITY))
     steps = ", ".join(f"{n} {phase}" for phase, n in outcome.steps.items() if n)
     return Assembled(
         RunReport(
             teacher=_figures(
                 teacher.name,
-                teacher.source,
+                f"{teacher.source}{_at_default(teacher_model)}",
                 str(teacher.spec),
                 teacher_model,
                 teacher_model,
@@ -77,7 +80,8 @@ def assemble(
             ),
             student=_figures(
                 name,
-                "; ".join((f"this run, {steps or 'no'} steps", *outcome.notes)),
+                "; ".join((f"this run, {steps or 'no'} steps", *outcome.notes))
+                + _at_default(student),
                 str(config.spec),
                 student,
                 float_student,
@@ -103,6 +107,11 @@ def assemble(
             history=history,
         )
     )
+
+
+def _at_default(model: HyperpriorCodec) -> str:
+    """Words for what the figures of a model of all rates are at."""
+    return f"; at quality {DEFAULT_QUALITY}" if model.serves_all_rates else ""
 
 
 def _figures(

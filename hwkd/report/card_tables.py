@@ -45,9 +45,11 @@ def _facts(card: Card) -> Table:
 
 
 def _figures(card: Card) -> Table:
+    has_qualities = any(one.quality is not None for one in card.figures)
     rows = tuple(
         (
             one.on,
+            *((NA if one.quality is None else str(one.quality),) if has_qualities else ()),
             str(one.images),
             number(one.psnr_db, 3),
             number(one.ms_ssim, 5),
@@ -59,7 +61,9 @@ def _figures(card: Card) -> Table:
     )
     notes = (
         "Means over the images of a set, measured with this bundle when it was exported. bpp: of the stream's bytes, "
-        "header included; rd_loss: bpp + lmbda * 255^2 * MSE, x in [0, 1].",
+        "header included; rd_loss: bpp + lmbda * 255^2 * MSE, x in [0, 1]"
+        + (", with the lmbda of the quality." if has_qualities else "."),
     )
-    columns = ("set", "images", "psnr_db", "ms_ssim", "bpp", "rd_loss", "runtime")
+    named = ("set", *(("quality",) if has_qualities else ()))
+    columns = (*named, "images", "psnr_db", "ms_ssim", "bpp", "rd_loss", "runtime")
     return Table("Measured with this bundle", columns, rows, notes)

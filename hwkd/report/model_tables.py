@@ -5,13 +5,19 @@ from collections.abc import Iterable, Sequence
 from hwkd.codec.codec import Z_PX
 from hwkd.measure.bundle_costs import read_costs
 from hwkd.models.shipped import Card as TeacherCard
+from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.report.card_tables import NA, hours_in_words, number
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import Bundle
+from hwkd.runtime.manifest import Manifest
 
 MIB = 2**20
 
 _FIGURES = "kodak_psnr_db, kodak_bpp: measured, means over Kodak's 24 images, bpp of real bytes, header included."
+_ALL_RATES = (
+    f"lmbda from one to another: a bundle of all rates; its kodak_psnr_db and kodak_bpp are at quality {DEFAULT_QUALITY}, or the "
+    "nearest that its card tells of."
+)
 
 
 def bundles_table(held: Sequence[tuple[str, Bundle, int]]) -> Table:
@@ -32,7 +38,7 @@ def bundles_table(held: Sequence[tuple[str, Bundle, int]]) -> Table:
                 name,
                 manifest.family,
                 manifest.architecture,
-                number(manifest.lmbda, 4),
+                _lmbdas(manifest),
                 f"{manifest.weight_bits} / {manifest.act_bits}",
                 f"{_kmac_per_pixel(bundle):.2f}",
                 f"{file_bytes / MIB:.2f}",
@@ -44,6 +50,7 @@ def bundles_table(held: Sequence[tuple[str, Bundle, int]]) -> Table:
         *_data_notes(trained_on),
         "bits: of weights / activations. kmac_per_pixel: each of the four networks once.",
         _FIGURES,
+        *((_ALL_RATES,) if any(b.manifest.qualities for _, b, _ in held) else ()),
         "`hwkd info MODEL` shows the card of one: teacher, steps, hours, limits, figures.",
     )
     columns = ("model", "family", "architecture", "lmbda", "bits", "kmac_per_pixel", "size_mib")
@@ -99,6 +106,12 @@ def _data_notes(trained_on: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
         f"trained on {data}; licence of the data: {licence}."
         for (data, licence), models in names.items()
     )
+
+
+def _lmbdas(manifest: Manifest) -> str:
+    if manifest.qualities is None:
+        return number(manifest.lmbda, 4)
+    return " to ".join(f"{lmbda_at(quality):.4f}" for quality in manifest.qualities)
 
 
 def _kmac_per_pixel(bundle: Bundle) -> float:

@@ -59,7 +59,7 @@ def rd_plot(files: ResultFiles, published: PublishedCurves, paper: Paper) -> Sca
 def _ours(result: Result) -> Series:
     curve = result.curve
     points = tuple(
-        Point(bpp, psnr, model.name, detail=_detail(model))
+        Point(bpp, psnr, model.label, detail=_detail(model))
         for bpp, psnr, model in zip(curve.bpp, curve.psnr_db, models_of(result), strict=True)
     )
     return Series(curve.name, points, is_line=len(points) > 1)
@@ -108,7 +108,7 @@ def _table(results: list[Result], others: tuple[Series, ...]) -> Table:
         for model, bpp, psnr in zip(models_of(result), curve.bpp, curve.psnr_db, strict=True):
             lmbda, precision = exact(model.lmbda), model.precision or NA
             rows.append(
-                (curve.name, model.name, f"{bpp:.4f}", f"{psnr:.3f}", lmbda, precision, "measured")
+                (curve.name, model.label, f"{bpp:.4f}", f"{psnr:.3f}", lmbda, precision, "measured")
             )
     for series in others:
         rows += [

@@ -29,7 +29,7 @@ def models_table(results: Mapping[str, Result], published: PublishedCurves, pape
     """A row for every point of `results`, then the published hyperprior, then the paper's rows."""
     rows: list[tuple[str, ...]] = [
         (
-            model.name,
+            model.label,
             MEASURED,
             _number(model.kmac_per_pixel, 1),
             model.precision or NA,

@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from hwkd.cli.main import main
+from hwkd.codec.codec import Codec
+from hwkd.images import read_rgb
 from hwkd.runtime.cores import usable_cores
 
 CORES = usable_cores()
@@ -91,7 +93,10 @@ def test_what_was_done_is_said(found):
 
 def test_an_embedded_photograph_is_coded_by_default(tiny_bundle, capsys):
     argv = ("bench", str(tiny_bundle), *QUICK, "--against", "none", "--size", "100x70")
-    assert main([*argv, "--runtime", "onnxruntime", "--format", "json", "--quality", "40"]) == 0
+    assert (
+        main([*argv, "--runtime", "onnxruntime", "--format", "json", "--classic-quality", "40"])
+        == 0
+    )
     speedups, _, _ = json.loads(capsys.readouterr().out)
     assert [row["coder"] for row in speedups["rows"]][:2] == ["tiny-patch", "JPEG quality 40"]
     assert speedups["title"].startswith("End to end against tiny-patch (onnxruntime ")
@@ -173,8 +178,8 @@ def test_a_runtime_only_installation_measures_without_compressai(tiny_bundle, im
             "argument --seconds: must be a number above 0, got '0' (see `hwkd bench --help`)",
         ),
         (
-            ["--quality", "96"],
-            "argument --quality: must be a whole number, 1 to 95, got '96' (see `hwkd bench --help`)",
+            ["--classic-quality", "96"],
+            "argument --classic-quality: must be a whole number, 1 to 95, got '96' (see `hwkd bench --help`)",
         ),
     ],
 )
@@ -221,3 +226,38 @@ def test_an_output_that_is_a_folder_is_told(refused, tiny_bundle, image_file, tm
     folder.mkdir()
     argv = ["bench", tiny_bundle, *QUICK, "--image", image_file, "--against", "none"]
     assert refused([*argv, "--runtime", "onnxruntime", "-o", folder]).startswith("cannot write ")
+
+
+def test_a_bundle_of_all_rates_is_timed_at_one_quality_which_names_it(
+    rates_bundle, tiny_bundle, image_file, capsys
+):
+    argv = ("bench", str(rates_bundle), str(tiny_bundle), *QUICK, "--image", str(image_file))
+    argv = (*argv, "--against", "none", "--runtime", "onnxruntime", "--format", "json")
+    sizes = {}
+    for words, quality in (((), 50), (("-q", "90"), 90)):
+        assert main([*argv, *words]) == 0
+        rows = json.loads(capsys.readouterr().out)[0]["rows"]
+        assert [row["coder"] for row in rows[:2]] == [f"tiny-rates quality {quality}", "tiny-patch"]
+        sizes[quality] = [int(row["bytes"]) for row in rows[:2]]
+    image = read_rgb(image_file)
+    codec = Codec.load(rates_bundle, "onnxruntime", 1)
+    assert sizes[90][0] == len(codec.encode(image, quality=90)) > sizes[50][0]
+    assert sizes[90][1] == sizes[50][1]
+
+
+def test_compressai_is_loaded_at_the_rate_of_the_quality(rates_bundle, image_file, capsys):
+    argv = ["bench", str(rates_bundle), *QUICK, "--image", str(image_file), "-q", "90"]
+    assert main([*argv, "--runtime", "onnxruntime", "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)[0]["rows"]
+    assert rows[1]["coder"] == "tiny-rates quality 90"
+    assert rows[0]["coder"].startswith("CompressAI")
+
+
+def test_a_quality_that_no_bundle_has_is_told(refused, tiny_bundle):
+    assert refused(["bench", tiny_bundle, "-q", "50"]) == (
+        "tiny-patch has one rate, so no quality can be asked of it: ask for none, or take a bundle of all rates (see `hwkd "
+        "models`)"
+    )
+    assert refused(["bench", tiny_bundle, "-q", "0"]) == (
+        "argument -q/--quality: must be a whole number, 1 to 100, got '0' (see `hwkd bench --help`)"
+    )

@@ -286,7 +286,7 @@ def test_force_replaces_the_streams_of_a_folder(run, image, tmp_path):
 
 
 def test_too_little_memory_is_one_line(run, image, tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr(Codec, "encode", full)

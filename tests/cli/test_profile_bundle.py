@@ -6,7 +6,9 @@ from importlib.metadata import version
 import pytest
 
 from hwkd.cli.main import main
+from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
+from hwkd.images import write_png
 from hwkd.measure.host import host_facts, host_name
 from hwkd.measure.meters import OpenedMeter
 from hwkd.measure.record_file import read_record
@@ -196,3 +198,22 @@ def test_a_bundle_is_profiled_with_the_runtimes_alone(tiny_bundle, image_folder)
     assert float(size["rows"][0]["bpp"]) > 0
     assert [row["target"] for row in costs["rows"]] == [HOST] * 4 + ["raspberry-pi-4"]
     assert any("made in code" in note for note in costs["notes"])
+
+
+def test_a_bundle_of_all_rates_is_measured_at_one_quality_which_is_said(
+    rates_bundle, photo, tmp_path, capsys
+):
+    write_png(tmp_path / "images/a.png", photo(64, 64, 0))
+    words = (rates_bundle, *QUICK, "--target", "host", "--energy", "none", "-q", "80")
+    tables(capsys, *words, "--evaluate", "images", "--save", "saved")
+    record = read_record(tmp_path / f"saved/{HOST}/tiny-rates.hwkd.json")
+    assert any(note.startswith("Coded at quality 80: ") for note in record.notes)
+    size = len(Codec.load(rates_bundle).encode(photo(64, 64, 0), quality=80))
+    assert record.quality.bpp == pytest.approx(8 * size / 64**2)
+    assert record.quality.source.endswith("quality 80)")
+
+
+def test_a_quality_without_a_model_of_all_rates_is_told(refused, tiny_bundle):
+    assert refused(["profile", tiny_bundle, *QUICK, "--target", "host", "-q", "80"]) == (
+        "tiny-patch.hwkd has one rate, so no quality can be asked of it: leave --quality out"
+    )

@@ -73,6 +73,7 @@ WITHOUT_TORCH = (
     "hwkd.measure.card_figures",
     "hwkd.measure.classic",
     "hwkd.measure.classic_energy",
+    "hwkd.measure.classic_quality",
     "hwkd.measure.codecarbon_meter",
     "hwkd.measure.cost_fit",
     "hwkd.measure.cost_predict",

@@ -41,7 +41,10 @@ def test_models_read_back_and_what_is_not_known_is_null(tmp_path):
     assert json.loads((tmp_path / "c.json").read_text())["models"][1] == {
         "name": "b",
         **dict.fromkeys(
-            ("lmbda", "rd_loss", "kmac_per_pixel", "steps", "hours", "hardware", "precision")
+            (
+                *("lmbda", "rd_loss", "kmac_per_pixel", "steps", "hours", "hardware", "precision"),
+                "quality",
+            )
         ),
     }
 

@@ -330,7 +330,7 @@ def test_a_bundle_is_measured_in_every_runtime_beside_the_others(bundle, photo):
 
 
 def test_a_given_quality_is_kept(bundle, photo):
-    found = bench(photo(96, 128, 0), {"mine": bundle}, replace(QUICK, quality=33))
+    found = bench(photo(96, 128, 0), {"mine": bundle}, replace(QUICK, classic_quality=33))
     assert [row.name for row in found.rows[1:3]] == ["JPEG quality 33", "WebP quality 33"]
 
 

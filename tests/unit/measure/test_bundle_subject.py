@@ -101,7 +101,7 @@ def test_quality_comes_from_its_own_streams(subject, photos):
     streams = [codec.encode(image) for image in images]
     pairs = list(zip(images, map(codec.decode, streams), strict=True))
     mse = [np.mean((image.astype(float) - decoded) ** 2) for image, decoded in pairs]
-    quality = evaluated_bundle(subject, open_images(folder)).quality
+    quality = evaluated_bundle(subject, open_images(folder), None).quality
     assert quality.psnr_db == pytest.approx(np.mean(10 * np.log10(255**2 / np.array(mse))))
     assert quality.bpp == pytest.approx(np.mean([8 * len(s) for s in streams]) / (161 * 170))
     assert quality.ms_ssim == pytest.approx(np.mean([ms_ssim(*pair) for pair in pairs]))
@@ -111,7 +111,7 @@ def test_quality_comes_from_its_own_streams(subject, photos):
 
 def test_without_its_package_there_is_no_ms_ssim(subject, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_msssim", None)  # importing it fails
-    quality = evaluated_bundle(subject, open_images(photos[0])).quality
+    quality = evaluated_bundle(subject, open_images(photos[0]), None).quality
     assert quality.ms_ssim is None
     assert quality.psnr_db > 15
 
@@ -144,4 +144,24 @@ def test_a_bundle_has_its_cards_quality_until_it_is_evaluated(tiny_bundle, tmp_p
     write_bundle(path, replace(bundle.manifest, card=card_with(ON_KODAK)), bundle.parts)
     subject = load_bundle_subject(str(path), 64, 64)
     assert subject.quality is not None and subject.quality.on == "Kodak, 24 images"
-    assert evaluated_bundle(subject, open_images(photos[0])).quality.on == "2 images of photos"
+    assert (
+        evaluated_bundle(subject, open_images(photos[0]), None).quality.on == "2 images of photos"
+    )
+
+
+def test_of_all_rates_the_cards_quality_is_the_defaults_and_says_so():
+    figures = [replace(ON_KODAK, quality=q, bpp=q / 50) for q in (10, 50, 90)]
+    source = "the bundle's card (real bytes, openvino 2026, quality 50)"
+    assert card_quality(card_with(*figures)) == Quality(33.8, 1.0, "Kodak, 24 images", source, 0.97)
+
+
+def test_a_bundle_of_all_rates_is_evaluated_at_the_quality_that_is_asked(rates_bundle, photos):
+    folder, images = photos
+    subject = load_bundle_subject(str(rates_bundle), 64, 64)
+    assert subject.qualities == (1, 100)
+    codec = Codec.load(rates_bundle)
+    quality = evaluated_bundle(subject, open_images(folder), 20).quality
+    sizes = [len(codec.encode(image, quality=20)) for image in images]
+    assert quality.bpp == pytest.approx(np.mean([8 * size for size in sizes]) / (161 * 170))
+    assert quality.on == "2 images of photos"
+    assert quality.source == "hwkd profile --evaluate (real bytes, quality 20)"

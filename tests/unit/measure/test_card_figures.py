@@ -75,3 +75,29 @@ def test_without_lmbda_there_is_no_loss(bundle, folder):
 def test_where_no_runtime_is_installed_nothing_is_measured(bundle, folder, monkeypatch):
     monkeypatch.setattr(card_figures, "present_runtimes", tuple)
     assert measure_figures(bundle, [open_images(folder / "small")]) == ()
+
+
+def test_a_bundle_of_all_rates_is_measured_at_several_qualities(rates_bundle, folder):
+    said: list[str] = []
+    images = open_images(folder / "small")
+    found = measure_figures(read_bundle(rates_bundle), [images], said.append)
+    assert [one.quality for one in found] == [10, 30, 50, 70, 90]
+    assert {(one.on, one.images) for one in found} == {("small", 1)}
+    codec = Codec.load(rates_bundle)
+    ((_, image),) = images
+    for one in found:
+        data = codec.encode(image, quality=one.quality)
+        difference = image.astype(float) - codec.decode(data)
+        # 0.0018 times 100 to the power of (quality - 1) / 99.
+        lmbda = 0.0018 * 100 ** ((one.quality - 1) / 99)
+        bpp = 8 * len(data) / (50 * 60)
+        assert one.bpp == pytest.approx(bpp, abs=1e-5)
+        assert one.rd_loss == pytest.approx(bpp + lmbda * np.mean(difference**2), abs=1e-5)
+    assert said[0] == "measuring on small at quality 10: a.png done"
+
+
+def test_a_bundle_of_few_qualities_is_measured_at_those(rates_bundle, folder):
+    bundle = read_bundle(rates_bundle)
+    few = replace(bundle, manifest=replace(bundle.manifest, qualities=(20, 60)))
+    found = measure_figures(few, [open_images(folder / "small")])
+    assert [one.quality for one in found] == [20, 30, 50, 60]

@@ -118,3 +118,10 @@ def test_bundles_are_coded_and_shown_without_torch(tiny_bundle, tmp_path, photo)
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_bundle_of_all_rates_is_shown_at_the_default_quality_and_says_so(rates_bundle, photo):
+    (coder,) = load_coders([str(rates_bundle)])
+    image = photo(70, 90, 4)
+    assert coder.code(image)[0] == len(Codec.load(rates_bundle).encode(image, quality=50))
+    assert coder.made.endswith(", at quality 50")

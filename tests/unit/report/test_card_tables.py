@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from hwkd.report.card_tables import card_tables, hours_in_words
@@ -84,3 +86,11 @@ def test_a_figure_that_is_missing_is_not_available():
 )
 def test_hours_of_a_short_run_are_no_zero(hours, shown):
     assert hours_in_words(hours) == shown
+
+
+def test_figures_of_several_qualities_have_a_column_for_them():
+    several = tuple(replace(KODAK, quality=quality) for quality in (10, 90))
+    _, figures = card_tables(replace(FULL, figures=several))
+    assert figures.columns[:3] == ("set", "quality", "images")
+    assert [row[:3] for row in figures.rows] == [("kodak", "10", "24"), ("kodak", "90", "24")]
+    assert figures.notes[0].endswith("x in [0, 1], with the lmbda of the quality.")

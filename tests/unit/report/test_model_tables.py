@@ -116,3 +116,14 @@ def test_a_teacher_has_its_row_and_its_notes():
     assert (row(table, 1)["weights"], row(table, 1)["size_mib"]) == ("float32", "2.00")
     assert "big, hardware: one GPU. One rate." in table.notes
     assert "zoo-a, zoo-b, as NAME:QUALITY" in table.notes[-1]
+
+
+def test_a_bundle_of_all_rates_names_its_lambdas_and_the_quality_of_its_figures(rates_bundle):
+    held = read_bundle(rates_bundle)
+    figures = tuple(replace(CARD.figures[0], quality=q, psnr_db=30 + q / 10) for q in (10, 50, 90))
+    card = replace(CARD, figures=figures)
+    bundle = replace(held, manifest=replace(held.manifest, card=card))
+    table = bundles_table([("all", bundle, 2**20)])
+    assert row(table)["lmbda"] == "0.0018 to 0.1800"
+    assert row(table)["kodak_psnr_db"] == "35.00"
+    assert any("at quality 50" in note for note in table.notes)

@@ -4,6 +4,7 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.runtime.card import SetFigures
+from hwkd.toml_reader import read_table
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,9 @@ def test_what_is_not_known_may_be_none(card):
 
 
 def test_a_set_is_measured_once(card):
-    with pytest.raises(InputError, match="figures must be of different sets, got kodak, kodak"):
+    with pytest.raises(
+        InputError, match="figures must be of different sets or qualities, got kodak, kodak"
+    ):
         replace(card, figures=(card.figures[0],) * 2)
 
 
@@ -61,6 +64,7 @@ def test_kodak_is_found_among_the_sets(card, name):
         ({"psnr_db": float("inf")}, "psnr_db must be 0 to 200, got inf"),
         ({"ms_ssim": 1.01}, "ms_ssim must be 0 to 1, got 1.01"),
         ({"bpp": -0.1}, "bpp must be 0 to 1000000000000, got -0.1"),
+        ({"quality": 0}, "a quality must be a whole number from 1 to 100, got 0"),
         ({"rd_loss": float("nan")}, "rd_loss must be 0 to 1000000000000, got nan"),
     ],
 )
@@ -68,3 +72,36 @@ def test_figures_out_of_range_are_refused(changes, message):
     with pytest.raises(InputError) as caught:
         replace(SetFigures("kodak", 24, "onnxruntime 1", 34.0, 0.9, 0.7, 1.3), **changes)
     assert str(caught.value) == message
+
+
+def test_a_set_may_be_measured_at_several_qualities(card):
+    one = card.figures[0]
+    several = tuple(replace(one, quality=quality) for quality in (10, 90))
+    assert replace(card, figures=several).figures == several
+    with pytest.raises(InputError) as caught:
+        replace(card, figures=(several[0], *several))
+    assert str(caught.value) == (
+        "figures must be of different sets or qualities, got kodak quality 10, kodak quality 10, kodak quality 90"
+    )
+
+
+def test_of_several_qualities_the_nearest_to_the_default_stands_for_the_set(card):
+    one = card.figures[0]
+    several = tuple(replace(one, quality=quality) for quality in (10, 40, 70))
+    held = replace(card, figures=several)
+    assert held.on_kodak == several[1]
+    assert held.on_first == several[1]
+    assert replace(card, figures=()).on_first is None
+
+
+def test_a_card_without_qualities_reads_as_before():
+    table = {
+        "on": "kodak",
+        "images": 24,
+        "runtime": "onnxruntime 1",
+        "psnr_db": 34.0,
+        "ms_ssim": None,
+        "bpp": 0.7,
+        "rd_loss": 1.3,
+    }
+    assert read_table(SetFigures, table, "card").quality is None

@@ -1,0 +1,191 @@
+"""The quality whose stream is as small, or whose image is as good, as is asked. No torch.
+
+    max_bytes, bpp: the highest quality whose stream has at most so many bytes
+    min_psnr_db: the lowest quality whose decoded image has at least this PSNR
+
+By halving the whole qualities of a bundle, so 7 encodes at most of 100. Sizes and PSNRs grow with the quality, but nobody
+has proven it: what is returned was itself measured and holds what was asked.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hwkd.codec.header import unpack
+from hwkd.errors import InputError
+from hwkd.images import MAX_PIXELS, Pixels
+from hwkd.metrics import psnr_db
+from hwkd.qualities import check_quality
+from hwkd.runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    from hwkd.codec.codec import Codec
+
+_WORDS = {"quality": "quality", "max_bytes": "size", "bpp": "rate", "min_psnr_db": "PSNR"}
+
+
+class OutOfReach(InputError):
+    """No quality of the bundle gives this image the size, rate or PSNR that was asked for."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a stream: one of these, or none, which leaves the quality to the bundle.
+
+    quality: itself. max_bytes: of the stream, header included. bpp: the same, in bits per pixel of the image.
+    min_psnr_db: of the decoded 8-bit RGB image.
+
+    Raises:
+        InputError: two of them, or a number that cannot be.
+    """
+
+    quality: int | None = None
+    max_bytes: int | None = None
+    bpp: float | None = None
+    min_psnr_db: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in _WORDS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InputError(
+                f"{' and '.join(given)} are given: one of {', '.join(_WORDS)} is accepted"
+            )
+        if self.quality is not None:
+            check_quality(self.quality)
+        for name in given:
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise InputError(f"{name} must be a number above 0, got {value}")
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the quality has to be found out."""
+        return any(value is not None for value in (self.max_bytes, self.bpp, self.min_psnr_db))
+
+    def check(self, manifest: Manifest) -> None:
+        """Raise InputError where a bundle of this manifest cannot be asked, whatever the image."""
+        for name, word in _WORDS.items():
+            if getattr(self, name) is not None and manifest.qualities is None:
+                raise InputError(
+                    f"{manifest.name} has one rate, so no {word} can be asked of it: ask for none, or take a bundle of all "
+                    "rates (see `hwkd models`)"
+                )
+        if self.quality is not None and manifest.qualities is not None:
+            low, high = manifest.qualities
+            if not low <= self.quality <= high:
+                raise InputError(
+                    f"{manifest.name} has qualities {low} to {high}, got {self.quality}: ask for one of these"
+                )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A stream. quality: None where the bundle has one rate. psnr_db: None where no PSNR was asked for."""
+
+    stream: bytes
+    quality: int | None
+    psnr_db: float | None = None
+
+
+def encode_to(
+    codec: "Codec",
+    image: Pixels,
+    asked: Asked,
+    tile_px: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Encoded:
+    """The stream of `image`, [H, W, 3] uint8, that holds what is asked.
+
+    Args:
+        tile_px, max_pixels: as hwkd.codec.codec.Codec.encode.
+    Raises:
+        OutOfReach: no quality does; the message names the nearest that can be had.
+        InputError, HwkdError: as `Asked.check`; as Codec.encode and Codec.decode.
+    """
+    manifest = codec.bundle.manifest
+    asked.check(manifest)
+
+    def at(quality: int | None) -> bytes:
+        return codec.encode(image, tile_px, max_pixels, quality=quality)
+
+    if manifest.qualities is None:
+        return Encoded(at(None), None)
+    if not asked.is_searched:
+        stream = at(asked.quality)
+        return Encoded(stream, unpack(stream, max_pixels).quality)
+    low, high = manifest.qualities
+    if asked.min_psnr_db is not None:
+
+        def with_psnr(quality: int) -> Encoded:
+            stream = at(quality)
+            return Encoded(stream, quality, psnr_db(image, codec.decode(stream, max_pixels)))
+
+        return _good(range(low, high + 1), with_psnr, asked.min_psnr_db)
+    best_first = range(high, low - 1, -1)
+    return _small(best_first, lambda q: Encoded(at(q), q), asked, math.prod(image.shape[:2]))
+
+
+def _good(qualities: Sequence[int], encoded: Callable[[int], Encoded], least_db: float) -> Encoded:
+    """The first of `qualities`, the lowest first, whose image has `least_db`."""
+
+    def holds(one: Encoded) -> bool:
+        return one.psnr_db is not None and one.psnr_db >= least_db
+
+    found = _first(qualities, encoded, holds)
+    if not holds(found):
+        raise OutOfReach(_too_good(least_db, found))
+    return found
+
+
+def _small(
+    qualities: Sequence[int], encoded: Callable[[int], Encoded], asked: Asked, pixels: int
+) -> Encoded:
+    """The first of `qualities`, the highest first, whose stream is as small as asked."""
+    most_bytes = math.inf if asked.max_bytes is None else asked.max_bytes
+    if asked.bpp is not None:
+        most_bytes = math.floor(asked.bpp * pixels / 8)
+
+    def holds(one: Encoded) -> bool:
+        return len(one.stream) <= most_bytes
+
+    found = _first(qualities, encoded, holds)
+    if not holds(found):
+        raise OutOfReach(_too_small(asked, found, pixels))
+    return found
+
+
+def _first(
+    qualities: Sequence[int], encoded: Callable[[int], Encoded], holds: Callable[[Encoded], bool]
+) -> Encoded:
+    """The first of `qualities` that holds, taking all after it to hold as well; the last one where none does."""
+    begin, end = 0, len(qualities)
+    found = None
+    while begin < end:
+        middle = (begin + end) // 2
+        one = encoded(qualities[middle])
+        if holds(one):
+            found, end = one, middle
+        else:
+            last, begin = one, middle + 1
+    return last if found is None else found
+
+
+def _too_small(asked: Asked, smallest: Encoded, pixels: int) -> str:
+    size = len(smallest.stream)
+    # Rounded up, so that what is named can be asked for.
+    bpp = math.ceil(1e4 * 8 * size / pixels) / 1e4
+    wanted = f"{asked.max_bytes:,} bytes" if asked.bpp is None else f"{asked.bpp:g} bpp"
+    return (
+        f"{wanted} cannot be had of this image: the smallest stream, of quality {smallest.quality}, has {size:,} bytes, "
+        f"{bpp:.4f} bpp; ask for so many or more, or make the image smaller"
+    )
+
+
+def _too_good(least_db: float, best: Encoded) -> str:
+    assert best.psnr_db is not None
+    psnr = math.floor(100 * best.psnr_db) / 100
+    return (
+        f"{least_db:g} dB cannot be had of this image: the highest quality, {best.quality}, has {psnr:.2f} dB; ask for so "
+        "many or fewer"
+    )
