@@ -344,7 +344,7 @@ def broken_in(monkeypatch):
 
         def opened(bundle, runtime, threads):
             hyper = real(bundle, runtime, threads)
-            return (lambda z: hyper(z) ^ 1) if runtime in runtimes else hyper
+            return (lambda z, rate: hyper(z, rate) ^ 1) if runtime in runtimes else hyper
 
         monkeypatch.setattr(networks, "open_hyper", opened)
 
