@@ -7,17 +7,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from hwkd.models.base import HyperpriorCodec
-    from hwkd.models.spec import Spec
+    from hwkd.models.patch import PatchAnalysis, PatchCodec, PatchSynthesis
+    from hwkd.models.spec import PatchSpec, Spec
 
 Photo = Callable[[int, int, int], npt.NDArray[np.uint8]]
+
+# How long an example takes, or is drawn, is the machine's affair.
+settings.register_profile("hwkd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hwkd")
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +90,26 @@ def tiny_specs() -> "dict[str, Spec]":
         "gdn": HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8),
         "relu": HyperpriorSpec("relu", (8, 8, 8), 12, 8, 8),
         "patch": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,)),
-        "rates": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,), anchors=3),
+        "rates": PatchSpec(12, 8, 8, 16, (16,), (8,), 3, (4, 8), hyper_kernel=1),
     }
+
+
+@pytest.fixture(scope="session")
+def all_rates_spec() -> "PatchSpec":
+    """A tiny student of all rates, with all that such a student has; wide enough in one layer for Muon."""
+    from hwkd.models.spec import PatchSpec
+
+    return PatchSpec(
+        M=12,
+        H=8,
+        Z=8,
+        C=48,
+        widths=(48,),
+        post=(8,),
+        anchors=3,
+        context=(4, 8),
+        hyper_kernel=1,
+    )
 
 
 @contextmanager
@@ -171,6 +197,26 @@ def brief_export(small_photographs: None) -> Iterator[None]:
         yield
 
 
+def start_from_pca(codec: "PatchCodec", x: "Tensor") -> None:
+    """`codec` from the principal components of `x`, each with the sign that agrees with fixed random numbers.
+
+    Either sign is right. Which one comes out is a matter of the library's kernels, and what the random branches beside it
+    make of it is not the same.
+    """
+    import torch
+
+    with one_thread():
+        codec.start_from_pca(x, 0.025)
+    analysis, synthesis = cast("PatchAnalysis", codec.g_a), cast("PatchSynthesis", codec.g_s)
+    with torch.no_grad():
+        chance = torch.from_numpy(np.random.default_rng(0).normal(size=(768, 1)))
+        for layer in (analysis.linear, analysis.stem):
+            signs = torch.sign(layer.weight[:, :, 0, 0].double() @ chance).float()
+            layer.weight.mul_(signs[:, :, None, None])
+            if layer is analysis.linear:
+                synthesis.linear.weight.mul_(signs[None, :, :, None])
+
+
 @pytest.fixture(scope="session")
 def made_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file that `tiny_teacher_file` copies: made once."""
@@ -185,8 +231,7 @@ def made_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build(PatchSpec(M=12, H=8, Z=8, C=16, widths=(16, 16), post=(8,)))
     assert isinstance(model, PatchCodec)
     photos = np.stack([make_photo(256, 256, seed) for seed in range(4)])
-    with one_thread():
-        model.start_from_pca(torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255, 0.025)
+    start_from_pca(model, torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 255)
     model.eval().update(force=True)
     path = tmp_path_factory.mktemp("teacher") / "tiny-teacher.safetensors"
     save_weights(path, model, half=False, metadata={"lmbda": "0.025"})
@@ -203,7 +248,8 @@ def tiny_teacher_file(tmp_path: Path, made_teacher: Path) -> Path:
 def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorCodec]":
     """tiny_codec_of(family): a tiny codec quantized to 7/8 bits on made photos, with its tables; not to be changed.
 
-    Every branch of it does something, and its latents and scales are those of a codec that codes: no training.
+    Every branch of it does something, and its latents and scales are those of a codec that codes: no training. Its steps are
+    powers of two, so that every processor and every runtime computes the same (tests/fakes/exact_codec.py).
     """
 
     @cache
@@ -216,6 +262,7 @@ def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorC
         from hwkd.models.patch import PatchCodec
         from hwkd.quantize.bits import BitPlan
         from hwkd.quantize.ptq import post_training_quantize
+        from tests.fakes.exact_codec import put_on_powers_of_two
 
         torch.manual_seed(7)
         codec = build(tiny_specs[family])
@@ -232,13 +279,15 @@ def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorC
                 for layer in layers:
                     layer.weight.mul_(3)
             if isinstance(codec, PatchCodec):
-                codec.start_from_pca(x, 0.025)
+                start_from_pca(codec, x)
                 if codec.gains is not None:
                     codec.gains.deviations.normal_(0, 0.1)
+                    cast("PatchSynthesis", codec.g_s).context.conv_out.weight.normal_(0, 0.3)
             else:
                 fit_to_data(codec, x)
                 layers[-1].bias.fill_(2)  # about the spread that fit_to_data gives y
         quantized = post_training_quantize(codec.eval(), BitPlan(7, 8), [x[:, :, :128]])
+        put_on_powers_of_two(quantized)
         quantized.update(force=True)
         return quantized
 

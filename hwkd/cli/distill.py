@@ -111,7 +111,8 @@ def _run(
     left_out = images.notes
     for note in (*left_out, *_trained_on(evaluation, images, args.data)):
         say(f"note: {note}")
-    say(f"student: {config.spec}, lmbda {config.lmbda:g}, on {images.source}")
+    rates = "all rates" if config.lmbda is None else f"lmbda {config.lmbda:g}"
+    say(f"student: {config.spec}, {rates}, on {images.source}")
     if processes.count > 1:
         say(
             f"{processes.count} processes, {config.batch // processes.count} crops of each batch for each"

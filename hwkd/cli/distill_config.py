@@ -128,9 +128,10 @@ def run_config(
     if qat_steps is None and args.steps is not None:
         qat_steps = args.steps // 4 if bits is not None and not args.ptq else 0
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    lmbda = _lmbda(args, teacher)
     return RunConfig(
-        spec=_spec(args, teacher, start),
-        lmbda=_lmbda(args, teacher),
+        spec=_spec(args, teacher, start, all_rates=lmbda is None),
+        lmbda=lmbda,
         target=args.target,
         bits=bits,
         teacher=teacher.name,
@@ -150,6 +151,7 @@ def run_config(
         batch=args.batch,
         lr=args.lr,
         qat_lr=args.qat_lr,
+        optimizer=_optimizer(args),
         schedule=args.schedule,
         precision=_precision(args.precision, device),
         device=device,
@@ -162,26 +164,51 @@ def run_config(
     )
 
 
-def _spec(args: argparse.Namespace, teacher: "Teacher", start: Start) -> "Spec":
+def _optimizer(args: argparse.Namespace) -> str:
+    """Muon's gains were measured for family patch alone."""
+    if args.optimizer != "auto":
+        return str(args.optimizer)
+    return "muon" if args.family == "patch" else "adam"
+
+
+def _spec(args: argparse.Namespace, teacher: "Teacher", start: Start, *, all_rates: bool) -> "Spec":
     """The student's: that of the run it starts from, where no width is given."""
-    from hwkd.models.student import student_spec
+    from hwkd.models.student import student_spec, with_rates
 
     widths = {args.width, args.latent, args.hyper, args.hyper_latent, args.post}
     if start.spec is not None and start.spec.family == args.family and widths == {None}:
-        return start.spec
+        return with_rates(start.spec, all_rates=all_rates)
     return student_spec(
         args.family,
         parse_channels("--width", args.width),
-        teacher.spec.M if args.latent is None else args.latent,
+        _latent(args, teacher, all_rates=all_rates),
         args.hyper,
         args.hyper_latent,
         parse_channels("--post", args.post),
+        all_rates=all_rates,
     )
 
 
-def _lmbda(args: argparse.Namespace, teacher: "Teacher") -> float:
+def _latent(args: argparse.Namespace, teacher: "Teacher", *, all_rates: bool) -> int:
+    """Channels of y: the teacher's; for all rates from a teacher of one, as many as the highest quality needs."""
+    from hwkd.models.student import PATCH_LATENT_OF_ALL_RATES
+
+    if args.latent is not None:
+        return int(args.latent)
+    if all_rates and not teacher.spec.serves_all_rates:
+        return PATCH_LATENT_OF_ALL_RATES
+    return teacher.spec.M
+
+
+def _lmbda(args: argparse.Namespace, teacher: "Teacher") -> float | None:
+    """None for a student of all rates."""
     from hwkd.models.quality import lmbda_of
 
+    is_given = (args.quality, args.lmbda) != (None, None)
+    if args.all_rates or (
+        not is_given and args.family == "patch" and teacher.spec.serves_all_rates
+    ):
+        return None
     lmbda: float | None = args.lmbda if args.quality is None else lmbda_of(args.quality)
     if lmbda is None:
         lmbda = teacher.lmbda

@@ -7,13 +7,14 @@ from hwkd.cli.distill_config import DEFAULT_MINUTES
 from hwkd.cli.distill_values import LAST_SEED, MOST, MOST_CHANNELS, above_0, crop, from_0, whole
 
 TAKES_PLACE_OF = {
-    "quality": "lmbda",
-    "lmbda": "quality",
-    "steps": "minutes",
-    "minutes": "steps",
-    "ptq": "qat_steps",
+    "quality": ("lmbda", "all_rates"),
+    "lmbda": ("quality", "all_rates"),
+    "all_rates": ("quality", "lmbda"),
+    "steps": ("minutes",),
+    "minutes": ("steps",),
+    "ptq": ("qat_steps",),
 }
-"""What a recipe says of the second is left out where the command line has the first: they contradict each other."""
+"""What a recipe says of the others is left out where the command line has the first: they contradict each other."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +75,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=above_0,
         metavar="L",
         help="of bpp + L 255^2 MSE (default: teacher's)",
+    )
+    rate.add_argument(
+        "--all-rates",
+        action="store_true",
+        help="patch: one student for every quality from 1 to 100 (default where the teacher is one)",
     )
     what.add_argument(
         "--strict", action="store_true", help="refuse a target that would not compute in these bits"
@@ -186,9 +192,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--schedule",
-        default="cosine",
+        default="wsd",
         metavar="S",
-        help="cosine, or the paper's plateau (default: cosine)",
+        help="wsd (warm-up, constant, a linear fall over the last third; may be made longer on --resume), cosine, or the "
+        "paper's plateau (default: wsd)",
+    )
+    how.add_argument(
+        "--optimizer",
+        default="auto",
+        metavar="O",
+        help="muon (for matrices, with adam for the rest), adam, or auto: muon for family patch (default: auto)",
     )
     how.add_argument(
         "--precision",

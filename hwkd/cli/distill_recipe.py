@@ -49,7 +49,7 @@ def with_recipe(args: argparse.Namespace) -> argparse.Namespace:
     if args.recipe is not None:
         recipe = read_recipe(args.recipe)
         typed = _OptionParser("command line").given(args.argv[1:])
-        beaten = {TAKES_PLACE_OF[name] for name in typed if name in TAKES_PLACE_OF}
+        beaten = {beaten for name in typed for beaten in TAKES_PLACE_OF.get(name, ())}
         kept = {name: v for name, v in recipe_options(recipe).items() if name not in beaten}
         merged = {**merged, "output": RUNS / recipe.name, **kept, **typed}
     runs = RUNS if merged["output"] is None else merged["output"].parent

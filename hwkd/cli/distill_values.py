@@ -29,7 +29,8 @@ def check_choices(args: argparse.Namespace) -> None:
     for option, kind, known in (
         (args.family, "family", FAMILIES),
         (args.kd_loss, "--kd-loss", ("mse", "kld")),
-        (args.schedule, "--schedule", ("cosine", "plateau")),
+        (args.schedule, "--schedule", ("wsd", "cosine", "plateau")),
+        (args.optimizer, "--optimizer", ("auto", "muon", "adam")),
         (args.precision, "--precision", ("auto", "bf16", "fp32")),
     ):
         if option not in known:

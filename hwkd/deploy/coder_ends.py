@@ -54,12 +54,18 @@ def open_image(graph: GraphWriter) -> str:
 
 
 def open_symbols(graph: GraphWriter, latents: Latents) -> str:
-    """The input `y` as float32; of a codec of all rates in steps of the grid of g_s, whole ones unless the form is_float."""
+    """The input `y` as float32; of a codec of all rates in steps of the grid of g_s, not yet rounded to whole ones."""
     y = "y" if graph.form.size is not None else graph.cast("y", FLOAT)
-    if not latents.has_gains:
-        return y
-    steps = graph.node("Mul", [y, "step"])
-    return steps if graph.form.is_float else graph.node("Round", [steps])
+    return graph.node("Mul", [y, "step"]) if latents.has_gains else y
+
+
+def held(graph: GraphWriter, symbols: str, limit: str) -> str:
+    """`symbols` of y within -limit to limit, the tensor, as a codec of all rates has it.
+
+    Not from -limit - 1: a symbol of large steps would leave the decoder's digit below.
+    """
+    low = graph.node("Max", [symbols, graph.node("Neg", [limit])])
+    return graph.node("Min", [low, limit])
 
 
 def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.ModelProto:
@@ -119,9 +125,7 @@ def _of_size(size: tuple[int, int], position_px: int) -> tuple[int, int]:
 
 def _symbols_of_y(graph: GraphWriter, y: str, latents: Latents) -> str:
     if latents.has_gains:
-        # Not to -limit - 1: a symbol of large steps would leave the decoder's digit below.
-        low = graph.node("Max", [graph.node("Round", [y]), graph.node("Neg", ["limit"])])
-        return graph.node("Min", [low, "limit"])
+        return held(graph, graph.node("Round", [y]), "limit")
     if not 0 < latents.narrow_from < latents.M:
         return _rounded(graph, y, latents.largest_y)
     limit = np.full((1, latents.M, 1, 1), latents.largest_y, np.float32)

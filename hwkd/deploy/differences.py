@@ -80,7 +80,7 @@ def _trained(codec: HyperpriorCodec, image: Pixels) -> _Trained:
     bits = output.y_likelihoods.double().log2().sum() + output.z_likelihoods.double().log2().sum()
     return _Trained(
         image,
-        torch.round(output.y_hat)[0].int().numpy(),
+        torch.round(codec.residual(output.y))[0].int().numpy(),
         to_pixels(output.x_hat, width, height),
         -float(bits) / (height * width),
     )

@@ -56,7 +56,7 @@ def count_symbols(
         y = codec.g_a(x)
         z = torch.round(codec.hyper_analysis(y)).clamp(-latents.largest_z - 1, latents.largest_z)
         index = path.indexes(z.int().numpy(), shift).astype(np.int64)
-        held = torch.round(y).clamp(low, high)
+        held = torch.round(codec.residual(y)).clamp(low, high)
         places = index * magnitudes + held.abs().long().numpy()
         counts += np.bincount(places.ravel(), minlength=len(counts))
     return counts.reshape(INDEXES, magnitudes)

@@ -1,13 +1,14 @@
 """Which symbols a codec's latents can take once it is exported, seen on images."""
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from hwkd.deploy.coder_ends import Latents
 from hwkd.models.base import HyperpriorCodec
-from hwkd.models.patch import PatchCodec
+from hwkd.models.patch import PatchCodec, PatchSynthesis
 from hwkd.qualities import LMBDA_HIGH
 from hwkd.quantize.calibrate import SYMBOL_MAX
 from hwkd.runtime.gains import HIGHEST_STEP, WIDE_MAX
@@ -39,5 +40,8 @@ def latents_of(codec: HyperpriorCodec, images: Iterable[Tensor]) -> Latents:
     wide = torch.nonzero(largest * (HIGHEST_STEP if has_gains else 1) > _WIDE_FROM).flatten()
     if not len(wide):
         return Latents(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, 0, has_gains)
-    channels = -(-(int(wide[-1]) + 1) // _CHANNELS_A_KERNEL) * _CHANNELS_A_KERNEL
+    context = cast(PatchSynthesis, codec.g_s).context
+    # A mean comes on top of its symbol.
+    most = max(int(wide[-1]) + 1, 0 if context is None else context.channels)
+    channels = -(-most // _CHANNELS_A_KERNEL) * _CHANNELS_A_KERNEL
     return Latents(codec.M, codec.Z, WIDE_MAX, SYMBOL_MAX, min(channels, codec.M), has_gains)

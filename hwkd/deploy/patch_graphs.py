@@ -16,13 +16,15 @@ from hwkd.deploy.coder_ends import (
     Latents,
     decoder_model,
     encoder_model,
+    held,
     open_image,
     open_symbols,
 )
 from hwkd.deploy.conv_graphs import Layers, chain
 from hwkd.deploy.graph import Form, GraphWriter
-from hwkd.models.patch import POST, PatchAnalysis, PatchCodec, PatchSynthesis
+from hwkd.models.patch import POST, MeanContext, PatchAnalysis, PatchCodec, PatchSynthesis
 from hwkd.models.spec import PATCH
+from hwkd.qualities import Y_HAT_STEP
 from hwkd.quantize.integer import PIXEL_OFFSET, Grid, IntegerLayer
 
 DIGIT = 256
@@ -47,9 +49,10 @@ def patch_encoder(
     y = graph.node("Add", [linear, graph.projection(trunk, layers["g_a.head"])])
     if latents.has_gains:
         y = graph.node("Mul", [y, "gain"])
+    coded = _without_means(graph, y, codec, layers)
     size = graph.node("Add", [graph.node("Abs", [y]), graph.scalar(1.0)])
     z = chain(graph, _log(graph, size), codec.h_a, "h_a", layers)
-    return encoder_model(graph, y, z, latents)
+    return encoder_model(graph, coded, z, latents)
 
 
 def patch_decoder(
@@ -58,7 +61,10 @@ def patch_decoder(
     """g_s."""
     graph = GraphWriter(form)
     g_s = cast(PatchSynthesis, codec.g_s)
-    digits = _digits(graph, open_symbols(graph, latents), latents.narrow_from)
+    steps = _with_means(graph, open_symbols(graph, latents), codec, layers)
+    if latents.has_gains and not form.is_float:
+        steps = graph.node("Round", [steps])
+    digits = _digits(graph, steps, latents.narrow_from)
     order = _depth_to_space_order()
     stem = _of_digits(graph, digits, layers["g_s.stem"], latents.narrow_from)
     trunk = _trunk(graph, stem, "g_s.trunk", len(g_s.trunk), layers)
@@ -84,6 +90,76 @@ def _trunk(graph: GraphWriter, x: str, name: str, blocks: int, layers: Layers) -
         fed = graph.relu(graph.convolution(x, layers[f"{block}.feed_in"]))
         x = graph.node("Add", [x, graph.projection(fed, layers[f"{block}.feed_out"])])
     return x
+
+
+def _without_means(graph: GraphWriter, y: str, codec: PatchCodec, layers: Layers) -> str:
+    """y less the means of its odd places, which come from its even ones as they will be decoded."""
+    context = cast(PatchSynthesis, codec.g_s).context
+    if context is None:
+        return y
+    first, rest = _split(graph, y, context.channels, codec.M)
+    gain, _ = _split(graph, "gain", context.channels, None)
+    rounded = graph.node("Round", [first])
+    if graph.form.size is None:
+        limit, _ = _split(graph, "limit", context.channels, None)
+        rounded = held(graph, rounded, limit)
+    means = _means(graph, graph.node("Div", [rounded, gain]), context, layers, 1.0)
+    means = graph.node("Mul", [means, gain])
+    return graph.node("Concat", [graph.node("Sub", [first, means]), rest], axis=1)
+
+
+def _with_means(graph: GraphWriter, steps: str, codec: PatchCodec, layers: Layers) -> str:
+    """`steps`, symbols in steps of the grid of g_s, with the means of the odd places added."""
+    context = cast(PatchSynthesis, codec.g_s).context
+    if context is None:
+        return steps
+    first, rest = _split(graph, steps, context.channels, codec.M)
+    means = _means(graph, first, context, layers, Y_HAT_STEP)
+    return graph.node("Concat", [graph.node("Add", [first, means]), rest], axis=1)
+
+
+def _means(
+    graph: GraphWriter, y_hat: str, context: MeanContext, layers: Layers, step: float
+) -> str:
+    """The means of `y_hat`, its even places decoded, both in units of `step`; zero at even places."""
+    scale = context.scale.double().numpy() / step
+    is_odd = _odd_places(graph, y_hat)
+    is_even = graph.node("Sub", [graph.scalar(1.0), is_odd])
+    inverse = (1 / scale).astype(np.float32)[None, :, None, None]
+    known = graph.node("Mul", [y_hat, graph.constant("context_inverse_scale", inverse)])
+    known = graph.node("Mul", [known, is_even])
+    hidden = graph.relu(graph.convolution(known, layers["g_s.context.conv_in"]))
+    last = layers["g_s.context.conv_out"]
+    scaled = replace(last, weight_step=(last.weight_step * scale).astype(np.float32))
+    return graph.node("Mul", [graph.projection(hidden, scaled), is_odd])
+
+
+def _odd_places(graph: GraphWriter, x: str) -> str:
+    """1 where row + column of `x` is odd, 0 elsewhere, [1, 1, h, w]."""
+    if graph.form.size is not None:
+        width, height = (side // PATCH for side in graph.form.size)
+        odd = (np.arange(height)[:, None] + np.arange(width)) % 2
+        return graph.constant("odd_places", odd.astype(np.float32)[None, None])
+    one_channel, _ = _split(graph, x, 1, None)
+    # Counted, as the size is free: rows and columns from 1.
+    ones = graph.node(
+        "Add", [graph.node("Mul", [one_channel, graph.scalar(0.0)]), graph.scalar(1.0)]
+    )
+    rows, columns = (
+        graph.node("CumSum", [ones, graph.constant(f"axis_{axis}", np.array(axis))])
+        for axis in (2, 3)
+    )
+    return graph.node("Mod", [graph.node("Add", [rows, columns]), graph.scalar(2.0)], fmod=1)
+
+
+def _split(graph: GraphWriter, x: str, first: int, channels: int | None) -> tuple[str, str]:
+    """The `first` channels of `x`, and the rest up to `channels`; None: no rest is wanted."""
+
+    def part(start: int, stop: int) -> str:
+        bounds = [graph.constant(f"channel_{at}", np.array([at], np.int64)) for at in (start, stop)]
+        return graph.node("Slice", [x, *bounds, graph.constant("channel_axis", np.array([1]))])
+
+    return part(0, first), "" if channels is None else part(first, channels)
 
 
 def _log(graph: GraphWriter, x: str) -> str:

@@ -32,7 +32,8 @@ def reach(codec: HyperpriorCodec) -> Reach:
     """The reach of `codec`'s networks, from the kernels, strides and paddings of its layers."""
     layers = conv_layers(codec)
     g_a, h_a = _steps(codec, layers, "g_a."), _steps(codec, layers, "h_a.")
-    before_y, after_y = _through(g_a, 0, 0)
+    context = [_step(layers[name]) for name in layers if name == "g_s.context.conv_in"]
+    before_y, after_y = _through([*g_a, *context], 0, 0)
     before_z, after_z = _through([*g_a, *h_a], 0, 0)
     before = max(-before_y, -before_z)
     after = max(after_y - (Y_PX - 1), after_z - (Z_PX - 1))
@@ -41,7 +42,8 @@ def reach(codec: HyperpriorCodec) -> Reach:
     return Reach(
         encoder_px=(_up_to(before, Z_PX), _up_to(after, Z_PX)),
         hyper_z=max(-first_z, last_z),
-        decoder_y=max(-first_y, last_y),
+        # Even, so that a tile begins on an even place: the means' context tells even from odd ones.
+        decoder_y=_up_to(max(-first_y, last_y), 2 if context else 1),
     )
 
 
@@ -81,5 +83,5 @@ def _through(steps: Iterable[_Step], first: int, last: int) -> tuple[int, int]:
     return first, last
 
 
-def _up_to(pixels: int, unit: int) -> int:
-    return -(-max(pixels, 0) // unit) * unit
+def _up_to(length: int, unit: int) -> int:
+    return -(-max(length, 0) // unit) * unit

@@ -11,7 +11,7 @@ import torch
 from hwkd.errors import InputError
 from hwkd.files import write_bytes
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -19,8 +19,10 @@ class TrainState:
     """Where a run stands.
 
     phase: "float" or "qat". step: steps done in it. steps: planned in each phase, by name, once known.
-    student, projections, optimizer, aux_optimizer, plateau: state dicts. torch_rng: the CPU generator's state.
-    crops: the crop generator's state. seconds: of training so far.
+    student, projections, aux_optimizer: state dicts. average: of the student's weights. optimizers, plateaus: state dicts,
+    one of each for each optimizer. batches: where the crops and their lambdas stand. seconds: of training so far.
+
+    Noise has no state: it is a function of the step (hwkd/models/noise.py), on a GPU too.
     """
 
     phase: str
@@ -28,11 +30,11 @@ class TrainState:
     steps: dict[str, int]
     student: dict[str, Any]
     projections: dict[str, Any]
-    optimizer: dict[str, Any]
+    average: dict[str, Any]
+    optimizers: list[dict[str, Any]]
     aux_optimizer: dict[str, Any]
-    plateau: dict[str, Any]
-    torch_rng: torch.Tensor
-    crops: dict[str, Any]
+    plateaus: list[dict[str, Any]]
+    batches: dict[str, Any]
     seconds: float
 
 

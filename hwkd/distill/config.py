@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hwkd.distill.losses import LossWeights
+from hwkd.distill.optimizers import OPTIMIZERS
 from hwkd.errors import InputError
 from hwkd.models.spec import Spec, spec_from_json, spec_to_json
 from hwkd.quantize.bits import BitPlan
 
-FORMAT = 1
-SCHEDULES = ("cosine", "plateau")
+FORMAT = 2
+SCHEDULES = ("wsd", "cosine", "plateau")
 PRECISIONS = ("bf16", "fp32")
 
 
@@ -19,7 +20,7 @@ PRECISIONS = ("bf16", "fp32")
 class RunConfig:
     """A distillation run.
 
-    spec: the student. lmbda: of R + lmbda * 255^2 * MSE. bits: None for a student that stays in float.
+    spec: the student. lmbda: of R + lmbda * 255^2 * MSE; None for a student of all rates, and for no other. bits: None for a student that stays in float.
     target: the profile whose precision plan goes with the run. strict: as given on the command line.
     teacher, second_teacher: name and sha256 of the file ("" for none). start: "teacher", "random" or a run's name
     and the sha256 of its weights. data: where the images come from, with their number and total size.
@@ -32,7 +33,7 @@ class RunConfig:
     """
 
     spec: Spec
-    lmbda: float
+    lmbda: float | None
     target: str
     bits: BitPlan | None
     teacher: str
@@ -51,7 +52,8 @@ class RunConfig:
     batch: int = 4
     lr: float = 5e-4
     qat_lr: float = 5e-5
-    schedule: str = "cosine"
+    optimizer: str = "adam"
+    schedule: str = "wsd"
     precision: str = "bf16"
     device: str = "cpu"
     threads: int = 1
@@ -76,12 +78,20 @@ class RunConfig:
             )
         if self.crop % 64 or self.crop < 64:
             raise InputError(f"--crop must be a multiple of 64 (the stride of z), got {self.crop}")
+        if (self.lmbda is None) != self.spec.serves_all_rates:
+            raise InputError(
+                f"a student of one rate needs its lmbda, one of all rates has none: got {self.lmbda} for {self.spec}"
+            )
         for name in ("lr", "qat_lr", "lmbda"):
             value = getattr(self, name)
+            if value is None:
+                continue
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} must be above 0, got {value}")
         if self.schedule not in SCHEDULES:
             raise InputError(f"--schedule takes {' or '.join(SCHEDULES)}, got {self.schedule!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(f"--optimizer takes {' or '.join(OPTIMIZERS)}, got {self.optimizer!r}")
         if self.precision not in PRECISIONS:
             raise InputError(f"--precision takes {' or '.join(PRECISIONS)}, got {self.precision!r}")
         if self.minutes is None and (self.float_steps is None or self.qat_steps is None):
@@ -114,12 +124,15 @@ def config_from_json(text: str) -> RunConfig:
 
 
 def differences(stored: RunConfig, given: RunConfig) -> tuple[str, ...]:
-    """What differs, one phrase a field; empty when a resumed run would compute the same.
+    """What differs, one phrase a field; empty when a resumed run would compute the same up to where its rate falls.
 
-    Another number of processes changes the order of sums, and another number of threads no more than that.
+    Another number of processes changes the order of sums, and another number of threads no more than that. Other steps
+    change nothing before the rate falls, with the schedule wsd.
     """
     mine, theirs = asdict(stored), asdict(given)
     free = {"checkpoint_every", "processes", "accumulate"}
+    if stored.schedule == "wsd":
+        free |= {"float_steps", "qat_steps"}
     if stored.processes != given.processes:
         free.add("threads")
     return tuple(

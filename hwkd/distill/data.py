@@ -70,8 +70,11 @@ class TrainingImages(Protocol):
         """Of the training images together."""
         ...
 
-    def crops(self, crop: int, seed: int, *, is_long: bool = False) -> CropSource:
-        """Random crops. is_long: many will be taken, over all of the training."""
+    def crops(
+        self, crop: int, seed: int, *, is_long: bool = False, device: str = "cpu"
+    ) -> CropSource:
+        """Random crops. is_long: many will be taken, over all of the training. device: where they are wanted; the same
+        crops come whatever it is, and from the CPU where they are not cut there."""
         ...
 
 
@@ -94,8 +97,10 @@ class ImageSet:
         """Of the training images together."""
         return sum(image.shape[0] * image.shape[1] for _, image in self.train)
 
-    def crops(self, crop: int, seed: int, *, is_long: bool = False) -> "Crops":
+    def crops(self, crop: int, seed: int, *, is_long: bool = False, device: str = "cpu") -> "Crops":
         """As `TrainingImages.crops`."""
+        if is_long and device != "cpu":
+            return DeviceCrops(self.train, crop, seed, device)
         return Crops(self.train, crop, seed)
 
 
@@ -181,21 +186,30 @@ class Crops:
 
     def batch(self, size: int, rows: range | None = None) -> Tensor:
         """As `CropSource.batch`."""
-        crops, names = [], []
-        for row, index in enumerate(self._rng.choice(len(self._images), size, p=self._shares)):
-            name, image = self._images[index]
-            top = self._rng.integers(0, image.shape[0] - self._crop + 1)
-            left = self._rng.integers(0, image.shape[1] - self._crop + 1)
-            turns, is_flipped = int(self._rng.integers(4)), bool(self._rng.integers(2))
-            if rows is not None and row not in rows:
-                continue
-            piece = image[top : top + self._crop, left : left + self._crop]
-            piece = np.rot90(piece, turns)
-            crops.append(piece[:, ::-1] if is_flipped else piece)
-            names.append(name)
-        self.last_names = tuple(names)
-        x = torch.from_numpy(np.ascontiguousarray(np.stack(crops)))
+        places = self._drawn(size, rows)
+        self.last_names = tuple(self._images[place.image][0] for place in places)
+        x = self._cut(places)
         return x.permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=torch.channels_last)
+
+    def _drawn(self, size: int, rows: range | None) -> list["_Place"]:
+        places = []
+        for row, index in enumerate(self._rng.choice(len(self._images), size, p=self._shares)):
+            _, image = self._images[index]
+            top = int(self._rng.integers(0, image.shape[0] - self._crop + 1))
+            left = int(self._rng.integers(0, image.shape[1] - self._crop + 1))
+            turns, is_flipped = int(self._rng.integers(4)), bool(self._rng.integers(2))
+            if rows is None or row in rows:
+                places.append(_Place(int(index), top, left, turns, is_flipped))
+        return places
+
+    def _cut(self, places: Sequence["_Place"]) -> Tensor:
+        """The crops at `places`, [B, crop, crop, 3] uint8."""
+        crops = []
+        for place in places:
+            rows, columns = place.window(self._crop)
+            piece = np.rot90(self._images[place.image][1][rows, columns], place.turns)
+            crops.append(piece[:, ::-1] if place.is_flipped else piece)
+        return torch.from_numpy(np.ascontiguousarray(np.stack(crops)))
 
     def state(self) -> dict[str, Any]:
         """The generator's state, of plain Python values."""
@@ -204,6 +218,38 @@ class Crops:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self._rng.bit_generator.state = state
+
+
+class DeviceCrops(Crops):
+    """The crops of `Crops`, cut on a device that holds all images: nothing but their places goes there at a step."""
+
+    def __init__(
+        self, images: Sequence[tuple[str, Image]], crop: int, seed: int, device: str
+    ) -> None:
+        super().__init__(images, crop, seed)
+        self._held = [torch.from_numpy(image).to(device) for _, image in images]
+
+    def _cut(self, places: Sequence["_Place"]) -> Tensor:
+        crops = []
+        for place in places:
+            rows, columns = place.window(self._crop)
+            piece = torch.rot90(self._held[place.image][rows, columns], place.turns)
+            crops.append(piece.flip(1) if place.is_flipped else piece)
+        return torch.stack(crops)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a crop lies: the image's number, its upper left corner, quarter turns to the left, then a flip."""
+
+    image: int
+    top: int
+    left: int
+    turns: int
+    is_flipped: bool
+
+    def window(self, side: int) -> tuple[slice, slice]:
+        return slice(self.top, self.top + side), slice(self.left, self.left + side)
 
 
 def whole_image(image: Image, multiple: int = 64, at_most: int = 512) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hwkd.distill.lambdas import weight
 from hwkd.errors import InputError
 from hwkd.models.base import CodecOutput
 
@@ -57,7 +58,8 @@ class Targets:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """One step's loss and its parts, scalars; a term that is off is None. bpp is the estimate by likelihoods."""
+    """One step's loss and its parts, scalars; a term that is off is None. bpp is the estimate by likelihoods; rd is
+    weighted where each image has its own lambda, bpp and mse are plain means."""
 
     total: Tensor
     rd: Tensor
@@ -113,10 +115,18 @@ def latent_distance(student: Tensor, teacher: Tensor, distance: str) -> Tensor:
     return summed / student.numel()
 
 
+def _weighted_rd(student: CodecOutput, x: Tensor, lmbda: Tensor) -> Tensor:
+    """The mean over the images of weight(lmbda) (bpp + lmbda 255^2 MSE), a scalar."""
+    bits = student.y_likelihoods.log2().sum((1, 2, 3)) + student.z_likelihoods.log2().sum((1, 2, 3))
+    bpp = -bits / (x.shape[2] * x.shape[3])
+    mse = (student.x_hat - x).square().mean((1, 2, 3))
+    return (weight(lmbda) * (bpp + lmbda * 255**2 * mse)).mean()
+
+
 def loss_terms(
     student: CodecOutput,
     x: Tensor,
-    lmbda: float,
+    lmbda: float | Tensor,
     weights: LossWeights,
     targets: Targets | None,
     projections: Projections | None,
@@ -126,7 +136,8 @@ def loss_terms(
     Args:
         student: the student's pass over x.
         x: images, [B, 3, H, W] in [0, 1].
-        lmbda: rate-distortion trade-off, CompressAI's.
+        lmbda: rate-distortion trade-off, CompressAI's; or [B], one for each image, whose losses are then weighted
+            (hwkd/distill/lambdas.py) before their mean is taken.
         weights: of the terms.
         targets: the teachers' outputs on x; None where no term needs them.
         projections: None where no term needs them.
@@ -134,7 +145,10 @@ def loss_terms(
     """
     bpp = bits_per_pixel(student, x.shape[0] * x.shape[2] * x.shape[3])
     mse = F.mse_loss(student.x_hat, x)
-    rd = bpp + lmbda * 255**2 * mse
+    if isinstance(lmbda, Tensor):
+        rd = _weighted_rd(student, x, lmbda)
+    else:
+        rd = bpp + lmbda * 255**2 * mse
     total = weights.rd * rd
     latent = hyper = output = None
     if targets is not None and projections is not None:

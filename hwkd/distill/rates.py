@@ -1,9 +1,11 @@
-"""The learning rate of a step: a linear warm-up, then half a cosine, or the paper's plateau."""
+"""The learning rate of a step: a linear warm-up, then constant and a linear fall, half a cosine, or the paper's plateau."""
 
 import math
 
 WARM_UP_STEPS = 200
 LAST_RATE = 0.01
+DECAY_SHARE = 0.35
+"""Of a phase of the schedule wsd, the end over which the rate falls."""
 TIMED_STEPS = 25
 """Steps that are timed, after as many untimed ones, before `--minutes` is turned into a number of steps."""
 
@@ -11,6 +13,18 @@ TIMED_STEPS = 25
 def warm_up(step: int) -> float:
     """The share of the peak rate in the linear warm-up; 1 after it."""
     return min(1.0, (step + 1) / WARM_UP_STEPS)
+
+
+def wsd(step: int, steps: int | None) -> float:
+    """The share of the peak rate at `step` of `steps`: linear warm-up, constant, a linear fall to LAST_RATE at the end.
+
+    Until the fall nothing depends on how many steps there will be, so that a run can be made longer (warm-up, stable,
+    decay: S. Hu et al., arXiv 2404.06395, section 4).
+
+    steps: None while the length is not known.
+    """
+    left = 1.0 if steps is None else (steps - step) / (DECAY_SHARE * steps)
+    return warm_up(step) * max(LAST_RATE, min(1.0, left))
 
 
 def cosine(step: int, steps: int | None) -> float:

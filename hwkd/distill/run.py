@@ -23,6 +23,7 @@ from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.teacher import FLOAT_STUDENT, STUDENT
 from hwkd.models.weights import save_weights
+from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.quantize.brevitas_qat import quantize, round_medians
 from hwkd.quantize.calibrate import calibrate
 from hwkd.quantize.inputs import layer_inputs
@@ -31,7 +32,7 @@ QAT_SHARE = 0.25
 """Of the minutes, what the quantized phase gets."""
 CALIBRATION_BATCHES = 16
 # Offsets of the run's seed, so that each use of chance has a sequence of its own.
-SEED_CROPS, SEED_START, SEED_CALIBRATION, SEED_POOL = 1, 2, 3, 4
+SEED_CROPS, SEED_START, SEED_CALIBRATION, SEED_POOL, SEED_LAMBDAS = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ def distill(
     if not processes.is_first:
         return None
     student.eval()
+    if student.serves_all_rates:
+        student.set_lmbda(lmbda_at(DEFAULT_QUALITY))  # training left that of its last crops
     round_medians(student)
     student.update(force=True)
     save_weights(folder / STUDENT, student, half=False, metadata=_metadata(config))
@@ -155,6 +158,8 @@ def _open(config: RunConfig, folder: Path, resume: bool, processes: Processes) -
             f"{folder} was started with another configuration: {'; '.join(changed)}. "
             "Give the old values, or another -o for a new run"
         )
+    if stored != config:
+        write_text(folder / "config.json", config.to_json())
     state = read_state(folder)
     _forget_later_rows(folder / "metrics.jsonl", state)
     kind = "restarted" if processes.restarts else "resumed"
@@ -228,7 +233,13 @@ def _batches(
     config: RunConfig, images: TrainingImages, teaching: Teaching | None, processes: Processes
 ) -> Batches:
     bf16 = config.precision == "bf16"
-    crops = images.crops(config.crop, config.seed + SEED_CROPS, is_long=not config.cached_crops)
+    lmbda_key = None if config.lmbda is not None else (config.seed, SEED_LAMBDAS)
+    crops = images.crops(
+        config.crop,
+        config.seed + SEED_CROPS,
+        is_long=not config.cached_crops,
+        device=config.device,
+    )
     if not config.cached_crops:
         return LiveBatches(
             crops,
@@ -238,6 +249,7 @@ def _batches(
             bf16=bf16,
             processes=processes,
             accumulate=config.accumulate,
+            lmbda_key=lmbda_key,
         )
     return PooledBatches(
         crops,
@@ -249,6 +261,7 @@ def _batches(
         seed=config.seed + SEED_POOL,
         processes=processes,
         accumulate=config.accumulate,
+        lmbda_key=lmbda_key,
     )
 
 
@@ -258,7 +271,8 @@ def _calibration(config: RunConfig, images: TrainingImages) -> list[torch.Tensor
 
 
 def _metadata(config: RunConfig) -> dict[str, str]:
-    return {"lmbda": repr(config.lmbda), "teacher": config.teacher, "data": config.data}
+    lmbda = {} if config.lmbda is None else {"lmbda": repr(config.lmbda)}
+    return {**lmbda, "teacher": config.teacher, "data": config.data}
 
 
 def with_steps(config: RunConfig, steps: dict[str, int]) -> RunConfig:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hwkd.distill.losses import LossTerms, LossWeights, Projections, Targets, loss_terms
+from hwkd.distill.optimizers import optimizers
 from hwkd.distill.processes import ALONE, Processes
 from hwkd.distill.teaching import Part
 from hwkd.models.base import HyperpriorCodec
@@ -35,26 +36,36 @@ class _Taught(nn.Module):
         self,
         student: HyperpriorCodec,
         projections: Projections | None,
-        lmbda: float,
+        lmbda: float | None,
         loss: LossWeights,
     ) -> None:
         super().__init__()
         self.student, self.projections = student, projections
         self.lmbda, self.loss = lmbda, loss
 
-    def forward(self, x: Tensor, targets: Targets | None, noise: RowNoise, bf16: bool) -> LossTerms:
-        output = self.student(x, bf16=bf16, noise=noise)
-        return loss_terms(output, x, self.lmbda, self.loss, targets, self.projections)
+    def forward(
+        self,
+        x: Tensor,
+        lmbda: Tensor | None,
+        targets: Targets | None,
+        noise: RowNoise,
+        bf16: bool,
+    ) -> LossTerms:
+        output = self.student(x, bf16=bf16, noise=noise, lmbda=lmbda)
+        of_loss = self.lmbda if lmbda is None else lmbda
+        assert of_loss is not None  # a run of one rate has it, one of all rates has each crop's
+        return loss_terms(output, x, of_loss, self.loss, targets, self.projections)
 
 
 class Stepper:
-    """Trains `student` step by step with Adam, the gradient's norm clipped to GRADIENT_NORM.
+    """Trains `student` step by step, the gradient's norm clipped to GRADIENT_NORM.
 
     Every process of `processes` makes its own, and steps with the others: the gradients are averaged by
     DistributedDataParallel. A batch's gradient is the same whatever the number of processes and parts, but for the
     order of float sums: each row has its own noise (hwkd/models/noise.py), and parts are of equal size.
 
-    key: of the noise, the run's seed and the phase.
+    lmbda: None where each crop has its own. lr: Adam's peak rate. key: of the noise, the run's seed and the phase.
+    optimizer: of hwkd.distill.optimizers.OPTIMIZERS; bf16: its matrix products.
     """
 
     def __init__(
@@ -62,18 +73,21 @@ class Stepper:
         student: HyperpriorCodec,
         projections: Projections | None,
         *,
-        lmbda: float,
+        lmbda: float | None,
         loss: LossWeights,
         lr: float,
         key: tuple[int, ...],
         processes: Processes = ALONE,
+        optimizer: str = "adam",
+        bf16: bool = False,
     ) -> None:
         self._student, self._key, self._processes = student, key, processes
         taught = _Taught(student, projections, lmbda, loss)
         named = sorted(taught.named_parameters())
         aux = [p for name, p in named if name.endswith("quantiles")]
-        main = [p for name, p in named if p.requires_grad and not name.endswith("quantiles")]
-        self.optimizer = torch.optim.Adam(main, lr, fused=True)
+        main = {name: p for name, p in named if p.requires_grad and not name.endswith("quantiles")}
+        self.optimizers = optimizers(main, optimizer, lr, bf16=bf16)
+        self._peaks = [of.param_groups[0]["lr"] for of in self.optimizers]
         self.aux_optimizer = torch.optim.Adam(aux, AUX_RATE, fused=True)
         self._taught: _Taught | DistributedDataParallel = taught
         if processes.count > 1:
@@ -89,10 +103,11 @@ class Stepper:
             for parameter in aux:
                 parameter.requires_grad_(True)
 
-    def set_rate(self, lr: float) -> None:
-        """The rate of the next steps."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+    def set_rate(self, share: float) -> None:
+        """The rate of the next steps, as a share of the peak rate."""
+        for peak, optimizer in zip(self._peaks, self.optimizers, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = share * peak
 
     def step(self, number: int, parts: Iterable[Part], *, bf16: bool) -> dict[str, float]:
         """Step `number` on this process's share of a batch; the loss and its terms, those that are on, over all of it.
@@ -101,22 +116,25 @@ class Stepper:
             NotFinite: the loss is not; in every process at once.
         """
         terms = self.gradients(number, parts, bf16=bf16)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        parameters = [p for group in groups for p in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         if number % AUX_EVERY == 0:
             self._step_quantiles()
         return terms
 
     def gradients(self, number: int, parts: Iterable[Part], *, bf16: bool) -> dict[str, float]:
         """As `step`, without moving a weight: the gradients of the whole batch are left in the parameters."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         found: list[dict[str, float]] = []
         for part in parts:
             is_last = part.of == len(found) + 1
             noise = RowNoise(self._key, number, part.rows)
             with nullcontext() if is_last else self._without_exchange():
-                terms = cast(LossTerms, self._taught(part.x, part.targets, noise, bf16))
+                terms = cast(LossTerms, self._taught(part.x, part.lmbda, part.targets, noise, bf16))
                 found.append(self._over_processes(terms))
                 if not math.isfinite(found[-1]["total"]):
                     raise NotFinite

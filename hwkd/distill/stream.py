@@ -48,7 +48,9 @@ class StreamedSet:
         """Of the training images together."""
         return sum(entry.width * entry.height for entry in self.train)
 
-    def crops(self, crop: int, seed: int, *, is_long: bool = False) -> StreamedCrops:
+    def crops(
+        self, crop: int, seed: int, *, is_long: bool = False, device: str = "cpu"
+    ) -> StreamedCrops:
         """As `TrainingImages.crops`; a few crops are each of another image, decoded in this process."""
         if is_long:
             return StreamedCrops(self.train, crop, seed, self.damaged, workers=self.workers)

@@ -15,6 +15,7 @@ from hwkd.distill import rates
 from hwkd.distill.checkpoint import TrainState, state_path, write_state
 from hwkd.distill.config import RunConfig
 from hwkd.distill.losses import Projections
+from hwkd.distill.optimizers import Average
 from hwkd.distill.processes import ALONE, Processes
 from hwkd.distill.step import NotFinite, Stepper
 from hwkd.distill.teaching import Batches
@@ -90,7 +91,8 @@ class Loop:
         self.seconds = 0.0
 
     def run(self, phase: Phase, resumed: TrainState | None) -> None:
-        """Train through `phase`, from its start or from `resumed`, a state of this phase.
+        """Train through `phase`, from its start or from `resumed`, a state of this phase; the student is left with the
+        average of its weights.
 
         Raises:
             Interrupted: the user asked to stop; the state is written.
@@ -104,20 +106,26 @@ class Loop:
             lr=phase.lr,
             key=(self._config.seed, PHASES.index(phase.name)),
             processes=self._processes,
+            optimizer=self._config.optimizer,
+            bf16=self._config.precision == "bf16",
         )
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            stepper.optimizer, factor=0.5, patience=PLATEAU_PATIENCE
-        )
+        average = Average(self._student)
+        plateaus = [
+            torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=0.5, patience=PLATEAU_PATIENCE
+            )
+            for optimizer in stepper.optimizers
+        ]
         first = 0
         if resumed is not None:
-            self._restore(resumed, stepper, plateau)
+            self._restore(resumed, stepper, plateaus, average)
             first = resumed.step
         if phase.steps is not None:
             self.steps[phase.name] = phase.steps
 
         def save(step: int) -> None:
             if self._processes.is_first:
-                write_state(self._folder, self._state(phase, step, stepper, plateau))
+                write_state(self._folder, self._state(phase, step, stepper, plateaus, average))
 
         self._student.train()
         began = last_shown = time.perf_counter()
@@ -133,18 +141,22 @@ class Loop:
                 per_step = (time.perf_counter() - timed_from) / rates.TIMED_STEPS
                 per_step = self._processes.mean([per_step])[0]
                 self.steps[phase.name] = max(step + 1, round(60 * phase.minutes / per_step))
-            if self._config.schedule == "cosine":
-                stepper.set_rate(phase.lr * rates.cosine(step, self.steps.get(phase.name)))
+            if self._config.schedule != "plateau":
+                share = {"wsd": rates.wsd, "cosine": rates.cosine}[self._config.schedule]
+                stepper.set_rate(share(step, self.steps.get(phase.name)))
             elif step < rates.WARM_UP_STEPS:
-                stepper.set_rate(phase.lr * rates.warm_up(step))
+                stepper.set_rate(rates.warm_up(step))
             terms = self._step(phase, step, stepper)
+            average.update()
             step += 1
             self.seconds = held_seconds + time.perf_counter() - began
             wait_ms = 1000 * (self._batches.wait_s - waited_s) / (step - logged)
             if step % EPOCH_STEPS == 0:
-                validation = self._validate(phase.bf16)
+                with average.in_place():
+                    validation = self._validate(phase.bf16)
                 if self._config.schedule == "plateau" and step >= rates.WARM_UP_STEPS:
-                    plateau.step(validation)
+                    for plateau in plateaus:
+                        plateau.step(validation)
                 self._log(phase.name, step, terms, stepper, validation, wait_ms)
                 logged, waited_s = step, self._batches.wait_s
             if time.perf_counter() - last_shown > 0.2 or step == self.steps.get(phase.name):
@@ -169,6 +181,7 @@ class Loop:
             if step % self._config.checkpoint_every == 0 and phase.name in self.steps:
                 save(step)
         save(step)
+        average.take_over()
 
     def _how_to_go_on(self, phase: str, step: int) -> str:
         if phase in self.steps:
@@ -217,7 +230,8 @@ class Loop:
             "step": step,
             "seconds": round(self.seconds, 2),
             "wait_ms": round(wait_ms, 3),
-            "lr": stepper.optimizer.param_groups[0]["lr"],
+            "megapixels": round(step * self._config.batch * self._config.crop**2 / 1e6, 2),
+            "lr": stepper.optimizers[0].param_groups[0]["lr"],
             "psnr_db": round(_psnr_db(terms), 3),
             "validation_rd": round(validation, 5),
             **{name: round(value, 6) for name, value in terms.items()},
@@ -229,7 +243,8 @@ class Loop:
         phase: Phase,
         step: int,
         stepper: Stepper,
-        plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
+        plateaus: Sequence[torch.optim.lr_scheduler.ReduceLROnPlateau],
+        average: Average,
     ) -> TrainState:
         return TrainState(
             phase=phase.name,
@@ -237,11 +252,11 @@ class Loop:
             steps=dict(self.steps),
             student=dict(self._student.state_dict()),
             projections={} if self._projections is None else dict(self._projections.state_dict()),
-            optimizer=stepper.optimizer.state_dict(),
+            average=average.state(),
+            optimizers=[optimizer.state_dict() for optimizer in stepper.optimizers],
             aux_optimizer=stepper.aux_optimizer.state_dict(),
-            plateau=plateau.state_dict(),
-            torch_rng=torch.get_rng_state(),
-            crops=self._batches.state(),
+            plateaus=[plateau.state_dict() for plateau in plateaus],
+            batches=self._batches.state(),
             seconds=self.seconds,
         )
 
@@ -249,17 +264,20 @@ class Loop:
         self,
         state: TrainState,
         stepper: Stepper,
-        plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
+        plateaus: Sequence[torch.optim.lr_scheduler.ReduceLROnPlateau],
+        average: Average,
     ) -> None:
         self._student.load_state_dict(state.student)
         if self._projections is not None:
             self._projections.load_state_dict(state.projections)
-        stepper.optimizer.load_state_dict(state.optimizer)
+        average.restore(state.average)
+        for optimizer, held in zip(stepper.optimizers, state.optimizers, strict=True):
+            optimizer.load_state_dict(held)
         stepper.aux_optimizer.load_state_dict(state.aux_optimizer)
-        plateau.load_state_dict(state.plateau)
-        torch.set_rng_state(state.torch_rng)
-        self._batches.restore(state.crops)
-        self.steps = dict(state.steps)
+        for plateau, held in zip(plateaus, state.plateaus, strict=True):
+            plateau.load_state_dict(held)
+        self._batches.restore(state.batches)
+        self.steps = {**state.steps, **self.steps}
         self.seconds = state.seconds
 
 

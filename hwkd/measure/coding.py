@@ -75,6 +75,7 @@ def analyse(codec: HyperpriorCodec, image: Pixels) -> Latents:
             )
         (z_string,) = codec.entropy_bottleneck.compress(z)
         scales_hat, means_hat = _prior(codec, z_string, (z.shape[2], z.shape[3]))
+        y = codec.residual(y)
     return Latents(y, z, z_string, scales_hat, means_hat, width, height)
 
 

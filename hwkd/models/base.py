@@ -75,6 +75,10 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
     def set_lmbda(self, lmbda: float | Tensor) -> None:
         """Make the passes that follow ones for `lmbda`; a codec of one rate has nothing to set."""
 
+    def residual(self, y: Tensor) -> Tensor:
+        """What of y is rounded and coded, before rounding: y less the means that g_s adds again. Here all of y."""
+        return y
+
     def forward(
         self,
         x: Tensor,
@@ -95,6 +99,8 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
             y = self.g_a(x)
             z = self.hyper_analysis(y)
         y, z = y.float(), z.float()
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            residual = self.residual(y)
         self.entropy_bottleneck.noise = None if noise is None else noise.like(z, "z")
         self.gaussian_conditional.noise = None if noise is None else noise.like(y, "y")
         z_hat, z_likelihoods = self.entropy_bottleneck(z)
@@ -102,17 +108,16 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
             scales_hat, means_hat = self.entropy_parameters(z_hat)
         scales_hat = scales_hat.float()
         means_hat = None if means_hat is None else means_hat.float()
-        y_hat, y_likelihoods = self.gaussian_conditional(y, scales_hat, means=means_hat)
+        coded, y_likelihoods = self.gaussian_conditional(residual, scales_hat, means=means_hat)
         self.entropy_bottleneck.noise = self.gaussian_conditional.noise = None
         if self.training and self.rounds_in_training:
-            y_hat = (
-                y + (self.gaussian_conditional.quantize(y, "dequantize", means_hat) - y).detach()
-            )
+            rounded = self.gaussian_conditional.quantize(residual, "dequantize", means_hat)
+            coded = residual + (rounded - residual).detach()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            x_hat = self.g_s(y_hat)
+            x_hat = self.g_s(coded)
         return CodecOutput(
             y,
-            y_hat,
+            coded + (y - residual),
             z,
             z_hat,
             x_hat.float(),

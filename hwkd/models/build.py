@@ -18,4 +18,6 @@ def build(spec: Spec) -> HyperpriorCodec:
         widths=spec.widths,
         post=spec.post,
         anchors=spec.anchors,
+        hyper_kernel=spec.hyper_kernel,
+        context=(spec.context[0], spec.context[1]) if spec.context else None,
     )

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
 from hwkd.models.hyperprior import ConvHyperprior
-from hwkd.models.patch import Block, Deblock, PatchAnalysis, PatchCodec, PatchSynthesis
+from hwkd.models.patch import (
+    Block,
+    Deblock,
+    MeanContext,
+    PatchAnalysis,
+    PatchCodec,
+    PatchSynthesis,
+)
 
 Index = Tensor
 Conv = nn.Conv2d | nn.ConvTranspose2d
@@ -75,9 +82,29 @@ def _patch(student: PatchCodec, teacher: PatchCodec, y: Index) -> list[str]:
     _copy(s_s.stem, t_s.stem, out=stream, into=y)
     _copy(s_s.head, t_s.head, into=stream)
     _blocks(s_s.trunk, t_s.trunk, stream)
-    for mine, theirs in zip(s_s.post, t_s.post, strict=False):
-        _deblock(cast(Deblock, mine), cast(Deblock, theirs))
+    for pair, source in zip(s_s.post, t_s.post, strict=False):
+        _deblock(cast(Deblock, pair), cast(Deblock, source))
+    if s_s.context is not None and t_s.context is not None:
+        _context(s_s.context, t_s.context)
+    mine, theirs = student.gains, teacher.gains
+    if mine is not None and theirs is not None and len(mine.deviations) == len(theirs.deviations):
+        mine.deviations.copy_(theirs.deviations[:, y])
     return ["g_a", "g_s"]
+
+
+def _context(student: MeanContext, teacher: MeanContext) -> None:
+    """Of channels that stand in one order in both: the first of the teacher's are the student's."""
+    if student.channels > teacher.channels:
+        return
+    known = torch.arange(student.channels, device=teacher.scale.device)
+    student.scale.copy_(teacher.scale[known])
+    if student.conv_in.out_channels > teacher.conv_in.out_channels:
+        return
+    hidden = _most(
+        _out_norm(teacher.conv_in) * _in_norm(teacher.conv_out), student.conv_in.out_channels
+    )
+    _copy(student.conv_in, teacher.conv_in, out=hidden, into=known)
+    _copy(student.conv_out, teacher.conv_out, out=known, into=hidden)
 
 
 def _blocks(student: nn.Sequential, teacher: nn.Sequential, stream: Index) -> None:

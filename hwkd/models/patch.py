@@ -17,6 +17,7 @@ from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import LowerBound
 from hwkd.models.spec import PATCH, PATCH_VALUES
 from hwkd.qualities import (
+    DEFAULT_QUALITY,
     GAIN_UNITS,
     LMBDA_HIGH,
     LMBDA_LOW,
@@ -25,6 +26,7 @@ from hwkd.qualities import (
     SCALE_LEVELS,
     SCALE_MIN,
     Anchors,
+    lmbda_at,
 )
 
 POST = 4
@@ -85,7 +87,7 @@ class Gains(nn.Module):
     def __init__(self, anchors: int, M: int) -> None:
         super().__init__()
         self.deviations = nn.Parameter(torch.zeros(anchors - 1, M))
-        self.lmbda = torch.tensor([LMBDA_OF_UNIT_GAIN])
+        self.lmbda = torch.tensor([lmbda_at(DEFAULT_QUALITY)])
 
     def log(self) -> Tensor:
         """ln gain, [B, M, 1, 1], of each image; B is 1 where they share one lambda."""
@@ -112,6 +114,39 @@ class Gains(nn.Module):
         return stored
 
 
+class MeanContext(nn.Module):
+    """Means of the first channels of y at every second place, from the rounded ones at the places around it.
+
+    The places are those of a checkerboard (He et al. 2021, arXiv 2103.15306): the even ones, row + column, have a mean of
+    zero; each odd one's is a function of the 3x3 places around it, of which the even ones are known. Only the mean
+    depends on it, and the scale does not, as in JPEG AI: so all symbols are read in one go, and machines that differ in
+    the last digits of a mean still read the same symbols. Patches share no pixels, so their first components, slow waves,
+    go on in their neighbours.
+
+    scale: of each channel, [channels]; the network sees the latents over it, and its outputs are multiplied by it.
+    """
+
+    scale: Tensor
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.conv_in = nn.Conv2d(channels, width, 3, padding=1)
+        self.conv_out = zeroed(nn.Conv2d(width, channels, 1))
+        self.register_buffer("scale", torch.ones(channels))
+
+    def forward(self, y_hat: Tensor) -> Tensor:
+        """Means of all channels, [B, M, h, w], zero but in the first channels of odd places; of y_hat only its even
+        places count."""
+        scale = self.scale[:, None, None]
+        rows, columns = (torch.arange(side, device=y_hat.device) for side in y_hat.shape[2:])
+        is_odd = (rows[:, None] + columns) % 2 == 1
+        known = (y_hat[:, : self.channels] / scale).masked_fill(is_odd, 0)
+        means = self.conv_out(F.relu(self.conv_in(known))).float() * scale
+        means = means.masked_fill(~is_odd, 0)
+        return F.pad(means, (0, 0, 0, 0, 0, y_hat.shape[1] - self.channels))
+
+
 class PatchAnalysis(nn.Module):
     """g_a: y = linear(patches of x) + head(trunk(patches of x)); the head starts at zero."""
 
@@ -133,26 +168,44 @@ class PatchAnalysis(nn.Module):
 
 
 class PatchSynthesis(nn.Module):
-    """g_s: x_hat = deblock(linear(y_hat) + head(trunk(y_hat))); the head starts at zero."""
+    """g_s: x_hat = deblock(linear(y_hat) + head(trunk(y_hat))), y_hat = coded + means; the head starts at zero."""
 
     gains: "Gains | None" = None
-    """What y_hat is divided by first; None in a codec of one rate."""
+    """What the coded latents are divided by first; None in a codec of one rate."""
 
-    def __init__(self, M: int, C: int, widths: tuple[int, ...], post: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        M: int,
+        C: int,
+        widths: tuple[int, ...],
+        post: tuple[int, ...],
+        context: tuple[int, int] | None,
+    ) -> None:
         super().__init__()
+        self.context = None if context is None else MeanContext(*context)
         self.linear = nn.Conv2d(M, PATCH_VALUES, 1)
         self.stem = nn.Conv2d(M, C, 1)
         self.trunk = nn.Sequential(*[Block(C, w) for w in widths])
         self.head = zeroed(nn.Conv2d(C, PATCH_VALUES, 1))
         self.post = nn.Sequential(*[Deblock(w) for w in post])
 
-    def forward(self, y_hat: Tensor) -> Tensor:
-        """x_hat, [B, 3, H, W], of y_hat, [B, M, H/16, W/16]."""
-        if self.gains is not None:
-            y_hat = y_hat / self.gains.log().exp()
+    def forward(self, coded: Tensor) -> Tensor:
+        """x_hat, [B, 3, H, W], of the coded latents, y_hat less its means (`means`), [B, M, H/16, W/16]."""
+        y_hat = coded if self.gains is None else coded / self.gains.log().exp()
+        if self.context is not None:
+            y_hat = y_hat + self.context(y_hat)
         patches = self.linear(y_hat) + self.head(self.trunk(self.stem(y_hat)))
         quarter = F.pixel_unshuffle(F.pixel_shuffle(patches, PATCH), POST)
         return F.pixel_shuffle(self.post(quarter), POST) + 0.5
+
+    def means(self, y: Tensor) -> Tensor:
+        """What g_s adds to the coded latents of y, [B, M, h, w], as large as y is; its even places are rounded here."""
+        assert self.context is not None
+        rounded = y + (torch.round(y) - y).detach()
+        if self.gains is None:
+            return cast(Tensor, self.context(rounded))
+        gain = self.gains.log().exp()
+        return cast(Tensor, self.context(rounded / gain)) * gain
 
 
 class PatchCodec(HyperpriorCodec):
@@ -165,6 +218,8 @@ class PatchCodec(HyperpriorCodec):
     One codec serves all rates where it has anchors: y is multiplied by a gain for each channel before it is rounded, and
     divided by it in g_s (`Gains`). As the table of scales is logarithmic, a gain adds ln(gain) / LOG_SCALE_STEP to the
     place that h_s gives.
+
+    Where it has a context, y is coded less means that depend on rounded latents around it (`MeanContext`).
     """
 
     rounds_in_training = True
@@ -179,12 +234,14 @@ class PatchCodec(HyperpriorCodec):
         widths: tuple[int, ...],
         post: tuple[int, ...],
         anchors: int = 0,
+        context: tuple[int, int] | None = None,
+        hyper_kernel: int = 3,
     ) -> None:
         super().__init__(M, Z)
         self.g_a = PatchAnalysis(M, C, widths)
-        self.g_s = PatchSynthesis(M, C, widths, post)
+        self.g_s = PatchSynthesis(M, C, widths, post, context)
         self.h_a = nn.Sequential(
-            nn.Conv2d(M, H, 3, padding=1),
+            nn.Conv2d(M, H, hyper_kernel, padding=hyper_kernel // 2),
             nn.ReLU(),
             nn.Conv2d(H, H, 5, 2, 2),
             nn.ReLU(),
@@ -197,7 +254,7 @@ class PatchCodec(HyperpriorCodec):
             nn.Conv2d(H, 4 * H, 3, padding=1),
             nn.PixelShuffle(2),
             nn.ReLU(),
-            nn.Conv2d(H, M, 3, padding=1),
+            nn.Conv2d(H, M, hyper_kernel, padding=hyper_kernel // 2),
         )
         self.index_bound = LowerBound(0.0)
         self.gains: Gains | None = None
@@ -211,6 +268,11 @@ class PatchCodec(HyperpriorCodec):
         """Whether `set_lmbda` has a choice."""
         return self.gains is not None
 
+    @property
+    def has_context(self) -> bool:
+        """Whether y is coded less means that depend on the latents around it."""
+        return cast(PatchSynthesis, self.g_s).context is not None
+
     def set_lmbda(self, lmbda: float | Tensor) -> None:
         """Make the passes that follow ones for `lmbda`: of all images, or [B] of each image of a batch.
 
@@ -218,6 +280,11 @@ class PatchCodec(HyperpriorCodec):
         """
         if self.gains is not None:
             self.gains.lmbda = torch.as_tensor(lmbda, dtype=torch.float32).reshape(-1)
+
+    def residual(self, y: Tensor) -> Tensor:
+        """y less the means that its context gives, where the codec has one."""
+        g_s = cast(PatchSynthesis, self.g_s)
+        return y if g_s.context is None else y - g_s.means(y)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """z = h_a(log(1 + |y|)): the spread of y is a matter of orders of magnitude."""
@@ -255,6 +322,8 @@ class PatchCodec(HyperpriorCodec):
         _set(g_a.stem, (basis[:, :C] / std[:C]).T)
         _set(g_s.linear, basis[:, :M] / gain)
         g_s.stem.weight.mul_(2 / std_y.float().clamp_min(1)[None, :, None, None])
+        if g_s.context is not None:
+            g_s.context.scale.copy_(std_y[: g_s.context.channels])
         last = cast(nn.Conv2d, cast(nn.Sequential, self.h_s)[-1])
         last.weight.mul_(0.1)
         assert last.bias is not None
@@ -263,18 +332,26 @@ class PatchCodec(HyperpriorCodec):
         last.bias.copy_(places.clamp(lowest, SCALE_LEVELS - 1).float())
 
     @torch.no_grad()
-    def scale_latents(self, factor: float) -> None:
-        """Make y `factor` times as large and leave x_hat as it is, but for rounding: other steps, for another lambda.
+    def scale_latents(self, factor: float | Tensor, *, shift_scales: bool = False) -> None:
+        """Make y `factor` times as large, all of it or each channel, [M], and leave x_hat as it is, but for rounding.
 
-        h_a and h_s stay: the scales follow y through log(1 + |y|), and shifted as well they fitted worse.
+        shift_scales: h_s too; else the scales follow y through log(1 + |y|) alone, which fitted better for a codec that
+        was trained at one rate.
         """
         g_a, g_s = cast(PatchAnalysis, self.g_a), cast(PatchSynthesis, self.g_s)
+        by = torch.as_tensor(factor, device=g_a.linear.weight.device).expand(self.M)
         for layer in (g_a.linear, g_a.head):
             assert layer.bias is not None
-            layer.weight.mul_(factor)
-            layer.bias.mul_(factor)
+            layer.weight.mul_(by[:, None, None, None])
+            layer.bias.mul_(by)
         for layer in (g_s.linear, g_s.stem):
-            layer.weight.div_(factor)
+            layer.weight.div_(by[:, None, None])
+        if g_s.context is not None:
+            g_s.context.scale.mul_(by[: g_s.context.channels])
+        if shift_scales:
+            last = cast(nn.Conv2d, cast(nn.Sequential, self.h_s)[-1])
+            assert last.bias is not None
+            last.bias.add_(by.log() / LOG_SCALE_STEP)
 
 
 def pca_gain(lmbda: float) -> float:

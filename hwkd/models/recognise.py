@@ -50,8 +50,15 @@ def _patch(state: Mapping[str, Tensor]) -> PatchSpec:
         C=state["g_a.stem.weight"].shape[0],
         widths=_hidden(state, "g_a.trunk.{}.mix_in.weight"),
         post=_hidden(state, "g_s.post.{}.conv_in.weight"),
+        context=_context(state),
+        hyper_kernel=state["h_a.0.weight"].shape[2],
         anchors=len(state["gains.deviations"]) + 1 if "gains.deviations" in state else 0,
     )
+
+
+def _context(state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    weight = state.get("g_s.context.conv_in.weight")
+    return () if weight is None else (weight.shape[1], weight.shape[0])
 
 
 def _hidden(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 class Card:
     """What is known about a shipped teacher; the card's JSON has the same fields.
 
-    file: the weights' name beside the card. lmbda: of R + lmbda * 255^2 * MSE. steps: of training; training: how, in
+    file: the weights' name beside the card. lmbda: of R + lmbda * 255^2 * MSE; None for a model of all rates, whose figures are then those of quality 50. steps: of training; training: how, in
     words; hours: it took; hardware: that did it. data: what it was trained on; licence: of that data. limits: known
     ones, in sentences. kodak_psnr_db, kodak_bpp: means over Kodak's 24 images, the rate that of real bytes. sha256: of
     the weights' file. Where not known or not measured, numbers are None.
@@ -25,7 +25,7 @@ class Card:
     name: str
     file: str
     spec: Spec
-    lmbda: float
+    lmbda: float | None
     steps: int
     training: str
     hours: float | None

@@ -56,6 +56,9 @@ class PatchSpec:
     C: channels of the trunk at 1/16 of the resolution; widths: hidden width of each of its blocks.
     post: hidden widths of the deblocking pairs at 1/4.
     M: channels of y. H: channels inside h_a and h_s. Z: channels of z.
+    hyper_kernel: side of the first convolution of h_a and of the last of h_s, 1 or 3.
+    context: channels of y whose means are predicted from their neighbours, and the width of what predicts them; ()
+    for none.
     anchors: lambdas at which the gains of a codec of all rates are learned; 0: a codec of one rate, without gains.
     """
 
@@ -66,6 +69,8 @@ class PatchSpec:
     widths: tuple[int, ...]
     post: tuple[int, ...]
     anchors: int = 0
+    context: tuple[int, ...] = ()
+    hyper_kernel: int = 3
     family: str = "patch"
 
     def __post_init__(self) -> None:
@@ -73,6 +78,12 @@ class PatchSpec:
         if type(self.anchors) is not int or self.anchors not in (0, *range(2, MOST_ANCHORS + 1)):
             raise InputError(
                 f"anchors must be 0 (one rate) or 2 to {MOST_ANCHORS} (all rates), got {self.anchors}"
+            )
+        if self.hyper_kernel not in (1, 3):
+            raise InputError(f"hyper_kernel must be 1 or 3, got {self.hyper_kernel}")
+        if self.context and (len(self.context) != 2 or self.context[0] > self.M):
+            raise InputError(
+                f"context must be two numbers, channels of y (at most M, {self.M}) and a width, got {self.context}"
             )
         for name in ("M", "C"):
             if getattr(self, name) > PATCH_VALUES:
@@ -88,17 +99,19 @@ class PatchSpec:
 
     def __str__(self) -> str:
         parts = [f"M={self.M} H={self.H} Z={self.Z} C={self.C}"]
-        for name in ("widths", "post"):
+        for name in ("widths", "post", "context"):
             values = getattr(self, name)
             if values:
                 parts.append(f"{name}={'-'.join(map(str, values))}")
+        if self.hyper_kernel != 3:
+            parts.append(f"hyper_kernel={self.hyper_kernel}")
         if self.anchors:
             parts.append(f"anchors={self.anchors}")
         return f"patch {' '.join(parts)}"
 
 
 Spec = HyperpriorSpec | PatchSpec
-_LISTS = ("widths", "post")
+_LISTS = ("widths", "post", "context")
 
 
 def spec_to_json(spec: Spec) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
-from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LMBDA_OF_UNIT_GAIN, LOWEST, lmbda_at
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.quantize.brevitas_qat import quantized_layers
 from hwkd.quantize.inputs import TRANSFORMS
 
@@ -48,7 +48,7 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
     earlier scales are forgotten. Afterwards each scale is a plain parameter. Deterministic on a CPU.
 
     A codec of all rates sees each batch at the lowest, the middle and the highest quality at once, so that a scale fits
-    what is largest among them; afterwards it stands at LMBDA_OF_UNIT_GAIN.
+    what is largest among them; afterwards it stands at DEFAULT_QUALITY, as a new one does.
 
     Args:
         codec: quantized.
@@ -85,7 +85,7 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
             values += y_hat.numel()
             largest_y = max(largest_y, int(y_hat.abs().max()))
             largest_z = max(largest_z, int(z_hat.abs().max()))
-    codec.set_lmbda(LMBDA_OF_UNIT_GAIN)
+    codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
     for scaling in _learned_scales(codec):
         is_log2 = isinstance(scaling.restrict_scaling.restrict_value_impl, PowerOfTwoRestrictValue)
         scaling.value.clamp_(min=math.log2(_SMALLEST_RANGE) if is_log2 else _SMALLEST_RANGE)

@@ -27,7 +27,7 @@ from torch import nn
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.hyperprior import ConvHyperprior, MeanScaleCodec
-from hwkd.models.patch import Block, Deblock, PatchCodec
+from hwkd.models.patch import Block, Deblock, MeanContext, PatchCodec
 
 TRANSFORMS = ("g_a", "h_a", "h_s", "g_s")
 ENTROPY_PATH = "h_s."
@@ -36,7 +36,11 @@ ENTROPY_PATH = "h_s."
 Layer = nn.Conv2d | nn.ConvTranspose2d
 InputKind = Literal["pixels", "symbols", "integers", "fractions", "activation"]
 
-_AFTER_RELU = {Block: ("mix", "mix_out", "feed_out"), Deblock: ("conv_out",)}
+_AFTER_RELU = {
+    Block: ("mix", "mix_out", "feed_out"),
+    Deblock: ("conv_out",),
+    MeanContext: ("conv_out",),
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,10 @@ def layer_inputs(codec: HyperpriorCodec) -> dict[str, LayerInput]:
         raise InputError(
             f"a {type(codec).__name__} cannot be quantized, its latents are not integers; "
             "it serves as a teacher: distil it into family gdn, relu or patch"
+        )
+    if isinstance(codec, PatchCodec) and codec.has_context and not codec.serves_all_rates:
+        raise InputError(
+            "a codec of one rate whose means have a context is not quantized: train it for all rates, or without context"
         )
     special: dict[str, LayerInput] = {
         "h_s.0": LayerInput("symbols", signed=True),

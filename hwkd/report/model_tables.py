@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from hwkd.codec.codec import Z_PX
 from hwkd.measure.bundle_costs import read_costs
 from hwkd.models.shipped import Card as TeacherCard
-from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.report.card_tables import NA, hours_in_words, number
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import Bundle
@@ -15,7 +15,7 @@ MIB = 2**20
 
 _FIGURES = "kodak_psnr_db, kodak_bpp: measured, means over Kodak's 24 images, bpp of real bytes, header included."
 _ALL_RATES = (
-    f"lmbda from one to another: a bundle of all rates; its kodak_psnr_db and kodak_bpp are at quality {DEFAULT_QUALITY}, or the "
+    f"lmbda from one to another: a model of all rates; its kodak_psnr_db and kodak_bpp are at quality {DEFAULT_QUALITY}, or the "
     "nearest that its card tells of."
 )
 
@@ -73,7 +73,7 @@ def teachers_table(held: Sequence[tuple[TeacherCard, bool, int]], zoo: Iterable[
         (
             card.name,
             str(card.spec),
-            f"{card.lmbda:g}",
+            _of_all_rates((LOWEST, HIGHEST)) if card.lmbda is None else f"{card.lmbda:g}",
             f"{card.steps:,}",
             hours_in_words(card.hours),
             "float16" if is_half else "float32",
@@ -85,6 +85,7 @@ def teachers_table(held: Sequence[tuple[TeacherCard, bool, int]], zoo: Iterable[
     )
     notes = (
         *_data_notes([(card.name, card.data, card.licence) for card, _, _ in held]),
+        *((_ALL_RATES,) if any(card.lmbda is None for card, _, _ in held) else ()),
         *(
             f"{card.name}, hardware: {card.hardware}. {' '.join(card.limits)}".rstrip()
             for card, _, _ in held
@@ -111,7 +112,11 @@ def _data_notes(trained_on: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
 def _lmbdas(manifest: Manifest) -> str:
     if manifest.qualities is None:
         return number(manifest.lmbda, 4)
-    return " to ".join(f"{lmbda_at(quality):.4f}" for quality in manifest.qualities)
+    return _of_all_rates(manifest.qualities)
+
+
+def _of_all_rates(qualities: tuple[int, int]) -> str:
+    return " to ".join(f"{lmbda_at(quality):.4f}" for quality in qualities)
 
 
 def _kmac_per_pixel(bundle: Bundle) -> float:

@@ -119,7 +119,11 @@ def _patch(spec: Spec) -> Iterator[LayerCost]:
     yield from _hyper_analysis(spec)
     yield _layer("h_s.0", spec.Z, 4 * spec.H, 1, 3)
     yield _layer("h_s.3", spec.H, 4 * spec.H, 4, 3)
-    yield _layer("h_s.6", spec.H, spec.M, at, 3)
+    yield _layer("h_s.6", spec.H, spec.M, at, spec.hyper_kernel)
+    if spec.context:
+        channels, width = spec.context
+        yield _layer("g_s.context.conv_in", channels, width, at, 3)
+        yield _layer("g_s.context.conv_out", width, channels, at)
     yield _layer("g_s.linear", spec.M, PATCH_VALUES, at)
     yield _layer("g_s.stem", spec.M, spec.C, at)
     yield from _trunk("g_s", spec.C, spec.widths, at)
@@ -140,6 +144,7 @@ def _trunk(network: str, C: int, widths: tuple[int, ...], at: int) -> Iterator[L
 
 
 def _hyper_analysis(spec: Spec) -> Iterator[LayerCost]:
-    yield _layer("h_a.0", spec.M, spec.H, 16, 3)
+    kernel = 3 if isinstance(spec, HyperpriorSpec) else spec.hyper_kernel
+    yield _layer("h_a.0", spec.M, spec.H, 16, kernel)
     yield _layer("h_a.2", spec.H, spec.H, 16, 5, stride=2)
     yield _layer("h_a.4", spec.H, spec.Z, 4, 5, stride=2)

@@ -106,7 +106,7 @@ class Trainer:
         stops = rungs(settings.steps)
         student.train()
         for step in range(settings.steps):
-            stepper.set_rate(settings.lr * rate_share(step, settings.steps))
+            stepper.set_rate(rate_share(step, settings.steps))
             try:
                 stepper.step(step, batches.next(), bf16=False)
             except NotFinite as error:

@@ -31,7 +31,8 @@ def browser() -> "Iterator[Browser]":
     if path is None:
         _missing(f"no browser on PATH ({', '.join(NAMES)})")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        # A busy machine is no failure: nothing here has a time in which it must be done.
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=0)
         yield opened
         opened.close()
 
@@ -40,6 +41,7 @@ def browser() -> "Iterator[Browser]":
 def checked_page(browser: "Browser") -> "Iterator[Page]":
     """A page of 1280x900 pixels, which may load one file; it is checked for errors and other requests at the end."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(0)
     opened = context.new_page()
     problems: list[str] = []
 

@@ -206,6 +206,7 @@ def test_prints_on_several_pages_with_plots_on_white(page):
 
 def test_tables_and_captions_are_there_without_scripts(browser, report):
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(0)
     page = context.new_page()
     page.goto(report)
     assert page.locator("#resource-table tbody tr").first.is_visible()

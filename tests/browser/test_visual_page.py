@@ -26,8 +26,13 @@ def address(tmp_path_factory, photo):
 @pytest.fixture
 def opened(page, address):
     page.goto(address)
-    page.eval_on_selector_all("#stage img", "all => Promise.all(all.map(image => image.decode()))")
+    decode_stage(page)
     return page
+
+
+def decode_stage(page):
+    """Wait until every picture of the stage is there to be painted."""
+    page.eval_on_selector_all("#stage img", "all => Promise.all(all.map(image => image.decode()))")
 
 
 def style(page, selector, name):
@@ -143,7 +148,7 @@ def test_the_wheel_zooms_about_the_pointer_and_dragging_pans(opened):
 def test_the_original_has_no_difference_to_itself_and_a_codec_has(opened):
     opened.select_option("#right", label="JPEG")
     opened.check("#difference")
-    opened.wait_for_timeout(200)
+    decode_stage(opened)
     image = pixels(opened, "#stage")
     height, width = image.shape[:2]
     rows = slice(height // 4, 3 * height // 4)
@@ -197,6 +202,7 @@ def test_a_dark_page_is_dark(page, address):
 
 def test_without_scripts_every_image_and_figure_is_there(browser, address):
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(0)
     page = context.new_page()
     page.goto(address)
     assert page.locator("figure:visible").count() == 8

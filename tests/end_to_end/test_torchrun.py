@@ -14,15 +14,34 @@ import pytest
 from hwkd.distill.checkpoint import read_state, state_path
 from hwkd.errors import InputError
 
-SECONDS = 120
+QUICK = """
+import os, pathlib, signal, sys, threading
+import hwkd.report.assemble as report, hwkd.distill.train as train
+from hwkd.cli.main import main
 
-QUICK = (
-    "import sys, hwkd.report.assemble as report, hwkd.distill.train as train\n"
-    "report.LATENCY_SECONDS, report.LATENCY_SIZE, train.EPOCH_STEPS = 0.01, (64, 64), 2\n"
-    "from hwkd.cli.main import main\n"
-    "sys.exit(main(sys.argv[1:]))\n"
-)
-"""`python -m hwkd` with a report of moments and a log of every other step."""
+report.LATENCY_SECONDS, report.LATENCY_SIZE, train.EPOCH_STEPS = 0.01, (64, 64), 2
+what, rank = os.environ["AT_STEP_4"], os.environ["RANK"]
+step = train.Loop._step
+
+
+def step_or_end(self, phase, number, *rest):
+    if (phase.name, number) == ("float", 4) and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        if what == "kill the second" and rank == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what == "hold":
+            pathlib.Path(f"{__file__}.{rank}.held").touch()
+            threading.Event().wait()
+    return step(self, phase, number, *rest)
+
+
+train.Loop._step = step_or_end
+sys.exit(main(sys.argv[1:]))
+"""
+"""`python -m hwkd` with a report of moments and a log of every other step.
+
+AT_STEP_4, of the float phase, in the first attempt: "kill the second" process, or "hold" all of them there. The checkpoint
+of step 3 is written by then: the processes take every step together.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +53,23 @@ def words(place):
     ]
 
 
-def torchrun(place, words, *, restarts: int = 0, count: int = 2) -> subprocess.Popen[str]:
+def torchrun(place, words, *, restarts: int = 0, at_step_4: str = "go on") -> subprocess.Popen[str]:
     script = place.folder / "quick.py"
     script.write_text(QUICK)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.Popen(
         [sys.executable, *launcher, "--max-restarts", str(restarts), str(script), *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "AT_STEP_4": at_step_4},
     )
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its exit code and last words, however long it takes: a busy machine is no failure."""
     try:
-        _, err = process.communicate(timeout=SECONDS)
+        _, err = process.communicate()
     finally:
         if process.poll() is None:
             process.kill()
@@ -66,11 +86,10 @@ def workers(process: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in children.split()]
 
 
-def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not state_path(folder).exists():
-        assert process.poll() is None, "it ended before its first checkpoint"
-        assert time.monotonic() < deadline, "no checkpoint came"
+def wait_until_held(place, process: subprocess.Popen[str]) -> None:
+    """Until both processes hold."""
+    while len(list(place.folder.glob("quick.py.*.held"))) < 2:
+        assert process.poll() is None, "it ended before it held"
         time.sleep(0.005)
 
 
@@ -80,17 +99,29 @@ def weights(folder: Path, name: str):
     return load_file(folder / name)
 
 
+def assert_one_result(folder: Path, other: Path) -> None:
+    """Both runs' float weights are alike: in the root of the mean square, to 1e-4, of some 5e-3 that 12 steps move them.
+
+    Sums in another order change a gradient by some millionths, and Adam's steps alike; but where a gradient is nothing but
+    what is lost in the sums, Adam steps as far to one side or the other. So single weights say nothing.
+    """
+    theirs = weights(other, "float.safetensors")
+    for name, value in weights(folder, "float.safetensors").items():
+        if value.is_floating_point():
+            apart = (value - theirs[name]).square().mean().sqrt()
+            assert apart <= 1e-4 * max(1.0, float(value.square().mean().sqrt())), name
+        else:
+            assert value.shape == theirs[name].shape
+
+
 @pytest.fixture(scope="module")
 def killed(place, words):
     """A run of two processes, the second of which is killed after the first checkpoint; (folder, exit code, stderr)."""
     folder = place.folder / "killed"
-    process = torchrun(place, [*words, "-o", str(folder)], restarts=1)
-    wait_for_checkpoint(folder, process)
-    os.kill(workers(process)[1], signal.SIGKILL)
-    return folder, *finished(process)
+    words = [*words, "-o", str(folder)]
+    return folder, *finished(torchrun(place, words, restarts=1, at_step_4="kill the second"))
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc")
 def test_a_killed_worker_is_brought_back_and_the_run_ends_complete(killed, words, hwkd) -> None:
     folder, code, err = killed
     assert code == 0, err
@@ -99,7 +130,7 @@ def test_a_killed_worker_is_brought_back_and_the_run_ends_complete(killed, words
     kinds = [event["kind"] for event in events(folder)]
     assert kinds[0] == "started" and kinds[-2:] == ["restarted", "finished"]
     restarted = events(folder)[-2]
-    assert restarted["processes"] == 2 and restarted["step"] in range(3, 17)
+    assert restarted["processes"] == 2 and restarted["step"] == 3
     # People read of it where they look: on the terminal and in the report.
     said = "a process was lost: torchrun started 2 processes again, from step"
     assert said in err and said in (folder / "report.md").read_text()
@@ -114,15 +145,14 @@ def test_one_process_gives_what_two_gave(killed, place, words, hwkd) -> None:
     folder, *_ = killed
     whole = place.folder / "one"
     assert hwkd([*words, "-o", whole]) == 0
-    for name, value in weights(whole, "float.safetensors").items():
-        other = weights(folder, "float.safetensors")[name]
-        assert (value - other).abs().max() <= 1e-4 * max(1.0, float(value.abs().max())), name
+    assert_one_result(folder, whole)
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc")
 def test_a_run_of_two_processes_is_resumed_by_one(place, words, killed, hwkd) -> None:
     folder = place.folder / "resumed"
-    process = torchrun(place, [*words, "-o", str(folder)])
-    wait_for_checkpoint(folder, process)
+    process = torchrun(place, [*words, "-o", str(folder)], at_step_4="hold")
+    wait_until_held(place, process)
     for pid in [*workers(process), process.pid]:
         os.kill(pid, signal.SIGKILL)
     finished(process)
@@ -133,9 +163,7 @@ def test_a_run_of_two_processes_is_resumed_by_one(place, words, killed, hwkd) ->
         ("finished", 1),
     ]
     assert read_state(folder).step == 4
-    for name, value in weights(killed[0], "float.safetensors").items():
-        other = weights(folder, "float.safetensors")[name]
-        assert (value - other).abs().max() <= 1e-4 * max(1.0, float(value.abs().max())), name
+    assert_one_result(folder, killed[0])
 
 
 @pytest.mark.parametrize("rank", [0, 1])

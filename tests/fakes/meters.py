@@ -14,6 +14,12 @@ class FakeClock:
     def perf_counter(self) -> float:
         return self.now
 
+    def perf_counter_ns(self) -> int:
+        return round(1e9 * self.now)
+
+    def time(self) -> float:
+        return self.now
+
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 

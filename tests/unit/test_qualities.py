@@ -46,4 +46,5 @@ def test_a_shift_of_half_a_step_goes_up() -> None:
 
 
 def test_at_the_highest_quality_a_symbol_is_four_steps_of_g_s() -> None:
-    assert pytest.approx(4) == 1 / qualities.LARGEST_GAIN / qualities.Y_HAT_STEP
+    steps = 1 / (qualities.LARGEST_GAIN * qualities.Y_HAT_STEP)
+    assert steps == pytest.approx(4)

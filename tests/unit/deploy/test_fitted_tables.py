@@ -93,8 +93,9 @@ def test_with_gains_symbols_are_counted_at_six_qualities_within_their_limits(
         with torch.no_grad():
             y = codec.g_a(x)
             z = codec.hyper_analysis(y).round().int().numpy()
+            coded = codec.residual(y).round().abs().numpy()
         rate = gains.rate(quality)
         index = path.indexes(z, rate.shift.ravel())
-        magnitude = np.minimum(y.round().abs().numpy(), rate.limit).astype(int)
+        magnitude = np.minimum(coded, rate.limit).astype(int)
         np.add.at(expected, (index, magnitude), 1)
     assert found.tolist() == expected.tolist()

@@ -1,7 +1,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from hwkd.deploy.training_card import training_card
 from hwkd.distill.checkpoint import TrainState, write_state
@@ -39,9 +38,9 @@ def run(tmp_path, tiny_specs):
         folder.mkdir(exist_ok=True)
         (folder / "config.json").write_text(replace(config, **changes).to_json())
         if state is not None:
-            names = ("student", "projections", "optimizer", "aux_optimizer", "plateau", "crops")
+            names = ("student", "projections", "average", "aux_optimizer", "batches")
             empty: dict = {name: {} for name in names}
-            write_state(folder, TrainState(**state, **empty, torch_rng=torch.get_rng_state()))
+            write_state(folder, TrainState(**state, **empty, optimizers=[], plateaus=[]))
         return str(folder)
 
     return make

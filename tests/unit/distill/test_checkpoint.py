@@ -8,6 +8,7 @@ import torch
 
 from hwkd.distill.checkpoint import TrainState, read_state, state_path, write_state
 from hwkd.distill.data import Crops
+from hwkd.distill.optimizers import Average
 from hwkd.errors import HwkdError, InputError
 from hwkd.models.build import build
 
@@ -20,8 +21,10 @@ def state(tiny_specs, photo) -> TrainState:
     aux = torch.optim.Adam([codec.entropy_bottleneck.quantiles], 1e-3)
     output = codec(torch.rand(1, 3, 64, 64))
     (output.x_hat.sum() + output.y_likelihoods.sum() + codec.aux_loss()).backward()
+    average = Average(codec)
     main.step()
     aux.step()
+    average.update()
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(main)
     plateau.step(2.5)
     crops = Crops((("a", photo(80, 90, 0)),), 64, 9)
@@ -32,11 +35,11 @@ def state(tiny_specs, photo) -> TrainState:
         steps={"float": 100, "qat": 25},
         student=dict(codec.state_dict()),
         projections={"y.weight": torch.randn(4, 3, 1, 1)},
-        optimizer=main.state_dict(),
+        average=average.state(),
+        optimizers=[main.state_dict()],
         aux_optimizer=aux.state_dict(),
-        plateau=plateau.state_dict(),
-        torch_rng=torch.get_rng_state(),
-        crops=crops.state(),
+        plateaus=[plateau.state_dict()],
+        batches={"crops": crops.state(), "drawn": 3},
         seconds=1 / 3,
     )
 
@@ -142,7 +145,7 @@ def test_a_flipped_bit_in_the_weights_is_noticed(tmp_path: Path, state: TrainSta
     assert str(error.value) == f"{path} is damaged (BadZipFile): start over with --force"
 
 
-@pytest.mark.parametrize("held", [[1], 3, {"format": 1}, {}, {"format": 1, "phase": "qat", "x": 2}])
+@pytest.mark.parametrize("held", [[1], 3, {"format": 2}, {}, {"format": 2, "phase": "qat", "x": 2}])
 def test_a_file_that_holds_something_else_is_damaged(tmp_path: Path, held: object) -> None:
     path = state_path(tmp_path)
     path.parent.mkdir()
@@ -154,10 +157,10 @@ def test_a_file_that_holds_something_else_is_damaged(tmp_path: Path, held: objec
 def test_another_format_is_refused(tmp_path: Path, state: TrainState) -> None:
     path = state_path(tmp_path)
     path.parent.mkdir()
-    torch.save({**vars(state), "format": 2}, path)
+    torch.save({**vars(state), "format": 3}, path)
     with pytest.raises(InputError) as error:
         read_state(tmp_path)
-    assert str(error.value) == f"{path} is of another format than 1"
+    assert str(error.value) == f"{path} is of another format than 2"
 
 
 class _Harmful:
@@ -168,7 +171,7 @@ class _Harmful:
 def test_objects_of_other_classes_are_not_unpickled(tmp_path: Path, capsys) -> None:
     path = state_path(tmp_path)
     path.parent.mkdir()
-    torch.save({"format": 1, "phase": _Harmful(), "array": np.zeros(3)}, path)
+    torch.save({"format": 2, "phase": _Harmful(), "array": np.zeros(3)}, path)
     with pytest.raises(InputError, match="is damaged"):
         read_state(tmp_path)
     assert capsys.readouterr().out == ""

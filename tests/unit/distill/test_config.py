@@ -73,9 +73,9 @@ def test_json_reads_back_every_other_field() -> None:
 
 def test_json_is_for_people_and_other_readers_too() -> None:
     raw = json.loads(CONFIG.to_json())
-    assert (raw["format"], raw["lmbda"], raw["bits"]) == (1, 0.0483, None)
+    assert (raw["format"], raw["lmbda"], raw["bits"]) == (2, 0.0483, None)
     assert raw["spec"]["family"] == "gdn"
-    assert CONFIG.to_json().startswith('{\n  "format": 1,\n')
+    assert CONFIG.to_json().startswith('{\n  "format": 2,\n')
 
 
 def test_differences_name_the_field_and_both_values() -> None:
@@ -83,12 +83,22 @@ def test_differences_name_the_field_and_both_values() -> None:
     assert differences(CONFIG, given) == (
         "bits was None, is now {'weight_bits': 4, 'act_bits': 8, 'layers': ()}",
         "lr was 0.0005, is now 0.001",
-        "schedule was 'cosine', is now 'plateau'",
+        "schedule was 'wsd', is now 'plateau'",
     )
 
 
 def test_how_often_to_write_a_checkpoint_is_no_difference() -> None:
     assert differences(CONFIG, replace(CONFIG, checkpoint_every=3)) == ()
+
+
+def test_a_run_that_falls_at_its_end_may_be_made_longer() -> None:
+    longer = replace(CONFIG, float_steps=10**6, qat_steps=10**5)
+    assert differences(CONFIG, longer) == ()
+    of_cosine = replace(CONFIG, schedule="cosine")
+    assert differences(of_cosine, replace(longer, schedule="cosine")) == (
+        f"float_steps was {CONFIG.float_steps}, is now 1000000",
+        f"qat_steps was {CONFIG.qat_steps}, is now 100000",
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +113,13 @@ def test_how_often_to_write_a_checkpoint_is_no_difference() -> None:
         ("lr", 0.0, "lr must be above 0, got 0.0"),
         ("qat_lr", float("nan"), "qat_lr must be above 0, got nan"),
         ("lmbda", float("inf"), "lmbda must be above 0, got inf"),
-        ("schedule", "step", "--schedule takes cosine or plateau, got 'step'"),
+        ("schedule", "step", "--schedule takes wsd or cosine or plateau, got 'step'"),
+        ("optimizer", "sgd", "--optimizer takes muon or adam, got 'sgd'"),
+        (
+            "lmbda",
+            None,
+            "a student of one rate needs its lmbda, one of all rates has none: got None for gdn N=8 M=12 H=8 Z=8",
+        ),
         ("precision", "fp16", "--precision takes bf16 or fp32, got 'fp16'"),
         ("float_steps", None, "give --steps or --minutes: the length of the run is not known"),
         ("qat_steps", None, "give --steps or --minutes: the length of the run is not known"),
@@ -127,8 +143,8 @@ def test_a_refused_value_in_the_file_is_refused_the_same_way() -> None:
 def test_another_format_is_refused() -> None:
     raw = json.loads(CONFIG.to_json())
     with pytest.raises(InputError) as error:
-        config_from_json(json.dumps({**raw, "format": 2}))
-    assert str(error.value) == "the run folder is of another format than 1"
+        config_from_json(json.dumps({**raw, "format": 3}))
+    assert str(error.value) == "the run folder is of another format than 2"
 
 
 def _without(name: str) -> str:
@@ -140,7 +156,7 @@ def _without(name: str) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "{", "[]", "3", "null", "{}", '{"format": 1}'),
+        *("", "{", "[]", "3", "null", "{}", '{"format": 2}'),
         *(_without(name) for name in ("format", "spec", "bits", "loss", "lmbda")),
         CONFIG.to_json().replace('"spec": {', '"spec": [], "other": {'),
         CONFIG.to_json().replace('"bits": null', '"bits": 8'),

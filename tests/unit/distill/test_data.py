@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hwkd.distill.data import Crops, load_images, whole_image
+from hwkd.distill.data import Crops, DeviceCrops, load_images, whole_image
 from hwkd.errors import InputError
 
 Array = npt.NDArray[np.uint8]
@@ -236,3 +236,13 @@ def test_whole_image_is_the_centre() -> None:
     # (100 - 64) / 2 = 18 rows and (81 - 64) // 2 = 8 columns are left out before it.
     assert [round(v.item() * 255) for v in x[0, :, 0, 0]] == [18, 8, 7]
     assert [round(v.item() * 255) for v in x[0, :, -1, -1]] == [18 + 63, 8 + 63, 7]
+
+
+def test_crops_cut_on_a_device_are_those_cut_in_memory(photo) -> None:
+    images = tuple((f"{i}.png", photo(96 + 8 * i, 128, i)) for i in range(3))
+    here, there = Crops(images, 64, 5), DeviceCrops(images, 64, 5, "cpu")
+    for rows in (None, range(2, 5)):
+        assert torch.equal(here.batch(8, rows), there.batch(8, rows))
+        assert here.last_names == there.last_names
+    there.restore(here.state())
+    assert torch.equal(here.batch(3), there.batch(3))

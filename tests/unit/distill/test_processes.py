@@ -84,7 +84,6 @@ def _run(child: Path, processes: int, *words: str) -> str:
         [sys.executable, *(torchrun if processes > 1 else []), str(child), *words],
         capture_output=True,
         text=True,
-        timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
@@ -115,7 +114,10 @@ def assert_equal_gradients(one, other) -> None:
     assert one.keys() == other.keys() and len(one) > 10
     assert all(np.abs(value).max() > 0 for value in one.values())
     for name, value in one.items():
-        np.testing.assert_allclose(other[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+        # A gradient sums over 8 images of at most 64x64 places, in another order in each. float32 may lose 2^-24 of the
+        # sum so far with each. Half of the images, or a sum in place of the mean, would be off by half and more.
+        lost = 8 * 64 * 64 * 2**-24 * np.abs(value).max()
+        np.testing.assert_allclose(other[name], value, rtol=0, atol=lost, err_msg=name)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hwkd.errors import InputError
 
 SIZES = ("large", "medium", "small")
 SHIPPED = {
-    *(f"patch-{size}-q{quality}" for size in SIZES for quality in range(1, 6)),
+    *(f"patch-{size}" for size in SIZES),
     *(
         "gdn-16",
         "gdn-32",

@@ -28,6 +28,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "cached_crops": 4,
         "schedule": "plateau",
     },
+    "patch, all rates, muon, pool": {
+        "family": "all rates",
+        "lmbda": None,
+        "optimizer": "muon",
+        "cached_crops": 4,
+    },
     "gdn, no teacher": {"loss": LossWeights(1, 0, 0, 0)},
 }
 
@@ -47,6 +53,10 @@ def _assert_same_run(one: Path, other: Path) -> None:
         del state["seconds"]
     assert str(first) == str(second)
     assert all(torch.equal(a, second["student"][n]) for n, a in first["student"].items())
+    averages = (state["average"]["parameters"] for state in (first, second))
+    assert all(
+        torch.equal(a, b) for a, b in zip(*(held.values() for held in averages), strict=True)
+    )
     assert all(torch.equal(a, second["projections"][n]) for n, a in first["projections"].items())
 
 
@@ -83,10 +93,11 @@ def test_whatever_the_step_at_which_it_was_stopped(tmp_path: Path, run, whole: P
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_whatever_the_family_the_loss_and_the_schedule(
-    tmp_path: Path, run, tiny_specs, variant: str
+    tmp_path: Path, run, tiny_specs, all_rates_spec, variant: str
 ) -> None:
     changes = dict(VARIANTS[variant])
-    changes["spec"] = tiny_specs[changes.pop("family", "gdn")]
+    specs = {**tiny_specs, "all rates": all_rates_spec}
+    changes["spec"] = specs[changes.pop("family", "gdn")]
     run(tmp_path / "whole", **changes)
     # Once within the float phase, and once within the quantized one.
     for length, resume in ((4, False), (6, True)):

@@ -1,10 +1,11 @@
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,18 @@ def test_the_death_of_a_worker_is_one_line(entries: tuple[Entry, ...]) -> None:
             source.batch(2)
 
 
+def test_images_are_decoded_before_they_are_asked_for(image_folder: Path) -> None:
+    """With nobody asking, all that may be done ahead gets done, beside whatever the training does."""
+    crops = open_stream(image_folder, 64, 0, 1, lambda name: None).crops(64, 0, is_long=True)
+    crops.batch(2)
+    assert crops._flow is not None
+    ahead = list(crops._flow.gi_frame.f_locals["waiting"])
+    assert len(ahead) >= 2
+    # However long it takes.
+    assert wait(ahead).not_done == set()
+    crops.close()
+
+
 PROGRAM = """
 import multiprocessing, pathlib, sys
 from hwkd.distill.stream import open_stream
@@ -190,15 +203,14 @@ def test_workers_end_with_the_process_that_they_work_for(image_folder: Path) -> 
     )
     assert process.stdout is not None
     worker = int(process.stdout.readline())
+    its_end = os.pidfd_open(worker)
     os.kill(worker, signal.SIGINT)  # as from a terminal: no word of it
     process.kill()
     _, said = process.communicate()
     assert said == ""
-    for _ in range(100):
-        if not Path(f"/proc/{worker}").exists():
-            return
-        time.sleep(0.05)
-    pytest.fail("the worker outlives its parent")
+    # Readable when the worker has ended, however long that takes; one that outlives its parent is waited for without end.
+    select.select([its_end], [], [])
+    os.close(its_end)
 
 
 def test_workers_hold_no_torch() -> None:

@@ -54,7 +54,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _lr(folder: Path) -> float:
-    rate: float = read_state(folder).optimizer["param_groups"][0]["lr"]
+    rate: float = read_state(folder).optimizers[0]["param_groups"][0]["lr"]
     return rate
 
 
@@ -87,8 +87,32 @@ def test_the_rate_warms_up_and_falls_by_a_cosine(
     tmp_path: Path, run, step: int, expected: float
 ) -> None:
     with pytest.raises(Interrupted):
+        run(tmp_path, stop_after=step + 1, lr=4e-4, schedule="cosine", **FLOAT_ONLY)
+    assert _lr(tmp_path) == pytest.approx(4e-4 * expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    # Warm-up over 2 of 8 steps; over the last 0.35 x 8 = 2.8 steps it falls.
+    [(0, 0.5), (1, 1.0), (5, 1.0), (6, 2 / 2.8), (7, 1 / 2.8)],
+)
+def test_the_rate_stays_and_falls_at_the_end(
+    tmp_path: Path, run, step: int, expected: float
+) -> None:
+    with pytest.raises(Interrupted):
         run(tmp_path, stop_after=step + 1, lr=4e-4, **FLOAT_ONLY)
     assert _lr(tmp_path) == pytest.approx(4e-4 * expected, rel=1e-9)
+
+
+def test_a_longer_run_goes_on_from_where_the_rate_had_not_fallen(tmp_path: Path, run) -> None:
+    with pytest.raises(Interrupted):
+        run(tmp_path / "short", stop_after=5, **FLOAT_ONLY)
+    longer = {**FLOAT_ONLY, "float_steps": 12}
+    run(tmp_path / "short", resume=True, **longer)
+    run(tmp_path / "long", **longer)
+    for name in ("student.safetensors", "config.json"):
+        one, other = (tmp_path / folder / name for folder in ("short", "long"))
+        assert one.read_bytes() == other.read_bytes()
 
 
 def test_the_plateau_halves_the_rate_when_validation_stalls(
@@ -205,7 +229,8 @@ def test_the_log_has_a_row_per_epoch_with_the_terms_that_are_on(tmp_path: Path, 
     ]
     for row in rows:
         assert set(row) == {
-            *("phase", "step", "seconds", "wait_ms", "lr", "psnr_db", "validation_rd"),
+            *("phase", "step", "seconds", "wait_ms", "megapixels", "lr", "psnr_db"),
+            "validation_rd",
             *("total", "rd", "bpp", "mse", "latent"),
         }
         assert row["rd"] == pytest.approx(row["bpp"] + 0.025 * 255**2 * row["mse"], rel=1e-3)

@@ -1,7 +1,6 @@
 import random
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from hwkd.measure.latency import (
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.quantity import Quantity
+from tests.fakes.meters import FakeClock
 
 
 def test_summary_does_not_depend_on_the_order_and_takes_ranks():
@@ -47,14 +47,22 @@ def test_warmup_runs_are_made_but_not_timed():
     assert latency.runs == 7
 
 
-def test_times_are_in_milliseconds():
-    latency = measure_latency(lambda: time.sleep(0.01), warmup=0, repeats=6)
-    assert 9.9 <= latency.median_ms < 100
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock on which nothing takes time but clock.sleep."""
+    clock = FakeClock()
+    monkeypatch.setattr("hwkd.measure.latency.time", clock)
+    return clock
 
 
-def test_seconds_are_spent_on_at_least_six_runs():
-    assert measure_latency(lambda: time.sleep(0.002), warmup=0, seconds=0.001).runs == 6
-    assert measure_latency(lambda: time.sleep(0.001), warmup=0, seconds=0.05).runs > 6
+def test_times_are_in_milliseconds(clock):
+    latency = measure_latency(lambda: clock.sleep(0.01), warmup=0, repeats=6)
+    assert (latency.median_ms, latency.p95_ms) == (10.0, 10.0)
+
+
+def test_seconds_are_spent_on_at_least_six_runs(clock):
+    assert measure_latency(lambda: clock.sleep(0.002), warmup=0, seconds=0.001).runs == 6
+    assert measure_latency(lambda: clock.sleep(0.001), warmup=3, seconds=0.05).runs == 50
 
 
 @pytest.mark.parametrize(
@@ -115,18 +123,18 @@ def test_several_things_take_turns_warm_up_included():
     assert {name: latency.runs for name, latency in result.items()} == {"a": 3, "b": 3}
 
 
-def test_each_of_several_has_its_own_times():
+def test_each_of_several_has_its_own_times(clock):
     result = measure_in_turn(
-        {"slow": lambda: time.sleep(0.02), "fast": lambda: None}, warmup=0, repeats=6
+        {"slow": lambda: clock.sleep(0.02), "fast": lambda: None}, warmup=0, repeats=6
     )
-    assert result["slow"].median_ms >= 19.9 > result["fast"].median_ms
+    assert (result["slow"].median_ms, result["fast"].median_ms) == (20.0, 0.0)
 
 
-def test_seconds_are_spent_on_all_together():
-    result = measure_in_turn(
-        {name: lambda: time.sleep(0.002) for name in "abc"}, warmup=0, seconds=0.001
-    )
-    assert {latency.runs for latency in result.values()} == {6}
+def test_seconds_are_spent_on_all_together(clock):
+    runs = {name: lambda: clock.sleep(0.002) for name in "abc"}
+    assert {x.runs for x in measure_in_turn(runs, warmup=0, seconds=0.001).values()} == {6}
+    # Rounds of 6 ms.
+    assert {x.runs for x in measure_in_turn(runs, warmup=0, seconds=0.06).values()} == {10}
 
 
 def test_nothing_to_run_is_refused():

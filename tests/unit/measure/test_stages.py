@@ -37,7 +37,7 @@ def trained(made_teacher):
 
 def test_every_stage_of_a_trained_codec_is_measured(trained, photo):
     threads = torch.get_num_threads()
-    entries = stage_latencies(trained, photo(60, 100, 1), threads=1, seconds=0.001, is_trained=True)
+    entries = stage_latencies(trained, photo(60, 100, 1), threads=1, seconds=1e-9, is_trained=True)
     assert places(entries) == PLACES
     for entry in entries:
         figure = entry.quantity
@@ -51,7 +51,7 @@ def test_every_stage_of_a_trained_codec_is_measured(trained, photo):
 
 def test_untrained_weights_have_no_coding_time(tiny_specs, photo):
     codec = build(tiny_specs["gdn"])
-    entries = stage_latencies(codec, photo(64, 64, 1), threads=1, seconds=0.001, is_trained=False)
+    entries = stage_latencies(codec, photo(64, 64, 1), threads=1, seconds=1e-9, is_trained=False)
     assert places(entries) == PLACES
     unknown = [entry for entry in entries if entry.quantity.value is None]
     assert places(unknown) == [

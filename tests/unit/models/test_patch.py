@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import replace
 
@@ -7,9 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hwkd import qualities
 from hwkd.models.build import build
 from hwkd.models.patch import PatchCodec
+from hwkd.models.recognise import recognise
 from hwkd.models.spec import PatchSpec
+from hwkd.qualities import lmbda_at
 
 LMBDA = 0.025
 GAIN = math.sqrt(
@@ -219,3 +223,128 @@ def test_scaled_latents_are_the_factor_times_as_large_and_the_image_is_the_same(
         scaled = codec.g_a(batch)
     torch.testing.assert_close(scaled, factor * y, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(codec.g_s(scaled).detach(), x_hat, rtol=1e-4, atol=1e-4)
+
+
+ALL_RATES = replace(TINY, C=16, anchors=3, context=(4, 8), hyper_kernel=1)
+
+
+@pytest.fixture
+def all_rates() -> PatchCodec:
+    """A codec of all rates whose gains deviate and whose means are not zero."""
+    torch.manual_seed(0)
+    codec = build(ALL_RATES)
+    assert isinstance(codec, PatchCodec) and codec.gains is not None
+    nn.init.normal_(codec.gains.deviations, std=0.3)
+    nn.init.normal_(codec.g_s.context.conv_out.weight, std=0.5)
+    for layer in (codec.g_a.linear, codec.h_a[0]):
+        layer.weight.data.mul_(20)
+    return codec.eval().requires_grad_(False)
+
+
+def test_a_gain_is_the_root_of_lambda_times_a_deviation_that_is_0_at_the_last_anchor(
+    all_rates: PatchCodec,
+) -> None:
+    gains = all_rates.gains
+    assert gains is not None
+    # Anchors at quality 1, 50.5, 100; a quarter of the way lies halfway between the first two.
+    lmbdas = torch.tensor([0.0018, 0.0018 * 100**0.25, 0.018, 0.18])
+    first, second = gains.deviations.double()
+    base = 0.5 * (lmbdas.double() / 0.025).log()[:, None]
+    deviation = torch.stack([first, (first + second) / 2, second, torch.zeros(12)])
+    torch.testing.assert_close(gains.log_at(lmbdas).double(), base + deviation, atol=1e-5, rtol=0)
+
+
+def test_gains_as_whole_numbers_are_those_of_training(all_rates: PatchCodec) -> None:
+    gains = all_rates.gains
+    assert gains is not None
+    for quality in (1, 20, 50, 51, 77, 100):
+        trained = gains.log_at(torch.tensor([lmbda_at(quality)])).exp()[0].numpy()
+        stored = qualities.gains(gains.at_anchors(), quality)
+        # Rounded to 1 / 256 of a step of 0.123: to half of 0.05 %, at the anchors and between them.
+        assert np.abs(stored / trained - 1).max() < 0.001
+
+
+def test_each_image_of_a_batch_has_its_own_lambda(all_rates: PatchCodec) -> None:
+    x = torch.rand(2, 3, 64, 64)
+    lmbdas = torch.tensor([0.0018, 0.18])
+    both = all_rates(x, lmbda=lmbdas)
+    for i in range(2):
+        one = all_rates(x[i : i + 1], lmbda=float(lmbdas[i]))
+        for name in ("y", "y_hat", "x_hat", "scales_hat"):
+            torch.testing.assert_close(getattr(both, name)[i : i + 1], getattr(one, name))
+
+
+def test_a_gain_scales_y_and_moves_the_index_and_nothing_else(all_rates: PatchCodec) -> None:
+    assert all_rates.gains is not None
+    x, z_hat = torch.rand(1, 3, 64, 64), torch.randn(1, 8, 1, 1).round()
+    found = {}
+    for lmbda in (0.0018, 0.18):
+        all_rates.set_lmbda(lmbda)
+        gain = all_rates.gains.log().exp()
+        found[lmbda] = (all_rates.g_a(x) / gain, all_rates.h_s(z_hat))
+        place = all_rates.h_s(z_hat) + gain.log() / (math.log(256 / 0.11) / 63)
+        torch.testing.assert_close(all_rates.scale_index(z_hat), place.clamp_min(0))
+    for low, high in zip(*found.values(), strict=True):
+        torch.testing.assert_close(low, high)
+
+
+def test_a_codec_of_one_rate_has_nothing_to_set(started: PatchCodec) -> None:
+    x = torch.rand(1, 3, 64, 64)
+    before = started(x).x_hat
+    assert torch.equal(started(x, lmbda=0.18).x_hat, before)
+    assert not started.serves_all_rates
+
+
+def test_means_lie_at_odd_places_and_depend_on_rounded_even_ones_alone(
+    all_rates: PatchCodec,
+) -> None:
+    context = all_rates.g_s.context
+    y_hat = 3 * torch.randn(1, 12, 6, 7)
+    means = context(y_hat)
+    odd = (torch.arange(6)[:, None] + torch.arange(7)) % 2 == 1
+    assert not means[..., ~odd].any() and means[:, :4, odd].all()
+    assert not means[:, 4:].any()
+    others = torch.where(odd, torch.randn_like(y_hat), y_hat)
+    assert torch.equal(context(others), means)
+    # A mean reads the 3x3 places around it.
+    changed = y_hat.clone()
+    changed[..., 0, 0] += 5
+    assert {tuple(at) for at in (context(changed) != means).any(1)[0].nonzero().tolist()} == {
+        (0, 1),
+        (1, 0),
+    }
+
+
+@pytest.mark.parametrize("lmbda", [0.0018, 0.18])
+def test_what_is_coded_and_what_g_s_adds_make_y_hat(all_rates: PatchCodec, lmbda: float) -> None:
+    x = torch.rand(1, 3, 128, 128)
+    output = all_rates(x, lmbda=lmbda)
+    assert all_rates.gains is not None
+    gain = all_rates.gains.log().exp()
+    coded = torch.round(all_rates.residual(output.y))
+    # As a decoder has it: symbols, and means from the symbols of even places.
+    decoded = coded + gain * all_rates.g_s.context(coded / gain)
+    torch.testing.assert_close(decoded, output.y_hat, atol=1e-4, rtol=1e-5)
+    assert (output.y_hat - output.y).abs().max() <= 0.5 + 1e-4
+    torch.testing.assert_close(all_rates.g_s(coded), output.x_hat)
+
+
+def test_training_passes_gradients_to_gains_and_context(all_rates: PatchCodec) -> None:
+    all_rates.requires_grad_(True).train()
+    output = all_rates(torch.rand(2, 3, 64, 64), lmbda=torch.tensor([0.002, 0.1]))
+    (output.x_hat.square().sum() - output.y_likelihoods.log2().sum()).backward()
+    assert all_rates.gains is not None
+    for parameter in (all_rates.gains.deviations, all_rates.g_s.context.conv_in.weight):
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0
+
+
+def test_a_copy_has_gains_of_its_own(all_rates: PatchCodec) -> None:
+    copied = copy.deepcopy(all_rates)
+    assert copied.g_a.gains is copied.gains is copied.g_s.gains
+    copied.set_lmbda(0.18)
+    x = torch.rand(1, 3, 64, 64)
+    assert not torch.equal(copied.g_a(x), all_rates.g_a(x))
+
+
+def test_weights_of_a_codec_of_all_rates_are_recognised(all_rates: PatchCodec) -> None:
+    assert recognise(all_rates.state_dict(), {}, "a file") == ALL_RATES

@@ -11,6 +11,7 @@ SPECS = [
     HyperpriorSpec("mean", (128, 128, 128), 192, 128, 128),
     PatchSpec(M=192, H=96, Z=64, C=96, widths=(96, 64), post=(24,)),
     PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=()),
+    PatchSpec(12, 8, 8, 16, (16,), (8,), anchors=5, context=(4, 8), hyper_kernel=1),
 ]
 
 
@@ -32,6 +33,7 @@ def test_json_is_one_line_and_reads_back(spec: Spec) -> None:
                 "mean N=128 M=192 H=128 Z=128",
                 "patch M=192 H=96 Z=64 C=96 widths=96-64 post=24",
                 "patch M=12 H=8 Z=8 C=16 widths=16",
+                "patch M=12 H=8 Z=8 C=16 widths=16 post=8 context=4-8 hyper_kernel=1 anchors=5",
             ],
             strict=True,
         )
@@ -105,3 +107,28 @@ def test_the_error_shows_the_start_of_the_text_and_the_cause() -> None:
         InputError, match=r"^not the description of a model: '\{\"M\": 12\}' \(.*\)$"
     ):
         spec_from_json('{"M": 12}')
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("anchors", 1, "anchors must be 0 (one rate) or 2 to 16 (all rates), got 1"),
+        ("anchors", 17, "anchors must be 0 (one rate) or 2 to 16 (all rates), got 17"),
+        ("hyper_kernel", 5, "hyper_kernel must be 1 or 3, got 5"),
+        (
+            "context",
+            (13, 8),
+            "context must be two numbers, channels of y (at most M, 12) and a width, got (13, 8)",
+        ),
+        (
+            "context",
+            (4,),
+            "context must be two numbers, channels of y (at most M, 12) and a width, got (4,)",
+        ),
+    ],
+)
+def test_what_a_codec_of_all_rates_adds_is_checked(field: str, value: object, message: str) -> None:
+    fields = {"M": 12, "H": 8, "Z": 8, "C": 16, "widths": (16,), "post": (8,)}
+    with pytest.raises(InputError) as error:
+        PatchSpec(**{**fields, field: value})  # type: ignore[arg-type]
+    assert str(error.value) == message

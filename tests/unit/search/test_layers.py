@@ -13,15 +13,16 @@ SPECS = (
     HyperpriorSpec("gdn", (8, 16, 24), 20, 12, 10),
     HyperpriorSpec("relu", (8, 16, 24), 20, 12, 10),
     PatchSpec(M=20, H=12, Z=10, C=40, widths=(16, 40), post=(12, 8)),
+    PatchSpec(20, 12, 10, 40, (16, 40), (12, 8), anchors=3, context=(6, 14), hyper_kernel=1),
 )
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.family)
+@pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_layers_are_those_of_a_model_that_is_built_and_traced(spec):
     assert student_layers(spec, 100, 200) == codec_layers(build(spec), 100, 200)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.family)
+@pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_stored_bytes_are_those_of_the_quantized_model(spec):
     bits = BitPlan(7, 8, (("g_s.*", 5, 8), ("h_s.0", 4, 8)))
     codec = build(spec)

@@ -1,10 +1,13 @@
 import subprocess
 import sys
-import time
+import threading
 from dataclasses import asdict, replace
+from types import SimpleNamespace
+
+import pytest
 
 import hwkd.search.life as life
-from hwkd.search.life import ALIVE, LOST_AFTER_S, Watch, giving_signs, my_sign
+from hwkd.search.life import ALIVE, BEAT_S, LOST_AFTER_S, Watch, giving_signs, my_sign
 
 
 class Clock:
@@ -52,21 +55,45 @@ def test_a_worker_elsewhere_is_lost_when_its_sign_does_not_change():
     assert watch.is_lost(1, {**there, "beat": 1})
 
 
-def test_signs_are_given_until_the_work_ends(monkeypatch):
-    monkeypatch.setattr(life, "BEAT_S", 0.01)
-    given = []
+class Beats:
+    """In place of threading.Event: so many waits end at once, as if their time were over; the next ones wait for `set`."""
+
+    def __init__(self, count, waits):
+        self.left, self.waits, self.ended = count, waits, threading.Event()
+
+    def set(self):
+        self.ended.set()
+
+    def wait(self, seconds):
+        self.waits.append(seconds)
+        self.left -= 1
+        return self.left < 0 and self.ended.wait()
+
+
+@pytest.fixture
+def waits_of(monkeypatch):
+    """waits_of(count): so many beats, and no clock; the list of how long the thread wanted to wait each time."""
+
+    def make(count):
+        waits = []
+        fake = SimpleNamespace(Event=lambda: Beats(count, waits), Thread=threading.Thread)
+        monkeypatch.setattr(life, "threading", fake)
+        return waits
+
+    return make
+
+
+def test_signs_are_given_until_the_work_ends(waits_of):
+    waits, given, before = waits_of(2), [], threading.active_count()
     with giving_signs(lambda name, value: given.append((name, value["beat"]))):
-        deadline = time.monotonic() + 5
-        while len(given) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert given[:3] == [(ALIVE, 0), (ALIVE, 1), (ALIVE, 2)]
-    count = len(given)
-    time.sleep(0.05)
-    assert len(given) == count
+        assert given[0] == (ALIVE, 0)
+    assert given == [(ALIVE, 0), (ALIVE, 1), (ALIVE, 2)]
+    assert waits == [BEAT_S] * 3
+    assert threading.active_count() == before
 
 
-def test_a_storage_that_is_busy_once_does_not_end_the_signs(monkeypatch):
-    monkeypatch.setattr(life, "BEAT_S", 0.01)
+def test_a_storage_that_is_busy_once_does_not_end_the_signs(waits_of):
+    waits_of(3)
     given = []
 
     def once_busy(name, value):
@@ -75,7 +102,5 @@ def test_a_storage_that_is_busy_once_does_not_end_the_signs(monkeypatch):
             raise OSError("database is locked")
 
     with giving_signs(once_busy):
-        deadline = time.monotonic() + 5
-        while len(given) < 4 and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert given[:4] == [0, 1, 2, 3]
+        pass
+    assert given == [0, 1, 2, 3]
