@@ -18,7 +18,7 @@ from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import Spec, spec_to_json
-from hwkd.qualities import HIGHEST, LOWEST, lmbda_at
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
 from hwkd.quantize.layers import weight_bytes
@@ -144,7 +144,9 @@ def _quality(text: str) -> Quality | None:
         if card.kodak_psnr_db is None or card.kodak_bpp is None:
             return None
         on = "Kodak, 24 images"
-        return Quality(card.kodak_psnr_db, card.kodak_bpp, on, "the model's card (hwkd evaluate)")
+        at = f", quality {DEFAULT_QUALITY}" if card.lmbda is None else ""
+        source = f"the model's card (hwkd evaluate{at})"
+        return Quality(card.kodak_psnr_db, card.kodak_bpp, on, source)
     report = Path(text) / "report.json"
     if not report.is_file():
         return None
