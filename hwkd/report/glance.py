@@ -12,6 +12,7 @@ from hwkd.report.published_curves import HYPERPRIOR, PublishedCurves
 from hwkd.report.result_files import ResultFiles
 from hwkd.report.settings import Wanted
 from hwkd.report.table import Table
+from hwkd.results import Result
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
 
 BOARDS = ("raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano")
@@ -22,7 +23,7 @@ ARCHITECTURE = "hyperprior:N=128,M=192"
 
 AGAINST = ("JPEG", "WebP")
 HIGHEST = "q5"
-"""The rate whose bundle stands for a student: its networks are those of the other rates."""
+"""The rate whose bundle stands for a student of single rates: its networks are those of the other rates."""
 
 RUNTIME = "openvino"
 """That both the float architecture and the bundles were measured in."""
@@ -46,7 +47,7 @@ def glance_table(
     hyperprior = published.named(HYPERPRIOR).curve
     named = [(HYPERPRIOR, "float", ARCHITECTURE, hyperprior)]
     named += [
-        (stem, "int8", f"{stem}-{HIGHEST}{BUNDLE_SUFFIX}", result.curve)
+        (stem, "int8", bundle_of(stem, result), result.curve)
         for stem, result in files.shipped.items()
         if len(result.curve.bpp) > 1
     ]
@@ -74,6 +75,12 @@ def glance_table(
         "prediction at 90 %.",
     )
     return Table("", columns, tuple(rows), notes)
+
+
+def bundle_of(stem: str, result: Result) -> str:
+    """The bundle whose records stand for the student of `result`: its own of all rates, or that of the highest rate."""
+    has_all_rates = any(model.quality is not None for model in result.models)
+    return f"{stem}{'' if has_all_rates else f'-{HIGHEST}'}{BUNDLE_SUFFIX}"
 
 
 def _decode(records: Sequence[Record], model: str, place: str) -> Cell:

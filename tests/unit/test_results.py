@@ -98,3 +98,14 @@ def test_explains_files_of_another_form(tmp_path, content, message):
 def test_names_a_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the curve .*none\.json: No such file"):
         read_curve(tmp_path / "none.json")
+
+
+def test_a_point_of_a_model_of_all_rates_is_named_with_its_quality():
+    assert TrainedModel("a").label == "a"
+    assert TrainedModel("a", quality=50).label == "a quality 50"
+
+
+@pytest.mark.parametrize("quality", [0, 101])
+def test_a_quality_that_there_is_not_is_refused(quality):
+    with pytest.raises(InputError, match=f"a quality must be a whole number .*, got {quality}"):
+        TrainedModel("a", quality=quality)

@@ -57,7 +57,7 @@ def nothing_timed(monkeypatch):
     coders = {OPENVINO.runtime: Absent("m", OPENVINO.runtime, "it fails the self-test")}
     some = bundle_profile.open_coders
 
-    def open_coders(bundle, runtimes, image, threads):
+    def open_coders(bundle, runtimes, image, threads, quality):
         return coders | some(bundle, ("onnxruntime",), image, threads)
 
     monkeypatch.setattr(bundle_profile, "open_coders", open_coders)
@@ -138,9 +138,9 @@ def test_a_photograph_is_coded_where_there_is_one(
     coded = []
     opened = bundle_profile.open_coders
 
-    def open_coders(bundle, runtimes, image, threads):
+    def open_coders(bundle, runtimes, image, threads, quality):
         coded.append(image)
-        return opened(bundle, runtimes, image, threads)
+        return opened(bundle, runtimes, image, threads, quality)
 
     def no_photograph(width, height):
         raise InputError("scikit-image is not installed")

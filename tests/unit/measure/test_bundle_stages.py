@@ -104,7 +104,7 @@ def failing(monkeypatch, coder):
     """failing(runtimes): opening the bundle in these fails."""
 
     def make(runtimes):
-        def open_coder(name, bundle, runtime, image, threads):
+        def open_coder(name, bundle, runtime, image, threads, quality):
             if runtime in runtimes:
                 raise SelfTestFailed(f"{runtime} gives other indexes")
             return replace(coder, setting=runtime)

@@ -82,7 +82,7 @@ def test_a_missing_package_is_the_reason_for_no_ms_ssim(codec, monkeypatch):
 
 
 def test_averages_are_recorded_with_their_images():
-    found = Evaluation((figures("a", mse=0.1, psnr=30, bpp=1),)).recorded("one image")
+    found = Evaluation((figures("a", mse=0.1, psnr=30, bpp=1),)).recorded("one image", None)
     assert (found.psnr_db, found.bpp, found.ms_ssim) == (30, 1, 0.9)
     assert (found.on, found.source) == ("one image", "hwkd profile --evaluate (real bytes)")
 

@@ -110,3 +110,18 @@ def test_the_fingerprint_knows_model_loss_and_images(named, folder):
         fingerprint(base, crops[::-1]),
     ]
     assert len({first, *others}) == 4
+
+
+def test_a_model_of_all_rates_codes_at_the_lmbda_of_the_loss(monkeypatch, tiny_specs, folder):
+    spec = tiny_specs["rates"]
+    codec = build(spec).eval()
+    held = LoadedModel("rates", codec, spec, None, None, None)
+    monkeypatch.setattr("hwkd.measure.sensitivity_base.load_model", lambda _: deepcopy(held))
+    base = load_base("rates", folder, 64, 0.05, None)
+    assert base.lmbda == 0.05
+    assert base.codec.gains.lmbda.tolist() == pytest.approx([0.05])
+    with pytest.raises(InputError) as caught:
+        load_base("rates", folder, 64, 0.5, None)
+    assert str(caught.value) == (
+        "rates serves lmbdas from 0.0018 to 0.18, got 0.5: give one of these with --lmbda"
+    )

@@ -10,8 +10,11 @@ import torch
 from hwkd.distill.runs import LoadedModel
 from hwkd.errors import InputError
 from hwkd.images import open_images
+from hwkd.measure.quality import evaluate
 from hwkd.measure.subject import evaluated, load_subject, newest_run, quantized
 from hwkd.models.build import build
+from hwkd.models.weights import save_weights
+from hwkd.qualities import lmbda_at
 from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
 
@@ -215,3 +218,19 @@ def test_runs_are_looked_for_where_distill_puts_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made_run(Path("runs"), "student", at=1_000)
     assert newest_run() == os.path.join("runs", "student")
+
+
+def test_a_model_of_all_rates_is_evaluated_at_the_quality_that_is_asked(
+    tmp_path, tiny_specs, image_folder, in_one_thread
+):
+    codec = build(tiny_specs["rates"]).eval()
+    codec.update(force=True)
+    path = tmp_path / "rates.safetensors"
+    save_weights(path, codec, half=False, metadata={})
+    subject = load_subject(str(path), 64, 64)
+    assert subject.qualities == (1, 100)
+    images = open_images(image_folder)
+    quality = evaluated(subject, images, 20).quality
+    codec.set_lmbda(lmbda_at(20))
+    assert quality.bpp == pytest.approx(evaluate(codec, images).bpp)
+    assert quality.source == "hwkd profile --evaluate (real bytes, quality 20)"

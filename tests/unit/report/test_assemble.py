@@ -132,3 +132,8 @@ def test_the_report_is_written_for_people_and_for_programs(
     assert held["student"]["missing"].keys() == {"ms_ssim"}
     shown = assembled.terminal(None)
     assert shown.startswith("teacher: tiny-teacher (patch M=12 H=8 Z=8 C=16 widths=16-16 post=8; ")
+
+
+def test_what_a_model_of_all_rates_is_evaluated_at_is_said(tiny_specs) -> None:
+    assert module._at_default(build(tiny_specs["rates"])) == "; at quality 50"
+    assert module._at_default(build(tiny_specs["patch"])) == ""
