@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from hwkd.codec.networks import digest
-from hwkd.codec.verify_coders import Coder, Passed, open_coders
+from hwkd.codec.verify_coders import Coder, Passed, open_coders, qualities_to_try
+from hwkd.codec.verify_images import quality_of
 from hwkd.runtime.array_part import pack_arrays, unpack_arrays
 from hwkd.runtime.bundle import Bundle, read_bundle
 
@@ -36,15 +37,16 @@ def machine() -> str:
 
 
 def write(bundle: Bundle, folder: Path, name: str) -> None:
-    """Every coder's stream of every image."""
+    """Every coder's stream of every image; of a bundle of all rates at the lowest, a middle and the highest quality in turn."""
     images = unpack_arrays((folder / "images.npz").read_bytes())
     written = []
     coders = open_coders(bundle, None, [1])
+    qualities = qualities_to_try(bundle.manifest, None)
     for number, coder in enumerate(coders):
         if coder.refusal is not None:
             continue
-        for image, pixels in images.items():
-            stream, passed = coder.write(pixels)
+        for at, (image, pixels) in enumerate(images.items()):
+            stream, passed = coder.write(pixels, quality_of(at, qualities))
             file = f"{name}/{number}-{image}.hwk"
             (folder / file).write_bytes(stream)
             written.append({"coder": coder.label, "image": image, "file": file, **digests(passed)})
