@@ -35,7 +35,7 @@ ABOVE_0 = "must be a number above 0, got"
         (("--kd-loss", "mae"), "unknown --kd-loss 'mae': did you mean mse? Known: kld, mse"),
         (
             ("--schedule", "cosin"),
-            "unknown --schedule 'cosin': did you mean cosine? Known: cosine, plateau",
+            "unknown --schedule 'cosin': did you mean cosine? Known: cosine, plateau, wsd",
         ),
         (
             ("--precision", "fp16"),
