@@ -43,7 +43,7 @@ EXAMPLES = """examples:
   hwkd distill --target raspberry-pi-4 --bits 8 --data photos/ --minutes 60 -o runs/pi --resume
   torchrun --nproc-per-node 2 --max-restarts 3 -m hwkd distill --target x86-vnni --data photos/ --batch 16 -o runs/two
   hwkd distill --recipes
-  hwkd distill --recipe patch-small-q5 --data photos/
+  hwkd distill --recipe patch-large --data photos/
 """
 
 

@@ -19,8 +19,8 @@ EXAMPLES = """examples:
   hwkd report
   hwkd report runs/pi records/ -o report.html
   hwkd report shipped runs/pi --target raspberry-pi-4 my-board.toml
-  hwkd report patch-small-q5 patch-large-q5 --figures figures/
-  hwkd report --images photos/ patch-q5 patch-medium-q5 -o visual.html
+  hwkd report patch-small patch-large --figures figures/
+  hwkd report --images photos/ patch-q5 patch-medium -o visual.html
 """
 
 PAGE = Path("report.html")

@@ -36,7 +36,7 @@ from hwkd.target import load_target
 HELP = "what each layer's bits cost in rate and distortion, and bits for each layer for a size"
 
 EXAMPLES = """examples:
-  hwkd sensitivity patch-medium-q5-float
+  hwkd sensitivity patch-medium-float
   hwkd sensitivity runs/student:float --data photos/ --evaluate kodak/
   hwkd sensitivity runs/student --max-kib 700 --target raspberry-pi-4 --max-ms 150
 """

@@ -15,7 +15,7 @@ from hwkd.runtime.manifest import MANIFEST
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
 """Where the bundles lie that come with hwkd; there may be no such folder."""
 
-DEFAULT = "patch-medium-q5"
+DEFAULT = "patch-medium"
 """The shipped bundle that encodes where none is named."""
 
 _EXPORT = f"a {BUNDLE_SUFFIX} file, which `hwkd export` writes"

@@ -73,6 +73,11 @@ def glance_table(
         f"bytes. decode_ms: h_s and g_s for one image of {size}, without entropy coding, with the ends of the interval: of "
         f"the median at 95 % where measured ({RUNTIME}, 2 threads, {measured[0].provenance.host.split(',')[0]}), of the "
         "prediction at 90 %.",
+        *(
+            (f"{NA}: the model was not measured on {host}.",)
+            if any(NA in row for row in rows)
+            else ()
+        ),
     )
     return Table("", columns, tuple(rows), notes)
 
@@ -86,6 +91,8 @@ def bundle_of(stem: str, result: Result) -> str:
 def _decode(records: Sequence[Record], model: str, place: str) -> Cell:
     """The networks' decoding time of `model` at `place`, on its preferred unit there."""
     found = [r for r in records if (r.model.name, r.target) == (model, place)]
+    if not found:
+        return Cell(None, "", reason="not measured there")
     wanted = Wanted(RUNTIME, 2) if found and found[0].is_host else Wanted()
     # A setting that was measured end to end has the networks' time too.
     (row,) = compare(found, wanted).rows

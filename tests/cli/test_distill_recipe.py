@@ -173,11 +173,11 @@ class TestRunsOfRecipes:
 
     def test_they_lie_in_runs_by_default(self, monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
-        (tmp_path / "runs/patch-small-q5").mkdir(parents=True)
-        (tmp_path / "runs/patch-small-q5/config.json").touch()
-        args = options("--recipe", "patch-small-q4")
-        assert args.start == "runs/patch-small-q5"
-        assert options("--start", "recipe:patch-small-q5").start == "runs/patch-small-q5"
+        (tmp_path / "runs/patch-large").mkdir(parents=True)
+        (tmp_path / "runs/patch-large/config.json").touch()
+        args = options("--recipe", "patch-small")
+        assert args.teacher == "runs/patch-large"
+        assert options("--start", "recipe:patch-large").start == "runs/patch-large"
 
     def test_a_run_in_this_folder_is_not_taken_for_a_shipped_teacher(self, monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
@@ -186,24 +186,24 @@ class TestRunsOfRecipes:
         assert options("--teacher", "recipe:patch-q5", "-o", "run").teacher == "./patch-q5"
 
     def test_a_missing_one_comes_with_the_command_that_makes_it(self, refused, tmp_path):
-        folder = f"{tmp_path}/patch-small-q5"
+        folder = f"{tmp_path}/patch-large"
         words = ("--data", "my photos", "-o", f"{tmp_path}/run")
-        error = refused(["distill", "--recipe", "patch-small-q4", *words])
+        error = refused(["distill", "--recipe", "patch-small", *words])
         assert error == (
-            f"recipe:patch-small-q5 stands for the run in {folder}, which is not there: make it first, "
-            f"`hwkd distill --recipe patch-small-q5 --data 'my photos' -o {folder}`"
+            f"recipe:patch-large stands for the run in {folder}, which is not there: make it first, "
+            f"`hwkd distill --recipe patch-large --data 'my photos' -o {folder}`"
         )
         command = error.split("`")[1]
         made = options(*shlex.split(command)[2:])
         assert (made.output, made.data) == (Path(folder), Path("my photos"))
 
     def test_a_missing_one_of_a_recipe_that_does_not_ship(self, refused, tmp_path):
-        words = ("--target", "x86-avx2", "--start", "recipe:patch-smal-q5", "-o", tmp_path / "run")
+        words = ("--target", "x86-avx2", "--start", "recipe:patch-smal", "-o", tmp_path / "run")
         error = refused(["distill", *words])
         assert error.startswith(
-            f"recipe:patch-smal-q5 stands for the run in {tmp_path}/patch-smal-q5, which is not there: make it "
-            f"first, `hwkd distill --recipe patch-smal-q5.toml --data DIR -o {tmp_path}/patch-smal-q5` "
-            "(unknown shipped recipe 'patch-smal-q5': did you mean patch-small-q5 or "
+            f"recipe:patch-smal stands for the run in {tmp_path}/patch-smal, which is not there: make it "
+            f"first, `hwkd distill --recipe patch-smal.toml --data DIR -o {tmp_path}/patch-smal` "
+            "(unknown shipped recipe 'patch-smal': did you mean patch-small"
         )
 
 
@@ -214,16 +214,13 @@ SIZES = {
     "small": (32, 3, 24),
 }
 TEACHERS = ("patch-q5", "hyperprior-64", "hyperprior-128")
-LMBDA = {1: 0.0018, 2: 0.0035, 3: 0.0067, 4: 0.013, 5: 0.025}
-"""CompressAI's, by quality."""
 
 
 def _described():
     """Each shipped recipe with its student and lambda, as the models are known to be."""
     for size, (C, blocks, H) in SIZES.items():
-        spec = PatchSpec(M=192, H=H, Z=H, C=C, widths=(C,) * blocks, post=(C // 4,))
-        for quality, lmbda in LMBDA.items():
-            yield f"patch-{size}-q{quality}", spec, lmbda
+        spec = PatchSpec(320, H, H, C, (C,) * blocks, (C // 4,), 5, (48, 96), 1)
+        yield f"patch-{size}", spec, None
     for family, N in (("gdn", 64), ("gdn", 32), ("gdn", 16), ("relu", 64), ("relu", 32)):
         yield f"{family}-{N}", HyperpriorSpec(family, (N, N, N), 192, N, N), 0.025
     yield "hyperprior-64", HyperpriorSpec("gdn", (64, 64, 64), 192, 64, 64), 0.025
@@ -250,14 +247,16 @@ def test_a_shipped_recipe_describes_a_student(name, spec, lmbda, teacher, photo,
     from hwkd.models.build import build
 
     start = Start(None, "random", "")
-    continued = {f"patch-{s}-q{q}": f"patch-{s}-q{q + 1}" for s in SIZES for q in range(1, 5)}
-    base = {**continued, "gdn-64": "hyperprior-64"}.get(name)
+    taught = {"patch-medium": "patch-large", "patch-small": "patch-large"}.get(name)
+    base = {"gdn-64": "hyperprior-64"}.get(name)
+    for run in {taught, base} - {None}:
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "config.json").touch()
     if base is not None:
-        (tmp_path / base).mkdir()
-        (tmp_path / base / "config.json").touch()
         start = Start(None, f"run {base} (float)", "0" * 64, spec)
     args = options("--recipe", name, "-o", tmp_path / name)
     assert args.start == (f"{tmp_path}/{base}" if base else args.start)
+    assert args.teacher == (f"{tmp_path}/{taught}" if taught else args.teacher)
     args.family = args.family or "patch"
     check_choices(args)
     images = ImageSet("made in code", (("a", photo(64, 64, 0)),), (), ())
@@ -296,5 +295,5 @@ def test_recipes_lists_them_without_torch():
     by_name = {row[0]: row[1:] for row in cells}
     assert by_name.keys() == set(recipe_names())
     assert all(makes for makes, _, _ in by_name.values())
-    assert by_name["patch-medium-q4"][1:] == ["600 + 150", "patch-medium-q5"]
+    assert by_name["patch-medium"][1:] == ["50,000 + 4,000", "patch-large"]
     assert by_name["hyperprior-128"][1:] == ["4,000,000", "nothing"]

@@ -37,8 +37,8 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
             "family gdn has no teacher among patch-q5: give one more --teacher",
         ),
         (
-            (*PI, "--teacher", "patch-q5", "--teacher", "patch-medium-q5-float"),
-            "--teacher patch-medium-q5-float and patch-q5 both are for family patch: give one of them",
+            (*PI, "--teacher", "patch-q5", "--teacher", "patch-medium-float"),
+            "--teacher patch-medium-float and patch-q5 both are for family patch: give one of them",
         ),
         ((*PI, "--pool", "2"), "--pool 2 is less than a batch: give 4 (--batch) or more"),
         ((*PI, "--study", "a.txt"), "--study a.txt is no place for a study: give FILE.db"),

@@ -40,7 +40,7 @@ def test_the_same_sources_give_the_same_page(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["patch-smal-q5"], "did you mean patch-small-q5"),
+        (["patch-smal"], "did you mean patch-small"),
         (["none/"], "unknown profile 'none'"),
         (["none.json"], "cannot read none.json"),
         (["gdn-16", "--target", "jetson"], "unknown target 'jetson'"),

@@ -187,7 +187,8 @@ def test_a_bundle_is_refused(refused):
     for model in ("mine.hwkd", next(iter(shipped()))):
         assert refused(["sensitivity", model]).startswith(
             f"{model} is a bundle, which holds no weights to quantize anew: give a run folder, RUN:float, a checkpoint, or "
-            "a float model that ships (hyperprior-64, patch-medium-q5-float, patch-q5)"
+            "a float model that ships (hyperprior-64, patch-large-float, patch-medium-float, patch-q5, "
+            "patch-small-float)"
         )
 
 

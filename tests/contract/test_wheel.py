@@ -21,7 +21,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 OWN = {place: place for place in ("hwkd/weights", "hwkd/bundles", "hwkd/report/templates")}
 """Folders of data within the package."""
-MOST_BUNDLE_BYTES = 2.2 * 10**6
+MOST_BUNDLE_BYTES = 2.4 * 10**6
+"""The largest of all rates takes 2.3: 0.1 more than each of the five of one rate that it replaced."""
 TARGETS = {
     "arm-server",
     "jetson-agx-orin",
@@ -82,7 +83,7 @@ def test_weights_and_bundles_are_not_ignored_by_git():
     done = subprocess.run(
         [
             *("git", "check-ignore", "hwkd/weights/patch-q5.safetensors"),
-            *("hwkd/bundles/patch-medium-q5.hwkd", "targets/jetson-nano.toml"),
+            *("hwkd/bundles/patch-medium.hwkd", "targets/jetson-nano.toml"),
         ],
         cwd=ROOT,
         capture_output=True,

@@ -53,7 +53,7 @@ def test_all_shipped_records_are_those_of_the_files():
 
 
 def test_a_quantized_model_that_does_not_ship_is_refused():
-    path = data_folder("profiles") / "jetson-nano" / "patch-small-q5.hwkd.json"
+    path = data_folder("profiles") / "jetson-nano" / "patch-small.hwkd.json"
     record = read_record(path)
     unknown = replace(record, model=replace(record.model, name="mine.hwkd"))
     with pytest.raises(InputError, match=r"mine\.hwkd is quantized .*hwkd profile"):

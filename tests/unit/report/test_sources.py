@@ -30,7 +30,7 @@ def test_nothing_named_stands_for_all_that_ships():
     assert targets_of(found) == list(list_targets())
     assert {r.target for r in found.records} > set(list_targets())
     assert "patch-medium" in found.results.results
-    assert "patch-medium-q5" in {log.name for log in found.logs}
+    assert "patch-medium" in {log.name for log in found.logs}
     assert found == gather(["shipped"], [])
 
 
@@ -42,10 +42,10 @@ def test_targets_are_chosen_and_machines_that_were_measured_stay():
 
 
 def test_a_bundle_is_predicted_on_the_targets():
-    found = gather(["patch-small-q5"], ["raspberry-pi-4", "jetson-nano"])
+    found = gather(["patch-small"], ["raspberry-pi-4", "jetson-nano"])
     assert [(r.model.name, r.target) for r in found.records] == [
-        ("patch-small-q5.hwkd", "raspberry-pi-4"),
-        ("patch-small-q5.hwkd", "jetson-nano"),
+        ("patch-small.hwkd", "raspberry-pi-4"),
+        ("patch-small.hwkd", "jetson-nano"),
     ]
     assert found.results is None
 
@@ -108,7 +108,7 @@ def test_two_results_of_one_name_are_refused(result_file, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("patch-smal-q5", "did you mean patch-small-q5"),
+        ("patch-smal", "did you mean patch-small"),
         ("none.json", "cannot read none.json"),
         ("none.hwkd", "none.hwkd"),
         ("none.toml", "none.toml"),
@@ -133,7 +133,7 @@ def test_a_file_that_is_not_json_is_refused(tmp_path):
 
 def test_a_target_that_there_is_not_is_refused():
     with pytest.raises(InputError, match="unknown target"):
-        gather(["patch-small-q5"], ["jetson"])
+        gather(["patch-small"], ["jetson"])
 
 
 def test_two_boards_of_one_name_are_refused(tmp_path):

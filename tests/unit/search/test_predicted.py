@@ -11,7 +11,7 @@ from hwkd.target import load_target
 
 def test_a_cost_is_what_compare_says_of_the_same_student():
     target = load_target("raspberry-pi-4")
-    record = next(r for r in predicted_records(target) if r.model.name == "patch-small-q5.hwkd")
+    record = next(r for r in predicted_records(target) if r.model.name == "patch-small.hwkd")
     row = compare([record]).figures[0]
     cost = Predicted(target)(spec_from_json(record.model.spec))
     assert cost.latency_ms.value == max(row["encode_ms"].value, row["decode_ms"].value)
