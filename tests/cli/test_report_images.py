@@ -57,8 +57,8 @@ def test_a_file_for_a_folder_is_refused(refused, photos):
 
 
 def test_an_unknown_model_is_refused_with_the_near_names(refused, photos):
-    error = refused(["report", "--images", photos, "patch-medium-q6"])
-    assert error.startswith("unknown model 'patch-medium-q6': did you mean patch-medium-q")
+    error = refused(["report", "--images", photos, "patch-medum"])
+    assert error.startswith("unknown model 'patch-medum': did you mean patch-medium")
 
 
 def test_a_bundle_that_is_missing_is_refused(refused, photos):

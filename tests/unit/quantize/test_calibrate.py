@@ -133,4 +133,4 @@ def test_a_codec_of_all_rates_is_calibrated_at_its_lowest_middle_and_highest_qua
     assert scale == pytest.approx(peaks[2] / 255, rel=0.05)
     # And stands where it can be used on batches of any size.
     codec(images[:1])
-    assert float(codec.gains.lmbda) == pytest.approx(0.025)
+    assert float(codec.gains.lmbda) == pytest.approx(0.0018 * 100 ** (49 / 99))  # of quality 50
