@@ -44,7 +44,8 @@ SILENT_INDEX = 0
 class Source:
     """What is exported.
 
-    codec: quantized, in evaluation mode. lmbda: None where it is not known; not read of a codec of all rates. provenance, card: as hwkd.runtime.manifest.Manifest.
+    codec: quantized, in evaluation mode. lmbda: None where it is not known; not read of a codec of all rates.
+    provenance, card: as hwkd.runtime.manifest.Manifest.
     fit_on: [1, 3, H, W] in [0, 1], sides multiples of 64, images to fit the tables of y on; none: a Gaussian's tables.
     """
 
