@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hwkd.cli.distill_values import DEFAULT_RD_WEIGHT, parse_channels, parse_kd
 from hwkd.deploy.plan import plan_precision
 from hwkd.errors import InputError
+from hwkd.models.shipped import shipped_names
 from hwkd.quantize.bits import BitPlan, parse_bits, parse_layer_bits
 from hwkd.target import load_target
 
@@ -80,7 +81,7 @@ class Start:
     name: str
     sha256: str
     spec: "Spec | None" = None
-    """Of a run's student, which is continued unless other widths are asked for."""
+    """Of a run's student or a shipped model, which is continued unless other widths are asked for."""
     lmbda: float | None = None
     """What it was trained for; None where that is not known."""
 
@@ -93,11 +94,18 @@ def load_start(text: str, teacher: "Teacher") -> Start:
         return Start(
             teacher.model, f"teacher {teacher.name}", teacher.sha256 or "", None, teacher.lmbda
         )
+    if text in shipped_names():
+        from hwkd.models.teacher import load_teacher
+
+        shipped = load_teacher(text)
+        return Start(
+            shipped.model, f"shipped {text}", shipped.sha256 or "", shipped.spec, shipped.lmbda
+        )
     folder = Path(text.removesuffix(":float"))
     if not folder.is_dir():
         raise InputError(
-            f"--start {text!r} is no run folder: give teacher, random, recipe:NAME, or a folder that `hwkd distill` "
-            "wrote"
+            f"--start {text!r} is no run folder: give teacher, random, recipe:NAME, a shipped model "
+            f"({', '.join(shipped_names())}), or a folder that `hwkd distill` wrote"
         )
     from hwkd.distill.runs import load_run
 

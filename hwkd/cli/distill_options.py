@@ -114,7 +114,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--start",
         default="teacher",
         metavar="S",
-        help="first weights: teacher, random, or the float student of a run or of recipe:NAME (default: teacher)",
+        help="first weights: teacher, random, a shipped model, or the float student of a run or of recipe:NAME "
+        "(default: teacher)",
     )
     how = parser.add_argument_group("training")
     how.add_argument(

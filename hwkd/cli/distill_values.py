@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hwkd.errors import InputError, unknown
+from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import FAMILIES
 
 TERMS = ("latent", "hyper", "output")
@@ -57,7 +58,9 @@ def check_choices(args: argparse.Namespace) -> None:
 
 
 def family_of(start: str) -> str:
-    """The family of the run that `--start` names; the default where it names none."""
+    """The family of the run or of the shipped model that `--start` names; the default where it names none."""
+    if start in shipped_names():
+        return read_card(start).spec.family
     try:
         config = Path(start.removesuffix(":float")) / "config.json"
         return str(json.loads(config.read_text(encoding="utf-8"))["spec"]["family"])

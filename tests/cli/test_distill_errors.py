@@ -2,6 +2,8 @@
 
 import pytest
 
+from hwkd.models.shipped import shipped_names
+
 HELP = " (see `hwkd distill --help`)"
 FORM = "is not a number of bits; give one number for both as 8, or WEIGHTS/ACTIVATIONS as 4/8"
 WEIGHTS = "weights take 2 to 8 bits (--bits WEIGHTS/ACTIVATIONS, as 4/8)"
@@ -136,7 +138,8 @@ ABOVE_0 = "must be a number above 0, got"
         (
             ("--start", "techer"),
             "--start 'techer' is no run folder: "
-            "give teacher, random, recipe:NAME, or a folder that `hwkd distill` wrote",
+            f"give teacher, random, recipe:NAME, a shipped model ({', '.join(shipped_names())}), "
+            "or a folder that `hwkd distill` wrote",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

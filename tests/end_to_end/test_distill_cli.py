@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from hwkd.distill.runs import load_run, read_config
 from hwkd.measure.macs import count_macs
 from hwkd.models.build import build
+from hwkd.models.teacher import load_teacher
 from hwkd.quantize.bits import BitPlan
 
 TINY = ("--width", "16", "--hyper", "8", "--hyper-latent", "8")
@@ -161,6 +162,21 @@ def test_a_run_starts_another_that_only_quantizes(run, place, hwkd):
     assert all(first[name].equal(second[name]) for name in first)
     assert load_run(folder).bits == BitPlan(6, 8)
     assert "the student starts as a copy of run run (float)" in (folder / "report.md").read_text()
+
+
+def test_a_run_starts_from_a_shipped_model(place, hwkd):
+    folder = place.folder / "shipped"
+    words = ("--start", "patch-small-float", "--all-rates", "--steps", "0", "--ptq", "--kd", "none")
+    assert hwkd([*place.argv, *words, "-o", folder]) == 0
+    shipped, own = load_teacher("patch-small-float"), load_run(folder, as_float=True)
+    assert own.spec == shipped.spec
+    assert own.lmbda is None
+    held = own.codec.state_dict()
+    assert all(held[name].equal(value) for name, value in shipped.model.named_parameters())
+    assert (
+        "the student starts as a copy of shipped patch-small-float"
+        in (folder / "report.md").read_text()
+    )
 
 
 def test_the_float_students_tables_are_its_own_not_its_teachers(run, place):
