@@ -27,6 +27,7 @@ from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.quantize.brevitas_qat import quantize, round_medians
 from hwkd.quantize.calibrate import calibrate
 from hwkd.quantize.inputs import layer_inputs
+from hwkd.quantize.rounding import round_weights
 
 QAT_SHARE = 0.25
 """Of the minutes, what the quantized phase gets."""
@@ -117,7 +118,9 @@ def distill(
         quantize(student, config.bits)
         student.to(config.device)  # Brevitas makes its scales on the CPU
         if state is None:
-            calibrate(student, _calibration(config, images))
+            calibration = [*_calibration(config, images)]
+            calibrate(student, calibration)
+            round_weights(student, calibration)
         _told(loop, phases[1], state, folder, processes)
     if not processes.is_first:
         return None

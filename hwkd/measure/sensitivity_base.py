@@ -75,7 +75,9 @@ def load_base(
     if loaded.bits is None:
         plan = BitPlan(most, ACT_BITS[-1])
         how = f"quantized after training to {plan.weight_bits}/{plan.act_bits} bits"
-        codec = post_training_quantize(loaded.codec, plan, calibration_crops(data, side))
+        codec = post_training_quantize(
+            loaded.codec, plan, calibration_crops(data, side), keeps_weights=True
+        )
     else:
         plan, codec = loaded.bits, loaded.codec
         how = f"a quantized run as it is, {plan.weights_in_words()}/{plan.act_bits} bits"

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from brevitas.core.restrict_val import PowerOfTwoRestrictValue
 from brevitas.core.scaling import ParameterFromRuntimeStatsScaling
-from torch import Tensor
+from torch import Tensor, nn
 
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
+from hwkd.models.patch import PatchCodec
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.quantize.brevitas_qat import quantized_layers
 from hwkd.quantize.inputs import TRANSFORMS
@@ -42,7 +43,11 @@ class Calibration:
 
 @torch.no_grad()
 def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
-    """Set each learned activation scale to the mean over `batches` of its input's 99.999th percentile of |value|.
+    """Set each learned activation scale to the mean over `batches` of its input's 99.999th percentile of |value|; in g_a
+    of `patch` to the largest |value|.
+
+    There the trunk's channels reach far on a few patches, whose latents clipping would change by steps: at
+    quality 100 the percentile cost 0.4 % of RD more. In g_s finer steps are worth more than those few.
 
     Runs the float weights on real images (Brevitas' calibration mode) with rounded latents; no weight changes, and
     earlier scales are forgotten. Afterwards each scale is a plain parameter. Deterministic on a CPU.
@@ -69,7 +74,18 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
     was_training = codec.training
     codec.eval()
     images, outside, values, largest_y, largest_z = 0, 0, 0, 0, 0
+    encoder = {
+        layer: torch.zeros(())
+        for name, layer in quantized_layers(codec).items()
+        if isinstance(codec, PatchCodec) and name.startswith("g_a.") and _learned_scales(layer)
+    }
+
+    def see(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        encoder[layer] = torch.maximum(encoder[layer], arguments[0].abs().max())
+
     with ExitStack() as stack:
+        for layer in encoder:
+            stack.enter_context(layer.register_forward_pre_hook(see))
         # Not the codec as a whole: Brevitas takes the entropy model's number `init_scale` for a method of its own.
         for transform in TRANSFORMS:
             stack.enter_context(calibration_mode(getattr(codec, transform)))
@@ -86,6 +102,9 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
             largest_y = max(largest_y, int(y_hat.abs().max()))
             largest_z = max(largest_z, int(z_hat.abs().max()))
     codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
+    for layer, largest in encoder.items():
+        for scaling in _learned_scales(layer):
+            scaling.value.fill_(largest)
     for scaling in _learned_scales(codec):
         is_log2 = isinstance(scaling.restrict_scaling.restrict_value_impl, PowerOfTwoRestrictValue)
         scaling.value.clamp_(min=math.log2(_SMALLEST_RANGE) if is_log2 else _SMALLEST_RANGE)
@@ -103,5 +122,5 @@ def is_calibrated(codec: HyperpriorCodec) -> bool:
     return bool(quantized_layers(codec)) and all(s.counter > s.collect_stats_steps for s in scales)
 
 
-def _learned_scales(codec: HyperpriorCodec) -> list[ParameterFromRuntimeStatsScaling]:
+def _learned_scales(codec: nn.Module) -> list[ParameterFromRuntimeStatsScaling]:
     return [m for m in codec.modules() if isinstance(m, ParameterFromRuntimeStatsScaling)]

@@ -115,7 +115,7 @@ class Measured:
             origin = Origin(teacher.model, teacher.name, lmbda)
             crops = self._images.crops(SIDE, 0)
             student, _ = new_student(spec, lmbda, origin, crops, SIDE, 2)
-        codec = post_training_quantize(student, bits, [crops.batch(2)])
+        codec = post_training_quantize(student, bits, [crops.batch(2)], keeps_weights=True)
         checked_on = {"photograph": photograph(SIDE, SIDE)}
         source = Source("candidate", codec, spec, lmbda, bits, {})
         return export(prepare(source, self._like, checked_on), checked_on, lambda _: None)

@@ -143,7 +143,7 @@ class Trainer:
         student.train()
         if not all(map(math.isfinite, before)):
             raise Diverged(f"the loss is not finite after {steps} steps")
-        quantized = post_training_quantize(student, plan, self._calibration)
+        quantized = post_training_quantize(student, plan, self._calibration, keeps_weights=True)
         found = [bpp_and_mse(quantized, x) for x in self._held_out]
         bpp = sum(bpp for bpp, _ in found) / len(found)
         mse = sum(mse for _, mse in found) / len(found)

@@ -38,7 +38,12 @@ def named(monkeypatch, tiny_specs, folder):
     models = {
         "float": LoadedModel("float", codec, spec, 0.01, None, "a"),
         "run": LoadedModel(
-            "run", post_training_quantize(codec, PLAN, crops), spec, 0.01, PLAN, "b"
+            "run",
+            post_training_quantize(codec, PLAN, crops, keeps_weights=True),
+            spec,
+            0.01,
+            PLAN,
+            "b",
         ),
         "silent": LoadedModel("silent", codec, spec, None, None, None),
     }

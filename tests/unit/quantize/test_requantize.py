@@ -24,10 +24,10 @@ def names(spec) -> tuple[str, str]:
 def test_it_computes_what_one_quantized_with_these_bits_does(
     codec: HyperpriorCodec, images: Tensor, names: tuple[str, str]
 ) -> None:
-    changed = post_training_quantize(codec, BitPlan(8, 8), [images])
+    changed = post_training_quantize(codec, BitPlan(8, 8), [images], keeps_weights=True)
     set_weight_bits(changed, dict(zip(names, (4, 3), strict=True)))
     plan = BitPlan(8, 8, ((names[0], 4, 8), (names[1], 3, 8)))
-    fresh = post_training_quantize(codec, plan, [images])
+    fresh = post_training_quantize(codec, plan, [images], keeps_weights=True)
     assert [layer.weight_bits for layer in layer_bits(changed)] == [
         layer.weight_bits for layer in layer_bits(fresh)
     ]
@@ -41,7 +41,7 @@ def test_it_computes_what_one_quantized_with_these_bits_does(
 def test_its_own_bits_bring_back_what_it_was(
     codec: HyperpriorCodec, images: Tensor, names: tuple[str, str]
 ) -> None:
-    quantized = post_training_quantize(codec, BitPlan(7, 8), [images])
+    quantized = post_training_quantize(codec, BitPlan(7, 8), [images], keeps_weights=True)
     with torch.no_grad():
         before = quantized(images).x_hat
         set_weight_bits(quantized, {names[0]: 2})
