@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
     bits = None if args.bits is None else parse_bits(args.bits)
     with Console(stderr=True).status("loading") as status:
-        source = load_source(args.model, bits, args.data, status.update, told)
+        source = load_source(args.model, bits, target, args.data, status.update, told)
         status.update("reading the integers")
         prepared = prepare(replace(source, name=output.stem), target, images)
         board = _board_graphs(prepared, args.size)

@@ -1,6 +1,7 @@
 """From what the user names to a quantized codec to export, with where it comes from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -8,12 +9,14 @@ from torch import Tensor
 
 from hwkd.deploy.card_file import Told
 from hwkd.deploy.export import Source
+from hwkd.deploy.plan import plan_precision
 from hwkd.deploy.training_card import training_card
 from hwkd.distill.data import calibration_crops
 from hwkd.distill.runs import LoadedModel, load_model, read_config
 from hwkd.errors import InputError
 from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.ptq import post_training_quantize
+from hwkd.target import Target
 
 CALIBRATION_SIDE = 256
 FITTED_CROPS = 64
@@ -24,6 +27,7 @@ VERSIONS = ("torch", "brevitas", "compressai", "onnx")
 def load_source(
     text: str,
     bits: BitPlan | None,
+    target: Target,
     data: Path | None,
     show: Callable[[str], None],
     told: Told = Told(),  # noqa: B008 (frozen)
@@ -33,6 +37,8 @@ def load_source(
     Args:
         text: as `hwkd.distill.runs.load_model`.
         bits: to quantize a float model to; None for one that is quantized.
+        target: where its kernels take fewer bits of weights, a float model is quantized to these. Weights that are
+            quantized to 8 bits and then held to 7 lose more.
         data: images to calibrate and to fit the tables of y on; None for the embedded training photographs.
         show: called with what is being done, in words.
         told: what the user says of the training; it stands in the card in place of what the files say.
@@ -54,7 +60,11 @@ def load_source(
             f"{text} is in float: give --bits (8, or 4/8) to quantize it after training, or a run of `hwkd distill`"
         )
     else:
-        show("quantizing after training")
+        fitting = plan_precision(
+            target, bits.weight_bits, bits.act_bits, family=loaded.spec.family
+        ).preferred("encoder")
+        bits = replace(bits, weight_bits=min(bits.weight_bits, fitting.weight_storage_bits))
+        show(f"quantizing after training, to {bits.weights_in_words()} bits")
         codec = post_training_quantize(
             loaded.codec, bits, calibration_crops(data, CALIBRATION_SIDE)
         )
