@@ -12,7 +12,8 @@ from hwkd.measure.classic import LABELS
 from hwkd.measure.classic_energy import measure_classic
 from hwkd.measure.host import host_facts, host_name
 from hwkd.measure.links import LINKS, Link, parse_link
-from hwkd.measure.meters import KINDS, Meter, open_meter
+from hwkd.measure.meter import Meter
+from hwkd.measure.meters import KINDS, open_meter
 from hwkd.measure.record import Record
 from hwkd.quantity import Quantity, not_known
 from hwkd.report.break_even import Sender, break_even_table, classic_sender

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwkd.cli.distill_options import DEFAULT_MINUTES
 from hwkd.cli.distill_values import DEFAULT_RD_WEIGHT, parse_channels, parse_kd
 from hwkd.deploy.plan import plan_precision
 from hwkd.errors import InputError
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from hwkd.models.base import HyperpriorCodec
     from hwkd.models.spec import Spec
     from hwkd.models.teacher import Teacher
-
-DEFAULT_MINUTES = 3.0
-"""A demonstration's length; real training says --minutes or --steps."""
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,32 @@
 """The images that `hwkd distill` trains on: in memory, or streamed."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hwkd.distill.data import TrainingImages, load_images
-from hwkd.distill.in_memory import check_fits
-from hwkd.distill.shards import has_shards_only
-from hwkd.distill.stream import open_stream
 from hwkd.errors import InputError
 from hwkd.images import find_images
 from hwkd.runtime.cores import usable_cores
+
+if TYPE_CHECKING:
+    from hwkd.distill.data import TrainingImages
 
 WORKERS = 2
 """As many keep up with a training that leaves the cores to them."""
 
 
-def training_images(args: argparse.Namespace, console: Console) -> TrainingImages:
+def training_images(args: argparse.Namespace, console: Console) -> "TrainingImages":
     """What --data, --stream and --data-workers ask for; a long look at headers is shown on `console`.
 
     Raises:
         InputError: as `load_images` and `open_stream`; images that do not fit in memory, or workers for those that do.
     """
+    from hwkd.distill.data import load_images
+    from hwkd.distill.in_memory import check_fits
+    from hwkd.distill.shards import has_shards_only
+    from hwkd.distill.stream import open_stream
+
     if args.data is None or not (args.stream or has_shards_only(args.data)):
         if args.data_workers is not None:
             raise InputError(

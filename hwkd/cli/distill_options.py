@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
-from hwkd.cli.distill_config import DEFAULT_MINUTES
 from hwkd.cli.distill_values import LAST_SEED, MOST, MOST_CHANNELS, above_0, crop, from_0, whole
+
+DEFAULT_MINUTES = 3.0
+"""A demonstration's length; real training says --minutes or --steps."""
 
 TAKES_PLACE_OF = {
     "quality": ("lmbda", "all_rates"),

@@ -2,12 +2,15 @@
 
 from functools import partial
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.status import Status
 
 from hwkd.search.found import Found
-from hwkd.search.worker import Progress
+
+if TYPE_CHECKING:
+    from hwkd.search.worker import Progress
 
 
 class FitBar:
@@ -36,7 +39,7 @@ class FitBar:
         if self._status is not None:
             self._status.update(text)
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: "Progress") -> None:
         """Draw where the search stands."""
         if progress.has_ended and progress.trial is not None:
             self._say(_ended(progress.trial))

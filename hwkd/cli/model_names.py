@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from hwkd.cli.models import ZOO
 from hwkd.codec.known import shipped
 from hwkd.errors import unknown
 from hwkd.models.shipped import shipped_names
+
+ZOO = ("bmshj2018-hyperprior", "mbt2018-mean")
+"""hwkd.models.zoo.TEACHERS, whose module needs torch."""
 
 SHIPPED_FIRST = (
     "a name that ships comes before a file or folder of that name, which is written ./NAME"

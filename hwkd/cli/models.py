@@ -2,6 +2,7 @@
 
 import argparse
 
+from hwkd.cli.model_names import ZOO
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.codec.known import shipped
 from hwkd.models.shipped import is_half, read_card, shipped_names, shipped_path
@@ -14,9 +15,6 @@ EXAMPLES = """examples:
   hwkd models
   hwkd models --format md
 """
-
-ZOO = ("bmshj2018-hyperprior", "mbt2018-mean")
-"""hwkd.models.zoo.TEACHERS, whose module needs torch."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import PIL
 from PIL import Image, features
 
 from hwkd.errors import InputError, unknown
+from hwkd.images import Pixels
 from hwkd.measure.latency import MIN_RUNS_INTERVAL, summarize
 from hwkd.metrics import psnr_db as psnr_of
 from hwkd.quantity import Quantity, not_known
@@ -38,7 +38,6 @@ SETTINGS: dict[str, dict[str, object]] = {
 SETTINGS_TEXT = "JPEG with 4:2:0 and its standard Huffman tables, WebP lossy with method 4"
 """SETTINGS in words, for the line below a table."""
 
-Pixels = npt.NDArray[np.uint8]
 Images = Iterable[tuple[str, Pixels]]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hwkd.images import Pixels
 from hwkd.measure.classic import EqualQuality, encode, equal_quality
 from hwkd.measure.energy import measure_energy
-from hwkd.measure.meters import Meter
+from hwkd.measure.meter import Meter
 from hwkd.quantity import Quantity, not_known
 
 SECONDS = 6.0

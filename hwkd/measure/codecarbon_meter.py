@@ -18,7 +18,7 @@ from importlib.metadata import version
 from typing import Any
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.measure.meters import Window
+from hwkd.measure.meter import Window
 
 J_PER_KWH = 3.6e6
 

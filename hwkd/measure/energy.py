@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.measure.meters import Meter, Window
+from hwkd.measure.meter import Meter, Window
 from hwkd.quantity import Quantity, not_known
 
 LEVEL = 0.95

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from hwkd.measure.emissions import emissions_g_per_1000
 from hwkd.measure.energy import ImageEnergy, measure_energy
-from hwkd.measure.meters import Meter
+from hwkd.measure.meter import Meter
 from hwkd.measure.record import Entry, Setting
 
 

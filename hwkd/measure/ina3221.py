@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.measure.meters import SYSFS, Window
+from hwkd.measure.meter import SYSFS, Window
 
 TOTAL = (
     ("VDD_IN",),  # TX1, TX2, Xavier NX, Orin Nano, Orin NX

@@ -1,11 +1,10 @@
-"""What measures energy: a window is begun, the work is done, the window is ended and tells its joules. No torch."""
+"""The sensors of energy that there are, and the one that works here."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from hwkd.errors import InputError, unknown
+from hwkd.measure.meter import SYSFS, Meter
 
 KINDS = ("auto", "rapl", "nvml", "ina3221", "codecarbon")
 """What `open_meter` takes."""
@@ -13,43 +12,6 @@ KINDS = ("auto", "rapl", "nvml", "ina3221", "codecarbon")
 AUTO = ("ina3221", "rapl", "codecarbon")
 """The order in which "auto" tries: the whole board, then the processor, then an estimate. NVML is never among them: the
 work runs on the CPU, which it does not see."""
-
-SYSFS = Path("/sys")
-
-
-@dataclass(frozen=True)
-class Window:
-    """What a meter saw between `begin_window` and `end_window`.
-
-    energy_j: of all that the meter covers. seconds: between the two readings. by_domain: joules of each part that it
-    tells apart; where parts lie within each other (rails of a board), they do not add up to energy_j.
-    """
-
-    energy_j: float
-    seconds: float
-    by_domain: Mapping[str, float]
-
-
-class Meter(Protocol):
-    """A source of energy figures: one window at a time."""
-
-    @property
-    def name(self) -> str:
-        """Of KINDS, without "auto"."""
-
-    @property
-    def covers(self) -> str:
-        """In words, what of the machine it sees."""
-
-    @property
-    def found(self) -> str:
-        """How: "measured" or "estimated"."""
-
-    def begin_window(self) -> None:
-        """Start to count. Raises HwkdError where the sensor fails."""
-
-    def end_window(self) -> Window:
-        """Stop counting. Raises HwkdError where the sensor fails or told something impossible in the window."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.measure.meters import Window
+from hwkd.measure.meter import Window
 
 STILL_S = 1.0
 """The counter moves several times a second, on an idle GPU too; standing still for longer is a defect."""

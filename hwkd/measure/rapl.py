@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.measure.meters import SYSFS, Window
+from hwkd.measure.meter import SYSFS, Window
 
 PLAUSIBLE_W = 1000.0
 """More than any package or its memory draws: twice the 500 W of the largest server processors of 2025."""

@@ -3,23 +3,24 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwkd import __version__
-from hwkd.distill.config import RunConfig
-from hwkd.distill.run import Outcome
 from hwkd.files import write_text
 from hwkd.images import ImageSource
 from hwkd.measure.host import describe_host
 from hwkd.measure.latency import codec_latency
 from hwkd.measure.machine_packages import installed_version
-from hwkd.measure.macs import count_macs
 from hwkd.measure.quality import Evaluation, evaluate
-from hwkd.models.base import HyperpriorCodec
-from hwkd.models.teacher import Teacher
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
-from hwkd.quantize.layers import left_in_float, weight_bytes
 from hwkd.report.run_figures import CodecFigures, RunReport
 from hwkd.report.run_report import report_json, report_markdown, report_terminal
+
+if TYPE_CHECKING:
+    from hwkd.distill.config import RunConfig
+    from hwkd.distill.run import Outcome
+    from hwkd.models.base import HyperpriorCodec
+    from hwkd.models.teacher import Teacher
 
 MAC_SIZE = (768, 512)
 LATENCY_SIZE = (768, 512)
@@ -44,9 +45,9 @@ class Assembled:
 
 
 def assemble(
-    config: RunConfig,
-    outcome: Outcome,
-    teacher: Teacher,
+    config: "RunConfig",
+    outcome: "Outcome",
+    teacher: "Teacher",
     plan: list[str],
     images: ImageSource,
     name: str,
@@ -59,6 +60,8 @@ def assemble(
         config: of the run, with its steps. plan: the precision plan's sentences. name: of the student.
         command: the line that makes the same run again. history: of the run, in sentences, where it was interrupted.
     """
+    from hwkd.quantize.layers import left_in_float
+
     teacher_model = teacher.model.cpu()
     # Eager torch with fake quantization says nothing about a device: its float twin is what is timed.
     float_student = outcome.float_student.cpu()
@@ -109,7 +112,7 @@ def assemble(
     )
 
 
-def _at_default(model: HyperpriorCodec) -> str:
+def _at_default(model: "HyperpriorCodec") -> str:
     """Words for what the figures of a model of all rates are at."""
     return f"; at quality {DEFAULT_QUALITY}" if model.serves_all_rates else ""
 
@@ -118,12 +121,15 @@ def _figures(
     name: str,
     source: str,
     architecture: str,
-    model: HyperpriorCodec,
-    float_model: HyperpriorCodec,
+    model: "HyperpriorCodec",
+    float_model: "HyperpriorCodec",
     weight_bits: str,
     evaluation: Evaluation,
 ) -> CodecFigures:
     """The figures of one codec; `float_model` is its float twin, or itself."""
+    from hwkd.measure.macs import count_macs
+    from hwkd.quantize.layers import weight_bytes
+
     counts = count_macs(float_model, *MAC_SIZE)
     latency = codec_latency(float_model, *LATENCY_SIZE, seconds=LATENCY_SECONDS)
     missing = {} if evaluation.ms_ssim_reason is None else {"ms_ssim": evaluation.ms_ssim_reason}

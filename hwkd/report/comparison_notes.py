@@ -92,8 +92,8 @@ def missing_notes(
         for cell, column in zip(cells, columns, strict=True):
             if cell.value is None:
                 reasons.setdefault(cell.reason, []).append(column.name)
-        for reason, unknown in reasons.items():
-            by_reason.setdefault((reason, tuple(unknown)), []).append(name)
+        for reason, lacking in reasons.items():
+            by_reason.setdefault((reason, tuple(lacking)), []).append(name)
     for (reason, keys), whom in by_reason.items():
         yield f"{', '.join(keys)} of {whose(whom, names)}: {NA}, {reason}."
 

@@ -1,12 +1,11 @@
 """ONNX Runtime on the CPU. Imports it, so only `hwkd.runtime.session` imports this module. No torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 import onnxruntime
-
-from hwkd.runtime.session import Arrays
 
 _ERRORS_ONLY = 3
 
@@ -33,6 +32,6 @@ class OnnxRuntimeSession:
         )
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """As `hwkd.runtime.session.Session`."""
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))

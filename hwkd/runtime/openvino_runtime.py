@@ -1,12 +1,12 @@
 """OpenVINO on the CPU. Imports it, so only `hwkd.runtime.session` imports this module. No torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 import openvino
 
-from hwkd.runtime.session import Arrays
 from hwkd.runtime.signal_stack import kept_signal_stack
 
 
@@ -38,7 +38,7 @@ class OpenVinoSession:
             self._outputs = [output.get_any_name() for output in model.outputs]
             self._compiled = compiled(model, threads)
 
-    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """As `hwkd.runtime.session.Session`."""
         results = self._compiled(dict(inputs))
         return {name: results[i] for i, name in enumerate(self._outputs)}

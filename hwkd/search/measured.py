@@ -11,7 +11,8 @@ from hwkd.errors import InputError
 from hwkd.measure.bench_coder import Coder
 from hwkd.measure.bundle_stages import int8_setting, open_coders, stage_latencies
 from hwkd.measure.energy_entries import energy_entries
-from hwkd.measure.meters import Meter, open_meter
+from hwkd.measure.meter import Meter
+from hwkd.measure.meters import open_meter
 from hwkd.measure.pinning import pinned
 from hwkd.measure.profile import photograph
 from hwkd.measure.record import Entry

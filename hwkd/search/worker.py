@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -34,7 +34,9 @@ from hwkd.search.study import (
     space_of,
     wait_again,
 )
-from hwkd.search.training import Diverged, Standing, Trainer
+
+if TYPE_CHECKING:
+    from hwkd.search.training import Standing, Trainer
 
 PAPER_M = 192
 """Channels of y of the paper's students; those of z and inside h_a and h_s are N."""
@@ -64,7 +66,7 @@ class Worker:
         study: optuna.Study,
         settings: Settings,
         costs: Costing,
-        trainer: Callable[[], Trainer],
+        trainer: Callable[[], "Trainer"],
         show: Callable[[Progress], None],
     ) -> None:
         self._storage, self._study, self._settings = storage, study, settings
@@ -135,7 +137,7 @@ class Worker:
         self._tell(found)
         has_ended_early = False
 
-        def at_rung(standing: Standing) -> bool:
+        def at_rung(standing: "Standing") -> bool:
             nonlocal has_ended_early
             trial.report(standing.rd_loss, standing.steps)
             self._tell(_stands(found, standing, began))
@@ -143,6 +145,8 @@ class Worker:
             others = others_at(self._study, budget, standing.steps, trial.number)
             has_ended_early = kind != REFERENCE and not goes_on(one, others)
             return not has_ended_early
+
+        from hwkd.search.training import Diverged
 
         max_mib = None if kind == REFERENCE else budget.max_mib
         seed = seed_of(self._settings.seed, trial.number)
@@ -172,7 +176,7 @@ class Worker:
             }
         )
 
-    def _ready(self) -> Trainer:
+    def _ready(self) -> "Trainer":
         """The trainer, made for the first trial: a finished study needs none."""
         if self._trainer is None:
             self._trainer = self._make_trainer()
@@ -197,7 +201,7 @@ def seed_of(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number, 1)).generate_state(1)[0])
 
 
-def _stands(found: Found, standing: Standing, began: float) -> Found:
+def _stands(found: Found, standing: "Standing", began: float) -> Found:
     return replace(
         found,
         steps=standing.steps,

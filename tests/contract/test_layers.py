@@ -91,6 +91,7 @@ WITHOUT_TORCH = (
     "hwkd.measure.machine_limits",
     "hwkd.measure.machine_packages",
     "hwkd.measure.memory",
+    "hwkd.measure.meter",
     "hwkd.measure.meters",
     "hwkd.measure.nvml",
     "hwkd.measure.picture",

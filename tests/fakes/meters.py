@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hwkd.measure.meters import Window
+from hwkd.measure.meter import Window
 
 
 class FakeClock:

@@ -280,8 +280,8 @@ def test_runtimes_without_a_graph_in_the_bundle_are_left_out_unless_named(bundle
 
 
 def test_no_runtime_at_all_is_said(bundle, monkeypatch):
-    for module in ("codec.verify_coders", "runtime.session"):
-        monkeypatch.setattr(f"hwkd.{module}.present_runtimes", lambda: ())
+    for module in ("hwkd.codec.verify_coders", "hwkd.runtime.session"):
+        monkeypatch.setattr(f"{module}.present_runtimes", lambda: ())
     with pytest.raises(InputError, match=r'is installed: pip install "hwkd\[runtime\]"'):
         open_coders(bundle, None, [1])
 

@@ -56,17 +56,17 @@ def test_an_unknown_kind_is_refused_with_the_near_one():
 
 def test_measuring_loads_no_torch():
     modules = (
-        "energy",
-        "meters",
-        "rapl",
-        "nvml",
-        "ina3221",
-        "codecarbon_meter",
-        "emissions",
+        "hwkd.measure.energy",
+        "hwkd.measure.meters",
+        "hwkd.measure.rapl",
+        "hwkd.measure.nvml",
+        "hwkd.measure.ina3221",
+        "hwkd.measure.codecarbon_meter",
+        "hwkd.measure.emissions",
     )
     code = (
         "import importlib, sys\n"
-        f"for name in {modules}: importlib.import_module('hwkd.measure.' + name)\n"
+        f"for name in {modules}: importlib.import_module(name)\n"
         "assert not {'torch', 'compressai', 'codecarbon', 'pyJoules', 'pynvml'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,8 +12,7 @@ from hwkd.search.fitting import (
 from hwkd.search.predicted import Predicted
 from hwkd.search.space import FamilySpace, Range, Space
 from hwkd.target import load_target
-
-from .conftest import cost_by_channels, small_space
+from tests.unit.search.conftest import cost_by_channels, small_space
 
 GDN = small_space().of("gdn")
 WIDE = {"N1": 32, "N2": 32, "N3": 32, "M": 32, "H": 8, "Z": 8}

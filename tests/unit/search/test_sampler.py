@@ -6,8 +6,7 @@ import pytest
 from hwkd.search.cost import Budget
 from hwkd.search.fitting import fits_budget
 from hwkd.search.sampler import FAMILY, Proposals, distributions, family_distribution, parameter
-
-from .conftest import cost_by_channels, small_space
+from tests.unit.search.conftest import cost_by_channels, small_space
 
 SPACE = small_space()
 FITS = fits_budget(Budget(90, None, None), cost_by_channels)

@@ -6,8 +6,7 @@ from hwkd.errors import InputError
 from hwkd.search.cost import Budget
 from hwkd.search.settings import TeacherFacts, differences, settings_from_json
 from hwkd.search.space import Space
-
-from .conftest import small_settings, small_space
+from tests.unit.search.conftest import small_settings, small_space
 
 
 def test_settings_come_back_from_their_json():

@@ -26,8 +26,7 @@ from hwkd.search.storage import open_storage
 from hwkd.search.study import FOUND, Limit, set_limit, stored_settings
 from hwkd.search.training import Diverged
 from hwkd.search.worker import Worker
-
-from .conftest import (
+from tests.unit.search.conftest import (
     MadeUpTrainer,
     Search,
     cost_by_channels,

@@ -13,8 +13,7 @@ from hwkd.search.cost import MIB
 from hwkd.search.layers import stored_bytes
 from hwkd.search.space import Space, family_space
 from hwkd.search.training import Diverged, Trainer, rate_share
-
-from .conftest import small_settings
+from tests.unit.search.conftest import small_settings
 
 
 @pytest.fixture(scope="module")
