@@ -1,7 +1,7 @@
 """What a device takes for a unit of work: the constants behind predicted latencies, with their uncertainty.
 
 Kept in a target's TOML file, derived by `hwkd targets fit` from published timings or by `hwkd profile --save-target` from
-a board's own. The terms of a layer's work are those of hwkd.measure.layer_cost (scheme "kinds") or of
+a board's own. The terms of a layer's work are those of hwkd.measure.layers (scheme "kinds") or of
 hwkd.measure.layer_shapes (scheme "shapes").
 """
 

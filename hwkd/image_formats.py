@@ -1,4 +1,4 @@
-"""Pixels out, in the format that a file's name asks for. No torch."""
+"""Pixels out, in the format that a file's name asks for."""
 
 import io
 from collections.abc import Mapping

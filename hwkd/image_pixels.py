@@ -1,4 +1,4 @@
-"""From an image that Pillow has opened to upright 8-bit RGB, with a word on all that is lost on the way. No torch."""
+"""From an image that Pillow has opened to upright 8-bit RGB, with a word on all that is lost on the way."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Images in and out: folders, files, and the photographs that come with scikit-image. No torch."""
+"""Images in and out: folders, files, and the photographs that come with scikit-image."""
 
 import importlib.util
 import io

@@ -1,4 +1,4 @@
-"""Quality of an image, and the distance of two rate-distortion curves. No torch."""
+"""Quality of an image, and the distance of two rate-distortion curves."""
 
 import math
 from dataclasses import dataclass

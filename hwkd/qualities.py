@@ -1,4 +1,4 @@
-"""Qualities 1 to 100 of a model of all rates: what each means, and its gains in whole numbers. No torch.
+"""Qualities 1 to 100 of a model of all rates: what each means, and its gains in whole numbers.
 
     lmbda(quality) = LMBDA_LOW * (LMBDA_HIGH / LMBDA_LOW) ^ ((quality - 1) / 99)
 

@@ -1,4 +1,4 @@
-"""Rate-distortion results in CompressAI's JSON form, so that curves travel between the two. No torch.
+"""Rate-distortion results in CompressAI's JSON form, so that curves travel between the two.
 
 Beside CompressAI's keys a file of ours has "models": for each point, which model it is and what made it.
 """
@@ -13,7 +13,7 @@ from hwkd.errors import InputError
 from hwkd.files import write_text
 from hwkd.metrics import Curve
 from hwkd.qualities import check_quality
-from hwkd.toml_reader import read_table
+from hwkd.schema import read_table
 
 # Newest name first; CompressAI's files of 2020 and 2021 have the second.
 _PSNR_KEYS = ("psnr-rgb", "psnr")

@@ -9,7 +9,7 @@ from hwkd.constants import Constants
 from hwkd.data import data_folder
 from hwkd.errors import InputError, unknown
 from hwkd.facts import Fact, Rate, check_source
-from hwkd.toml_reader import read_toml
+from hwkd.schema import read_toml
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 UNIT_KINDS = ("cpu", "gpu", "dla")

@@ -170,8 +170,8 @@ def brief_latencies() -> Iterator[None]:
 def brief_windows() -> Iterator[None]:
     """Energy is measured in windows of one call in place of a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.measure.energy.MIN_WINDOW_S", 1e-6)
-        patch.setattr("hwkd.measure.energy.SETTLE_S", 0.0)
+        patch.setattr("hwkd.measure.energy.measure.MIN_WINDOW_S", 1e-6)
+        patch.setattr("hwkd.measure.energy.measure.SETTLE_S", 0.0)
         yield
 
 
@@ -192,8 +192,8 @@ def small_photographs() -> Iterator[None]:
 def brief_export(small_photographs: None) -> Iterator[None]:
     """An export quantizes and fits its tables on few small crops, and measures on small photographs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.deploy.source.CALIBRATION_SIDE", 64)
-        patch.setattr("hwkd.deploy.source.FITTED_CROPS", 8)
+        patch.setattr("hwkd.export.source.CALIBRATION_SIDE", 64)
+        patch.setattr("hwkd.export.source.FITTED_CROPS", 8)
         yield
 
 
@@ -257,10 +257,10 @@ def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorC
     def make(family: str) -> "HyperpriorCodec":
         import torch
 
+        from hwkd.bits import BitPlan
         from hwkd.models.build import build
         from hwkd.models.fit_to_data import fit_to_data
         from hwkd.models.patch import PatchCodec
-        from hwkd.quantize.bits import BitPlan
         from hwkd.quantize.ptq import post_training_quantize
         from tests.fakes.exact_codec import put_on_powers_of_two
 
@@ -305,9 +305,9 @@ def tiny_bundle_of(
     @cache
     @one_thread()
     def make(family: str) -> Path:
-        from hwkd.deploy.export import Source, prepare
-        from hwkd.measure.bundle_file import write_bundle_file
-        from hwkd.quantize.bits import BitPlan
+        from hwkd.bits import BitPlan
+        from hwkd.export.export import Source, prepare
+        from hwkd.measure.eager.bundle_file import write_bundle_file
         from hwkd.target import load_target
 
         source = Source(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hwkd.cli.distill_values import above_0, whole
 from hwkd.cli.model_names import SHIPPED_FIRST
+from hwkd.cli.options import above_0, whole
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.cli.profile_options import parse_size
-from hwkd.codec.known import named_bundle, shipped_or_as_given
 from hwkd.codec.search import Asked
+from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import Pixels, read_rgb
 from hwkd.measure.bench import bench

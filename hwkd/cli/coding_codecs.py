@@ -4,7 +4,7 @@ import sys
 import threading
 from pathlib import Path
 
-from hwkd.cli.coding_jobs import say
+from hwkd.cli.coding import say
 from hwkd.codec.codec import Codec
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.cores import usable_cores

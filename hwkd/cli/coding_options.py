@@ -2,7 +2,7 @@
 
 import argparse
 
-from hwkd.cli.distill_values import whole
+from hwkd.cli.options import whole
 from hwkd.images import MAX_PIXELS
 from hwkd.runtime.session import RUNTIMES
 

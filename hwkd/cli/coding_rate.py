@@ -4,7 +4,7 @@ import argparse
 import re
 from decimal import Decimal
 
-from hwkd.cli.distill_values import above_0, whole
+from hwkd.cli.options import above_0, whole
 from hwkd.codec.search import Asked
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hwkd.cli.coding_jobs import Job
+from hwkd.cli.coding import Job
 from hwkd.errors import HwkdError
 
 R = TypeVar("R")

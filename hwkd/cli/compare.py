@@ -5,17 +5,17 @@ from pathlib import Path
 
 from hwkd.cli.compare_link import link_tables, parse_links
 from hwkd.cli.compare_results import add_results_options, check_results_options, show_results
-from hwkd.cli.distill_values import whole
+from hwkd.cli.options import whole
 from hwkd.cli.output import add_output_options, emit_all
 from hwkd.errors import InputError
 from hwkd.measure.shipped_records import records_named
+from hwkd.report.compare.paper import paper_sheets
+from hwkd.report.compare.published import read_paper
+from hwkd.report.compare.rows import WHICH, Wanted
 from hwkd.report.compared import compare
 from hwkd.report.comparison import sheets
 from hwkd.report.comparison_tables import to_table
-from hwkd.report.paper import paper_sheets
 from hwkd.report.pareto import AXES, pareto_sheet, parse_axes
-from hwkd.report.published import read_paper
-from hwkd.report.settings import WHICH, Wanted
 
 HELP = "profile records side by side, or results on Kodak against published curves"
 

@@ -10,13 +10,13 @@ from hwkd.errors import InputError
 from hwkd.images import ImageSource, open_images
 from hwkd.measure.classic import LABELS
 from hwkd.measure.classic_energy import measure_classic
+from hwkd.measure.energy.meter import Meter
+from hwkd.measure.energy.sensors import KINDS, open_meter
 from hwkd.measure.host import host_facts, host_name
 from hwkd.measure.links import LINKS, Link, parse_link
-from hwkd.measure.meter import Meter
-from hwkd.measure.meters import KINDS, open_meter
 from hwkd.measure.record import Record
 from hwkd.quantity import Quantity, not_known
-from hwkd.report.break_even import Sender, break_even_table, classic_sender
+from hwkd.report.compare.break_even import Sender, break_even_table, classic_sender
 from hwkd.report.table import Table
 
 ALL = "all"
@@ -98,7 +98,7 @@ def _energy(record: Record) -> Quantity:
 
 
 def _meter_name(record: Record) -> str:
-    """The sensor that the record's energy was found with; `by` begins with it (hwkd.measure.energy)."""
+    """The sensor that the record's energy was found with; `by` begins with it (hwkd.measure.energy.measure)."""
     return _energy(record).by.partition(":")[0]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hwkd.cli.output import emit_all
 from hwkd.errors import InputError, unknown
-from hwkd.report.published import read_paper
+from hwkd.report.compare.published import read_paper
 from hwkd.report.published_curves import read_published_curves
 from hwkd.report.result_files import read_result_files, shipped_results
 from hwkd.report.results_page import results_tables

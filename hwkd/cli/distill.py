@@ -22,7 +22,7 @@ from hwkd.cli.distill_config import (
 from hwkd.cli.distill_options import configure
 from hwkd.cli.distill_recipe import recipes_table, with_recipe
 from hwkd.cli.distill_restart import after_restart
-from hwkd.cli.distill_values import check_choices, family_of, parse_channels, parse_kd
+from hwkd.cli.options import check_choices, family_of, parse_channels, parse_kd
 from hwkd.cli.output import terminal_width
 from hwkd.cli.training_bar import TrainingBar
 from hwkd.images import ImageSource, open_images
@@ -30,7 +30,7 @@ from hwkd.report.table import render
 
 if TYPE_CHECKING:
     from hwkd.distill.data import TrainingImages
-    from hwkd.distill.processes import Processes
+    from hwkd.distill.distributed import Processes
 
 __all__ = ["EXAMPLES", "HELP", "configure", "run"]
 
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     evaluation = open_images(args.evaluate)
 
     # torch takes seconds to import: after everything that can be refused without it.
+    from hwkd.distill.distributed import LostProcess, joined, started_processes
     from hwkd.distill.events import Event, append_event
-    from hwkd.distill.processes import LostProcess, joined, started_processes
 
     processes = started_processes()
     processes.check_batch(args.batch, args.accumulate)
@@ -88,10 +88,10 @@ def _run(
     import torch
 
     from hwkd.cli.distill_images import training_images
+    from hwkd.distill.batches import Teaching
     from hwkd.distill.events import read_events
     from hwkd.distill.run import distill, with_steps
-    from hwkd.distill.runs import check_folder
-    from hwkd.distill.teaching import Teaching
+    from hwkd.distill.run_folder import check_folder
     from hwkd.models.teacher import load_teacher
     from hwkd.report.assemble import assemble
 

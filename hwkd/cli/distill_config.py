@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwkd.bits import BitPlan, parse_bits, parse_layer_bits
 from hwkd.cli.distill_options import DEFAULT_MINUTES
-from hwkd.cli.distill_values import DEFAULT_RD_WEIGHT, parse_channels, parse_kd
-from hwkd.deploy.plan import plan_precision
+from hwkd.cli.options import DEFAULT_RD_WEIGHT, parse_channels, parse_kd
 from hwkd.errors import InputError
 from hwkd.models.shipped import shipped_names
-from hwkd.quantize.bits import BitPlan, parse_bits, parse_layer_bits
+from hwkd.quantize.precision import plan_precision
 from hwkd.target import load_target
 
 if TYPE_CHECKING:
     from hwkd.distill.config import RunConfig
     from hwkd.distill.data import TrainingImages
+    from hwkd.distill.distributed import Processes
     from hwkd.distill.losses import LossWeights
-    from hwkd.distill.processes import Processes
     from hwkd.models.base import HyperpriorCodec
     from hwkd.models.spec import Spec
     from hwkd.models.teacher import Teacher
@@ -105,7 +105,7 @@ def load_start(text: str, teacher: "Teacher") -> Start:
             f"--start {text!r} is no run folder: give teacher, random, recipe:NAME, a shipped model "
             f"({', '.join(shipped_names())}), or a folder that `hwkd distill` wrote"
         )
-    from hwkd.distill.runs import load_run
+    from hwkd.distill.run_folder import load_run
 
     loaded = load_run(folder, as_float=True)
     return Start(loaded.codec, f"run {loaded.name}", loaded.sha256 or "", loaded.spec, loaded.lmbda)

@@ -23,8 +23,8 @@ def training_images(args: argparse.Namespace, console: Console) -> "TrainingImag
         InputError: as `load_images` and `open_stream`; images that do not fit in memory, or workers for those that do.
     """
     from hwkd.distill.data import load_images
+    from hwkd.distill.decode import has_shards_only
     from hwkd.distill.in_memory import check_fits
-    from hwkd.distill.shards import has_shards_only
     from hwkd.distill.stream import open_stream
 
     if args.data is None or not (args.stream or has_shards_only(args.data)):

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from hwkd.cli.distill_values import LAST_SEED, MOST, MOST_CHANNELS, above_0, crop, from_0, whole
+from hwkd.cli.options import LAST_SEED, MOST, MOST_CHANNELS, above_0, crop, from_0, whole
 
 DEFAULT_MINUTES = 3.0
 """A demonstration's length; real training says --minutes or --steps."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hwkd.errors import InputError
 
 if TYPE_CHECKING:
-    from hwkd.distill.processes import Processes
+    from hwkd.distill.distributed import Processes
 
 
 def after_restart(

@@ -5,8 +5,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwkd.cli.coding import STREAM_SUFFIX, Job, folder_jobs, is_folder, one_job, say
 from hwkd.cli.coding_codecs import Codecs
-from hwkd.cli.coding_jobs import STREAM_SUFFIX, Job, folder_jobs, is_folder, one_job, say
 from hwkd.cli.coding_options import add_coding_options
 from hwkd.cli.coding_rate import add_rate_options, asked_of
 from hwkd.cli.coding_run import (
@@ -16,10 +16,10 @@ from hwkd.cli.coding_run import (
     run_jobs,
     tell_dropped,
 )
-from hwkd.cli.distill_values import whole
+from hwkd.cli.options import whole
 from hwkd.codec.codec import MAX_TILE_PX, TILE_PX, Z_PX
-from hwkd.codec.known import default_bundle, named_bundle
 from hwkd.codec.search import Asked, OutOfReach, encode_to
+from hwkd.codec.shipped import default_bundle, named_bundle
 from hwkd.errors import InputError
 from hwkd.images import find_images, read_image
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hwkd.cli.distill_values import whole
 from hwkd.cli.evaluate_curves import (
     NA,
     Evaluated,
@@ -22,8 +21,9 @@ from hwkd.cli.evaluate_curves import (
 )
 from hwkd.cli.evaluate_models import load_evaluated
 from hwkd.cli.model_names import SHIPPED_FIRST, refuse_unknown
+from hwkd.cli.options import whole
 from hwkd.cli.output import add_output_options, emit_all
-from hwkd.codec.known import shipped_or_as_given
+from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import SUFFIXES, ImageSource, open_images
 from hwkd.measure.classic_quality import (

@@ -14,7 +14,7 @@ from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, is_bundle
 from hwkd.runtime.card import NOT_RECORDED, Card
 
 if TYPE_CHECKING:
-    from hwkd.distill.runs import LoadedModel
+    from hwkd.distill.run_folder import LoadedModel
     from hwkd.images import Pixels
     from hwkd.measure.quality import Evaluation, ImageQuality
     from hwkd.models.base import HyperpriorCodec
@@ -54,7 +54,7 @@ class EvaluatedModel:
 
 
 def load_evaluated(text: str, qualities: Sequence[int] | None) -> EvaluatedModel:
-    """The model that `text` names: a bundle, or anything `hwkd.distill.runs.load_model` takes.
+    """The model that `text` names: a bundle, or anything `hwkd.distill.run_folder.load_model` takes.
 
     Args:
         qualities: of a model of all rates; None: CURVE_QUALITIES, those that it has.
@@ -64,7 +64,7 @@ def load_evaluated(text: str, qualities: Sequence[int] | None) -> EvaluatedModel
     """
     if is_bundle(text):
         return _bundle(Codec.load(text), qualities)
-    from hwkd.distill.runs import load_model
+    from hwkd.distill.run_folder import load_model
 
     return _in_torch(text, load_model(text), qualities)
 
@@ -142,8 +142,8 @@ def _of_bundle(bundle: Bundle) -> TrainedModel:
 
 
 def _of_torch(text: str, loaded: "LoadedModel") -> TrainedModel:
-    from hwkd.deploy.training_card import training_card
-    from hwkd.measure.macs import count_macs
+    from hwkd.export.training_card import training_card
+    from hwkd.measure.eager.macs import count_macs
     from hwkd.models.build import build
 
     # The float model is counted, whatever the bits.

@@ -10,19 +10,19 @@ from rich.console import Console
 
 from hwkd.cli.output import terminal_width
 from hwkd.cli.profile_options import parse_size
-from hwkd.deploy.card_file import Told, read_told
 from hwkd.errors import InputError
+from hwkd.export.card import Told, read_told
 from hwkd.files import check_new, write_bytes
 from hwkd.images import ImageSource, Pixels, open_images
 from hwkd.measure.card_figures import set_name
-from hwkd.report.bundle_tables import bundle_tables
+from hwkd.report.bundles import bundle_tables
 from hwkd.report.table import render
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
 from hwkd.runtime.session import RUNTIMES
 from hwkd.target import Target, load_target
 
 if TYPE_CHECKING:
-    from hwkd.deploy.export import Prepared
+    from hwkd.export.export import Prepared
 
 HELP = "write a trained student as a bundle (.hwkd) that encodes and decodes without torch"
 
@@ -106,10 +106,10 @@ def run(args: argparse.Namespace) -> int:
     told = Told() if args.card is None else read_told(args.card)
     sets = _sets(args.evaluate)
 
-    from hwkd.deploy.export import prepare
-    from hwkd.deploy.source import load_source
-    from hwkd.measure.bundle_file import write_bundle_file
-    from hwkd.quantize.bits import parse_bits
+    from hwkd.bits import parse_bits
+    from hwkd.export.export import prepare
+    from hwkd.export.source import load_source
+    from hwkd.measure.eager.bundle_file import write_bundle_file
 
     bits = None if args.bits is None else parse_bits(args.bits)
     with Console(stderr=True).status("loading") as status:
@@ -130,8 +130,8 @@ def _board_graphs(prepared: "Prepared", size: tuple[int, int]) -> list[bytes]:
     """The graphs for the target's own compiler, in the order of BOARD_GRAPHS; none where the bundle runs there."""
     if not _has_compiler(prepared.target):
         return []
-    from hwkd.deploy.board_graphs import board_graphs
-    from hwkd.deploy.plan import plan_precision
+    from hwkd.export.board_graphs import board_graphs
+    from hwkd.quantize.precision import plan_precision
 
     source = prepared.source
     form = plan_precision(

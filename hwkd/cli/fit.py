@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from hwkd.models.teacher import Teacher
     from hwkd.search.settings import Settings
-    from hwkd.search.training import Trainer
+    from hwkd.search.train import Trainer
 
 __all__ = ["EXAMPLES", "HELP", "configure", "run"]
 
@@ -140,7 +140,7 @@ def _work(
     data: Path | None,
     study_text: str,
 ) -> None:
-    from hwkd.cli.fit_bar import FitBar
+    from hwkd.cli.progress import FitBar
     from hwkd.search.worker import Worker
 
     console = Console(stderr=True)
@@ -151,7 +151,7 @@ def _work(
 
         from hwkd.distill.data import load_images
         from hwkd.models.teacher import load_teacher
-        from hwkd.search.training import Trainer
+        from hwkd.search.train import Trainer
 
         if args.threads is not None:
             torch.set_num_threads(args.threads)

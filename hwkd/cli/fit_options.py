@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from hwkd.cli.distill_values import LAST_SEED, MOST, above_0, crop, whole
+from hwkd.cli.options import LAST_SEED, MOST, above_0, crop, whole
 
 DEFAULT_TRIALS = 40
 DEFAULTS = {

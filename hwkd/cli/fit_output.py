@@ -6,11 +6,11 @@ from pathlib import Path
 
 from hwkd.cli.fit_recipe import recipe_of
 from hwkd.files import write_text
-from hwkd.report.figures import draw_plot
-from hwkd.report.fit_plots import fit_plots
+from hwkd.report.fit import fit_plots
 from hwkd.report.fit_result import FitResult
 from hwkd.report.fit_tables import front_table, trials_table
-from hwkd.report.plot import file_name
+from hwkd.report.plots.figures import draw_plot
+from hwkd.report.plots.plot import file_name
 from hwkd.report.table import render
 from hwkd.search.found import best_of
 
@@ -23,7 +23,7 @@ def write_result(result: FitResult, folder: Path, distill_target: str) -> list[s
 
     distill_target: what the recipe names as target.
     Raises:
-        InputError, HwkdError: as hwkd.files.write_text and hwkd.report.figures.draw_plot.
+        InputError, HwkdError: as hwkd.files.write_text and hwkd.report.plots.figures.draw_plot.
     """
     table, trials = front_table(result), trials_table(result)
     plots = fit_plots(result)

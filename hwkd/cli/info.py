@@ -5,10 +5,10 @@ from pathlib import Path
 
 from hwkd.cli.model_names import SHIPPED_FIRST
 from hwkd.cli.output import add_output_options, emit_all
-from hwkd.codec.header import MAGIC, unpack
-from hwkd.codec.known import SHIPPED, Shelves, shipped
+from hwkd.codec.shipped import SHIPPED, Shelves, shipped
+from hwkd.codec.stream import MAGIC, unpack
 from hwkd.errors import InputError
-from hwkd.report.bundle_tables import bundle_tables, parts_table
+from hwkd.report.bundles import bundle_tables, parts_table
 from hwkd.report.stream_tables import stream_table
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import read_bundle

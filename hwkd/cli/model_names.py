@@ -1,9 +1,9 @@
-"""Names of models on the command line, where bundles and models that torch runs are both taken. No torch."""
+"""Names of models on the command line, where bundles and models that torch runs are both taken."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from hwkd.codec.known import shipped
+from hwkd.codec.shipped import shipped
 from hwkd.errors import unknown
 from hwkd.models.shipped import shipped_names
 
@@ -20,7 +20,7 @@ def refuse_unknown(texts: Iterable[str]) -> None:
     """Refuse a bare name that is nobody's: what has a colon, a dot or a folder in it is judged where it is loaded.
 
     Args:
-        texts: as `hwkd.codec.known.shipped_or_as_given` leaves them.
+        texts: as `hwkd.codec.shipped.shipped_or_as_given` leaves them.
     Raises:
         InputError: there is one.
     """

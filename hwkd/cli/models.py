@@ -1,10 +1,10 @@
-"""`hwkd models`: the trained models that come with hwkd. No torch."""
+"""`hwkd models`: the trained models that come with hwkd."""
 
 import argparse
 
 from hwkd.cli.model_names import ZOO
 from hwkd.cli.output import add_output_options, emit_all
-from hwkd.codec.known import shipped
+from hwkd.codec.shipped import shipped
 from hwkd.models.shipped import is_half, read_card, shipped_names, shipped_path
 from hwkd.report.model_tables import bundles_table, teachers_table
 from hwkd.runtime.bundle import read_bundle

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from hwkd.bits import BitPlan, parse_bits
 from hwkd.cli.model_names import refuse_unknown
 from hwkd.cli.output import emit_all
 from hwkd.cli.profile_models import (
@@ -27,17 +28,16 @@ from hwkd.cli.profile_models import (
 from hwkd.cli.profile_options import EMBEDDED, NONE, configure, parse_size, parse_threads
 from hwkd.errors import InputError
 from hwkd.images import open_images
+from hwkd.measure.energy.sensors import OpenedMeter, open_meter
 from hwkd.measure.host import host_facts
 from hwkd.measure.machine import look
-from hwkd.measure.meters import OpenedMeter, open_meter
 from hwkd.measure.profile import Profiled, Wanted, profile_target
 from hwkd.measure.record import Record
 from hwkd.measure.record_file import write_record
 from hwkd.measure.save_target import check_name, target_from
 from hwkd.models.architecture import is_architecture
 from hwkd.qualities import DEFAULT_QUALITY
-from hwkd.quantize.bits import BitPlan, parse_bits
-from hwkd.report.profile_tables import cost_table, layer_table, size_table, stage_table
+from hwkd.report.profile import cost_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import is_bundle
 from hwkd.runtime.session import present_runtimes

@@ -6,18 +6,18 @@ Torch is imported only for a model that takes it.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from hwkd.bits import BitPlan
 from hwkd.errors import InputError
 from hwkd.images import ImageSource
-from hwkd.measure.bundle_profile import bundle_steps, profile_bundle, runtimes_for
 from hwkd.measure.bundle_subject import BundleSubject, evaluated_bundle, load_bundle_subject
+from hwkd.measure.bundles import bundle_steps, profile_bundle, runtimes_for
 from hwkd.measure.machine_packages import installed_version
 from hwkd.measure.profile import Profiled, Wanted
 from hwkd.measure.record import Record
-from hwkd.quantize.bits import BitPlan
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
 
 if TYPE_CHECKING:
-    from hwkd.measure.subject import Subject
+    from hwkd.measure.eager.models import Subject
 
     Model = Subject | BundleSubject
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def default_models() -> list[str]:
     """The newest run in runs/, or else the default teacher. Raises as `check_torch`."""
     check_torch(("the default model",))
-    from hwkd.measure.subject import newest_run
+    from hwkd.measure.eager.models import newest_run
     from hwkd.models.teacher import DEFAULT
 
     return [newest_run() or DEFAULT]
@@ -49,11 +49,11 @@ def load_model(text: str, width: int, height: int, bits: BitPlan | None) -> "Mod
     """The model that `text` names, for images of width x height; a bare architecture as quantized to `bits`.
 
     Raises:
-        InputError: as hwkd.measure.bundle_subject.load_bundle_subject, or hwkd.measure.subject.load_subject.
+        InputError: as hwkd.measure.bundle_subject.load_bundle_subject, or hwkd.measure.eager.models.load_subject.
     """
     if is_bundle(text):
         return load_bundle_subject(text, width, height)
-    from hwkd.measure.subject import load_subject, quantized
+    from hwkd.measure.eager.models import load_subject, quantized
 
     subject = load_subject(text, width, height)
     return subject if bits is None else quantized(subject, bits)
@@ -79,7 +79,7 @@ def evaluated_model(subject: "Model", images: ImageSource, quality: int) -> "Mod
     own = None if subject.qualities is None else quality
     if isinstance(subject, BundleSubject):
         return evaluated_bundle(subject, images, own)
-    from hwkd.measure.subject import evaluated
+    from hwkd.measure.eager.models import evaluated
 
     return evaluated(subject, images, own)
 
@@ -126,7 +126,7 @@ def profile_here(
     command: str,
     progress: Callable[[str], None],
 ) -> Record:
-    """`subject` measured on this machine, as hwkd.measure.bundle_profile or hwkd.measure.eager_profile."""
+    """`subject` measured on this machine, as hwkd.measure.bundles or hwkd.measure.eager_profile."""
     if isinstance(subject, BundleSubject):
         return profile_bundle(subject, width, height, wanted, command, progress)
     from hwkd.measure.eager_profile import profile_host

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from hwkd.cli.distill_values import above_0, whole
 from hwkd.cli.model_names import SHIPPED_FIRST
+from hwkd.cli.options import above_0, whole
 from hwkd.cli.output import add_output_options
-from hwkd.codec.known import shipped_or_as_given
+from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError
-from hwkd.measure.meters import KINDS
+from hwkd.measure.energy.sensors import KINDS
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 from hwkd.runtime.cores import usable_cores
 

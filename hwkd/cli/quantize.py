@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hwkd.cli.distill_values import crop
+from hwkd.bits import BitPlan, parse_bits
+from hwkd.cli.options import crop
 from hwkd.cli.output import add_output_options, emit
 from hwkd.errors import InputError, unknown
 from hwkd.images import open_images
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
-from hwkd.quantize.bits import BitPlan, parse_bits
 from hwkd.report.table import Table
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--backend torchao-pt2e computes in 8 bits, got --bits {args.bits}")
     images = open_images(args.evaluate)
 
-    from hwkd.distill.runs import load_model
+    from hwkd.distill.run_folder import load_model
     from hwkd.measure.quality import evaluate
     from hwkd.quantize.layers import weight_bytes
 
@@ -133,7 +133,7 @@ def _quantized(
         quantized = post_training_quantize(codec, plan, calibration_crops(data, side))
         return quantized, weight_bytes(quantized), left_in_float(quantized)
     # torchao takes a second to import, and only this branch needs it.
-    from hwkd.quantize.torchao_backend import pt2e, weight_only
+    from hwkd.quantize.torchao import pt2e, weight_only
 
     if backend == "torchao":
         result = weight_only(codec, plan.weight_bits)

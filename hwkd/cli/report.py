@@ -9,9 +9,9 @@ from rich.console import Console
 from hwkd.cli.report_images import add_images_options, check_page, show_images
 from hwkd.errors import InputError
 from hwkd.files import write_text
-from hwkd.report.plot_layers import LAYER_LATENCY
-from hwkd.report.plots import plots_of
-from hwkd.report.sources import SHIPPED, gather
+from hwkd.report.page.plots import plots_of
+from hwkd.report.page.sources import SHIPPED, gather
+from hwkd.report.plots.layers import LAYER_LATENCY
 
 HELP = "one page that opens offline: tables, plots, a card for each target; figures for a paper; images side by side"
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Read the sources and write the page, the figures, or both.
 
     Raises:
-        InputError: as hwkd.report.sources.gather; options that do not go together; a place that cannot be written.
+        InputError: as hwkd.report.page.sources.gather; options that do not go together; a place that cannot be written.
         HwkdError: a package for the page or the figures is not installed.
     """
     if args.images is not None:
@@ -82,13 +82,13 @@ def run(args: argparse.Namespace) -> int:
         gathered = gather(args.sources, args.target, lambda text: status.update(f"reading {text}"))
         plots = plots_of(gathered)
         if page is not None:
-            from hwkd.report.page import page_html
+            from hwkd.report.page.page import page_html
 
             status.update(f"writing {page}")
             write_text(page, page_html(gathered, plots, shlex.join(["hwkd", *args.argv])))
             print(f"wrote {page} ({page.stat().st_size / 1e6:.1f} MB)")
         if args.figures is not None:
-            from hwkd.report.figures import draw_figures
+            from hwkd.report.plots.figures import draw_figures
 
             # One for each model on each target would be a hundred more, which no paper prints.
             kept = [plot for plot in plots if args.target or plot.key != LAYER_LATENCY]

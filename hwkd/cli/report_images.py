@@ -10,13 +10,13 @@ from rich.progress import Progress
 from hwkd.cli.coding_run import tell
 from hwkd.cli.model_names import refuse_unknown
 from hwkd.cli.profile_models import check_torch
-from hwkd.codec.known import default_bundle, shipped_or_as_given
+from hwkd.codec.shipped import default_bundle, shipped_or_as_given
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import write_text
 from hwkd.images import SUFFIXES, open_images
 from hwkd.measure.machine_packages import installed_version
 from hwkd.models.shipped import shipped_names
-from hwkd.report.templating import NOT_INSTALLED
+from hwkd.report.page.templating import NOT_INSTALLED
 
 PAGE = Path("visual.html")
 
@@ -53,7 +53,7 @@ def show_images(args: argparse.Namespace) -> None:
     if installed_version("jinja2") is None:
         raise HwkdError(NOT_INSTALLED)
     from hwkd.measure.visual_codecs import load_coders
-    from hwkd.report.visual import visual
+    from hwkd.report.page.visual import visual
     from hwkd.report.visual_page import visual_html
 
     console = Console(stderr=True)

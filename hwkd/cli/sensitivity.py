@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hwkd import __version__
-from hwkd.cli.distill_values import above_0, crop
 from hwkd.cli.model_names import refuse_unknown
+from hwkd.cli.options import above_0, crop
 from hwkd.cli.output import emit_all
 from hwkd.cli.profile_models import file_name
 from hwkd.cli.sensitivity_inputs import (
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
         pass  # a damaged image is found now, not after the measuring
 
     # torch takes seconds to import: after everything that can be refused without it.
-    from hwkd.measure.sensitivity_base import fingerprint, load_base, measured_crops
+    from hwkd.measure.eager.sensitivity import fingerprint, load_base, measured_crops
     from hwkd.quantize.layers import weight_bytes
 
     console = Console(stderr=True)

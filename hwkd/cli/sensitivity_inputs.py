@@ -1,9 +1,10 @@
-"""What `hwkd sensitivity` refuses before it measures, and the sizes that it proposes bits for. No torch."""
+"""What `hwkd sensitivity` refuses before it measures, and the sizes that it proposes bits for."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwkd.codec.known import shipped_or_as_given
+from hwkd.bits import WEIGHT_BITS
+from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import ImageSource
 from hwkd.measure.allocations import Allocation, allocated, base_allocation, uniform
@@ -11,7 +12,6 @@ from hwkd.measure.record import Entry
 from hwkd.measure.sensitivity import Sensitivity
 from hwkd.models.shipped import shipped_names
 from hwkd.quantize.allocate import KIB
-from hwkd.quantize.bits import WEIGHT_BITS
 from hwkd.report.numbers import interval_text, three_digits
 from hwkd.runtime.bundle import is_bundle
 

@@ -8,17 +8,17 @@ from hwkd.report.sensitivity_recipe import Origin
 from hwkd.target import Target
 
 if TYPE_CHECKING:
-    from hwkd.measure.sensitivity_base import Base
+    from hwkd.measure.eager.sensitivity import Base
 
 LATENCY_SIZE = (768, 512)
 
 
 def predicted_latency(base: "Base", target: Target) -> Entry:
     """For the slower side of an image of LATENCY_SIZE. Raises InputError where nobody can say."""
-    from hwkd.deploy.plan import plan_precision
     from hwkd.measure.layer_table import codec_layers
     from hwkd.measure.slower_side import slower_side
     from hwkd.models.build import build
+    from hwkd.quantize.precision import plan_precision
 
     plan = plan_precision(
         target,
@@ -31,7 +31,7 @@ def predicted_latency(base: "Base", target: Target) -> Entry:
 
 def origin_of(base: "Base", text: str, target: str | None) -> Origin:
     """What the model that `text` names was made from, as far as it is known; target: as given, None for a run's own."""
-    from hwkd.distill.runs import read_config
+    from hwkd.distill.run_folder import read_config
     from hwkd.models.shipped import shipped_names
     from hwkd.models.zoo import is_zoo_name
 

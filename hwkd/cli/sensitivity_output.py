@@ -7,14 +7,9 @@ from hwkd.errors import InputError
 from hwkd.files import write_text
 from hwkd.measure.allocations import Allocation, Checked
 from hwkd.measure.sensitivity import Sensitivity
+from hwkd.report.sensitivity import allocations_table, bits_table, layers_table, points_table
 from hwkd.report.sensitivity_file import NAME, Told, write_sensitivity
 from hwkd.report.sensitivity_recipe import Origin, recipe_text
-from hwkd.report.sensitivity_tables import (
-    allocations_table,
-    bits_table,
-    layers_table,
-    points_table,
-)
 from hwkd.report.table import Table, render
 
 PLOTS = ("sensitivity.svg", "sensitivity.png")
@@ -46,7 +41,7 @@ def write_folder(
 
     Raises as hwkd.files.write_text.
     """
-    from hwkd.report.sensitivity_figure import FLOOR_PERCENT, write_figure
+    from hwkd.report.plots.sensitivity import FLOOR_PERCENT, write_figure
 
     write_sensitivity(folder / NAME, told, found, checked)
     parts = [render(table, "md") for table in (*tables, points_table(found))]

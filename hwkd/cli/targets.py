@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hwkd.cli.output import add_output_options, emit, emit_all
 from hwkd.cli.targets_fit import add_timings_option, run_fit, run_validate
-from hwkd.deploy.plan import plan_precision
+from hwkd.quantize.precision import plan_precision
 from hwkd.report.targets import facts_table, overview, plan_table
 from hwkd.target import list_targets, load_target
 

@@ -8,10 +8,10 @@ from rich.progress import Progress
 
 from hwkd.cli.output import emit_all
 from hwkd.data import data_folder
-from hwkd.measure.cost_fit import fit
 from hwkd.measure.left_out import LeftOut, leave_networks_out
-from hwkd.measure.published import Population, Timings, population, read_timings
-from hwkd.measure.target_constants import Fitted, constants_of
+from hwkd.measure.predict.constants import Fitted, constants_of
+from hwkd.measure.predict.fit import fit
+from hwkd.measure.predict.published import Population, Timings, population, read_timings
 from hwkd.report.accuracy import WORST, device_table, network_table, overall_table
 from hwkd.report.table import Table
 from hwkd.target import list_targets, load_target
@@ -81,7 +81,7 @@ def run_validate(args: argparse.Namespace) -> int:
 
 def populations(timings: Timings, progress: Progress) -> tuple[Population, Population]:
     """CPUs and GPUs, the networks counted first."""
-    from hwkd.measure.benchmark_networks import NETWORKS, benchmark_layers
+    from hwkd.measure.eager.benchmark_networks import NETWORKS, benchmark_layers
 
     task = progress.add_task("counting networks", total=len(NETWORKS))
     layers = benchmark_layers(lambda _: progress.advance(task))

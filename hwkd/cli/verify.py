@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hwkd import __version__
-from hwkd.cli.distill_values import MOST, whole
 from hwkd.cli.model_names import SHIPPED_FIRST
+from hwkd.cli.options import MOST, whole
 from hwkd.cli.output import add_output_options, emit_all
-from hwkd.codec.known import named_bundle, shipped_or_as_given
+from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.codec.verify import verify
 from hwkd.codec.verify_coders import open_coders, qualities_to_try
 from hwkd.codec.verify_images import COUNT, crops, made_symbols, mixed

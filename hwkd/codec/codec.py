@@ -1,4 +1,4 @@
-"""Images to bytes and back with a bundle. No torch.
+"""Images to bytes and back with a bundle.
 
     image -> pad to 64 -> encoder -> y, z;  z -> hyper -> index;  z and (y, index) -> entropy coder -> stream
     stream -> z -> hyper -> index -> y -> decoder -> cut to size -> image
@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from hwkd.codec import entropy
 from hwkd.codec.entropy import DamagedStream
-from hwkd.codec.header import Stream, pack, unpack
 from hwkd.codec.networks import (
     Indexes,
     Networks,
@@ -28,6 +27,7 @@ from hwkd.codec.networks import (
     gains_of,
 )
 from hwkd.codec.search import Asked, encode_to
+from hwkd.codec.stream import Stream, pack, unpack
 from hwkd.codec.tables import Array, Tables
 from hwkd.codec.tiles import Span, tiles
 from hwkd.errors import InputError

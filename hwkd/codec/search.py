@@ -1,4 +1,4 @@
-"""The quality whose stream is as small, or whose image is as good, as is asked. No torch.
+"""The quality whose stream is as small, or whose image is as good, as is asked.
 
     max_bytes, bpp: the highest quality whose stream has at most so many bytes
     min_psnr_db: the lowest quality whose decoded image has at least this PSNR
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hwkd.codec.header import unpack
+from hwkd.codec.stream import unpack
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.metrics import psnr_db

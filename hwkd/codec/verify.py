@@ -1,4 +1,4 @@
-"""Whether streams written by one coder decode to the same symbols in every other. Pure: coders and images in. No torch.
+"""Whether streams written by one coder decode to the same symbols in every other. Pure: coders and images in.
 
 Each coder writes every image, and each reads every stream. Held against each other are
     y and z       as a reader finds them, with those that the writer coded

@@ -1,4 +1,4 @@
-"""The ways to run one bundle that `hwkd verify` holds against each other: runtimes, threads, whole numbers. No torch."""
+"""The ways to run one bundle that `hwkd verify` holds against each other: runtimes, threads, whole numbers."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from hwkd.codec.codec import Y_PX, Z_PX, Codec
-from hwkd.codec.header import unpack
 from hwkd.codec.networks import (
     EXACT,
     Hyper,
@@ -19,6 +18,7 @@ from hwkd.codec.networks import (
     failures,
     open_hyper,
 )
+from hwkd.codec.stream import unpack
 from hwkd.codec.tiles import Span
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import MAX_PIXELS, Pixels

@@ -1,4 +1,4 @@
-"""What `hwkd verify` tries: photographs, cut small or whole, and images and symbols made in code. No torch.
+"""What `hwkd verify` tries: photographs, cut small or whole, and images and symbols made in code.
 
 What is made comes from whole numbers and the raw output of PCG64 only, so that it is the same on every machine.
 """

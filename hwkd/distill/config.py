@@ -5,11 +5,11 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hwkd.bits import BitPlan
 from hwkd.distill.losses import LossWeights
 from hwkd.distill.optimizers import OPTIMIZERS
 from hwkd.errors import InputError
 from hwkd.models.spec import Spec, spec_from_json, spec_to_json
-from hwkd.quantize.bits import BitPlan
 
 FORMAT = 2
 SCHEDULES = ("wsd", "cosine", "plateau")

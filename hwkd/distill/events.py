@@ -18,7 +18,7 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Event:
-    """kind: of KINDS. launcher: as `hwkd.distill.processes.Processes`. phase, step: from where it goes on, if not the
+    """kind: of KINDS. launcher: as `hwkd.distill.distributed.Processes`. phase, step: from where it goes on, if not the
     start. time: UTC."""
 
     kind: str

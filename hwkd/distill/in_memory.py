@@ -1,4 +1,4 @@
-"""Whether the decoded images of a folder fit in the free memory: asked of their headers, before any is decoded. No torch."""
+"""Whether the decoded images of a folder fit in the free memory: asked of their headers, before any is decoded."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import torch
 
+from hwkd.distill.batches import Batches, LiveBatches, PooledBatches, Teaching
 from hwkd.distill.checkpoint import TrainState, read_state
 from hwkd.distill.config import RunConfig, differences
 from hwkd.distill.data import TrainingImages, whole_image
+from hwkd.distill.distributed import ALONE, Processes
 from hwkd.distill.events import Event, append_event
 from hwkd.distill.losses import Projections
-from hwkd.distill.processes import ALONE, Processes
-from hwkd.distill.runs import check_folder, forget_run, load_run, read_config
+from hwkd.distill.run_folder import check_folder, forget_run, load_run, read_config
 from hwkd.distill.start import Origin, new_student
-from hwkd.distill.teaching import Batches, LiveBatches, PooledBatches, Teaching
 from hwkd.distill.train import Interrupted, Loop, Phase, Progress
 from hwkd.errors import InputError
 from hwkd.files import write_text
@@ -25,8 +25,8 @@ from hwkd.models.teacher import FLOAT_STUDENT, STUDENT
 from hwkd.models.weights import save_weights
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.quantize.brevitas_qat import quantize, round_medians
-from hwkd.quantize.calibrate import calibrate
 from hwkd.quantize.inputs import layer_inputs
+from hwkd.quantize.qat import calibrate
 from hwkd.quantize.rounding import round_weights
 
 QAT_SHARE = 0.25

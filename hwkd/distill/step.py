@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from hwkd.distill.batches import Part
+from hwkd.distill.distributed import ALONE, Processes
 from hwkd.distill.losses import LossTerms, LossWeights, Projections, Targets, loss_terms
 from hwkd.distill.optimizers import optimizers
-from hwkd.distill.processes import ALONE, Processes
-from hwkd.distill.teaching import Part
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.noise import RowNoise
 

@@ -1,10 +1,10 @@
-"""All images of a folder, or of shards, that crops can be taken from: found at the start, by their headers. No torch."""
+"""All images of a folder, or of shards, that crops can be taken from: found at the start, by their headers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwkd.distill.shards import find_shards, shard_images
+from hwkd.distill.decode import find_shards, shard_images
 from hwkd.distill.stream_entries import Entry, header_size
 from hwkd.errors import InputError
 from hwkd.images import find_images

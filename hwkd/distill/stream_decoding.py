@@ -1,4 +1,4 @@
-"""One image decoded and cropped, wherever that is done. No torch."""
+"""One image decoded and cropped, wherever that is done."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""An image that can be read alone: where its bytes lie, in a file or in a shard, and what its header says. No torch."""
+"""An image that can be read alone: where its bytes lie, in a file or in a shard, and what its header says."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Which image each row of each batch is cropped from, endlessly: a function of the seed and the step alone. No torch."""
+"""Which image each row of each batch is cropped from, endlessly: a function of the seed and the step alone."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What is to be decoded for the rows of batches, in the order in which they ask for it. No torch."""
+"""What is to be decoded for the rows of batches, in the order in which they ask for it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count

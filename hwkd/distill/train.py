@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from hwkd.distill import rates
+from hwkd.distill.batches import Batches
 from hwkd.distill.checkpoint import TrainState, state_path, write_state
 from hwkd.distill.config import RunConfig
+from hwkd.distill.distributed import ALONE, Processes
 from hwkd.distill.losses import Projections
 from hwkd.distill.optimizers import Average
-from hwkd.distill.processes import ALONE, Processes
 from hwkd.distill.step import NotFinite, Stepper
-from hwkd.distill.teaching import Batches
 from hwkd.distill.validate import validation_rd
 from hwkd.errors import HwkdError
 from hwkd.files import append_line

@@ -1,4 +1,4 @@
-"""Keeping freed memory in the process while latencies are measured, so that they are those of the work. No torch.
+"""Keeping freed memory in the process while latencies are measured, so that they are those of the work.
 
 glibc's malloc maps every block over 32 MiB anew and gives the top of its heap back to the system. Each layer with large
 activations then pays for page faults, as much as for the arithmetic (GDN at 384x256 pixels and 128 channels: 10 times as

@@ -8,8 +8,8 @@ from hwkd.measure.allocator import keep_memory
 from hwkd.measure.bench_coder import SIDES, Absent, Coder
 from hwkd.measure.bench_entries import Wanted, entries
 from hwkd.measure.host import host_facts
-from hwkd.measure.latency import measure_in_turn
 from hwkd.measure.pinning import pinned
+from hwkd.measure.timing import measure_in_turn
 from hwkd.measure.watch import watch_machine
 from hwkd.quantity import Quantity, not_known
 from hwkd.runtime.bundle import Bundle

@@ -1,11 +1,11 @@
-"""Bundles in a bench: the product's own Codec, with a clock between its steps. No torch."""
+"""Bundles in a bench: the product's own Codec, with a clock between its steps."""
 
 import numpy as np
 import numpy.typing as npt
 
 from hwkd.codec.codec import Codec
-from hwkd.codec.header import unpack
 from hwkd.codec.networks import Indexes, Networks, Symbols
+from hwkd.codec.stream import unpack
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.measure.bench_coder import Coder, StepClock, quality_of
 from hwkd.runtime.bundle import Bundle

@@ -1,4 +1,4 @@
-"""JPEG, WebP and AVIF in a bench, at the quality that comes nearest to a learned codec's. No torch."""
+"""JPEG, WebP and AVIF in a bench, at the quality that comes nearest to a learned codec's."""
 
 import io
 from collections.abc import Callable

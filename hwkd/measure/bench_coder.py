@@ -1,4 +1,4 @@
-"""What takes part in a bench: a way of coding one image, and where the time of each of its runs goes. No torch."""
+"""What takes part in a bench: a way of coding one image, and where the time of each of its runs goes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hwkd.images import Pixels
-from hwkd.measure.latency import summarize
+from hwkd.measure.timing import summarize
 from hwkd.metrics import psnr_db
 from hwkd.quantity import Quantity, not_known
 

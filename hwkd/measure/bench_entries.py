@@ -1,4 +1,4 @@
-"""Who takes part in a bench, each ready or with the reason why it cannot. No torch until CompressAI is asked for."""
+"""Who takes part in a bench, each ready or with the reason why it cannot."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def _checkpoint(text: str, image: Pixels, threads: int) -> Coder:
         raise InputError(
             f'--against {text} takes {missing}: pip install "hwkd[train]", or give --against none'
         )
-    from hwkd.measure.bench_compressai import trained_coder
+    from hwkd.measure.eager.compressai import trained_coder
 
     return trained_coder(text, image, threads)
 
@@ -99,7 +99,7 @@ def _random_weights(
         return Absent(
             "CompressAI", "torch eager", f'it takes {missing} (pip install "hwkd[train]")'
         )
-    from hwkd.measure.bench_compressai import untrained_coder
+    from hwkd.measure.eager.compressai import untrained_coder
 
     spread = spread_of_y(bundle, runtime, image, _quality_of(bundle, wanted)).tolist()
     return untrained_coder(image, spread, first.stream_bytes, wanted.threads)

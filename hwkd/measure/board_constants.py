@@ -1,4 +1,4 @@
-"""From profiles of a machine, layer by layer, to constants that predict other models there. No torch."""
+"""From profiles of a machine, layer by layer, to constants that predict other models there."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,10 +7,10 @@ import numpy as np
 
 from hwkd.constants import Constants
 from hwkd.errors import InputError
-from hwkd.measure.cost_fit import Array
 from hwkd.measure.cost_predict import predict
-from hwkd.measure.layer_cost import LayerCost
 from hwkd.measure.layer_shapes import AMOUNTS, ANY, REST, amounts, shape
+from hwkd.measure.layers import LayerCost
+from hwkd.measure.predict.fit import Array
 from hwkd.measure.record import Record, Setting
 
 DECIMALS = 4

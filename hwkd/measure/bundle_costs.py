@@ -9,10 +9,10 @@ from typing import Any
 
 from hwkd.codec.codec import Z_PX
 from hwkd.errors import InputError
-from hwkd.measure.layer_cost import NETWORKS, LayerCost
+from hwkd.measure.layers import NETWORKS, LayerCost
 from hwkd.measure.record import Macs
 from hwkd.runtime.bundle import Bundle
-from hwkd.toml_reader import read_table
+from hwkd.schema import read_table
 
 COSTS = "costs.json"
 """The part's name."""

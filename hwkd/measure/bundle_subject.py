@@ -1,15 +1,15 @@
-"""What is profiled of a bundle: facts, size, counts and quality. No torch, but for MS-SSIM where it is installed."""
+"""What is profiled of a bundle: facts, size, counts and quality."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hwkd.bits import BitPlan
 from hwkd.codec.codec import Codec
 from hwkd.images import ImageSource
 from hwkd.measure.bundle_costs import read_costs
 from hwkd.measure.profile import FLOAT_BYTES, Profiled
 from hwkd.measure.quality import evaluate_bundle
 from hwkd.measure.record import ModelFacts, Quality, Size
-from hwkd.quantize.bits import BitPlan
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, arrays, read_bundle
 from hwkd.runtime.card import Card
 from hwkd.runtime.manifest import TABLES

@@ -1,4 +1,4 @@
-"""The figures of a bundle's card: quality and rate of real bytes, on each set of images. No torch of its own."""
+"""The figures of a bundle's card: quality and rate of real bytes, on each set of images."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""JPEG and WebP through Pillow, on the same images and the same machine as a learned codec. No torch."""
+"""JPEG and WebP through Pillow, on the same images and the same machine as a learned codec."""
 
 import io
 import math
@@ -13,7 +13,7 @@ from PIL import Image, features
 
 from hwkd.errors import InputError, unknown
 from hwkd.images import Pixels
-from hwkd.measure.latency import MIN_RUNS_INTERVAL, summarize
+from hwkd.measure.timing import MIN_RUNS_INTERVAL, summarize
 from hwkd.metrics import psnr_db as psnr_of
 from hwkd.quantity import Quantity, not_known
 

@@ -1,12 +1,12 @@
-"""What JPEG and WebP take on this machine at a model's quality, by the same meter as the model. No torch."""
+"""What JPEG and WebP take on this machine at a model's quality, by the same meter as the model."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hwkd.images import Pixels
 from hwkd.measure.classic import EqualQuality, encode, equal_quality
-from hwkd.measure.energy import measure_energy
-from hwkd.measure.meter import Meter
+from hwkd.measure.energy.measure import measure_energy
+from hwkd.measure.energy.meter import Meter
 from hwkd.quantity import Quantity, not_known
 
 SECONDS = 6.0

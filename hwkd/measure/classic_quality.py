@@ -1,4 +1,4 @@
-"""JPEG, WebP and AVIF through Pillow, at their smallest, as curves beside a model's. Nothing is timed. No torch."""
+"""JPEG, WebP and AVIF through Pillow, at their smallest, as curves beside a model's. Nothing is timed."""
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence

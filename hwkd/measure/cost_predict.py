@@ -1,4 +1,4 @@
-"""From layers and a device's constants to a time with its interval. No torch."""
+"""From layers and a device's constants to a time with its interval."""
 
 import math
 from collections import Counter
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from hwkd.constants import Constants
 from hwkd.errors import InputError
-from hwkd.measure.layer_cost import TERMS, UNSEEN, LayerCost, work
 from hwkd.measure.layer_shapes import shape_work
+from hwkd.measure.layers import TERMS, UNSEEN, LayerCost, work
 
 Z90 = 1.6449
 """Half the width of a normal distribution's central 90 %, in standard deviations."""

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from hwkd.measure.allocator import keep_memory
+from hwkd.measure.eager.models import Subject
+from hwkd.measure.eager.profile import graph_latencies
 from hwkd.measure.eager_runs import network_runs, whole_runs
 from hwkd.measure.energy_entries import energy_entries
-from hwkd.measure.graph_latency import graph_latencies
 from hwkd.measure.host import eager_setting, host_facts, host_name
 from hwkd.measure.inference import evaluating
 from hwkd.measure.layer_times import layer_latencies
@@ -21,7 +22,6 @@ from hwkd.measure.profile import (
 )
 from hwkd.measure.record import Entry, Record
 from hwkd.measure.stages import stage_latencies
-from hwkd.measure.subject import Subject
 from hwkd.measure.watch import watch_machine
 from hwkd.qualities import lmbda_at
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from hwkd.images import Pixels
-from hwkd.measure.coding import decode, encode
+from hwkd.measure.eager.coding import decode, encode
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.image_tensors import padded
 

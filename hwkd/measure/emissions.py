@@ -1,4 +1,4 @@
-"""Emissions from energy: codecarbon's carbon intensity of a country's electricity, offline. No torch."""
+"""Emissions from energy: codecarbon's carbon intensity of a country's electricity, offline."""
 
 import logging
 from collections.abc import Mapping

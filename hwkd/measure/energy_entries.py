@@ -1,10 +1,10 @@
-"""Energy of encode and of decode on this host as entries of a record. No torch."""
+"""Energy of encode and of decode on this host as entries of a record."""
 
 from collections.abc import Callable, Mapping
 
 from hwkd.measure.emissions import emissions_g_per_1000
-from hwkd.measure.energy import ImageEnergy, measure_energy
-from hwkd.measure.meter import Meter
+from hwkd.measure.energy.measure import ImageEnergy, measure_energy
+from hwkd.measure.energy.meter import Meter
 from hwkd.measure.record import Entry, Setting
 
 
@@ -25,7 +25,7 @@ def energy_entries(
         seconds: for each side. country: ISO code for the emissions of its electricity.
 
     Raises:
-        InputError, HwkdError: as `hwkd.measure.energy.measure_energy`.
+        InputError, HwkdError: as `hwkd.measure.energy.measure.measure_energy`.
     """
     entries: list[Entry] = []
     for side, run in runs.items():

@@ -1,4 +1,4 @@
-"""What this host is, for the provenance of a measured figure. No torch until its settings are asked for."""
+"""What this host is, for the provenance of a measured figure."""
 
 import platform
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""The finer terms of a machine that was profiled layer by layer: each shape of layer has rates of its own. No torch."""
+"""The finer terms of a machine that was profiled layer by layer: each shape of layer has rates of its own."""
 
 from collections.abc import Container, Mapping
 
-from hwkd.measure.layer_cost import LayerCost
+from hwkd.measure.layers import LayerCost
 
 COLOURS = 4
 """A convolution from or to so few channels is a kernel of its own in most runtimes."""

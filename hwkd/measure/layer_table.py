@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hwkd.errors import InputError
+from hwkd.measure.eager.macs import Networks, analyse
 from hwkd.measure.inference import evaluating
-from hwkd.measure.layer_cost import NETWORKS, LayerCost
-from hwkd.measure.macs import Networks, analyse
+from hwkd.measure.layers import NETWORKS, LayerCost
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
 
@@ -22,7 +22,7 @@ _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 def codec_layers(codec: HyperpriorCodec, width: int, height: int) -> tuple[LayerCost, ...]:
     """The layers of g_a, h_a, h_s and g_s of a float codec for one image, padded to multiples of 64.
 
-    The MACs sum to `hwkd.measure.macs.count_macs`. As every layer works on the padded area, one block of 64x64 is
+    The MACs sum to `hwkd.measure.eager.macs.count_macs`. As every layer works on the padded area, one block of 64x64 is
     traced and multiplied.
 
     Raises:

@@ -10,9 +10,9 @@ from torch import nn
 
 from hwkd.errors import InputError
 from hwkd.measure.inference import evaluating
-from hwkd.measure.latency import Latency, summarize
-from hwkd.measure.layer_cost import NETWORKS
+from hwkd.measure.layers import NETWORKS
 from hwkd.measure.pinning import pinned
+from hwkd.measure.timing import Latency, summarize
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
 
@@ -27,7 +27,7 @@ def layer_latencies(
 ) -> dict[str, Latency]:
     """{layer: its latency} over runs of all four networks, each once a run, in the order they run.
 
-    Layers have their names in the model, as `hwkd.measure.macs.count_macs` gives them. "g_a.rest" and the like are
+    Layers have their names in the model, as `hwkd.measure.eager.macs.count_macs` gives them. "g_a.rest" and the like are
     the network's time outside its layers: activations, additions, moves, what comes before h_a and after h_s, and
     the hooks that take the times (about a microsecond a layer).
 

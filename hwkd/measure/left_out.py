@@ -1,4 +1,4 @@
-"""How far predictions can be trusted: each network is left out of all devices in turn, and then predicted. No torch.
+"""How far predictions can be trusted: each network is left out of all devices in turn, and then predicted.
 
 A codec's networks were timed by nobody on these devices, so the network that is left out is left out everywhere: what
 other devices took for it may not help.
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwkd.measure.cost_fit import Array, fit
 from hwkd.measure.cost_predict import Z90
-from hwkd.measure.published import Population
+from hwkd.measure.predict.fit import Array, fit
+from hwkd.measure.predict.published import Population
 
 
 @dataclass(frozen=True)

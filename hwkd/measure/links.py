@@ -1,4 +1,4 @@
-"""What a bit costs the sender over a radio link: published figures with their sources. No torch."""
+"""What a bit costs the sender over a radio link: published figures with their sources."""
 
 import math
 from dataclasses import dataclass

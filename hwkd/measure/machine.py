@@ -1,4 +1,4 @@
-"""What this machine has that hwkd can use: packages, instruction sets, GPUs, sensors, limits. No torch.
+"""What this machine has that hwkd can use: packages, instruction sets, GPUs, sensors, limits.
 
 Only looks; hwkd.report.doctor judges. /sys and /proc are parameters, so that any machine can be described.
 """

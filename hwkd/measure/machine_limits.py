@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores, memory, places to write. /sys and /proc are parameters. No torch."""
+"""What this process may use of the machine: cores, memory, places to write. /sys and /proc are parameters."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The installed packages that decide what hwkd can do here, against the ranges that hwkd states. No torch."""
+"""The installed packages that decide what hwkd can do here, against the ranges that hwkd states."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Peak memory of an encode and of a decode, each in a process of its own, and how it grows with the image. No torch."""
+"""Peak memory of an encode and of a decode, each in a process of its own, and how it grows with the image."""
 
 import json
 import math
@@ -13,12 +13,12 @@ from statistics import fmean, median
 from tempfile import TemporaryDirectory
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.measure.energy import T_975
+from hwkd.measure.energy.measure import T_975
 from hwkd.measure.host import eager_setting
 from hwkd.measure.record import Entry, Setting
 from hwkd.quantity import Quantity, not_known
 
-CHILD = (sys.executable, "-m", "hwkd.measure.memory_child")
+CHILD = (sys.executable, "-m", "hwkd.measure.eager.memory_child")
 SIZES = ((384, 256), (768, 512), (1536, 1024))
 """Over which the growth is fitted: 0.1 to 1.6 megapixels."""
 REPEATS = 2
@@ -154,7 +154,7 @@ def run_child(
     stream: Path,
     command: Sequence[str] = CHILD,
 ) -> Peak:
-    """One run of `hwkd.measure.memory_child`, or of what `command` starts with the same arguments behind its own.
+    """One run of `hwkd.measure.eager.memory_child`, or of what `command` starts with the same arguments behind its own.
 
     Raises as `measure_memory`.
     """

@@ -1,4 +1,4 @@
-"""An image of any size, made in code. No torch."""
+"""An image of any size, made in code."""
 
 import numpy as np
 

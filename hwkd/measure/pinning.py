@@ -1,4 +1,4 @@
-"""A fixed number of threads on fixed cores for as long as something is measured. No torch."""
+"""A fixed number of threads on fixed cores for as long as something is measured."""
 
 import os
 import sys

@@ -1,6 +1,6 @@
-"""What the profile of any model is made of, and the profile on a target, by prediction. No torch.
+"""What the profile of any model is made of, and the profile on a target, by prediction.
 
-On this host a model in torch is measured by hwkd.measure.eager_profile, a bundle by hwkd.measure.bundle_profile.
+On this host a model in torch is measured by hwkd.measure.eager_profile, a bundle by hwkd.measure.bundles.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 import numpy as np
 
 from hwkd import __version__
-from hwkd.deploy.plan import plan_precision
+from hwkd.bits import BitPlan
 from hwkd.images import Pixels, embedded_images
+from hwkd.measure.energy.sensors import OpenedMeter
 from hwkd.measure.host import HostFacts, host_facts
-from hwkd.measure.layer_cost import LayerCost
+from hwkd.measure.layers import LayerCost
 from hwkd.measure.machine_packages import installed_version
-from hwkd.measure.meters import OpenedMeter
-from hwkd.measure.predict_target import predicted_entries
+from hwkd.measure.predict.target import predicted_entries
 from hwkd.measure.record import (
     PLAN,
     SCHEMA,
@@ -29,7 +29,7 @@ from hwkd.measure.record import (
     Size,
 )
 from hwkd.qualities import DEFAULT_QUALITY
-from hwkd.quantize.bits import BitPlan
+from hwkd.quantize.precision import plan_precision
 from hwkd.target import Target
 
 LIBRARIES = (

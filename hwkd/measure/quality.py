@@ -121,7 +121,7 @@ def evaluate(
         InputError: no images, or one that `encode` refuses.
         HwkdError: the networks gave values that are not finite.
     """
-    from hwkd.measure.coding import analyse, bits_estimated, decode, make_tables, write
+    from hwkd.measure.eager.coding import analyse, bits_estimated, decode, make_tables, write
 
     make_tables(codec, anew=True)
 

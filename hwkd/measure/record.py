@@ -1,4 +1,4 @@
-"""A profile record: what one model costs on one machine or target, every figure with how it was found. No torch.
+"""A profile record: what one model costs on one machine or target, every figure with how it was found.
 
 Records lie at profiles/<target>/<model>.json. The schema has a version; a record of another one is refused.
 """
@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from hwkd.errors import InputError
-from hwkd.measure.layer_cost import NETWORKS, LayerCost
+from hwkd.measure.layers import NETWORKS, LayerCost
 from hwkd.quantity import Quantity
 
 SCHEMA = 1

@@ -1,4 +1,4 @@
-"""Profile records as files: written whole, read with every field checked. No torch."""
+"""Profile records as files: written whole, read with every field checked."""
 
 import json
 from dataclasses import asdict
@@ -8,7 +8,7 @@ from hwkd.data import data_folder
 from hwkd.errors import InputError, unknown
 from hwkd.files import write_text
 from hwkd.measure.record import SCHEMA, Record
-from hwkd.toml_reader import read_table
+from hwkd.schema import read_table
 
 NO_RECORDS = ("published", "results")
 """The folders under profiles/ with other figures: other people's, and rate-distortion results."""

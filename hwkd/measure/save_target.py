@@ -1,4 +1,4 @@
-"""A machine's own profile becomes a target that others can be predicted for. No torch."""
+"""A machine's own profile becomes a target that others can be predicted for."""
 
 from collections.abc import Sequence
 from dataclasses import replace

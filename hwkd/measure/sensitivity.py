@@ -1,4 +1,4 @@
-"""What the bits of each layer's weights cost: one layer at a time, from real bytes. No torch until it measures."""
+"""What the bits of each layer's weights cost: one layer at a time, from real bytes."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -132,7 +132,7 @@ def measure_sensitivity(
         InputError: nothing to try, or an image that the codec refuses.
         HwkdError: the networks gave values that are not finite.
     """
-    from hwkd.measure.coding import make_tables
+    from hwkd.measure.eager.coding import make_tables
     from hwkd.quantize.layers import weight_bytes
     from hwkd.quantize.requantize import set_weight_bits
 
@@ -160,13 +160,13 @@ def measure_sensitivity(
 
 
 def _streams(codec: "HyperpriorCodec", images: Sequence[Pixels]) -> list[bytes]:
-    from hwkd.measure.coding import encode
+    from hwkd.measure.eager.coding import encode
 
     return [encode(codec, image) for image in images]
 
 
 def _decoded(codec: "HyperpriorCodec", images: Sequence[Pixels], streams: Sequence[bytes]) -> Coded:
-    from hwkd.measure.coding import decode
+    from hwkd.measure.eager.coding import decode
 
     outputs = [decode(codec, stream) for stream in streams]
     pairs = list(zip(images, outputs, strict=True))

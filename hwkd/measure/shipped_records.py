@@ -1,9 +1,9 @@
-"""Records by what the user names, a board without records of its own included: there they are predicted. No torch."""
+"""Records by what the user names, a board without records of its own included: there they are predicted."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from hwkd.codec.known import shipped
+from hwkd.codec.shipped import shipped
 from hwkd.data import data_folder
 from hwkd.errors import InputError
 from hwkd.measure.bundle_subject import load_bundle_subject

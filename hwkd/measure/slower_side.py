@@ -1,12 +1,12 @@
-"""What a model is predicted to take on a target, as one figure: the slower of encoding and decoding. No torch."""
+"""What a model is predicted to take on a target, as one figure: the slower of encoding and decoding."""
 
 from collections.abc import Sequence
 
-from hwkd.deploy.plan import PrecisionPlan
 from hwkd.errors import InputError
-from hwkd.measure.layer_cost import LayerCost
-from hwkd.measure.predict_target import SIDES, predicted_entries
+from hwkd.measure.layers import LayerCost
+from hwkd.measure.predict.target import SIDES, predicted_entries
 from hwkd.measure.record import Entry
+from hwkd.quantize.precision import PrecisionPlan
 from hwkd.target import Target
 
 

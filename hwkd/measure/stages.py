@@ -8,12 +8,12 @@ from torch import Tensor
 
 from hwkd.errors import InputError
 from hwkd.images import Pixels
-from hwkd.measure.coding import Latents, analyse, decode, encode, write
+from hwkd.measure.eager.coding import Latents, analyse, decode, encode, write
 from hwkd.measure.host import eager_setting
 from hwkd.measure.inference import evaluating
-from hwkd.measure.latency import measure_in_turn
 from hwkd.measure.pinning import pinned
 from hwkd.measure.record import Entry
+from hwkd.measure.timing import measure_in_turn
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.image_tensors import padded, to_pixels
 from hwkd.quantity import not_known
@@ -32,7 +32,7 @@ def stage_latencies(
 
     Counts, encode: preprocess (8 bits to padded float), transform (g_a), hyper (h_a, h_s), entropy (z coded and read
     back, index building, y coded, the container), networks (transform and hyper in one run), end_to_end (pixels to
-    bytes, as `hwkd.measure.coding.encode`). Decode: entropy (z and y read, index building), hyper (h_s), transform
+    bytes, as `hwkd.measure.eager.coding.encode`). Decode: entropy (z and y read, index building), hyper (h_s), transform
     (g_s), postprocess (cut to the image, 8 bits), networks, end_to_end (bytes to pixels).
     Does not count: reading and writing files, loading the model, the first runs.
 

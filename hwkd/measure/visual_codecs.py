@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import features
 
 from hwkd.codec.codec import Codec
-from hwkd.codec.known import shipped_or_as_given
+from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import Pixels
 from hwkd.measure import classic
@@ -58,7 +58,7 @@ def load_coders(texts: Iterable[str]) -> tuple[Coder, ...]:
     """The models that `texts` name, as `hwkd evaluate` takes them; those of one name are told apart by their text.
 
     Raises:
-        InputError: one is given twice; as hwkd.codec.codec.Codec.load and hwkd.distill.runs.load_model.
+        InputError: one is given twice; as hwkd.codec.codec.Codec.load and hwkd.distill.run_folder.load_model.
         HwkdError: as they.
     """
     given = list(texts)
@@ -131,8 +131,8 @@ def _load(text: str) -> Coder:
             f"{runtime_label(codec.runtime)}{_at_default(is_all_rates=manifest.qualities is not None)}"
         )
         return Coder(f"{manifest.name}{BUNDLE_SUFFIX}", made, partial(_code_bundle, codec))
-    from hwkd.distill.runs import load_model
-    from hwkd.measure.coding import make_tables
+    from hwkd.distill.run_folder import load_model
+    from hwkd.measure.eager.coding import make_tables
 
     loaded = load_model(text)
     loaded.codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
@@ -158,7 +158,7 @@ def _code_bundle(codec: Codec, image: Pixels) -> Result:
 
 
 def _code_in_torch(codec: "HyperpriorCodec", image: Pixels) -> Result:
-    from hwkd.measure.coding import decode, encode
+    from hwkd.measure.eager.coding import decode, encode
 
     stream = encode(codec, image)
     return len(stream), decode(codec, stream)

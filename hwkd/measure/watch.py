@@ -1,4 +1,4 @@
-"""Whether a machine was quiet while something was measured on it: other processes' load, and the clock. No torch."""
+"""Whether a machine was quiet while something was measured on it: other processes' load, and the clock."""
 
 import os
 import time

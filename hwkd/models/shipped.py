@@ -1,4 +1,4 @@
-"""The teachers that come with hwkd: a safetensors file and a JSON card each, in hwkd/weights/. No torch."""
+"""The teachers that come with hwkd: a safetensors file and a JSON card each, in hwkd/weights/."""
 
 import json
 from dataclasses import asdict, dataclass

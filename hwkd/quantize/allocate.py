@@ -1,4 +1,4 @@
-"""Which layer's weights get how many bits: the cheapest choice within a size, found exactly. No torch."""
+"""Which layer's weights get how many bits: the cheapest choice within a size, found exactly."""
 
 import ctypes
 import math

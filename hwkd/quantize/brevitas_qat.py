@@ -7,9 +7,9 @@ import torch
 from brevitas.nn import QuantConv2d, QuantConvTranspose2d
 from torch import nn
 
+from hwkd.bits import BitPlan
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.inputs import ENTROPY_PATH, Layer, LayerInput, conv_layers, layer_inputs
 from hwkd.quantize.quantizers import BIAS, input_quantizer, weight_quantizer
 

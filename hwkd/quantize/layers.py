@@ -8,10 +8,10 @@ import torch
 from brevitas.quant_tensor import IntQuantTensor
 from torch import Tensor, nn
 
+from hwkd.bits import WEIGHT_BITS
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
 from hwkd.models.patch import PatchCodec
-from hwkd.quantize.bits import WEIGHT_BITS
 from hwkd.quantize.brevitas_qat import QuantLayer, quantized_layers
 from hwkd.quantize.inputs import ENTROPY_PATH, TRANSFORMS, InputKind, conv_layers, layer_inputs
 

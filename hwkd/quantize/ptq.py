@@ -5,10 +5,10 @@ from copy import deepcopy
 
 from torch import Tensor
 
+from hwkd.bits import BitPlan
 from hwkd.models.base import HyperpriorCodec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
-from hwkd.quantize.calibrate import calibrate
+from hwkd.quantize.qat import calibrate
 from hwkd.quantize.rounding import round_weights
 
 

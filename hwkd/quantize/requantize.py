@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from hwkd.bits import WEIGHT_BITS
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
-from hwkd.quantize.bits import WEIGHT_BITS
 from hwkd.quantize.brevitas_qat import quantized_layers
 
 

@@ -9,12 +9,12 @@ from hwkd import __version__
 from hwkd.files import write_text
 from hwkd.images import ImageSource
 from hwkd.measure.host import describe_host
-from hwkd.measure.latency import codec_latency
 from hwkd.measure.machine_packages import installed_version
 from hwkd.measure.quality import Evaluation, evaluate
+from hwkd.measure.timing import codec_latency
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
+from hwkd.report.run import report_json, report_markdown, report_terminal
 from hwkd.report.run_figures import CodecFigures, RunReport
-from hwkd.report.run_report import report_json, report_markdown, report_terminal
 
 if TYPE_CHECKING:
     from hwkd.distill.config import RunConfig
@@ -127,7 +127,7 @@ def _figures(
     evaluation: Evaluation,
 ) -> CodecFigures:
     """The figures of one codec; `float_model` is its float twin, or itself."""
-    from hwkd.measure.macs import count_macs
+    from hwkd.measure.eager.macs import count_macs
     from hwkd.quantize.layers import weight_bytes
 
     counts = count_macs(float_model, *MAC_SIZE)

@@ -1,4 +1,4 @@
-"""What `hwkd bench` prints: how fast against the first row, in milliseconds, and where the time goes. Pure; no torch."""
+"""What `hwkd bench` prints: how fast against the first row, in milliseconds, and where the time goes. Pure."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from hwkd.measure.bench_coder import SIDES
 from hwkd.quantity import Quantity
 from hwkd.report.cells import NA, Cell, from_quantity
 from hwkd.report.columns import Column
-from hwkd.report.comparison_notes import missing_notes
+from hwkd.report.compare.tables import missing_notes
 from hwkd.report.comparison_tables import Label, Sheet, to_table
 from hwkd.report.table import Table
 

@@ -1,4 +1,4 @@
-"""A bundle's card as tables: where the model comes from, and what it did to images. No torch."""
+"""A bundle's card as tables: where the model comes from, and what it did to images."""
 
 from hwkd.report.table import Table
 from hwkd.runtime.card import NOT_RECORDED, Card

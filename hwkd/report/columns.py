@@ -1,4 +1,4 @@
-"""The columns that comparisons have, for an image and for a pixel. Pure; no torch."""
+"""The columns that comparisons have, for an image and for a pixel. Pure."""
 
 from dataclasses import dataclass, replace
 

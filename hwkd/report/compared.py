@@ -1,4 +1,4 @@
-"""The rows of a comparison, with their figures. Pure; no torch."""
+"""The rows of a comparison, with their figures. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from hwkd.errors import InputError
 from hwkd.measure.record import Record
 from hwkd.report.cells import Cell
 from hwkd.report.columns import columns_for
+from hwkd.report.compare.rows import Row, Wanted, choose_part, choose_rows, row_names
 from hwkd.report.row_figures import Scope, figures_of
-from hwkd.report.settings import Row, Wanted, choose_part, choose_rows, row_names
 
 SIZE = ("parameters_m", "memory_mib", "weight_mib", "psnr_db", "bpp")
 """What does not depend on where a model runs."""

@@ -1,12 +1,11 @@
-"""The resource comparison of profile records: size, computation and throughput, energy. Pure; no torch."""
+"""The resource comparison of profile records: size, computation and throughput, energy. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from hwkd.report.cells import NA, Cell, against
 from hwkd.report.columns import Column, columns_for
-from hwkd.report.compared import SIZE, Compared, Figures, model_rows, of_all
-from hwkd.report.comparison_notes import (
+from hwkd.report.compare.tables import (
     MEMORY_NOTE,
     WEIGHT_NOTE,
     change_notes,
@@ -20,6 +19,7 @@ from hwkd.report.comparison_notes import (
     rate_notes,
     record_notes,
 )
+from hwkd.report.compared import SIZE, Compared, Figures, model_rows, of_all
 from hwkd.report.comparison_tables import Label, Sheet
 
 COMPUTATION = (

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
 
-from hwkd.report.figure_style import FONT, FONT_PT, GRID, WIDTH_IN, fills
 from hwkd.report.numbers import three_digits
-from hwkd.report.plot import Bars, Panel
+from hwkd.report.plots.plot import Bars, Panel
+from hwkd.report.plots.style import FONT, FONT_PT, GRID, WIDTH_IN, fills
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""What stands below the table of a search: how its figures were found, and what they do not say. Pure; no torch."""
+"""What stands below the table of a search: how its figures were found, and what they do not say. Pure."""
 
 from collections.abc import Iterator
 

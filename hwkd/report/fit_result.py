@@ -1,4 +1,4 @@
-"""A search as it stands, for its tables and plots. Pure; no torch."""
+"""A search as it stands, for its tables and plots. Pure."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The tables of a search: the front and what it is compared with, and every trial. Pure; no torch."""
+"""The tables of a search: the front and what it is compared with, and every trial. Pure."""
 
 from hwkd.quantity import Quantity
 from hwkd.report.cells import NA

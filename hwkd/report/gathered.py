@@ -1,4 +1,4 @@
-"""All that a report page and its figures are made from. No torch."""
+"""All that a report page and its figures are made from."""
 
 from dataclasses import dataclass
 

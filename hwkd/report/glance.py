@@ -1,4 +1,4 @@
-"""What ships, at a glance: one small table of computation, size, rate and time. Pure; no torch."""
+"""What ships, at a glance: one small table of computation, size, rate and time. Pure."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ from hwkd.errors import InputError
 from hwkd.measure.record import Record
 from hwkd.metrics import bd_rate_percent
 from hwkd.report.cells import NA, Cell
+from hwkd.report.compare.rows import Wanted
 from hwkd.report.compared import compare
 from hwkd.report.numbers import three_digits
 from hwkd.report.published_curves import HYPERPRIOR, PublishedCurves
 from hwkd.report.result_files import ResultFiles
-from hwkd.report.settings import Wanted
 from hwkd.report.table import Table
 from hwkd.results import Result
 from hwkd.runtime.bundle import BUNDLE_SUFFIX

@@ -1,4 +1,4 @@
-"""The trained models that come with hwkd, as tables: bundles to encode with, teachers to distil from. No torch."""
+"""The trained models that come with hwkd, as tables: bundles to encode with, teachers to distil from."""
 
 from collections.abc import Iterable, Sequence
 

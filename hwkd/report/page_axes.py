@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from hwkd.report.numbers import interval_text, three_digits
-from hwkd.report.plot import Scatter
+from hwkd.report.plots.plot import Scatter
 
 _ROOM = 1.15
 """How far a logarithmic axis goes on beyond its outermost figure, as a factor."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hwkd.report.page_drawing import Drawing
 from hwkd.report.page_plots import drawing_of
-from hwkd.report.plot import Plot
+from hwkd.report.plots.plot import Plot
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """A plot as what Plotly draws, and its legend. Pure."""
 
-from hwkd.report.page_bars import bars_drawing
 from hwkd.report.page_drawing import Drawing
 from hwkd.report.page_scatter import scatter_drawing
-from hwkd.report.plot import Plot, Scatter
+from hwkd.report.plots.draw_plotly import bars_drawing
+from hwkd.report.plots.plot import Plot, Scatter
 
 
 def drawing_of(plot: Plot) -> Drawing:

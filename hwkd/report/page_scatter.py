@@ -7,7 +7,7 @@ from typing import Any
 from hwkd.report.page_axes import hover_figure, x_axis, y_axis
 from hwkd.report.page_drawing import Drawing, LegendItem, base_layout, error_bars
 from hwkd.report.page_styles import DASHES, SYMBOLS, Style, styles_of
-from hwkd.report.plot import Point, Scatter, Series
+from hwkd.report.plots.plot import Point, Scatter, Series
 
 HEIGHT_PX = 440
 _FRONT = "front: none is better in both"

@@ -6,10 +6,10 @@ Colours are names of CSS variables (templates/report.css), which the page resolv
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hwkd.report.plot import Series
+from hwkd.report.plots.plot import Series
 
 COLOURS = tuple(f"var(--series-{i})" for i in range(1, 7))
-"""Okabe and Ito's, as hwkd.report.figure_style."""
+"""Okabe and Ito's, as hwkd.report.plots.style."""
 GREYS = tuple(f"var(--published-{i})" for i in range(1, 4))
 
 DASHES = {"dash": "6 3", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2", "longdash": "10 3"}

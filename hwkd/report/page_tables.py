@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from hwkd.measure.record import Record
 from hwkd.report.cells import NA
 from hwkd.report.columns import columns_for
-from hwkd.report.compared import Compared, compare, of_all
-from hwkd.report.comparison_notes import (
+from hwkd.report.compare.rows import Row
+from hwkd.report.compare.tables import (
     WEIGHT_NOTE,
     energy_notes,
     latency_notes,
@@ -16,6 +16,7 @@ from hwkd.report.comparison_notes import (
     quality_notes,
     record_notes,
 )
+from hwkd.report.compared import Compared, compare, of_all
 from hwkd.report.page_cells import (
     HeadCell,
     PageCell,
@@ -25,12 +26,11 @@ from hwkd.report.page_cells import (
     nobody_notes,
 )
 from hwkd.report.row_figures import figures_of
-from hwkd.report.settings import Row
 
 MODEL_KEYS = ("parameters_m", "weight_mib", "kmac_per_pixel", "psnr_db", "bpp")
 COST_KEYS = ("encode_ms", "decode_ms", "encode_mj", "decode_mj")
 SHORT_PARTS = {"networks": "networks", "end_to_end": "end to end"}
-"""Of hwkd.report.settings.PARTS; what targets are predicted for comes first."""
+"""Of hwkd.report.compare.rows.PARTS; what targets are predicted for comes first."""
 
 LABELS = ("model", "target", "unit", "runtime", "precision", "threads")
 
@@ -93,7 +93,7 @@ def resource_table(records: Sequence[Record]) -> ResourceTable:
 
 
 def of_part(compared: Compared, part: str) -> Compared:
-    """The same rows with latency and energy of `part`, one of hwkd.report.settings.PARTS."""
+    """The same rows with latency and energy of `part`, one of hwkd.report.compare.rows.PARTS."""
     scope = replace(compared.scope, latency_part=part, energy_part=part)
     figures = tuple(figures_of(row, scope) for row in compared.rows)
     return replace(compared, figures=figures, scope=scope)

@@ -1,18 +1,13 @@
-"""Which rows of a comparison no other row beats: the Pareto front over chosen figures. Pure; no torch."""
+"""Which rows of a comparison no other row beats: the Pareto front over chosen figures. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from hwkd.errors import unknown
 from hwkd.report.cells import NA, Cell
 from hwkd.report.columns import columns_for
+from hwkd.report.compare.tables import energy_notes, latency_notes, missing_notes, quality_notes
 from hwkd.report.compared import Compared, names_of, of_all
 from hwkd.report.comparison import run_labels
-from hwkd.report.comparison_notes import (
-    energy_notes,
-    latency_notes,
-    missing_notes,
-    quality_notes,
-)
 from hwkd.report.comparison_tables import Label, Sheet
 
 HIGHER_IS_BETTER = ("psnr_db", "ms_ssim")

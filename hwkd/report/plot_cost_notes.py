@@ -1,11 +1,11 @@
-"""What stands below a plot of quality over cost: how its figures were found, and what it leaves out. Pure; no torch."""
+"""What stands below a plot of quality over cost: how its figures were found, and what it leaves out. Pure."""
 
 from collections.abc import Iterator, Sequence
 
-from hwkd.report.comparison_notes import whose
+from hwkd.report.compare.published import Paper
+from hwkd.report.compare.tables import whose
 from hwkd.report.plot_cost_points import Costed, main_images
 from hwkd.report.plot_words import PAPER, span
-from hwkd.report.published import Paper
 
 
 def rates(points: Sequence[Costed]) -> str:

@@ -1,4 +1,4 @@
-"""The points of a plot of quality over cost: models that have both, our own and the paper's. Pure; no torch."""
+"""The points of a plot of quality over cost: models that have both, our own and the paper's. Pure."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from hwkd.measure.shipped_records import FLOAT_BITS
 from hwkd.report.cells import PUBLISHED, Cell, unknown_cell
+from hwkd.report.compare.published import Paper
+from hwkd.report.compare.rows import Row
 from hwkd.report.pareto import FRONT, verdicts
-from hwkd.report.plot import Point, Series
 from hwkd.report.plot_words import PAPER, short_name
-from hwkd.report.published import Paper
-from hwkd.report.settings import Row
+from hwkd.report.plots.plot import Point, Series
 
 COST, QUALITY = "cost", "psnr_db"
 

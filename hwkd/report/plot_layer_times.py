@@ -1,15 +1,15 @@
-"""How long each layer of a record takes: as it was measured, or predicted layer by layer. No torch."""
+"""How long each layer of a record takes: as it was measured, or predicted layer by layer."""
 
 from collections.abc import Mapping
 
-from hwkd.deploy.plan import PrecisionPlan, plan_precision
 from hwkd.errors import InputError
 from hwkd.measure.cost_predict import LEVEL
-from hwkd.measure.predict_target import layer_times
+from hwkd.measure.predict.target import layer_times
 from hwkd.measure.record import Record, Setting
 from hwkd.measure.shipped_records import FLOAT_BITS
 from hwkd.quantity import Quantity
-from hwkd.report.settings import settings_of
+from hwkd.quantize.precision import PrecisionPlan, plan_precision
+from hwkd.report.compare.rows import settings_of
 from hwkd.target import Target
 
 ACT_BITS = 8

@@ -1,4 +1,4 @@
-"""Words and numbers that the captions of plots share. Pure; no torch."""
+"""Words and numbers that the captions of plots share. Pure."""
 
 from collections.abc import Collection, Sequence
 

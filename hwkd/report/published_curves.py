@@ -1,4 +1,4 @@
-"""The rate-distortion curves that others published for Kodak. No torch."""
+"""The rate-distortion curves that others published for Kodak."""
 
 import json
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hwkd.data import data_folder
 from hwkd.errors import HwkdError, InputError
 from hwkd.metrics import Curve
-from hwkd.toml_reader import read_table
+from hwkd.schema import read_table
 
 FILE = "published/kodak-rd.json"
 """Below profiles/."""

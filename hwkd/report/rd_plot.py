@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from hwkd.errors import InputError
-from hwkd.report.figures import draw_plot
-from hwkd.report.plot_rd import rd_plot
-from hwkd.report.published import Paper
+from hwkd.report.compare.published import Paper
+from hwkd.report.plots.figures import draw_plot
+from hwkd.report.plots.rd import rd_plot
 from hwkd.report.published_curves import PublishedCurves
 from hwkd.report.result_files import ResultFiles
 
 
 def draw_rd(files: ResultFiles, published: PublishedCurves, paper: Paper, path: Path) -> None:
-    """Write the plot of hwkd.report.plot_rd to `path`, in the format that its suffix names.
+    """Write the plot of hwkd.report.plots.rd to `path`, in the format that its suffix names.
 
     Raises:
         InputError: there are no results.

@@ -1,4 +1,4 @@
-"""A folder of results: a file for each curve or single model, and the control arms. No torch.
+"""A folder of results: a file for each curve or single model, and the control arms.
 
 NAME.json is a model or curve as it ships. Beside it NAME-float.json may be its float student, NAME-qat.json the
 student quantized in training and NAME-ptq.json the one quantized after training, both computed in torch.
@@ -12,7 +12,7 @@ from pathlib import Path
 from hwkd.data import data_folder
 from hwkd.errors import HwkdError, InputError
 from hwkd.results import Result, TrainedModel, read_result
-from hwkd.toml_reader import read_table
+from hwkd.schema import read_table
 
 ARMS = "control-arms.json"
 VARIANTS = ("float", "ptq", "qat")

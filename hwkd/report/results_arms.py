@@ -1,4 +1,4 @@
-"""The control arms: what each part of a recipe is worth. Pure; no torch."""
+"""The control arms: what each part of a recipe is worth. Pure."""
 
 from hwkd.report.cells import NA
 from hwkd.report.result_files import ControlArms

@@ -1,10 +1,10 @@
-"""All tables of a folder of results in their order. No torch."""
+"""All tables of a folder of results in their order."""
 
-from hwkd.report.published import read_paper
+from hwkd.report.compare.published import read_paper
 from hwkd.report.published_curves import read_published_curves
 from hwkd.report.result_files import ResultFiles
+from hwkd.report.results import models_table
 from hwkd.report.results_arms import arms_table
-from hwkd.report.results_models import models_table
 from hwkd.report.results_quantized import quantized_table
 from hwkd.report.results_rates import rate_tables
 from hwkd.report.table import Table

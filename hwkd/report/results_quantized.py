@@ -1,4 +1,4 @@
-"""What quantization costs: students in integers against their float selves. Pure; no torch."""
+"""What quantization costs: students in integers against their float selves. Pure."""
 
 from collections.abc import Iterator
 from statistics import fmean

@@ -1,4 +1,4 @@
-"""Our results against published curves at equal PSNR: BD-rates of curves, changes of rate of single models. No torch."""
+"""Our results against published curves at equal PSNR: BD-rates of curves, changes of rate of single models."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,10 +1,10 @@
-"""The figures of one row of a comparison, by name. Pure; no torch."""
+"""The figures of one row of a comparison, by name. Pure."""
 
 from dataclasses import dataclass
 
 from hwkd.measure.record import Record
 from hwkd.report.cells import Cell, a_second, added, from_quantity, unknown_cell
-from hwkd.report.settings import Row
+from hwkd.report.compare.rows import Row
 
 MIB = 2**20
 MEGAPIXEL = 1e6

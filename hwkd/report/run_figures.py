@@ -1,10 +1,10 @@
-"""The figures of one run: teacher beside student, each with the way it was found. Pure; no torch."""
+"""The figures of one run: teacher beside student, each with the way it was found. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hwkd.errors import InputError
-from hwkd.measure.latency import MIN_RUNS_INTERVAL, Latency
+from hwkd.measure.timing import MIN_RUNS_INTERVAL, Latency
 
 MIB = 2**20
 
@@ -15,7 +15,7 @@ class CodecFigures:
 
     source: where the weights came from. weight_bits: the bits stored per weight, in words ("8", "4 to 8").
     weight_bytes: all weights at those bits. *_macs: for one image of the report's size.
-    not_counted: operator -> calls that the MACs leave out (hwkd.measure.macs.MacCount).
+    not_counted: operator -> calls that the MACs leave out (hwkd.measure.eager.macs.MacCount).
     psnr_db, ms_ssim, bpp, bpp_estimated: means over the evaluation images.
 
     Raises:

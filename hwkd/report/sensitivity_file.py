@@ -1,4 +1,4 @@
-"""sensitivity.json: what was measured, what was proposed, and where it comes from. Pure; no torch."""
+"""sensitivity.json: what was measured, what was proposed, and where it comes from. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A recipe of `hwkd distill` that trains a model in the bits of an allocation. Pure; no torch."""
+"""A recipe of `hwkd distill` that trains a model in the bits of an allocation. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

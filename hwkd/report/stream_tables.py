@@ -1,6 +1,6 @@
-"""A stream as a table: what it holds and where its bytes go. No torch."""
+"""A stream as a table: what it holds and where its bytes go."""
 
-from hwkd.codec.header import Stream, header_bytes
+from hwkd.codec.stream import Stream, header_bytes
 from hwkd.report.table import Table
 
 

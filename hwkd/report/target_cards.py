@@ -7,12 +7,13 @@ reaches that, "no" where not even its fast end does, "not certain" between.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hwkd.deploy.plan import plan_precision
 from hwkd.facts import CONFIDENCES, Fact
 from hwkd.measure.record import PLAN, Record
+from hwkd.quantize.precision import plan_precision
 from hwkd.report.cells import NA, Cell
 from hwkd.report.columns import columns_for
-from hwkd.report.comparison_notes import PART_WORDS
+from hwkd.report.compare.rows import Row, Wanted, choose_part, choose_rows
+from hwkd.report.compare.tables import PART_WORDS
 from hwkd.report.page_cells import (
     HeadCell,
     PageCell,
@@ -22,7 +23,6 @@ from hwkd.report.page_cells import (
     nobody_notes,
 )
 from hwkd.report.row_figures import Scope, figures_of
-from hwkd.report.settings import Row, Wanted, choose_part, choose_rows
 from hwkd.target import ExecutionUnit, Target
 
 REAL_TIME_FPS = 25

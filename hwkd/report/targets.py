@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from hwkd.deploy.plan import PrecisionPlan
 from hwkd.facts import CONFIDENCES, Fact, Rate
+from hwkd.quantize.precision import PrecisionPlan
 from hwkd.report.table import Table
 from hwkd.target import PRECISIONS, ExecutionUnit, Target
 

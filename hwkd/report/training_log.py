@@ -1,4 +1,4 @@
-"""What a run's metrics.jsonl says of its training. Pure; no torch."""
+"""What a run's metrics.jsonl says of its training. Pure."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What `hwkd verify` found, as tables: symbols of writers against readers, then each reader. No torch."""
+"""What `hwkd verify` found, as tables: symbols of writers against readers, then each reader."""
 
 from collections.abc import Sequence
 

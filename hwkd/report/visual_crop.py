@@ -1,4 +1,4 @@
-"""Which part of an image is shown where not all of it fits, and how it is embedded without loss. No torch."""
+"""Which part of an image is shown where not all of it fits, and how it is embedded without loss."""
 
 import base64
 import io

@@ -1,10 +1,10 @@
-"""The visual comparison as one HTML file that opens offline. No torch of its own; Jinja2 is imported where it writes."""
+"""The visual comparison as one HTML file that opens offline. Jinja2 is imported where it writes."""
 
 import math
 
 from hwkd.errors import HwkdError
-from hwkd.report.templating import render_template
-from hwkd.report.visual import MAX_PAGE_MB, Figures, ShownImage, View, Visual
+from hwkd.report.page.templating import render_template
+from hwkd.report.page.visual import MAX_PAGE_MB, Figures, ShownImage, View, Visual
 
 GAIN = 8
 """How many times the difference to the original is brightened: an error of 32 of 255 and more is white."""

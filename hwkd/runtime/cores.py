@@ -1,4 +1,4 @@
-"""How many cores there are to use. No torch."""
+"""How many cores there are to use."""
 
 import os
 

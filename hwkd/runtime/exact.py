@@ -3,7 +3,7 @@
 Each layer: acc = conv(x, weight) + bias, 3x3 (or any odd kernel), stride 1, zero padding; then
 q = clip(round_half_even(acc 2^-shift), low, high), and depth to space by 2 where the layer says so. The last layer's q
 is the index, or a place in a table of indexes; in a codec of all rates a whole number for each channel, which depends on the
-quality, is added to it before it is clipped. No torch.
+quality, is added to it before it is clipped.
 """
 
 from collections.abc import Mapping

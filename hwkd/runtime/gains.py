@@ -1,4 +1,4 @@
-"""The gains of a bundle of all rates: what one quality feeds its networks. No torch.
+"""The gains of a bundle of all rates: what one quality feeds its networks.
 
     encoder: y = clip(round(g_a(x) gain), -limit, limit)
     hyper:   index = clip(h_s(z) + shift, 0, 63)

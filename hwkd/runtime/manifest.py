@@ -13,7 +13,7 @@ from hwkd.runtime.card import Card
 from hwkd.runtime.checks import check_among, check_not_empty, check_range, check_texts
 from hwkd.runtime.exact import SYMBOL_LIMIT
 from hwkd.runtime.session import RUNTIMES
-from hwkd.toml_reader import read_table
+from hwkd.schema import read_table
 
 FORMAT = 3
 MANIFEST, GUARD = "manifest.json", "manifest.sha256"

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU. Imports it, so only `hwkd.runtime.session` imports this module. No torch."""
+"""ONNX Runtime on the CPU. Imports it, so only `hwkd.runtime.session` imports this module."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU. Imports it, so only `hwkd.runtime.session` imports this module. No torch."""
+"""OpenVINO on the CPU. Imports it, so only `hwkd.runtime.session` imports this module."""
 
 from collections.abc import Mapping
 from pathlib import Path

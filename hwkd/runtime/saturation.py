@@ -1,4 +1,4 @@
-"""Whether a processor's int8 kernels overflow with a bundle's weights. No torch.
+"""Whether a processor's int8 kernels overflow with a bundle's weights.
 
 Without VNNI the kernels of x86 add pairs of products of uint8 and int8 in 16 bits: 2 x 255 x 64 is the most that fits,
 so weights beyond 7 bits saturate. On AVX2 more than half the symbols of y were wrong so (relu N=64, 8-bit weights).

@@ -1,4 +1,4 @@
-"""One way to run an ONNX graph in whichever runtime is installed. No torch."""
+"""One way to run an ONNX graph in whichever runtime is installed."""
 
 import platform
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Keeping the stack that signal handlers run on, which OpenVINO replaces. No torch.
+"""Keeping the stack that signal handlers run on, which OpenVINO replaces.
 
 Compiling a model for OpenVINO's CPU (2026.4.1) sets an alternate signal stack (sigaltstack(2)) on the calling thread, and
 frees its memory when the model goes without always taking it back. Python's handlers run on that stack: a Ctrl-C after

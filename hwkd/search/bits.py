@@ -7,12 +7,12 @@ squared gradients (FIT: Zandonati et al. 2022, arXiv 2210.08502, section 3).
 import torch
 from torch import Tensor, nn
 
+from hwkd.bits import BitPlan
+from hwkd.distill.batches import PooledBatches
 from hwkd.distill.step import Stepper
-from hwkd.distill.teaching import PooledBatches
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.spec import Spec
 from hwkd.quantize.allocate import LayerChoice, allocate, monotone
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.inputs import Layer, conv_layers
 from hwkd.search.cost import MIB
 from hwkd.search.layers import stored_bytes, weight_names

@@ -1,4 +1,4 @@
-"""What a candidate costs, and the budget that it must keep. No torch."""
+"""What a candidate costs, and the budget that it must keep."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Making candidates fit a budget: shrunk until they do, the widest that does, the nearest where none does. No torch."""
+"""Making candidates fit a budget: shrunk until they do, the widest that does, the nearest where none does."""
 
 import math
 from bisect import bisect_left

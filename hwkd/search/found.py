@@ -1,11 +1,11 @@
-"""What a study has found, one record a trial, and which of them no other beats. Pure; neither torch nor Optuna."""
+"""What a study has found, one record a trial, and which of them no other beats. Pure, without Optuna."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hwkd.bits import BitPlan
 from hwkd.models.spec import Spec, spec_from_json, spec_to_json
-from hwkd.quantize.bits import BitPlan
 from hwkd.search.cost import Cost, cost_from_dict
 
 SEARCHED, UNIFORM, REFERENCE = "searched", "uniform", "reference"

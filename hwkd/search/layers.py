@@ -1,4 +1,4 @@
-"""The layers of a student and the bytes of its weights, from its spec alone: no model is built. No torch.
+"""The layers of a student and the bytes of its weights, from its spec alone: no model is built.
 
 A search weighs hundreds of candidates, and tracing a model of each takes a tenth of a second; these closed forms take
 microseconds. Tests hold them to `hwkd.measure.layer_table.codec_layers` and `hwkd.quantize.layers.weight_bytes`.
@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from hwkd.measure.layer_cost import LayerCost
+from hwkd.bits import BitPlan
+from hwkd.measure.layers import LayerCost
 from hwkd.models.spec import PATCH_VALUES, HyperpriorSpec, Spec
-from hwkd.quantize.bits import BitPlan
 
 BLOCK = 64
 """The stride of z: every layer works on an area that is padded to multiples of it."""

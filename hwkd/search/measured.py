@@ -4,22 +4,22 @@ from collections.abc import Callable
 
 import torch
 
-from hwkd.deploy.export import Source, export, prepare
+from hwkd.bits import BitPlan
 from hwkd.distill.data import load_images
 from hwkd.distill.start import Origin, new_student
 from hwkd.errors import InputError
+from hwkd.export.export import Source, export, prepare
 from hwkd.measure.bench_coder import Coder
-from hwkd.measure.bundle_stages import int8_setting, open_coders, stage_latencies
+from hwkd.measure.coder import int8_setting, open_coders, stage_latencies
+from hwkd.measure.energy.meter import Meter
+from hwkd.measure.energy.sensors import open_meter
 from hwkd.measure.energy_entries import energy_entries
-from hwkd.measure.meter import Meter
-from hwkd.measure.meters import open_meter
 from hwkd.measure.pinning import pinned
 from hwkd.measure.profile import photograph
 from hwkd.measure.record import Entry
 from hwkd.models.spec import Spec
 from hwkd.models.teacher import Teacher
 from hwkd.quantity import Quantity, not_known
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.ptq import post_training_quantize
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.session import preferred_runtimes, runtime_label

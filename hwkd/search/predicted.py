@@ -1,14 +1,14 @@
-"""A candidate's cost on a target that is not here: latency and energy predicted from its layers. No torch."""
+"""A candidate's cost on a target that is not here: latency and energy predicted from its layers."""
 
 from dataclasses import replace
 
-from hwkd.deploy.plan import plan_precision
+from hwkd.bits import BitPlan
 from hwkd.errors import InputError
-from hwkd.measure.predict_target import predicted_entries
+from hwkd.measure.predict.target import predicted_entries
 from hwkd.measure.record import Entry
 from hwkd.models.spec import FAMILIES, Spec
 from hwkd.quantity import Quantity
-from hwkd.quantize.bits import BitPlan
+from hwkd.quantize.precision import plan_precision
 from hwkd.search.cost import MIB, Cost
 from hwkd.search.layers import macs_per_pixel, stored_bytes, student_layers
 from hwkd.target import Target

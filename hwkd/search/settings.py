@@ -1,4 +1,4 @@
-"""Everything that decides what a study's trials are, in one record that is stored in it and compared on return. No torch."""
+"""Everything that decides what a study's trials are, in one record that is stored in it and compared on return."""
 
 import json
 from collections.abc import Mapping

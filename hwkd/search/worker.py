@@ -36,7 +36,7 @@ from hwkd.search.study import (
 )
 
 if TYPE_CHECKING:
-    from hwkd.search.training import Standing, Trainer
+    from hwkd.search.train import Standing, Trainer
 
 PAPER_M = 192
 """Channels of y of the paper's students; those of z and inside h_a and h_s are N."""
@@ -146,7 +146,7 @@ class Worker:
             has_ended_early = kind != REFERENCE and not goes_on(one, others)
             return not has_ended_early
 
-        from hwkd.search.training import Diverged
+        from hwkd.search.train import Diverged
 
         max_mib = None if kind == REFERENCE else budget.max_mib
         seed = seed_of(self._settings.seed, trial.number)

@@ -18,22 +18,22 @@ import numpy as np
 import onnx
 import torch
 
+from hwkd.bits import BitPlan
 from hwkd.cli.output import add_output_options, emit
 from hwkd.codec.codec import Codec
-from hwkd.deploy.export import Source, export, prepare
-from hwkd.deploy.graph import FLOAT, OPENVINO, GraphWriter, tensor
 from hwkd.distill.data import calibration_crops
+from hwkd.export.export import Source, export, prepare
+from hwkd.export.graph_writer import FLOAT, OPENVINO, GraphWriter, tensor
 from hwkd.images import embedded_images
 from hwkd.measure.host import host_facts
-from hwkd.measure.latency import measure_in_turn
 from hwkd.measure.picture import picture
 from hwkd.measure.pinning import pinned
+from hwkd.measure.timing import measure_in_turn
 from hwkd.models.build import build
 from hwkd.models.patch import PatchCodec
 from hwkd.models.spec import PatchSpec
 from hwkd.models.student import student_spec
 from hwkd.qualities import LMBDA_OF_UNIT_GAIN
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.ptq import post_training_quantize
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import Bundle

@@ -13,9 +13,9 @@ from hwkd.cli.output import add_output_options, emit
 from hwkd.cli.profile import parse_threads
 from hwkd.measure.board_constants import constants_from
 from hwkd.measure.cost_predict import predict
+from hwkd.measure.eager.models import load_subject
 from hwkd.measure.eager_profile import profile_host
 from hwkd.measure.profile import Wanted
-from hwkd.measure.subject import load_subject
 from hwkd.report.table import Table
 
 WIDTH, HEIGHT = 768, 512

@@ -15,13 +15,13 @@ import torch
 
 from hwkd.cli.distill_config import _precision
 from hwkd.cli.output import add_output_options, emit
+from hwkd.distill.batches import Part
 from hwkd.distill.lambdas import drawn
 from hwkd.distill.losses import LossWeights
 from hwkd.distill.optimizers import Average
 from hwkd.distill.step import Stepper
-from hwkd.distill.teaching import Part
 from hwkd.measure.host import host_facts
-from hwkd.measure.latency import measure_in_turn
+from hwkd.measure.timing import measure_in_turn
 from hwkd.models.build import build
 from hwkd.models.spec import Spec
 from hwkd.models.student import student_spec

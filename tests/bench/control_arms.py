@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from hwkd.distill.runs import load_run, read_config
+from hwkd.distill.run_folder import load_run, read_config
 from hwkd.files import write_text
 from hwkd.images import open_images
 from hwkd.measure.quality import evaluate

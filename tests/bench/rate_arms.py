@@ -25,12 +25,12 @@ from hwkd.distill.config import RunConfig
 from hwkd.distill.data import ImageSet, load_images
 from hwkd.distill.losses import LossWeights
 from hwkd.distill.run import distill
-from hwkd.distill.runs import load_run
+from hwkd.distill.run_folder import load_run
 from hwkd.files import write_text
 from hwkd.images import open_images
 from hwkd.measure.host import host_facts
-from hwkd.measure.latency import measure_in_turn
 from hwkd.measure.quality import evaluate
+from hwkd.measure.timing import measure_in_turn
 from hwkd.models.spec import PatchSpec
 from hwkd.models.student import student_spec
 from hwkd.report.table import Table

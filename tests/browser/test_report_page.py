@@ -8,9 +8,9 @@ import pytest
 pytest.importorskip("jinja2")
 pytest.importorskip("plotly")
 
-from hwkd.report.page import page_html
-from hwkd.report.plots import plots_of
-from hwkd.report.sources import gather
+from hwkd.report.page.page import page_html
+from hwkd.report.page.plots import plots_of
+from hwkd.report.page.sources import gather
 
 KEYS = (
     *("rd", "psnr-macs", "psnr-latency", "psnr-energy"),

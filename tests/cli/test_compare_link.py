@@ -9,8 +9,8 @@ from hwkd.errors import InputError
 from hwkd.images import open_images
 from hwkd.measure.classic import EqualQuality
 from hwkd.measure.classic_energy import Classic
+from hwkd.measure.energy.sensors import OpenedMeter
 from hwkd.measure.links import LINKS
-from hwkd.measure.meters import OpenedMeter
 from hwkd.measure.record import (
     Entry,
     Macs,

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from hwkd.cli.main import main
-from hwkd.codec import known
+from hwkd.codec import shipped
 from hwkd.codec.codec import Codec
-from hwkd.codec.header import pack, unpack
+from hwkd.codec.stream import pack, unpack
 from hwkd.images import MAX_PIXELS, read_rgb
 from hwkd.runtime.bundle import read_bundle, write_bundle
 
@@ -18,7 +18,7 @@ from hwkd.runtime.bundle import read_bundle, write_bundle
 @pytest.fixture(autouse=True)
 def none_ships(tmp_path, monkeypatch):
     """No bundle ships, and the current folder is an own one."""
-    monkeypatch.setattr(known, "SHIPPED", tmp_path / "none")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "none")
     monkeypatch.chdir(tmp_path)
 
 
@@ -174,7 +174,7 @@ def test_the_model_that_ships_is_named_where_another_was_given(
 ):
     (tmp_path / "shipped").mkdir()
     shutil.copy(tiny_bundle, tmp_path / "shipped/patch-small.hwkd")
-    monkeypatch.setattr(known, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
     bundle = read_bundle(tiny_bundle)
     write_bundle(tmp_path / "two.hwkd", replace(bundle.manifest, name="other"), bundle.parts)
     assert refused(["decode", stream, "a.png", "--model", "two.hwkd"]) == (

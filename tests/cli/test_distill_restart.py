@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hwkd.cli.distill_restart import after_restart
+from hwkd.distill.distributed import Processes
 from hwkd.distill.events import Event, append_event
-from hwkd.distill.processes import Processes
 from hwkd.errors import InputError
 
 GIVEN = Namespace(resume=False, force=False)

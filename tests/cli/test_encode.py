@@ -12,10 +12,10 @@ from PIL import Image
 
 from hwkd.cli import coding_run, encode
 from hwkd.cli.main import main
-from hwkd.codec import known
+from hwkd.codec import shipped
 from hwkd.codec.codec import Codec
-from hwkd.codec.header import unpack
 from hwkd.codec.networks import SELFTEST_DIGESTS
+from hwkd.codec.stream import unpack
 from hwkd.errors import HwkdError
 from hwkd.images import MAX_PIXELS, find_images, read_rgb, write_png
 from hwkd.runtime.array_part import pack_arrays
@@ -27,7 +27,7 @@ GIVE = "a .hwkd file, which `hwkd export` writes (none ships with hwkd yet)"
 
 @pytest.fixture(autouse=True)
 def none_ships(tmp_path, monkeypatch):
-    monkeypatch.setattr(known, "SHIPPED", tmp_path / "none")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "none")
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_full_disk_ends_the_run_over_a_folder(run, photo, tmp_path, monkeypatc
             raise HwkdError("the disk is full")
         written.append(path.name)
 
-    monkeypatch.setattr("hwkd.cli.coding_jobs.write_bytes", until_full)
+    monkeypatch.setattr("hwkd.cli.coding.write_bytes", until_full)
     assert run(tmp_path / "in", tmp_path / "out") == (1, "", "hwkd: error: the disk is full\n")
     assert written == ["0.png.hwk", "1.png.hwk"]
 
@@ -387,8 +387,8 @@ def test_without_a_model_it_says_how_to_name_one(refused, image, tmp_path):
 
 def test_without_a_model_the_shipped_default_is_taken(tiny_bundle, image, tmp_path, monkeypatch):
     (tmp_path / "shipped").mkdir()
-    shutil.copy(tiny_bundle, tmp_path / f"shipped/{known.DEFAULT}.hwkd")
-    monkeypatch.setattr(known, "SHIPPED", tmp_path / "shipped")
+    shutil.copy(tiny_bundle, tmp_path / f"shipped/{shipped.DEFAULT}.hwkd")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
     assert main(["encode", str(image), str(tmp_path / "a.hwk"), "--threads", "1"]) == 0
     assert (tmp_path / "a.hwk").read_bytes() == expected(tiny_bundle, image)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from hwkd.cli.main import main
 from hwkd.codec.codec import Codec
-from hwkd.codec.header import unpack
+from hwkd.codec.stream import unpack
 from hwkd.images import MAX_PIXELS, read_rgb, write_png
 from hwkd.metrics import psnr_db
 

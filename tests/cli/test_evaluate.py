@@ -47,7 +47,7 @@ def models(monkeypatch, tmp_path):
             codec.g_a[-1].weight.data.mul_(300)
         return FakeModel(text, codec, SPEC, None if text == "unknown" else 0.01)
 
-    monkeypatch.setattr("hwkd.distill.runs.load_model", load_model)
+    monkeypatch.setattr("hwkd.distill.run_folder.load_model", load_model)
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_bd_figures_that_cannot_be_made_say_why(images, tmp_path, capsys, curve,
 
 
 def test_wrong_input_is_found_before_a_model_is_loaded(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "hwkd.distill.runs", None)  # importing it would fail
+    monkeypatch.setitem(sys.modules, "hwkd.distill.run_folder", None)  # importing it would fail
     with pytest.raises(InputError, match="no such folder"):
         run("a", "--data", tmp_path / "none")
     with pytest.raises(InputError, match="cannot read the curve"):

@@ -50,7 +50,7 @@ def in_torch(photo, tmp_path, monkeypatch, in_one_thread):
     for name in ("rates", "other"):
         (tmp_path / name).touch()
     monkeypatch.setattr(
-        "hwkd.distill.runs.load_model",
+        "hwkd.distill.run_folder.load_model",
         lambda text: SimpleNamespace(name=text, codec=codec, spec=SPEC, lmbda=0.01, bits=None),
     )
     return codec

@@ -138,8 +138,8 @@ def test_a_boards_graphs_are_not_written_over(words, tmp_path, refused) -> None:
 
 
 def test_a_failure_on_the_way_leaves_nothing(words, tmp_path, monkeypatch, refused) -> None:
-    from hwkd.deploy import export as export_module
     from hwkd.errors import HwkdError
+    from hwkd.export import export as export_module
 
     def fails(*_args):
         raise HwkdError("the graphs do not fit")

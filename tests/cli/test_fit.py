@@ -124,7 +124,7 @@ def test_a_search_from_the_command_line_to_the_recipe(small, capsys, tmp_path, m
     assert options["target"] == "raspberry-pi-4" and options["bits"] == "8/8"
 
     # Again: nothing is trained, the same is printed; a worker has nothing to do either.
-    monkeypatch.setattr("hwkd.search.training.Trainer", None)
+    monkeypatch.setattr("hwkd.search.train.Trainer", None)
     assert main(small) == 0
     assert capsys.readouterr().out == out
     assert main(["fit", "--worker", "--study", str(tmp_path / "study.journal")]) == 0

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from hwkd.cli.main import main
-from hwkd.codec import known
+from hwkd.codec import shipped
 from hwkd.codec.codec import Codec
-from hwkd.codec.header import Stream, pack
+from hwkd.codec.stream import Stream, pack
 from hwkd.runtime.bundle import read_bundle, write_bundle
 from hwkd.runtime.card import Card, SetFigures
 
@@ -16,7 +16,7 @@ from hwkd.runtime.card import Card, SetFigures
 def none_ships(tmp_path, monkeypatch):
     """No bundle ships, and the current folder is an own one."""
     monkeypatch.setattr("hwkd.cli.info.SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr(known, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from hwkd.cli.main import main
 from hwkd.cli.model_names import SHIPPED_FIRST, refuse_unknown
-from hwkd.codec import known
+from hwkd.codec import shipped
 from hwkd.errors import InputError
 
 ZOO = "bmshj2018-hyperprior, hyperprior-64, little, mbt2018-mean, patch-q5"
@@ -14,7 +14,7 @@ def shelf(tmp_path, monkeypatch):
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped/little.hwkd").touch()
     (tmp_path / "here").mkdir()
-    monkeypatch.setattr(known, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr("hwkd.cli.model_names.shipped_names", lambda: ["hyperprior-64", "patch-q5"])
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"

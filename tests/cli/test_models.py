@@ -7,7 +7,7 @@ import pytest
 
 from hwkd.cli import models
 from hwkd.cli.main import main
-from hwkd.codec import known
+from hwkd.codec import shipped
 
 NO_TORCH = """
 import sys
@@ -24,7 +24,7 @@ sys.exit(main(["models", "--format", "json"]))
 @pytest.fixture
 def shelf(tmp_path, monkeypatch):
     """The folder of bundles that ship, made up and missing."""
-    monkeypatch.setattr(known, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
     return tmp_path / "shipped"
 
 

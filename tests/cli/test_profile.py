@@ -9,14 +9,14 @@ from types import ModuleType
 
 import pytest
 
-import hwkd.measure.meters as meters
+import hwkd.measure.energy.sensors as meters
 from hwkd.cli.main import main
 from hwkd.cli.profile import record_path
 from hwkd.cli.profile_options import parse_size, parse_threads
 from hwkd.data import data_folder
 from hwkd.errors import InputError
+from hwkd.measure.energy.sensors import OpenedMeter
 from hwkd.measure.host import host_facts, host_name
-from hwkd.measure.meters import OpenedMeter
 from hwkd.measure.record_file import read_record
 from hwkd.runtime.cores import usable_cores
 from hwkd.target import list_targets, load_target
@@ -360,7 +360,7 @@ def test_a_wrong_option_is_one_line_and_nothing_is_written(refused, sysfs, argv,
 
 
 def test_images_that_are_not_there_are_told_before_a_model_is_loaded(refused, monkeypatch):
-    monkeypatch.setitem(sys.modules, "hwkd.measure.subject", None)  # importing it would fail
+    monkeypatch.setitem(sys.modules, "hwkd.measure.eager.models", None)  # importing it would fail
     error = refused(["profile", BARE, "--evaluate", "none", "--save", "records"])
     assert error.startswith("no such folder: none")
 
@@ -478,7 +478,7 @@ def test_a_quantized_run_is_measured_by_its_float_twin_and_predicted_by_its_plan
 
 
 def test_the_newest_run_is_the_default_model(monkeypatch, refused):
-    monkeypatch.setattr("hwkd.measure.subject.newest_run", lambda: "runs/the-newest")
+    monkeypatch.setattr("hwkd.measure.eager.models.newest_run", lambda: "runs/the-newest")
     assert "runs/the-newest" in refused(["profile", "--target", "jetson-nano"])
 
 

@@ -9,8 +9,8 @@ from hwkd.cli.main import main
 from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
 from hwkd.images import write_png
+from hwkd.measure.energy.sensors import OpenedMeter
 from hwkd.measure.host import host_facts, host_name
-from hwkd.measure.meters import OpenedMeter
 from hwkd.measure.record_file import read_record
 from hwkd.runtime.bundle import read_bundle, write_bundle
 from hwkd.target import list_targets

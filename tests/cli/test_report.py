@@ -3,7 +3,7 @@ import json
 import pytest
 
 from hwkd.cli.main import main
-from hwkd.codec.known import shipped
+from hwkd.codec.shipped import shipped
 
 RESULT = {"name": "mine", "results": {"psnr-rgb": [30, 34], "bpp": [0.3, 0.8]}}
 

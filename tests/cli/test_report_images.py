@@ -34,7 +34,7 @@ def test_the_same_images_and_models_give_the_same_page(photos, tmp_path):
 
 
 def test_images_that_are_left_out_are_told(photos, tmp_path, capsys, monkeypatch):
-    import hwkd.report.visual as data
+    import hwkd.report.page.visual as data
 
     kept = data._fitted
     monkeypatch.setattr(data, "_fitted", lambda *args: kept(*args)[:1])

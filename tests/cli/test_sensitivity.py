@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from hwkd.bits import BitPlan, parse_bits, parse_layer_bits
 from hwkd.cli.distill_recipe import with_recipe
 from hwkd.cli.main import build_parser, main
 from hwkd.cli.sensitivity_inputs import latency_note, parse_tried
-from hwkd.codec.known import shipped
+from hwkd.codec.shipped import shipped
 from hwkd.errors import InputError
 from hwkd.images import write_png
 from hwkd.measure import sensitivity
@@ -21,7 +22,6 @@ from hwkd.models.fit_to_data import fit_to_data
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.models.weights import save_weights
 from hwkd.quantity import Quantity
-from hwkd.quantize.bits import BitPlan, parse_bits, parse_layer_bits
 from tests.conftest import make_photo, one_thread
 
 
@@ -54,7 +54,7 @@ def done(tmp_path_factory):
     write_png(folder / "other" / "9.png", make_photo(64, 64, 9))
     printed = []
     with pytest.MonkeyPatch.context() as patch, one_thread():
-        patch.setattr("hwkd.measure.sensitivity_base.CROPS", 1)
+        patch.setattr("hwkd.measure.eager.sensitivity.CROPS", 1)
         patch.setattr("builtins.print", printed.append)
         assert main(words_of(folder)) == 0
     (text,) = printed
@@ -122,7 +122,7 @@ def test_the_recipe_gives_the_bits_that_were_chosen(done):
 
 def test_what_is_measured_is_not_measured_again(done, monkeypatch, capsys):
     folder, _ = done
-    monkeypatch.setattr("hwkd.measure.sensitivity_base.CROPS", 1)
+    monkeypatch.setattr("hwkd.measure.eager.sensitivity.CROPS", 1)
     before = held(folder)
     # Only the model as it is is coded anew.
     coded = []
@@ -139,7 +139,7 @@ def test_what_is_measured_is_not_measured_again(done, monkeypatch, capsys):
 
 def test_a_folder_of_other_measurements_is_refused(done, monkeypatch, capsys):
     folder, _ = done
-    monkeypatch.setattr("hwkd.measure.sensitivity_base.CROPS", 1)
+    monkeypatch.setattr("hwkd.measure.eager.sensitivity.CROPS", 1)
     before = held(folder)
     assert main([*words_of(folder), "--lmbda", "0.01"]) == 2
     assert capsys.readouterr().err == (
@@ -151,7 +151,7 @@ def test_a_folder_of_other_measurements_is_refused(done, monkeypatch, capsys):
 
 def test_a_size_that_cannot_be_reached_names_the_smallest(done, monkeypatch, capsys):
     folder, _ = done
-    monkeypatch.setattr("hwkd.measure.sensitivity_base.CROPS", 1)
+    monkeypatch.setattr("hwkd.measure.eager.sensitivity.CROPS", 1)
     assert main([*words_of(folder), "-o", str(folder / "new"), "--max-kib", "1"]) == 2
     error = capsys.readouterr().err
     smallest = float(re.search(r"offered the weights take ([\d.]+) KiB; give that", error).group(1))
@@ -165,7 +165,7 @@ def test_a_size_that_cannot_be_reached_names_the_smallest(done, monkeypatch, cap
 
 def test_a_file_in_the_place_of_the_folder_is_refused(done, monkeypatch, capsys):
     folder, _ = done
-    monkeypatch.setattr("hwkd.measure.sensitivity_base.CROPS", 1)
+    monkeypatch.setattr("hwkd.measure.eager.sensitivity.CROPS", 1)
     assert main([*words_of(folder), "-o", str(folder / "model.safetensors")]) == 2
     assert "is a file, the figures need a folder: give another with -o" in capsys.readouterr().err
 

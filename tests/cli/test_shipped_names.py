@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from hwkd.cli.main import build_parser
-from hwkd.codec import known
+from hwkd.codec import shipped
 
 TAKEN_BY = {"evaluate": "models", "profile": "models", "bench": "bundles", "verify": "bundle"}
 
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setattr(known, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "little.hwkd").touch()
     return tmp_path / "shipped"

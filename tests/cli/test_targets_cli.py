@@ -106,6 +106,6 @@ def test_examples_are_real_commands(capsys, tmp_path, monkeypatch):
     lines = [line.split()[2:] for line in targets.EXAMPLES.splitlines()[1:]]
     assert len(lines) >= 2
     for argv in lines:
-        # validate and fit take a minute each: tests/cli/test_targets_fit.py has them.
+        # validate and fit take a minute each: tests/cli/test_targets.py has them.
         if "my-board.toml" not in argv and argv[:1] not in (["validate"], ["fit"]):
             assert run(*argv) == 0

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from hwkd.data import data_folder
-from hwkd.deploy.plan import plan_precision
-from hwkd.measure.layer_cost import TERMS
-from hwkd.measure.published import read_timings
+from hwkd.measure.layers import TERMS
+from hwkd.measure.predict.published import read_timings
 from hwkd.models.spec import FAMILIES
+from hwkd.quantize.precision import plan_precision
+from hwkd.schema import read_toml
 from hwkd.target import list_targets, load_target
-from hwkd.toml_reader import read_toml
 
 FOLDER = data_folder("targets")
 PATHS = sorted(FOLDER.rglob("*.toml"))

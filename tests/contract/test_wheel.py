@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import hwkd
-from hwkd.codec.known import shipped as shipped_bundles
+from hwkd.codec.shipped import shipped as shipped_bundles
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.card import NOT_RECORDED
 from hwkd.target import list_targets
@@ -19,7 +19,7 @@ from hwkd.target import list_targets
 ROOT = Path(hwkd.__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
-OWN = {place: place for place in ("hwkd/weights", "hwkd/bundles", "hwkd/report/templates")}
+OWN = {place: place for place in ("hwkd/weights", "hwkd/bundles", "hwkd/report/page/templates")}
 """Folders of data within the package."""
 MOST_BUNDLE_BYTES = 2.4 * 10**6
 """The largest of all rates takes 2.3: 0.1 more than each of the five of one rate that it replaced."""

@@ -6,11 +6,11 @@ import shlex
 import pytest
 from safetensors.torch import load_file
 
-from hwkd.distill.runs import load_run, read_config
-from hwkd.measure.macs import count_macs
+from hwkd.bits import BitPlan
+from hwkd.distill.run_folder import load_run, read_config
+from hwkd.measure.eager.macs import count_macs
 from hwkd.models.build import build
 from hwkd.models.teacher import load_teacher
-from hwkd.quantize.bits import BitPlan
 
 TINY = ("--width", "16", "--hyper", "8", "--hyper-latent", "8")
 

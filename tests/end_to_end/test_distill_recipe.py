@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from hwkd.distill.runs import read_config
+from hwkd.distill.run_folder import read_config
 
 # The embedded photographs train.
 RECIPE = """

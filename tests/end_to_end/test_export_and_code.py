@@ -5,16 +5,16 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from hwkd.bits import BitPlan
 from hwkd.codec.codec import Codec
-from hwkd.codec.header import header_bytes, unpack
-from hwkd.deploy.export import Source, export, prepare
+from hwkd.codec.stream import header_bytes, unpack
 from hwkd.distill.data import calibration_crops
-from hwkd.distill.runs import load_model, load_run
+from hwkd.distill.run_folder import load_model, load_run
+from hwkd.export.export import Source, export, prepare
 from hwkd.images import MAX_PIXELS, embedded_images
 from hwkd.models.image_tensors import padded
 from hwkd.models.teacher import STUDENT
 from hwkd.models.weights import save_weights
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.ptq import post_training_quantize
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.session import present_runtimes

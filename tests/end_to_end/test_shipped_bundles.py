@@ -3,7 +3,7 @@
 import pytest
 
 from hwkd.codec.codec import Codec
-from hwkd.codec.known import DEFAULT, shipped
+from hwkd.codec.shipped import DEFAULT, shipped
 from hwkd.images import open_images
 from hwkd.measure.card_figures import EMBEDDED_SET
 from hwkd.measure.quality import evaluate_bundle

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hwkd.measure.meter import Window
+from hwkd.measure.energy.meter import Window
 
 
 class FakeClock:

@@ -1,6 +1,6 @@
 """A meter for real work: whatever a window holds, it tells the same energy and time."""
 
-from hwkd.measure.meter import Window
+from hwkd.measure.energy.meter import Window
 
 
 class SteadyMeter:

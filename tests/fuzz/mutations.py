@@ -23,8 +23,8 @@ import numpy as np
 
 from hwkd.codec import entropy
 from hwkd.codec.codec import Codec
-from hwkd.codec.header import Stream, header_bytes, number_of_segments, pack, unpack
 from hwkd.codec.networks import EXACT, failures, open_hyper
+from hwkd.codec.stream import Stream, header_bytes, number_of_segments, pack, unpack
 from hwkd.errors import HwkdError, InputError
 from hwkd.runtime.array_part import pack_arrays, unpack_arrays
 from hwkd.runtime.bundle import read_bundle

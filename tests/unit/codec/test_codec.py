@@ -11,8 +11,8 @@ from hwkd.codec import codec as codec_module
 from hwkd.codec import entropy
 from hwkd.codec.codec import Codec
 from hwkd.codec.entropy import DamagedStream
-from hwkd.codec.header import Stream, pack, unpack
 from hwkd.codec.networks import EXACT, SelfTestFailed, digest, gains_of, open_hyper
+from hwkd.codec.stream import Stream, pack, unpack
 from hwkd.codec.tables import MAX_SYMBOL
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import MAX_PIXELS

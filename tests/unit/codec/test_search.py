@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hwkd.codec.codec import Codec
-from hwkd.codec.header import unpack
 from hwkd.codec.search import Asked, OutOfReach, encode_to
+from hwkd.codec.stream import unpack
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS
 from hwkd.metrics import psnr_db

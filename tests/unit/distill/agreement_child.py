@@ -1,6 +1,6 @@
 """One of the processes of test_processes.py: prints what it learns from the first one, and what all say on average."""
 
-from hwkd.distill.processes import Processes, joined, started_processes
+from hwkd.distill.distributed import Processes, joined, started_processes
 from hwkd.errors import InputError
 
 

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import torch
 
+from hwkd.bits import BitPlan
 from hwkd.distill import rates as rates_module
 from hwkd.distill import run as run_module
 from hwkd.distill import step as step_module
 from hwkd.distill import train as train_module
+from hwkd.distill.batches import Teaching
 from hwkd.distill.config import RunConfig
 from hwkd.distill.data import ImageSet
 from hwkd.distill.losses import LossWeights
 from hwkd.distill.run import Outcome, distill
-from hwkd.distill.teaching import Teaching
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
-from hwkd.quantize.bits import BitPlan
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,16 +5,16 @@ import sys
 import numpy as np
 import torch
 
+from hwkd.bits import BitPlan
+from hwkd.distill.batches import LiveBatches, Teaching
 from hwkd.distill.data import Crops
+from hwkd.distill.distributed import joined, started_processes
 from hwkd.distill.losses import LossWeights, Projections
-from hwkd.distill.processes import joined, started_processes
 from hwkd.distill.step import Stepper
-from hwkd.distill.teaching import LiveBatches, Teaching
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
-from hwkd.quantize.calibrate import calibrate
+from hwkd.quantize.qat import calibrate
 
 STUDENTS = {
     "gdn": HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8),

@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
+from hwkd.bits import BitPlan
 from hwkd.distill.config import RunConfig, config_from_json, differences
 from hwkd.distill.losses import LossWeights
 from hwkd.errors import InputError
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
-from hwkd.quantize.bits import BitPlan
 
 CONFIG = RunConfig(
     spec=HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8),

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hwkd.bits import BitPlan
 from hwkd.distill.checkpoint import read_state, state_path
 from hwkd.distill.losses import LossWeights
 from hwkd.distill.train import Interrupted
 from hwkd.errors import InputError
-from hwkd.quantize.bits import BitPlan
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "relu, kld, bf16, plateau": {

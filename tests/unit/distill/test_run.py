@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 
+from hwkd.bits import BitPlan
+from hwkd.distill.batches import Teaching
 from hwkd.distill.checkpoint import read_state
 from hwkd.distill.losses import LossWeights
 from hwkd.distill.run import distill
-from hwkd.distill.runs import load_model, load_run
-from hwkd.distill.teaching import Teaching
+from hwkd.distill.run_folder import load_model, load_run
 from hwkd.errors import InputError
 from hwkd.models.build import build
 from hwkd.models.compat import GDN
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantized_layers
 
 RD_ONLY = LossWeights(1, 0, 0, 0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hwkd.distill.runs import check_folder, forget_run, load_model, load_run, read_config
+from hwkd.distill.run_folder import check_folder, forget_run, load_model, load_run, read_config
 from hwkd.distill.train import Interrupted
 from hwkd.errors import InputError
 

@@ -12,17 +12,17 @@ from PIL import Image, features
 import hwkd.measure.bench as bench_module
 import hwkd.measure.bench_entries as bench_entries
 from hwkd.codec.codec import Codec
-from hwkd.codec.header import unpack
+from hwkd.codec.stream import unpack
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS
-from hwkd.measure import coding
 from hwkd.measure.bench import bench, speedup
 from hwkd.measure.bench_bundles import TimedCodec, bundle_coder, spread_of_y
 from hwkd.measure.bench_classic import classic_coder, nearest_quality
 from hwkd.measure.bench_coder import Absent, Coder, StepClock, quality_of
-from hwkd.measure.bench_compressai import trained_coder, untrained_coder
 from hwkd.measure.bench_entries import Wanted
-from hwkd.measure.latency import Latency
+from hwkd.measure.eager import coding
+from hwkd.measure.eager.compressai import trained_coder, untrained_coder
+from hwkd.measure.timing import Latency
 from hwkd.measure.watch import Watch
 from hwkd.models.build import build
 from hwkd.models.fit_to_data import fit_to_data

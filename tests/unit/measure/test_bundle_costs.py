@@ -5,13 +5,13 @@ from functools import cache
 import pytest
 import torch
 
+from hwkd.bits import BitPlan
 from hwkd.errors import InputError
 from hwkd.measure.bundle_costs import COSTS, read_costs
-from hwkd.measure.bundle_file import costs_of
+from hwkd.measure.eager.bundle_file import costs_of
+from hwkd.measure.eager.macs import count_macs
 from hwkd.measure.layer_table import codec_layers
-from hwkd.measure.macs import count_macs
 from hwkd.models.build import build
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
 from hwkd.quantize.layers import weight_bytes
 from hwkd.runtime.bundle import read_bundle

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hwkd.bits import BitPlan
 from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
 from hwkd.images import open_images
@@ -17,12 +18,11 @@ from hwkd.measure.bundle_subject import (
     evaluated_bundle,
     load_bundle_subject,
 )
-from hwkd.measure.macs import count_macs
+from hwkd.measure.eager.macs import count_macs
 from hwkd.measure.quality import ms_ssim
 from hwkd.measure.record import Quality
 from hwkd.models.build import build
 from hwkd.models.spec import spec_to_json
-from hwkd.quantize.bits import BitPlan
 from hwkd.runtime.array_part import unpack_arrays
 from hwkd.runtime.bundle import read_bundle, write_bundle
 from hwkd.runtime.card import Card, SetFigures

@@ -13,7 +13,7 @@ IMAGES = [("a", np.zeros((400, 500, 3), np.uint8)), ("b", np.zeros((600, 500, 3)
 @pytest.fixture
 def clock(monkeypatch):
     clock = FakeClock()
-    monkeypatch.setattr("hwkd.measure.energy.time", clock)
+    monkeypatch.setattr("hwkd.measure.energy.measure.time", clock)
     return clock
 
 

@@ -5,7 +5,7 @@ import pytest
 from hwkd.constants import Constants
 from hwkd.errors import InputError
 from hwkd.measure.cost_predict import Prediction, predict, together
-from hwkd.measure.layer_cost import TERMS, LayerCost
+from hwkd.measure.layers import TERMS, LayerCost
 
 # Nanoseconds for a unit of each term; what is not named here takes e.
 NS = {"pointwise": 0.5, "spatial": 2.0, "values": 4.0, "nonlinear": 10.0, "calls": 1000.0}

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.measure import graph_latency
-from hwkd.measure.graph_latency import TOLERANCE, graph_latencies, largest_difference
+from hwkd.measure.eager import profile
+from hwkd.measure.eager.profile import TOLERANCE, graph_latencies, largest_difference
 from hwkd.measure.record import Setting
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
@@ -39,7 +39,7 @@ def test_no_runtime_gives_no_figures(tiny_specs):
 
 
 def test_an_unknown_runtime_is_refused_before_any_work(tiny_specs, monkeypatch):
-    monkeypatch.setattr(graph_latency, "export_networks", None)
+    monkeypatch.setattr(profile, "export_networks", None)
     with pytest.raises(InputError, match="unknown runtime 'tensorrt'"):
         graph_latencies(
             build(tiny_specs["relu"]), 64, 64, runtimes=["tensorrt"], threads=1, seconds=1
@@ -67,8 +67,8 @@ def test_a_runtime_that_computes_something_else_is_not_timed(tiny_specs, monkeyp
         def run(self, inputs):
             return {name: 2 * array for name, array in self.session.run(inputs).items()}
 
-    real = graph_latency.open_session
-    monkeypatch.setattr(graph_latency, "open_session", Doubling)
+    real = profile.open_session
+    monkeypatch.setattr(profile, "open_session", Doubling)
     with pytest.raises(HwkdError, match=r"onnxruntime .* computes another y than torch"):
         graph_latencies(
             build(tiny_specs["relu"]), 64, 64, runtimes=["onnxruntime"], threads=1, seconds=1
@@ -84,8 +84,8 @@ def test_graphs_are_opened_before_the_cores_are_fixed(tiny_specs, monkeypatch):
         seen.append(os.sched_getaffinity(0))
         return real(path, runtime, threads)
 
-    real = graph_latency.open_session
-    monkeypatch.setattr(graph_latency, "open_session", opened)
+    real = profile.open_session
+    monkeypatch.setattr(profile, "open_session", opened)
     cores = os.sched_getaffinity(0)
     graph_latencies(
         build(tiny_specs["relu"]), 64, 64, runtimes=["openvino"], threads=1, seconds=0.001

@@ -1,7 +1,7 @@
 import pytest
 
-from hwkd.measure.layer_cost import LayerCost
 from hwkd.measure.layer_shapes import AMOUNTS, amounts, shape, shape_work
+from hwkd.measure.layers import LayerCost
 
 
 def layer(operator="conv", kernel=5, stride=2, groups=1, c_in=64, c_out=32):

@@ -1,8 +1,8 @@
 import pytest
 
 from hwkd.errors import InputError
+from hwkd.measure.eager.macs import count_macs
 from hwkd.measure.layer_times import layer_latencies
-from hwkd.measure.macs import count_macs
 from hwkd.models.build import build
 
 RESTS = {"g_a.rest", "h_a.rest", "h_s.rest", "g_s.rest"}

@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwkd.measure.layer_cost import TERMS
+from hwkd.measure.layers import TERMS
 from hwkd.measure.left_out import Accuracy, LeftOut, leave_networks_out
-from hwkd.measure.published import Configuration, Population
+from hwkd.measure.predict.published import Configuration, Population
 
 DEVICES, NETWORKS, INT8 = 12, 12, 5
 

@@ -5,7 +5,7 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 
 from hwkd.errors import InputError
-from hwkd.measure.macs import count_macs
+from hwkd.measure.eager.macs import count_macs
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
 

@@ -2,30 +2,42 @@ import json
 
 import pytest
 
+from hwkd.codec.codec import Codec
+from hwkd.measure.bundles import CHILD
+from hwkd.measure.memory import run_child
 from hwkd.measure.memory_child import main
+from hwkd.measure.picture import picture
 
 
-def test_a_trained_model_goes_from_pixels_to_bytes_and_back(tiny_teacher_file, tmp_path, capsys):
+def test_a_bundle_goes_from_pixels_to_bytes_and_back(tiny_bundle, tmp_path, capsys):
     stream = tmp_path / "stream"
     for side in ("encode", "decode"):
-        assert main([side, str(tiny_teacher_file), "70", "50", "1", str(stream)]) == 0
+        assert main(["onnxruntime", side, str(tiny_bundle), "70", "50", "1", str(stream)]) == 0
         result = json.loads(capsys.readouterr().out)
         assert result["part"] == "end_to_end"
         assert result["peak_mib"] >= result["baseline_mib"] > 0
-        assert stream.read_bytes().startswith(b"HWKE")
+    assert stream.read_bytes() == Codec.load(tiny_bundle).encode(picture(70, 50))
 
 
-@pytest.mark.parametrize("side", ["encode", "decode"])
-@pytest.mark.parametrize("family", ["gdn", "relu", "patch"])
-def test_a_bare_architecture_runs_its_networks_and_writes_no_stream(tmp_path, capsys, side, family):
-    stream = tmp_path / "stream"
-    assert main([side, f"hyperprior:N=8,M=12,family={family}", "70", "50", "1", str(stream)]) == 0
-    assert json.loads(capsys.readouterr().out)["part"] == "networks"
-    assert not stream.exists()
+def test_a_process_of_its_own_is_measured(tiny_bundle, tmp_path):
+    command = (*CHILD, "onnxruntime")
+    peak = run_child("encode", str(tiny_bundle), (70, 50), 1, tmp_path / "s", command)
+    assert (peak.part, peak.pixels) == ("end_to_end", 3500)
+    assert peak.peak_mib >= peak.baseline_mib > 20  # an interpreter with numpy
 
 
-def test_the_users_mistake_is_one_line_and_exit_code_2(tmp_path, capsys):
-    assert main(["encode", "no-such-model", "70", "50", "1", str(tmp_path / "s")]) == 2
+@pytest.mark.parametrize(
+    ("runtime", "bundle", "message"),
+    [
+        ("onnxruntime", "none.hwkd", "cannot read none.hwkd"),
+        ("tensorrt", None, "the bundle tiny-patch has no encoder for tensorrt"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    tiny_bundle, tmp_path, capsys, runtime, bundle, message
+):
+    stream = tmp_path / "s"
+    assert main([runtime, "encode", bundle or str(tiny_bundle), "8", "8", "1", str(stream)]) == 2
     said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith(message)

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from hwkd.bits import BitPlan
 from hwkd.images import embedded_images
+from hwkd.measure.eager.models import load_subject, quantized
 from hwkd.measure.profile import photograph, profile_target
 from hwkd.measure.record import PLAN
-from hwkd.measure.subject import load_subject, quantized
-from hwkd.quantize.bits import BitPlan
 from hwkd.target import load_target
 
 BARE = "hyperprior:N=4,M=6,family=relu"

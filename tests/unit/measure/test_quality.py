@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hwkd.errors import InputError
-from hwkd.measure.coding import decode, encode
+from hwkd.measure.eager.coding import decode, encode
 from hwkd.measure.quality import Evaluation, ImageQuality, evaluate, ms_ssim
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec

@@ -5,7 +5,7 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.measure import record_file
-from hwkd.measure.layer_cost import LayerCost
+from hwkd.measure.layers import LayerCost
 from hwkd.measure.record import (
     Entry,
     Macs,

@@ -5,8 +5,8 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.measure.host import HostFacts
-from hwkd.measure.layer_cost import LayerCost
-from hwkd.measure.predict_target import predicted_entries
+from hwkd.measure.layers import LayerCost
+from hwkd.measure.predict.target import predicted_entries
 from hwkd.measure.record import Entry, Macs, ModelFacts, Provenance, Record, Setting, Size
 from hwkd.measure.save_target import check_name, target_from
 from hwkd.quantity import Quantity

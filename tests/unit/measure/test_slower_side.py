@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from hwkd.deploy.plan import plan_precision
 from hwkd.errors import InputError
-from hwkd.measure.layer_cost import LayerCost
-from hwkd.measure.predict_target import predicted_entries
+from hwkd.measure.layers import LayerCost
+from hwkd.measure.predict.target import predicted_entries
 from hwkd.measure.slower_side import slower_side
+from hwkd.quantize.precision import plan_precision
 from hwkd.target import list_targets, load_target
 
 

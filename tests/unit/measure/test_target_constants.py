@@ -6,11 +6,11 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.facts import Fact
-from hwkd.measure.cost_fit import Fit
-from hwkd.measure.layer_cost import TERMS
+from hwkd.measure.layers import TERMS
 from hwkd.measure.left_out import LeftOut
-from hwkd.measure.published import Configuration, Population
-from hwkd.measure.target_constants import Fitted, constants_of
+from hwkd.measure.predict.constants import Fitted, constants_of
+from hwkd.measure.predict.fit import Fit
+from hwkd.measure.predict.published import Configuration, Population
 from hwkd.target import load_target
 
 K = len(TERMS)

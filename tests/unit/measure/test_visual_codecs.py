@@ -67,7 +67,7 @@ def test_a_bundle_is_coded_into_its_own_streams(tiny_bundle, photo):
 
 
 def test_a_teacher_is_coded_as_it_is_evaluated(tiny_teacher_file, photo):
-    from hwkd.distill.runs import load_model
+    from hwkd.distill.run_folder import load_model
     from hwkd.measure.quality import evaluate
     from hwkd.metrics import psnr_db
 

@@ -3,14 +3,14 @@ import json
 import safetensors.torch
 import torch
 
+from hwkd.bits import BitPlan
 from hwkd.models.build import build
 from hwkd.models.checkpoint import read_checkpoint
 from hwkd.models.fill import fill
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.models.weights import save_weights
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
-from hwkd.quantize.calibrate import calibrate
+from hwkd.quantize.qat import calibrate
 
 SPEC = HyperpriorSpec("relu", (8, 8, 8), 12, 8, 8)
 METADATA = {"lmbda": "0.025", "teacher": "t", "data": "d", "e": "1", "f": "2", "g": "3"}

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from hwkd.bits import BitPlan
 from hwkd.distill.data import calibration_crops, whole_image
 from hwkd.distill.validate import validation_rd
 from hwkd.images import embedded_images
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.teacher import load_teacher
 from hwkd.qualities import lmbda_at
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.ptq import post_training_quantize
 
 SHIPPED = "patch-small-float"

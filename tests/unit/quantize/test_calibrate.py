@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from hwkd.bits import BitPlan
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.spec import PatchSpec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize, quantized_layers
-from hwkd.quantize.calibrate import calibrate, is_calibrated
 from hwkd.quantize.inputs import conv_layers, layer_inputs
+from hwkd.quantize.qat import calibrate, is_calibrated
 from tests.unit.quantize.conftest import lively
 
 LMBDAS = (0.0018, 0.0018 * 100 ** (49 / 99), 0.18)

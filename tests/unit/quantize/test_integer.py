@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hwkd.bits import BitPlan
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.patch import PatchCodec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize, quantized_layers
 from hwkd.quantize.inputs import conv_layers, layer_inputs
 from hwkd.quantize.integer import Grid, IntegerLayer, halved, held_to_bits, integer_layers

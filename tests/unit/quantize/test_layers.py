@@ -1,13 +1,13 @@
 from torch import Tensor
 
+from hwkd.bits import BitPlan
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
-from hwkd.quantize.calibrate import calibrate
 from hwkd.quantize.inputs import conv_layers
 from hwkd.quantize.layers import integer_weights, layer_bits, left_in_float, weight_bytes
+from hwkd.quantize.qat import calibrate
 
 
 def test_report_covers_every_layer(codec: HyperpriorCodec, images: Tensor) -> None:

@@ -1,12 +1,12 @@
 import torch
 from torch import Tensor
 
+from hwkd.bits import BitPlan
 from hwkd.models.base import HyperpriorCodec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantized_layers
-from hwkd.quantize.calibrate import is_calibrated
 from hwkd.quantize.inputs import conv_layers
 from hwkd.quantize.ptq import post_training_quantize
+from hwkd.quantize.qat import is_calibrated
 
 
 def test_one_call_quantizes_a_copy(codec: HyperpriorCodec, images: Tensor) -> None:

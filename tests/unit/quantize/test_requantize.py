@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from hwkd.bits import BitPlan
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
 from hwkd.quantize.layers import layer_bits
 from hwkd.quantize.ptq import post_training_quantize

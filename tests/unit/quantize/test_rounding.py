@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from hwkd.bits import BitPlan
 from hwkd.models.base import HyperpriorCodec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize, quantized_layers
-from hwkd.quantize.calibrate import calibrate
 from hwkd.quantize.ptq import post_training_quantize
+from hwkd.quantize.qat import calibrate
 from hwkd.quantize.rounding import round_weights
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from hwkd.bits import BitPlan
 from hwkd.distill.config import RunConfig
 from hwkd.distill.run import Outcome
 from hwkd.images import open_images, write_png
 from hwkd.models.build import build
 from hwkd.models.teacher import load_teacher
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
-from hwkd.quantize.calibrate import calibrate
+from hwkd.quantize.qat import calibrate
 from hwkd.report import assemble as module
 from hwkd.report.assemble import Assembled, assemble
 

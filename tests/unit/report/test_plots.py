@@ -2,8 +2,8 @@ from dataclasses import replace
 
 from hwkd.measure.record_file import find_records
 from hwkd.report.gathered import Gathered
-from hwkd.report.plot import file_name
-from hwkd.report.plots import plots_of
+from hwkd.report.page.plots import plots_of
+from hwkd.report.plots.plot import file_name
 from hwkd.report.result_files import read_result_files, shipped_results
 from hwkd.report.training_log import LogEntry, TrainingLog
 from hwkd.target import load_target

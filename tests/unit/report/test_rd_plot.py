@@ -5,7 +5,7 @@ import pytest
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.metrics import Curve
-from hwkd.report.published import read_paper
+from hwkd.report.compare.published import read_paper
 from hwkd.report.published_curves import read_published_curves
 from hwkd.report.rd_plot import draw_rd
 from hwkd.report.result_files import ResultFiles

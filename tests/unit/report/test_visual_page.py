@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwkd.report.visual import Figures, ShownImage, View, Visual
+from hwkd.report.page.visual import Figures, ShownImage, View, Visual
 from hwkd.report.visual_crop import Crop
 from hwkd.report.visual_page import visual_html
 

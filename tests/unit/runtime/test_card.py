@@ -4,7 +4,7 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.runtime.card import SetFigures
-from hwkd.toml_reader import read_table
+from hwkd.schema import read_table
 
 
 @pytest.mark.parametrize(

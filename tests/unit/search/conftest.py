@@ -7,8 +7,8 @@ from typing import Any
 import optuna
 import pytest
 
+from hwkd.bits import BitPlan
 from hwkd.quantity import Quantity
-from hwkd.quantize.bits import BitPlan
 from hwkd.search.cost import Budget, Cost
 from hwkd.search.found import Found, found_from_dict
 from hwkd.search.halving import rungs
@@ -16,7 +16,7 @@ from hwkd.search.settings import Settings, TeacherFacts
 from hwkd.search.space import FamilySpace, Range, Space
 from hwkd.search.storage import open_storage, storage_errors
 from hwkd.search.study import Limit, create_or_join, found_in, set_limit
-from hwkd.search.training import Standing
+from hwkd.search.train import Standing
 from hwkd.search.worker import Worker
 
 BITS = BitPlan(8)

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
+from hwkd.bits import BitPlan
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.quantity import Quantity, not_known
-from hwkd.quantize.bits import BitPlan
 from hwkd.search.cost import Cost
 from hwkd.search.found import (
     AXES,

@@ -1,9 +1,9 @@
 import pytest
 
+from hwkd.bits import BitPlan
 from hwkd.measure.layer_table import codec_layers
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
-from hwkd.quantize.bits import BitPlan
 from hwkd.quantize.brevitas_qat import quantize
 from hwkd.quantize.inputs import conv_layers
 from hwkd.quantize.layers import weight_bytes

@@ -3,7 +3,7 @@
 import pytest
 
 from hwkd.errors import InputError
-from hwkd.measure.rapl import RaplMeter
+from hwkd.measure.energy.rapl import RaplMeter
 from hwkd.models.teacher import load_teacher
 from hwkd.search import measured
 from hwkd.search.measured import Measured

@@ -24,7 +24,7 @@ from hwkd.search.found import (
 )
 from hwkd.search.storage import open_storage
 from hwkd.search.study import FOUND, Limit, set_limit, stored_settings
-from hwkd.search.training import Diverged
+from hwkd.search.train import Diverged
 from hwkd.search.worker import Worker
 from tests.unit.search.conftest import (
     MadeUpTrainer,

@@ -1,0 +1,37 @@
+"""What only people know of a training, read from the TOML file of `hwkd export --card`."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hwkd.runtime.card import Card
+from hwkd.runtime.checks import check_not_empty, check_texts
+from hwkd.schema import read_toml
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the user says; None is not said. Fields as hwkd.runtime.card.Card, whose checks hold too.
+
+    Raises:
+        InputError: an empty text, or one that is not one line.
+    """
+
+    data: str | None = None
+    licence: str | None = None
+    hardware: str | None = None
+    limits: tuple[str, ...] | None = None
+    recipe: str | None = None
+
+    def __post_init__(self) -> None:
+        check_not_empty(self, *(name for name, value in vars(self).items() if value is not None))
+        check_texts(tuple(value for value in vars(self).values() if value is not None))
+
+    def over(self, card: Card) -> Card:
+        """`card` with what is said in place of what it held."""
+        said = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(card, **said)
+
+
+def read_told(path: Path) -> Told:
+    """The file at `path`. Raises InputError as `hwkd.schema.read_toml`; names the file and the key."""
+    return read_toml(Told, path)

@@ -1,0 +1,262 @@
+"""Writing one ONNX graph of quantized convolutions, in the form that one runtime turns into integer kernels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from hwkd.export.subpixel import STRIDE, as_subpixel
+from hwkd.quantize.integer import Grid, IntegerLayer
+
+UINT8, INT32, FLOAT = TensorProto.UINT8, TensorProto.INT32, TensorProto.FLOAT
+
+IR_VERSION = 8
+"""The oldest that holds opset 17, so that older runtimes load the graphs."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What differs between the graphs of different runtimes.
+
+    keeps_transposed: transposed convolutions stay; else they become 3x3 convolutions and DepthToSpace.
+    signed: values that can be negative are int8, and those that cannot use the positive half of it (TensorRT knows no
+    other); else everything is uint8, signed values around 128, which kernels of CPUs take.
+    matmul: 1x1 convolutions whose output stays in float are matrix products.
+    is_float: weights on their grid, as floats, and activations on none.
+    log_by_roots: a logarithm is taken by square roots (patch_graphs.py).
+    size: (width, height) of the image where a graph is for one size, multiples of 64; such a graph has float32 planes
+    and unrounded latents at its ends. None: any size, 8-bit images and whole symbols.
+    opset: of ONNX.
+    """
+
+    keeps_transposed: bool = False
+    signed: bool = False
+    matmul: bool = False
+    is_float: bool = False
+    log_by_roots: bool = False
+    size: tuple[int, int] | None = None
+    opset: int = 17
+
+
+ONNX_RUNTIME = Form(matmul=True)
+"""It never runs ConvTranspose in int8, nor a convolution out of which floats come, and its signed kernels took 3 to 4
+times as long as the unsigned ones. As matrix products the patch encoder took half the time."""
+
+OPENVINO = Form(log_by_roots=True)
+"""On AVX2 it runs transposed convolution in float32: as 3x3 convolutions in int8 the decoder took 0.6 of the time (N=64,
+relu). Matrix products took half as long again as convolutions. It has a slow reference kernel for Log alone, which keeps
+its neighbours from being fused besides: seven square roots took 2 of 8 ms (patch, M=320)."""
+
+OPENVINO_VNNI = Form(keeps_transposed=True, log_by_roots=True)
+"""Where the processor has VNNI, OpenVINO runs transposed convolution in int8, and it was the faster by 8 %."""
+
+
+class GraphWriter:
+    """Nodes in order of writing; every method takes and returns names of tensors."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._on_grid: dict[tuple[str, Grid], str] = {}
+        self._unshuffled: dict[str, tuple[str, int]] = {}
+
+    def node(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """One node with one output."""
+        return self.named(f"{operator}_{len(self._nodes)}", operator, inputs, attributes)
+
+    def named(
+        self, name: str, operator: str, inputs: Sequence[str], attributes: dict[str, Any]
+    ) -> str:
+        """As `node`, with a name that a runtime's own report can be read by."""
+        self._nodes.append(
+            helper.make_node(operator, list(inputs), [name], name=name, **attributes)
+        )
+        return name
+
+    def constant(self, name: str, values: npt.NDArray[Any]) -> str:
+        """An initializer; the same name twice must mean the same values."""
+        self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        return name
+
+    def scalar(self, value: float, dtype: type[np.generic] = np.float32) -> str:
+        """A constant without dimensions."""
+        return self.constant(f"{np.dtype(dtype).name}_{value!r}", np.array(value, dtype))
+
+    def cast(self, x: str, to: int) -> str:
+        """`x` in another type, one of TensorProto's."""
+        return self.node("Cast", [x], to=to)
+
+    def quantized(self, x: str, grid: Grid) -> str:
+        """`x` rounded to `grid` and back: a QuantizeLinear and a DequantizeLinear, shared by all that ask for it."""
+        if self.form.is_float:
+            return x
+        if (x, grid) in self._on_grid:
+            return self._on_grid[x, grid]
+        kind, zero, step = self._storage(grid)
+        source = x
+        if grid.high - grid.low < 255:
+            # QuantizeLinear saturates at 8 bits only.
+            bounds = (self.scalar(grid.step * grid.low), self.scalar(grid.step * grid.high))
+            source = self.each("Clip", x, *bounds)
+        if source in self._unshuffled:
+            before, block = self._unshuffled[source]
+            source = self.shuffled(self._round_trip(before, step, zero, kind), block)
+            # Below again, changing nothing: ONNX Runtime looks for the pair right before a convolution.
+        self._on_grid[x, grid] = self._round_trip(source, step, zero, kind)
+        return self._on_grid[x, grid]
+
+    def _storage(self, grid: Grid) -> tuple[type[np.generic], int, float]:
+        """(type, zero point, step) that hold `grid`."""
+        if not self.form.signed:
+            return np.uint8, 128 if grid.low < 0 else 0, grid.step
+        # A grid of 0..255 has twice the values that the positive half of int8 has.
+        return np.int8, 0, grid.step * (2 if grid.high > 127 else 1)
+
+    def shuffled(self, x: str, block: int) -> str:
+        """Depth to space as torch's pixel_shuffle: [1, C block^2, h, w] to [1, C, h block, w block]."""
+        output = self.node("DepthToSpace", [x], blocksize=block, mode="CRD")
+        self._unshuffled[output] = (x, block)
+        return output
+
+    def each(self, operator: str, x: str, *constants: str) -> str:
+        """An operator on each value by itself. Of a shuffled tensor it is written before the shuffle, which then moves
+        what the operator gives: a quarter of the bytes once that is 8 bits, and fused with the convolution before."""
+        if x in self._unshuffled:
+            before, block = self._unshuffled[x]
+            return self.shuffled(self.node(operator, [before, *constants]), block)
+        return self.node(operator, [x, *constants])
+
+    def _round_trip(self, x: str, step: float, zero: int, kind: type[np.generic]) -> str:
+        arguments = [self.scalar(step), self.scalar(zero, kind)]
+        return self.node(
+            "DequantizeLinear", [self.node("QuantizeLinear", [x, *arguments]), *arguments]
+        )
+
+    def convolution(self, x: str, layer: IntegerLayer) -> str:
+        """The layer in integers: `x` is rounded to its input grid; float32 comes out."""
+        return self._convolution(self.quantized(x, layer.input), layer)
+
+    def _convolution(self, x: str, layer: IntegerLayer) -> str:
+        transposed = layer.kind == "transposed"
+        if transposed and not self.form.keeps_transposed:
+            plain = as_subpixel(layer)
+            return self.shuffled(self._convolution(x, plain), STRIDE)
+        weight = self._weight(layer)
+        attributes: dict[str, Any] = {
+            "kernel_shape": layer.weight.shape[2:],
+            "strides": [layer.stride] * 2,
+            "pads": [layer.padding] * 4,
+            "group": layer.groups,
+        }
+        if transposed:
+            attributes["output_padding"] = [layer.output_padding] * 2
+        operator = "ConvTranspose" if transposed else "Conv"
+        # Named as the layer, so that what a runtime makes of it can be told from the runtime's own report.
+        return self.named(layer.name, operator, [x, weight, self._bias(layer)], attributes)
+
+    def projection(self, x: str, layer: IntegerLayer) -> str:
+        """`convolution` of a 1x1 layer whose output no integer kernel takes.
+
+        ONNX Runtime runs a convolution in integers only where 8 bits come out of it; of a matrix product, floats may.
+        """
+        if not self.form.matmul:
+            return self.convolution(x, layer)
+        last = self.node("Transpose", [self.quantized(x, layer.input)], perm=[0, 2, 3, 1])
+        # Turned here rather than in the file, where so the bytes are those of the convolution in the other form, which
+        # a bundle then holds once. Runtimes turn constants when they load.
+        stored = self.constant(f"{layer.name}.weight", layer.weight[:, :, 0, 0])
+        weight = self.node(
+            "DequantizeLinear",
+            [
+                self.node("Transpose", [stored], perm=[1, 0]),
+                self.constant(f"{layer.name}.weight_step", layer.weight_step),
+                self.constant(f"{layer.name}.weight_zero", np.zeros(layer.channels_out, np.int8)),
+            ],
+            axis=1,
+        )
+        product = self.named(layer.name, "MatMul", [last, weight], {})
+        steps = layer.weight_step * np.float32(layer.input.step)
+        bias = self.constant(f"{layer.name}.bias", (layer.bias * steps).astype(np.float32))
+        return self.node("Transpose", [self.node("Add", [product, bias])], perm=[0, 3, 1, 2])
+
+    def relu(self, x: str) -> str:
+        """max(x, 0)."""
+        return self.each("Relu", x)
+
+    def model(
+        self, name: str, inputs: list[onnx.ValueInfoProto], outputs: dict[str, onnx.ValueInfoProto]
+    ) -> onnx.ModelProto:
+        """The graph; `outputs`: the tensor that each declared output takes."""
+        for tensor, declared in outputs.items():
+            self._nodes.append(
+                helper.make_node("Identity", [tensor], [declared.name], name=declared.name)
+            )
+        graph = helper.make_graph(
+            _needed(self._nodes, {declared.name for declared in outputs.values()}),
+            name,
+            inputs,
+            list(outputs.values()),
+            list(self._constants.values()),
+        )
+        model = helper.make_model(
+            graph,
+            producer_name="hwkd",
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", self.form.opset)],
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def _weight(self, layer: IntegerLayer) -> str:
+        axis = 1 if layer.kind == "transposed" else 0
+        if self.form.is_float:
+            shape = [1, 1, 1, 1]
+            shape[axis] = -1
+            return self.constant(
+                f"{layer.name}.weight", layer.weight * layer.weight_step.reshape(shape)
+            )
+        return self.node(
+            "DequantizeLinear",
+            [
+                self.constant(f"{layer.name}.weight", layer.weight),
+                self.constant(f"{layer.name}.weight_step", layer.weight_step),
+                self.constant(f"{layer.name}.weight_zero", np.zeros(layer.channels_out, np.int8)),
+            ],
+            axis=axis,
+        )
+
+    def _bias(self, layer: IntegerLayer) -> str:
+        step = self._storage(layer.input)[2]
+        # On a grid of twice the step the same bias is half as many steps.
+        bias = np.rint(layer.bias * (layer.input.step / step))
+        steps = (layer.weight_step * np.float32(step)).astype(np.float32)
+        if self.form.is_float or self.form.signed:  # TensorRT takes biases in float only
+            return self.constant(f"{layer.name}.bias", (bias * steps).astype(np.float32))
+        return self.node(
+            "DequantizeLinear",
+            [
+                self.constant(f"{layer.name}.bias", bias.astype(np.int32)),
+                self.constant(f"{layer.name}.bias_step", steps),
+            ],
+            axis=0,
+        )
+
+
+def _needed(nodes: list[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that the outputs `wanted` depend on, in their order."""
+    kept = []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    return kept[::-1]
+
+
+def tensor(name: str, kind: int, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
+    """The declaration of an input or output; a dimension that is a word is free."""
+    return helper.make_tensor_value_info(name, kind, list(shape))

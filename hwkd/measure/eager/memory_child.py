@@ -1,0 +1,87 @@
+"""One encode or decode in a process of its own, for `hwkd.measure.memory`: prints its peak memory as JSON.
+
+    python -m hwkd.measure.eager.memory_child encode|decode MODEL WIDTH HEIGHT THREADS STREAM
+
+STREAM: where an encode writes its bytes and a decode finds them. A bare architecture runs its networks only: its
+random weights give no stream worth coding.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hwkd.measure.eager.coding import decode, encode
+from hwkd.measure.inference import evaluating
+from hwkd.measure.memory import peak_mib, report_peak
+from hwkd.measure.picture import picture
+from hwkd.measure.pinning import pinned
+from hwkd.models.base import HyperpriorCodec
+from hwkd.models.image_tensors import padded
+from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
+
+
+def main(arguments: list[str]) -> int:
+    """Run one side once. The exit code is the error's, with its sentence on stderr."""
+    side, model, width, height, threads, stream = arguments
+
+    def measure() -> tuple[float, str]:
+        with pinned(int(threads)):
+            codec, is_trained = _load(model)
+            run = _side(codec, side, (int(width), int(height)), Path(stream), is_trained)
+            baseline_mib = peak_mib()
+            with evaluating(codec):
+                run()
+        return baseline_mib, "end_to_end" if is_trained else "networks"
+
+    return report_peak(measure)
+
+
+def _load(model: str) -> tuple[HyperpriorCodec, bool]:
+    """(the codec, whether its weights are trained)."""
+    from hwkd.models.architecture import is_architecture, parse_architecture
+
+    if is_architecture(model):
+        from hwkd.models.build import build
+
+        return build(parse_architecture(model)).eval().requires_grad_(False), False
+    from hwkd.distill.run_folder import load_model
+
+    codec = load_model(model).codec
+    codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
+    return codec, True
+
+
+def _side(
+    codec: HyperpriorCodec, side: str, size: tuple[int, int], stream: Path, is_trained: bool
+) -> Callable[[], object]:
+    """The run that is measured, its input ready."""
+    width, height = size
+    if side == "encode":
+        image = picture(width, height)
+        if is_trained:
+            return lambda: stream.write_bytes(encode(codec, image))
+
+        def encode_networks() -> object:
+            y = codec.g_a(padded(image, codec.downsampling_factor))
+            return codec.entropy_parameters(codec.hyper_analysis(y).round())
+
+        return encode_networks
+    if is_trained:
+        data = stream.read_bytes()
+        return lambda: decode(codec, data)
+    return _decode_networks(codec, width, height)
+
+
+def _decode_networks(codec: HyperpriorCodec, width: int, height: int) -> Callable[[], object]:
+    import torch
+
+    factor = codec.downsampling_factor
+    rows, columns = -(-height // factor), -(-width // factor)
+    z_hat = torch.zeros(1, codec.Z, rows, columns)
+    y_hat = torch.zeros(1, codec.M, rows * factor // 16, columns * factor // 16)
+    # One after the other, as a decoder runs them: the prior is gone before the image is made.
+    return lambda: (codec.entropy_parameters(z_hat) and None, codec.g_s(y_hat))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,141 @@
+"""Energy as codecarbon estimates it, offline: the last resort where no sensor is.
+
+Without a sensor codecarbon (3.3) multiplies a processor power, from its table of processors or 4 W a CPU, by the load,
+and adds a constant for memory. Two choices follow:
+
+- tracking_mode="process". The load is then the processor time of this process and its children over the window, and
+  idle costs nothing, so what remains above an idle window is processor time x power a CPU: an estimate of the work
+  alone. With "machine" the power is power x (0.1 + 0.9 load^3) with the load of everything that runs, which on a busy
+  machine is mostly the others' work, and one busy core of two is given, above idle, an eighth of what both are.
+  Memory is constant in either mode and drops out when idle is subtracted.
+- One reading a window. codecarbon's background reading, once a second, takes the time first and the processor time
+  afterwards; where the work holds Python's lock in between, that came out up to twice too high. At the end of the
+  window nothing holds it.
+"""
+
+import logging
+from importlib.metadata import version
+from typing import Any
+
+from hwkd.errors import HwkdError, InputError
+from hwkd.measure.energy.meter import Window
+
+J_PER_KWH = 3.6e6
+
+COUNTRY = "USA"
+"""codecarbon asks for one to stay offline; the energy does not depend on it."""
+
+NEVER_S = 1e7
+"""Longer than any window: the background reading is not wanted."""
+
+
+class CodecarbonMeter:
+    """codecarbon's OfflineEmissionsTracker, which never looks up the network, silent and without files.
+
+    The two watts that its user may know better, force_cpu_power and force_ram_power, are taken from codecarbon's own
+    configuration (~/.codecarbon.config, CODECARBON_*); what else there would change the figure, write or send is
+    overridden.
+    """
+
+    name = "codecarbon"
+    found = "estimated"
+
+    def __init__(self) -> None:
+        """Start codecarbon once, so that looking at the hardware falls into no window.
+
+        Raises:
+            InputError: codecarbon is not installed.
+            HwkdError: it did not start.
+        """
+        try:
+            from codecarbon import OfflineEmissionsTracker
+        except ImportError as error:
+            raise InputError(
+                f"codecarbon cannot be imported ({error}): `pip install 'hwkd[energy]'`"
+            ) from error
+        # The import sets the level to INFO, and the tracker speaks before it sets its own.
+        logging.getLogger("codecarbon").setLevel(logging.ERROR)
+        self._version = version("codecarbon")
+        self._tracker: Any = OfflineEmissionsTracker(
+            country_iso_code=COUNTRY,
+            region=None,
+            cloud_provider=None,
+            cloud_region=None,
+            # Emissions are another module's; without a forced intensity a token in the configuration would lead to
+            # a request over the network.
+            force_carbon_intensity_g_co2e_kwh=0.0,
+            electricitymaps_api_token=None,
+            emissions_endpoint=None,
+            # No outputs: the newer spelling of save_to_file=False and its like.
+            output_methods=[],
+            output_handlers=[],
+            output_dir=".",
+            allow_multiple_runs=True,  # or it keeps a lock file and takes over SIGINT
+            tracking_mode="process",
+            force_mode_cpu_load=False,
+            rapl_include_dram=False,  # its constant for memory is added in any case
+            rapl_prefer_psys=False,
+            pue=1.0,
+            wue=0.0,
+            log_level="error",
+        )
+        # codecarbon logs what goes wrong in its constructor and returns a tracker that is not ready.
+        background = getattr(self._tracker, "_scheduler_monitor_power", None)
+        if background is None or not hasattr(self._tracker, "run_id"):
+            raise HwkdError(
+                f"codecarbon {self._version} did not start; hwkd needs 3.3 or a later 3.x: "
+                "`pip install 'hwkd[energy]'`"
+            )
+        background.interval = NEVER_S
+        self.begin_window()
+        self.end_window()
+
+    @property
+    def covers(self) -> str:
+        """What codecarbon adds up here, as its tracker says."""
+        parts = [self._describe(part) for part in self._tracker._hardware]
+        return f"{'; '.join(parts)} (version {self._version})"
+
+    def begin_window(self) -> None:
+        """Start a task of codecarbon's."""
+        self._tracker.start_task()
+
+    def end_window(self) -> Window:
+        """End the task. Raises HwkdError without a `begin_window` before it."""
+        data = self._tracker.stop_task()
+        if data is None:
+            raise HwkdError("end_window needs begin_window before it")
+        by_domain = {
+            "cpu": data.cpu_energy * J_PER_KWH,
+            "memory": data.ram_energy * J_PER_KWH,
+            "gpu": data.gpu_energy * J_PER_KWH,
+        }
+        # Every window is a task of its own, and codecarbon would keep them all.
+        self._tracker._tasks.clear()
+        return Window(data.energy_consumed * J_PER_KWH, data.duration, by_domain)
+
+    def _describe(self, part: Any) -> str:
+        """One piece of codecarbon's hardware in words."""
+        kind, mode = type(part).__name__, getattr(part, "_mode", "")
+        if kind == "RAM":
+            return f"memory at a constant {part.total_power().W:g} W"
+        if kind == "CPU" and mode == "cpu_load":
+            return (
+                f"processor at {part._tdp:g} W ({self._source(part)}), times the share of its {part._cpu_count} CPUs "
+                "that this process keeps busy"
+            )
+        if kind == "CPU" and mode == "intel_rapl":
+            return "processor packages by RAPL, of all processes"
+        if kind == "Raspberry":
+            return f"{part.chip_part} rails of the board's power chip, read once at the end of each window"
+        return str(part.description())
+
+    def _source(self, cpu: Any) -> str:
+        """Where codecarbon has the processor's power from."""
+        from codecarbon.core.cpu import DEFAULT_POWER_PER_CORE
+
+        if self._tracker._force_cpu_power is not None:
+            return "set in codecarbon's configuration"
+        if cpu._tdp == DEFAULT_POWER_PER_CORE * cpu._cpu_count:
+            return f"{DEFAULT_POWER_PER_CORE} W a CPU, its default for {cpu._model}, which it does not know"
+        return f"its table for {cpu._model}"

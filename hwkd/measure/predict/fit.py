@@ -1,0 +1,109 @@
+"""Fitting devices' constants to timings of whole networks: one hierarchical model over all devices.
+
+    ln t[d, n] = ln sum_k exp(theta[d, k]) F[n, k] + e,    theta[d] ~ Normal(mu, S),    e ~ Normal(0, sigma^2)
+
+F[n, k]: work of network n in term k. theta[d]: the device's constants, all of which the few timings of one device
+cannot determine; what they leave open comes from the other devices through mu and S. mu, S and sigma are fitted by
+expectation maximization, theta by Gauss-Newton steps within it, its covariance by Laplace's approximation (Bishop,
+Pattern Recognition and Machine Learning, sections 4.4 and 9.4). A device timed in two precisions has the terms twice, so
+that what is known of one speaks for the other. One sigma serves both: the few int8 timings of a device can nearly be
+reproduced by its terms, which would make a sigma of their own far too small (68 % of left-out truths in 90 % intervals).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hwkd.errors import InputError
+
+Array = npt.NDArray[np.float64]
+
+ROUNDS = 20
+NEWTON_STEPS = 4
+LARGEST_STEP = 1.0
+"""A Gauss-Newton step in ln is cut to a factor of e: from a poor start it would overshoot."""
+PRIOR_FLOOR = 0.01
+"""Added to the prior's variances: devices differ by 10 % in every constant at least."""
+FIRST_SIGMA = 0.2
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The fitted model.
+
+    theta: [D, K], ln of the time for a unit of work. covariance: [D, K, K], of theta. sigma: of the error e, the same for
+    all.
+    """
+
+    theta: Array
+    covariance: Array
+    sigma: float
+
+    def predict(self, work: Array) -> tuple[Array, Array]:
+        """([D] ln time, [D] its standard deviation without sigma) of `work`, [K]."""
+        parts = np.exp(self.theta) * work
+        total = parts.sum(1)
+        share = parts / total[:, None]
+        variance = np.einsum("dk,dkl,dl->d", share, self.covariance, share)
+        return np.log(total), np.sqrt(variance)
+
+
+def fit(work: Array, ln_times: Array) -> Fit:
+    """Fit the model.
+
+    Args:
+        work: [N, K], 0 or more, of each column of times in each term; no column of times without work.
+        ln_times: [D, N]; nan where a device has no timing.
+
+    Raises:
+        InputError: a device without any timing, a column without work, or shapes that do not fit.
+    """
+    if ln_times.shape[1] != len(work):
+        raise InputError(
+            f"{ln_times.shape[1]} columns of times do not fit {len(work)} rows of work"
+        )
+    if not (work.sum(1) > 0).all():
+        raise InputError("a network without work cannot be fitted: leave it out")
+    is_timed = np.isfinite(ln_times)
+    if not is_timed.any(1).all():
+        raise InputError("a device without timings cannot be fitted: leave it out")
+    scale = work.sum(0)
+    # A term that occurs nowhere disturbs no other; its own theta says nothing.
+    scale = np.where(scale > 0, scale, 1.0)
+    scaled = work / scale
+    D, K = len(ln_times), work.shape[1]
+    even = np.where(is_timed, ln_times - np.log(scaled.sum(1)), np.nan)
+    theta = np.repeat(np.nanmean(even, axis=1)[:, None], K, axis=1)
+    mu = theta.mean(0)
+    S = np.cov(theta.T) + np.eye(K) if D > 1 else np.eye(K)
+    sigma = FIRST_SIGMA
+    covariance = np.zeros((D, K, K))
+    for _ in range(ROUNDS):
+        precision = np.linalg.inv(S)
+        weight = is_timed / sigma**2
+        for _ in range(NEWTON_STEPS):
+            share, residual = _linear(theta, scaled, ln_times)
+            hessian = np.einsum("dnk,dn,dnl->dkl", share, weight, share) + precision
+            gradient = (
+                np.einsum("dnk,dn,dn->dk", share, weight, residual) - (theta - mu) @ precision
+            )
+            step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+            theta = theta + np.clip(step, -LARGEST_STEP, LARGEST_STEP)
+        share, residual = _linear(theta, scaled, ln_times)
+        hessian = np.einsum("dnk,dn,dnl->dkl", share, weight, share) + precision
+        covariance = np.linalg.inv(hessian)
+        mu = theta.mean(0)
+        away = theta - mu
+        S = (away.T @ away + covariance.sum(0)) / D + PRIOR_FLOOR * np.eye(K)
+        squares = residual**2 + np.einsum("dnk,dkl,dnl->dn", share, covariance, share)
+        sigma = float(np.sqrt((squares * is_timed).sum() / is_timed.sum()))
+    return Fit(theta - np.log(scale), covariance, sigma)
+
+
+def _linear(theta: Array, scaled: Array, ln_times: Array) -> tuple[Array, Array]:
+    """([D, N, K] each term's share of the time, [D, N] ln residuals, 0 where there is no timing)."""
+    parts = np.exp(theta)[:, None, :] * scaled[None]
+    total = parts.sum(2)
+    residual = ln_times - np.log(total)
+    return parts / total[..., None], np.where(np.isfinite(residual), residual, 0.0)

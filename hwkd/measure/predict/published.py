@@ -1,0 +1,152 @@
+"""Published timings of networks on devices: read, checked, and set beside the networks' work."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hwkd.data import data_folder
+from hwkd.errors import InputError
+from hwkd.measure.layers import TERMS, LayerCost, work
+from hwkd.measure.predict.fit import Array
+
+SHIPPED = "published/ncnn-benchmark.json"
+"""Below profiles/."""
+INT8 = "_int8"
+"""What a column's name ends in where the network ran in int8."""
+FEWEST = 10
+"""A configuration with fewer float networks is left out: the first devices were timed with other versions."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A device as it was timed. gpu: its number, -1 for the CPU."""
+
+    device: str
+    threads: int
+    gpu: int
+
+    def __str__(self) -> str:
+        where = "CPU" if self.gpu < 0 else f"GPU {self.gpu}"
+        return f"{self.device}, {where}, {self.threads} thread{'s' * (self.threads > 1)}"
+
+
+@dataclass(frozen=True)
+class Timings:
+    """A published table. networks: its columns. ms: a row for each configuration, None where nothing was published."""
+
+    source: str
+    networks: tuple[str, ...]
+    configurations: tuple[Configuration, ...]
+    ms: tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True)
+class Population:
+    """All configurations of one kind (CPU or GPU), as `hwkd.measure.predict.fit.fit` takes them.
+
+    columns: (network, is_int8). terms: (term, is_int8), is_int8 False only where the population has no int8.
+    work: [N, K]. ln_times: [D, N], ln of milliseconds, nan where there is none.
+    """
+
+    name: str
+    configurations: tuple[Configuration, ...]
+    columns: tuple[tuple[str, bool], ...]
+    terms: tuple[tuple[str, bool], ...]
+    work: Array
+    ln_times: Array
+
+    @property
+    def is_int8(self) -> npt.NDArray[np.bool_]:
+        """[N], which columns are of int8."""
+        return np.array([is_int8 for _, is_int8 in self.columns])
+
+
+def read_timings(path: Path | None = None) -> Timings:
+    """The table at `path`; the one that ships with hwkd for None.
+
+    Form: {"source": .., "networks": [..], "rows": [{"device": .., "threads": .., "gpu": .., "ms": [..]}]}, ms in the
+    order of networks, null where nothing was published.
+
+    Raises:
+        InputError: no such file, not of that form, or a time that cannot be.
+    """
+    path = data_folder("profiles") / SHIPPED if path is None else path
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the timings {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    try:
+        networks = tuple(str(name) for name in raw["networks"])
+        rows = raw["rows"]
+        configurations = tuple(
+            Configuration(str(row["device"]), int(row["threads"]), int(row["gpu"])) for row in rows
+        )
+        ms = tuple(tuple(None if t is None else float(t) for t in row["ms"]) for row in rows)
+        source = str(raw["source"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is no table of timings ({error!r}): it needs source, networks and rows of device, threads, gpu, ms"
+        ) from error
+    for configuration, row in zip(configurations, ms, strict=True):
+        if len(row) != len(networks):
+            raise InputError(
+                f"{path}: {configuration} has {len(row)} times for {len(networks)} networks"
+            )
+        wrong = [t for t in row if t is not None and not (math.isfinite(t) and t > 0)]
+        if wrong:
+            raise InputError(
+                f"{path}: {configuration} has a time of {wrong[0]} ms; above 0 is accepted"
+            )
+    return Timings(source, networks, configurations, ms)
+
+
+def population(
+    timings: Timings, layers: Mapping[str, Sequence[LayerCost]], *, of_gpus: bool
+) -> Population:
+    """The CPUs, or the GPUs, of `timings`, with the work of the networks in `layers`.
+
+    GPU rows of int8 are left out: that framework computes int8 on the CPU there. Networks without layers are left out.
+
+    Raises:
+        InputError: no configuration is left.
+    """
+    columns = [
+        (name.removesuffix(INT8), name.endswith(INT8))
+        for name in timings.networks
+        if name.removesuffix(INT8) in layers and not (of_gpus and name.endswith(INT8))
+    ]
+    places = [timings.networks.index(name + INT8 * is_int8) for name, is_int8 in columns]
+    chosen, rows = [], []
+    for configuration, ms in zip(timings.configurations, timings.ms, strict=True):
+        times = [math.nan if (t := ms[place]) is None else math.log(t) for place in places]
+        floats = [t for t, (_, is_int8) in zip(times, columns, strict=True) if not is_int8]
+        if (configuration.gpu >= 0) == of_gpus and sum(map(math.isfinite, floats)) >= FEWEST:
+            chosen.append(configuration)
+            rows.append(times)
+    if not rows:
+        kind = "GPU" if of_gpus else "CPU"
+        raise InputError(
+            f"no {kind} has timings of {FEWEST} known networks; got {len(timings.ms)} rows"
+        )
+    precisions = sorted({is_int8 for _, is_int8 in columns})
+    terms = [(term, is_int8) for is_int8 in precisions for term in TERMS]
+    amounts = np.zeros((len(columns), len(terms)))
+    for n, (name, is_int8) in enumerate(columns):
+        for layer in layers[name]:
+            for term, amount in work(layer).items():
+                amounts[n, terms.index((term, is_int8))] += amount
+    return Population(
+        "GPU" if of_gpus else "CPU",
+        tuple(chosen),
+        tuple(columns),
+        tuple(terms),
+        amounts,
+        np.array(rows),
+    )

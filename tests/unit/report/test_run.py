@@ -1,0 +1,224 @@
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from hwkd.errors import InputError
+from hwkd.measure.timing import Latency
+from hwkd.report.run import report_json, report_markdown, report_table, report_terminal
+from hwkd.report.run_figures import CodecFigures, RunReport
+
+TEACHER = CodecFigures(
+    name="teacher-q5",
+    source="weights/teacher.safetensors",
+    architecture="gdn N=128 M=192 H=128 Z=128",
+    parameters=4_000_000,
+    weight_bits="32",
+    weight_bytes=16 * 2**20,
+    encode_macs=20_000_000_000,
+    decode_macs=16_000_000_000,
+    total_macs=39_321_600_000,
+    not_counted={"pow": 12},
+    psnr_db=34.5,
+    ms_ssim=0.98,
+    bpp=0.7,
+    bpp_estimated=0.69,
+    encode_latency=Latency(100.0, 120.0, (95.0, 105.0), 20),
+    decode_latency=Latency(80.0, 90.0, (70.0, 85.0), 20),
+)
+STUDENT = replace(
+    TEACHER,
+    name="student-8bit",
+    source="this run",
+    architecture="relu N=64 M=192 H=64 Z=64",
+    parameters=1_000_000,
+    weight_bits="8",
+    weight_bytes=2**20,
+    encode_macs=5_000_000_000,
+    decode_macs=4_000_000_000,
+    total_macs=3_932_160_000,
+    not_counted={"abs": 1, "rsqrt": 3},
+    psnr_db=34.0,
+    ms_ssim=None,
+    encode_latency=Latency(25.0, 27.0, (24.0, 26.0), 20),
+    decode_latency=Latency(78.0, 90.0, (70.0, 88.0), 20),
+    missing={"ms_ssim": "one image is small"},
+)
+REPORT = RunReport(
+    teacher=TEACHER,
+    student=STUDENT,
+    mac_size=(768, 512),
+    latency_size=(768, 512),
+    latency_method="torch eager, float32",
+    host="some CPU, 2 threads",
+    evaluation_data="2 embedded images",
+    precision_plan=("The encoder runs in int8.", "The Nano's GPU has no int8 arithmetic."),
+    float_layers=("h_s",),
+    training_data="4 embedded images",
+    steps=500,
+    lmbda=0.025,
+    seed=7,
+    versions={"hwkd": "0.1.0", "torch": "2.13.0"},
+    command="hwkd distill --target jetson-nano --bits 8 --seed 7",
+)
+
+
+def cells(report=REPORT):
+    return {row[0]: row[1:] for row in report_table(report).rows}
+
+
+def test_table_sets_the_student_beside_the_teacher():
+    table = cells()
+    assert table["parameters"][:3] == ("4,000,000", "1,000,000", "-75.0 %")
+    assert table["weight_mib"][:3] == ("16.000", "1.000", "-93.8 %")
+    assert table["encode_gmacs"][:3] == ("20.000", "5.000", "-75.0 %")
+    assert table["decode_gmacs"][:3] == ("16.000", "4.000", "-75.0 %")
+    assert table["kmac_per_pixel"][:3] == ("100.00", "10.00", "-90.0 %")
+    assert table["psnr_db"][:3] == ("34.500", "34.000", "-0.500")
+    assert table["bpp"][:3] == ("0.7000", "0.7000", "+0.0 %")
+
+
+def test_latency_carries_its_spread_to_three_digits():
+    table = cells()
+    assert table["encode_latency_ms"][:2] == ("100 [95, 105]", "25.0 [24.0, 26.0]")
+
+
+def test_latency_below_the_runs_of_an_interval_says_so():
+    few = replace(STUDENT, encode_latency=Latency(1.5, 1.6, None, 3))
+    assert cells(replace(REPORT, student=few))["encode_latency_ms"][1:3] == (
+        "1.50 [n/a]",
+        "-98.5 % =",
+    )
+
+
+def test_percentiles_and_runs_stand_in_the_note():
+    note = next(n for n in report_table(REPORT).notes if "95th percentiles" in n)
+    assert note.endswith(
+        "95th percentiles and runs: teacher encode 120.00 ms, n=20; teacher decode 90.00 ms, n=20; "
+        "student encode 27.00 ms, n=20; student decode 90.00 ms, n=20."
+    )
+
+
+def test_a_latency_change_within_the_spread_is_marked():
+    assert cells()["decode_latency_ms"][2] == "-2.5 % ="
+    assert cells()["encode_latency_ms"][2] == "-75.0 %"
+    assert any("=: the intervals overlap" in note for note in report_table(REPORT).notes)
+
+
+def test_an_unknown_figure_is_na_with_its_reason():
+    assert cells()["ms_ssim"][:3] == ("0.98000", "n/a", "n/a")
+    assert "ms_ssim of the student is n/a: one image is small." in report_table(REPORT).notes
+
+
+def test_a_reason_that_both_share_is_told_once():
+    teacher = replace(TEACHER, ms_ssim=None, missing=STUDENT.missing)
+    notes = report_table(replace(REPORT, teacher=teacher)).notes
+    assert notes[0] == "ms_ssim of the teacher and the student is n/a: one image is small."
+
+
+def test_an_unknown_figure_without_a_reason_is_refused():
+    with pytest.raises(InputError, match="bpp of 'teacher-q5' is unknown: say why"):
+        replace(TEACHER, bpp=None)
+
+
+def test_every_figure_says_how_it_was_found_and_points_to_a_note():
+    notes = report_table(REPORT).notes
+    for name, (*_, found) in cells().items():
+        word, mark = found.split(" ")
+        assert word in ("measured", "counted", "computed", "estimated"), name
+        assert sum(note.startswith(f"{mark} ") for note in notes) == 1, name
+
+
+def test_each_way_of_finding_is_told_once():
+    table = cells()
+    assert table["psnr_db"][-1] == table["ms_ssim"][-1] == table["bpp"][-1]
+    assert table["encode_gmacs"][-1] == table["kmac_per_pixel"][-1]
+    assert table["bpp_estimated"][-1] != table["bpp"][-1]
+    numbered = [note for note in report_table(REPORT).notes if note.startswith("[")]
+    assert len({note.split("] ")[1] for note in numbered}) == len(numbered) == 6
+
+
+def test_what_was_not_counted_is_told_of_each_codec():
+    (note,) = (n for n in report_table(REPORT).notes if "Not counted" in n)
+    assert "Not counted: teacher: pow x12; student: abs x1, rsqrt x3; ReLU, " in note
+
+
+def test_the_table_fits_100_columns():
+    slow = Latency(12345.0, 14000.0, (12000.0, 13000.0), 20)
+    large = replace(TEACHER, parameters=123_456_789, encode_latency=slow, decode_latency=slow)
+    report = replace(REPORT, teacher=large)
+    wide = report_terminal(report, 100).splitlines()
+    assert max(map(len, wide)) <= 100
+    grid = [line for line in wide if line.startswith("│")]
+    assert len(grid) == len(cells())  # no cell is folded
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_folds_cells_but_no_name(width):
+    lines = report_terminal(REPORT, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert any("encode_latency_ms" in line for line in lines)
+
+
+def test_the_terminal_form_has_the_plan_after_the_table():
+    text = report_terminal(REPORT)
+    assert text.startswith("teacher: teacher-q5 (gdn N=128 M=192 H=128 Z=128; weights/teacher")
+    assert text.endswith(
+        "precision plan:\n- The encoder runs in int8.\n- The Nano's GPU has no int8 arithmetic."
+    )
+
+
+def test_what_happened_to_the_run_stands_with_its_training():
+    events = ("started by 2 processes", "a process was lost", "finished training")
+    text = report_markdown(replace(REPORT, history=events))
+    assert "- started by 2 processes\n- a process was lost\n- finished training\n\nThe same" in text
+    assert report_json(replace(REPORT, history=events))["history"] == list(events)
+
+
+def test_markdown_holds_all_that_is_needed_to_judge_and_repeat_the_run():
+    text = report_markdown(REPORT)
+    for part in (
+        "# student-8bit\n",
+        "- Teacher: teacher-q5 (gdn N=128 M=192 H=128 Z=128), from weights/teacher.safetensors\n",
+        "- Latency host: some CPU, 2 threads\n",
+        "- The encoder runs in int8.\n- The Nano's GPU has no int8 arithmetic.\n",
+        "- Layers left in float: h_s.\n",
+        "- Data: 4 embedded images\n- 500 steps, seed 7, lmbda 0.025\n",
+        "- Versions: hwkd 0.1.0, torch 2.13.0\n",
+        "```\nhwkd distill --target jetson-nano --bits 8 --seed 7\n```\n",
+        "student: abs x1, rsqrt x3; ",
+        "\n[1] Parameters of the float models",
+        "| computed [2] |",
+    ):
+        assert part in text
+
+
+def test_json_holds_numbers_and_their_provenance():
+    content = json.loads(json.dumps(report_json(REPORT), allow_nan=False))
+    figures = {figure["figure"]: figure for figure in content["figures"]}
+    assert figures["weight_mib"]["student"] == 1.0
+    assert figures["ms_ssim"]["student"] is None
+    assert figures["encode_latency_ms"]["teacher"] == {
+        "median_ms": 100.0,
+        "p95_ms": 120.0,
+        "interval95_ms": [95.0, 105.0],
+        "runs": 20,
+    }
+    assert figures["psnr_db"]["found"] == "measured"
+    assert content["notes"][figures["psnr_db"]["note"] - 1].startswith("On 2 embedded images, ")
+    assert content["student"]["missing"] == {"ms_ssim": "one image is small"}
+    assert content["command"] == REPORT.command
+
+
+def test_json_is_strict_even_for_an_infinite_psnr():
+    perfect = replace(REPORT, teacher=replace(TEACHER, psnr_db=math.inf))
+    content = json.loads(json.dumps(report_json(perfect), allow_nan=False))
+    assert content["teacher"]["psnr_db"] == "inf"
+
+
+def test_a_report_needs_no_torch():
+    code = "import sys, hwkd.report.run; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
