@@ -20,6 +20,7 @@ check: $(READY)
 	$(BIN)/ruff format --check hwkd tests
 	$(BIN)/ruff check hwkd tests
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(PYTEST)
 
 slow: $(READY)

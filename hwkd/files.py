@@ -1,4 +1,4 @@
-"""Writing files so that nothing is half-written: to a neighbour first, then renamed into place."""
+"""Files: where those that ship lie, and writing so that nothing is half-written."""
 
 import errno
 import os
@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hwkd.errors import HwkdError, InputError
+
+# Writing files so that nothing is half-written: to a neighbour first, then renamed into place.
 
 
 @contextmanager
@@ -72,4 +74,26 @@ def _explained(error: OSError, path: Path) -> HwkdError:
         )
     return InputError(
         f"cannot write {path}: {error.strerror or error}; give a place that you may write to"
+    )
+
+
+# Where the files that ship with hwkd lie.
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_folder(name: str) -> Path:
+    """The folder of shipped data called `name` ("targets", "profiles").
+
+    An installed wheel holds it at hwkd/_data/<name>; a source checkout, or an editable install of one, beside the
+    package.
+
+    Raises:
+        HwkdError: neither is there, so the installation is damaged.
+    """
+    for folder in (_PACKAGE / "_data" / name, _PACKAGE.parent / name):
+        if folder.is_dir():
+            return folder
+    raise HwkdError(
+        f"the folder {name!r} that ships with hwkd is missing from {_PACKAGE}; install hwkd again"
     )

@@ -1,15 +1,17 @@
-"""From a TOML file, or the tables in one, to a frozen dataclass: unknown keys are refused, missing ones named, types
-checked."""
+"""Checked forms: from TOML or JSON to frozen dataclasses, and what their fields are held to."""
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from hwkd.errors import InputError
+
+# From a TOML file, or the tables in one, to a frozen dataclass: unknown keys are refused, missing ones named, types
+# checked.
 
 Record = TypeVar("Record")
 
@@ -89,3 +91,45 @@ def _value(hint: Any, value: object, where: str) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}: got {value!r}; a finite number is accepted")
     return value
+
+
+# What the records of a manifest check of their fields: a range, a text that is not empty, a name among some,
+# texts of one line.
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise InputError unless `value` is `low` to `high`, both included; NaN is not."""
+    if not low <= value <= high:
+        raise InputError(f"{name} must be {low} to {high}, got {value}")
+
+
+def check_among(name: str, received: str, accepted: tuple[str, ...]) -> None:
+    """Raise InputError unless `received` is one of `accepted`."""
+    if received not in accepted:
+        raise InputError(f"{name} must be one of {', '.join(accepted)}; got {received!r}")
+
+
+def check_not_empty(record: object, *names: str) -> None:
+    """Raise InputError where one of these fields of `record` is empty."""
+    for name in names:
+        if not getattr(record, name):
+            raise InputError(f"{name} is empty; a text is accepted")
+
+
+def check_texts(value: object) -> None:
+    """Raise InputError unless every text within nested mappings and tuples, keys included, is one printable line."""
+    for text in _texts(value):
+        if not text.isprintable():
+            raise InputError(f"{text!r} is not one line of printable text")
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key
+            yield from _texts(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _texts(item)

@@ -1,15 +1,163 @@
-"""What a device is: facts with their sources, read from targets/*.toml. A new board is one file there and no code."""
+"""What a device is: facts with their sources and derived constants, in targets/*.toml. A new board is one file there and no code."""
 
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from hwkd.constants import Constants
-from hwkd.data import data_folder
+import tomli_w
+
 from hwkd.errors import InputError, unknown
-from hwkd.facts import Fact, Rate, check_source
+from hwkd.files import data_folder, write_text
 from hwkd.schema import read_toml
+
+# A number about a device, and where it comes from.
+
+CONFIDENCES = {"S": "seen in a source", "D": "derived", "M": "from memory, unverified"}
+"""How sure a fact is. A derivation is S or D only if all its premises are."""
+
+
+def check_source(confidence: str, source: str) -> None:
+    """Raise InputError unless the confidence is one of CONFIDENCES and the source says something."""
+    if confidence not in CONFIDENCES:
+        raise InputError(
+            f"confidence must be S (seen), D (derived) or M (memory), got {confidence!r}"
+        )
+    if not source.strip():
+        raise InputError("a fact needs a source, or the way it was derived; got an empty one")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number with its source, or the reason why there is none. The unit stands in the name of the field.
+
+    value: the number, or the lower end of a range that ends at `upto`. unknown: why there is no value.
+    source: where it was seen, or how it was derived. confidence: S, D or M.
+    """
+
+    value: float | None = None
+    upto: float | None = None
+    unknown: str = ""
+    confidence: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (not self.unknown):
+            raise InputError("needs either a value, or the reason why it is unknown")
+        if self.value is None:
+            return
+        check_source(self.confidence, self.source)
+        if self.value <= 0 or (self.upto is not None and self.upto <= self.value):
+            raise InputError(f"needs 0 < value < upto, got {self.value} and {self.upto}")
+
+    @property
+    def high(self) -> float | None:
+        """The upper end of the range; the value itself where there is only one."""
+        return self.value if self.upto is None else self.upto
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What one unit can do in one precision: at a peak rate, at a rate that is unknown, or not at all.
+
+    peak_gops: 1e9 operations a second, dense, a multiply-accumulate counted as two, as vendors do.
+    unknown: why a rate that is there has no number. none: why the unit has no such arithmetic.
+    """
+
+    confidence: str
+    source: str
+    peak_gops: float | None = None
+    unknown: str = ""
+    none: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.peak_gops is not None) + bool(self.unknown) + bool(self.none) != 1:
+            raise InputError("needs exactly one of peak_gops, unknown and none")
+        if self.peak_gops is not None and self.peak_gops <= 0:
+            raise InputError(
+                f"peak_gops must be > 0, got {self.peak_gops}; say none where there is none"
+            )
+        check_source(self.confidence, self.source)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the unit computes in this precision, at whatever rate."""
+        return not self.none
+
+
+# What a device takes for a unit of work: the constants behind predicted latencies, with their uncertainty.
+#
+# Kept in a target's TOML file, derived by `hwkd targets fit` from published timings or by `hwkd profile --save-target` from
+# a board's own. The terms of a layer's work are those of hwkd.measure.layers (scheme "kinds") or of
+# hwkd.measure.layers (scheme "shapes").
+
+SCHEMES = ("kinds", "shapes")
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The constants of one unit in one precision with one number of threads.
+
+    unit: of the target. threads: that the timings were taken with. runtime: that they were taken with, which is not
+    the target's own where nobody published that. device: what was timed; is_same_device: False for a stand-in, note
+    then says what is alike. source: of the timings.
+    scheme: of SCHEMES. ln_ns: term -> natural logarithm of the nanoseconds for one unit of work.
+    covariance: of ln_ns, in the order of its keys; empty: none but sigma.
+    sigma: standard deviation of ln(time) that the terms cannot explain. unseen: the further one, of ln(time), of layers
+    that nobody timed. networks: how many networks or profiles stand behind the constants.
+    error_percent, coverage: median error and share of truths inside the 90 % interval when each network is left out in
+    turn, of this very device; None where too few were timed.
+
+    Raises:
+        InputError: an unknown scheme, no terms, a covariance of another size, a spread below 0, an empty source.
+    """
+
+    unit: str
+    precision: str
+    threads: int
+    runtime: str
+    device: str
+    is_same_device: bool
+    source: str
+    scheme: str
+    networks: int
+    sigma: float
+    unseen: float
+    ln_ns: Mapping[str, float]
+    covariance: tuple[tuple[float, ...], ...] = ()
+    error_percent: float | None = None
+    coverage: float | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise InputError(f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}")
+        if not self.ln_ns:
+            raise InputError("constants need a value for at least one term in ln_ns, got none")
+        if not self.source.strip() or not self.device.strip():
+            raise InputError(
+                "constants need the device that was timed and a source; got an empty one"
+            )
+        if not self.is_same_device and not self.note:
+            raise InputError("a stand-in needs a note on what is alike; got an empty one")
+        if min(self.sigma, self.unseen) < 0 or self.threads < 1 or self.networks < 1:
+            raise InputError(
+                f"sigma and unseen must be 0 or more, threads and networks 1 or more; got {self.sigma}, "
+                f"{self.unseen}, {self.threads} and {self.networks}"
+            )
+        n = len(self.ln_ns)
+        if self.covariance and [len(row) for row in self.covariance] != [n] * n:
+            raise InputError(f"covariance must have {n} rows of {n} numbers, one for each of ln_ns")
+        if not all(math.isfinite(value) for value in self.ln_ns.values()):
+            raise InputError(f"ln_ns must hold finite numbers, got {dict(self.ln_ns)}")
+
+    def __str__(self) -> str:
+        return f"{self.unit} {self.precision}, {self.threads} thread{'s' * (self.threads > 1)}"
+
+
+# What a device is: facts with their sources, read from targets/*.toml. A new board is one file there and no code.
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 UNIT_KINDS = ("cpu", "gpu", "dla")
@@ -244,3 +392,48 @@ def load_targets(names: Sequence[str]) -> list[Target]:
             )
         found[target.name] = target
     return list(found.values())
+
+
+# Writing targets: the derived constants at the end of a board's file, or a whole file for a board of one's own.
+
+_NUMBERS = re.compile(r"\[\n((?:\s+-?[\d.e+-]+,\n)+)\s*\]")
+MARK = "# Below: derived by `hwkd targets fit`, which writes it anew. What is above is left as it stands.\n"
+
+
+def write_constants(path: Path, into: Path, constants: Sequence[Constants]) -> None:
+    """Write the target file at `path` to `into` with these constants in place of those that it holds.
+
+    Raises:
+        InputError: the file cannot be read, or `into` not written.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    facts = text.partition(MARK)[0].rstrip("\n")
+    derived = _toml({"constants": [asdict(c) for c in constants]}) if constants else ""
+    write_text(into, f"{facts}\n\n{MARK}\n{derived}" if derived else f"{facts}\n")
+
+
+def write_target(path: Path, target: Target, comment: str) -> None:
+    """Write a whole target, `comment` (lines) above it. Raises as hwkd.files.write_text."""
+    lines = "".join(f"# {line}\n" for line in comment.splitlines())
+    write_text(path, lines + _toml(asdict(target)))
+
+
+def _toml(content: dict[str, Any]) -> str:
+    # A row of a matrix on a line, as people write it.
+    return _NUMBERS.sub(
+        lambda row: "[" + ", ".join(row.group(1).replace(",", " ").split()) + "]",
+        tomli_w.dumps(_given(content)),
+    )
+
+
+def _given(value: Any) -> Any:
+    """Without None, which TOML lacks, and without empty texts and lists, which are defaults; tuples as lists."""
+    if isinstance(value, dict):
+        kept = {key: _given(item) for key, item in value.items()}
+        return {k: v for k, v in kept.items() if v is not None and v != "" and v != [] and v != {}}
+    if isinstance(value, list | tuple):
+        return [_given(item) for item in value]
+    return value

@@ -135,7 +135,7 @@ def in_one_thread() -> Iterator[None]:
 @pytest.fixture
 def board_file(tmp_path: Path) -> Path:
     """my-board.toml: a board that no record ships for, a Raspberry Pi 5 by another name."""
-    from hwkd.data import data_folder
+    from hwkd.files import data_folder
 
     text = (data_folder("targets") / "raspberry-pi-5.toml").read_text(encoding="utf-8")
     path = tmp_path / "my-board.toml"
@@ -147,13 +147,13 @@ def board_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def installed_board(board_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of that board, whose file lies in the targets/ of an installation's copy."""
-    import hwkd.data
+    import hwkd.files
 
     root = tmp_path / "root"
-    shutil.copytree(hwkd.data.data_folder("targets"), root / "targets")
-    (root / "profiles").symlink_to(hwkd.data.data_folder("profiles"))
+    shutil.copytree(hwkd.files.data_folder("targets"), root / "targets")
+    (root / "profiles").symlink_to(hwkd.files.data_folder("profiles"))
     shutil.copy(board_file, root / "targets")
-    monkeypatch.setattr(hwkd.data, "_PACKAGE", root / "hwkd")
+    monkeypatch.setattr(hwkd.files, "_PACKAGE", root / "hwkd")
     return "my-board"
 
 
@@ -161,8 +161,8 @@ def installed_board(board_file: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 def brief_latencies() -> Iterator[None]:
     """A run's report times each network for a moment, and on a small image."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.report.assemble.LATENCY_SECONDS", 0.01)
-        patch.setattr("hwkd.report.assemble.LATENCY_SIZE", (64, 64))
+        patch.setattr("hwkd.report.run.LATENCY_SECONDS", 0.01)
+        patch.setattr("hwkd.report.run.LATENCY_SIZE", (64, 64))
         yield
 
 
@@ -192,8 +192,8 @@ def small_photographs() -> Iterator[None]:
 def brief_export(small_photographs: None) -> Iterator[None]:
     """An export quantizes and fits its tables on few small crops, and measures on small photographs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.export.source.CALIBRATION_SIDE", 64)
-        patch.setattr("hwkd.export.source.FITTED_CROPS", 8)
+        patch.setattr("hwkd.export.export.CALIBRATION_SIDE", 64)
+        patch.setattr("hwkd.export.export.FITTED_CROPS", 8)
         yield
 
 
@@ -223,9 +223,9 @@ def made_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from hwkd.models.build import build
+    from hwkd.models.checkpoint import save_weights
     from hwkd.models.patch import PatchCodec
     from hwkd.models.spec import PatchSpec
-    from hwkd.models.weights import save_weights
 
     torch.manual_seed(7)
     model = build(PatchSpec(M=12, H=8, Z=8, C=16, widths=(16, 16), post=(8,)))
@@ -259,7 +259,7 @@ def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorC
 
         from hwkd.bits import BitPlan
         from hwkd.models.build import build
-        from hwkd.models.fit_to_data import fit_to_data
+        from hwkd.models.inherit import fit_to_data
         from hwkd.models.patch import PatchCodec
         from hwkd.quantize.ptq import post_training_quantize
         from tests.fakes.exact_codec import put_on_powers_of_two

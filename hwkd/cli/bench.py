@@ -2,29 +2,29 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from rich.console import Console
 
-from hwkd.cli.model_names import SHIPPED_FIRST
-from hwkd.cli.options import above_0, whole
-from hwkd.cli.output import add_output_options, emit_all
-from hwkd.cli.profile_options import parse_size
+from hwkd.cli.options import SHIPPED_FIRST, above_0, add_output_options, emit_all, whole
+from hwkd.cli.profile import parse_size
 from hwkd.codec.search import Asked
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import Pixels, read_rgb
-from hwkd.measure.bench import bench
-from hwkd.measure.bench_entries import COMPRESSAI, Wanted
-from hwkd.measure.classic import MAX_QUALITY
-from hwkd.measure.machine_packages import installed_version
+from hwkd.measure.bench import COMPRESSAI, Bench, Row, Wanted, bench
+from hwkd.measure.classic import BENCH_SETTINGS_TEXT, MAX_QUALITY
+from hwkd.measure.coder import SIDES, STEPS_TEXT
+from hwkd.measure.machine import installed_version
 from hwkd.measure.profile import photograph
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
-from hwkd.report.bench_tables import bench_tables
+from hwkd.quantity import NA, Cell, Quantity, from_quantity
+from hwkd.report.compare.rows import Column
+from hwkd.report.compare.tables import Label, Sheet, missing_notes, to_table
+from hwkd.report.table import Table
 from hwkd.runtime.bundle import Bundle, read_bundle
-from hwkd.runtime.cores import usable_cores
-from hwkd.runtime.session import preferred_runtimes, runtime_label
+from hwkd.runtime.session import preferred_runtimes, runtime_label, usable_cores
 
 HELP = "time bundles end to end beside CompressAI, JPEG, WebP and AVIF, and say where it goes"
 
@@ -161,3 +161,119 @@ def _image(path: Path | None, size: str | None) -> tuple[Pixels, str]:
             "give an image with --image FILE"
         )
     return photograph(width, height), "embedded photograph"
+
+
+# What `hwkd bench` prints: how fast against the first row, in milliseconds, and where the time goes. Pure.
+
+COMPRESSAI_STEPS_TEXT = (
+    "CompressAI: conversion is 8-bit pixels to a padded float tensor or back, entropy is all between its networks, index "
+    "building included."
+)
+
+_SPEEDUPS = tuple(
+    Column(f"{side}_speedup", f"{side}_speedup", "speedup", None, has_interval=True)
+    for side in SIDES
+)
+_QUALITY = (
+    Column("psnr_db", "psnr_db", "quality", 2),
+    Column("bpp", "bpp", "quality", 3),
+    Column("bytes", "bytes", "counts", 0),
+)
+_LATENCIES = tuple(
+    Column(f"{side}_ms", f"{side}_ms", "latency", None, has_interval=True) for side in SIDES
+)
+_STEPS = (
+    Column("latency_ms", "latency_ms", "latency", None, has_interval=True),
+    Column("share_percent", "share_percent", "share", 1, is_derived=True),
+)
+
+
+def bench_tables(bench: Bench, image: str, fmt: str) -> tuple[Table, ...]:
+    """Three tables for format `fmt` of hwkd.report.table.FORMATS. image: what was coded, in words."""
+    where = f"{image}, {bench.width}x{bench.height}"
+    sheets = (_speedups(bench, where), _latencies(bench, where), _steps(bench, where))
+    return tuple(to_table(sheet, fmt) for sheet in sheets)
+
+
+def _speedups(bench: Bench, where: str) -> Sheet:
+    figures = [
+        (*(row.speedup[side] for side in SIDES), row.psnr_db, row.bpp, row.stream_bytes)
+        for row in bench.rows
+    ]
+    reference = _title(bench.reference)
+    notes = (
+        f"_speedup: the median of {reference} over the row's, so 10 is a tenth of the time.",
+        f"psnr_db: 8-bit RGB. {BENCH_SETTINGS_TEXT}.",
+    )
+    return _sheet(
+        f"End to end against {reference}: {where}", bench, (*_SPEEDUPS, *_QUALITY), figures, notes
+    )
+
+
+def _latencies(bench: Bench, where: str) -> Sheet:
+    figures = [tuple(row.latency_ms[side] for side in SIDES) for row in bench.rows]
+    runs = Label("runs", tuple(_runs(row) for row in bench.rows))
+    return _sheet(
+        f"Milliseconds end to end: {where}", bench, _LATENCIES, figures, bench.notes, (runs,)
+    )
+
+
+def _steps(bench: Bench, where: str) -> Sheet:
+    steps = [(row, step) for row in bench.rows for step in row.steps]
+    labels = (
+        Label("coder", tuple(row.name for row, _ in steps)),
+        Label("setting", tuple(row.setting for row, _ in steps)),
+        Label("side", tuple(step.side for _, step in steps)),
+        Label("step", tuple(step.name for _, step in steps)),
+    )
+    rows = tuple(
+        (
+            from_quantity(step.latency_ms),
+            Cell(100 * step.share, "computed", "the medians"),
+        )
+        for _, step in steps
+    )
+    notes = (
+        *_entropy_notes(bench),
+        "share_percent: the step's median over that of its side end to end; shares add up to about 100.",
+        f"Bundles: {STEPS_TEXT}",
+        *((COMPRESSAI_STEPS_TEXT,) if any(step.name == "g_a" for _, step in steps) else ()),
+    )
+    return Sheet(f"Where the time goes: {where}", labels, _STEPS, rows, notes, has_changes=False)
+
+
+def _entropy_notes(bench: Bench) -> Iterator[str]:
+    """What entropy coding takes of each side, of the coders that were looked into."""
+    watched = [row for row in bench.rows if row.steps]
+    for side in SIDES[::-1]:
+        parts = [f"{100 * row.entropy_share(side):.1f} % of {_title(row)}" for row in watched]
+        if parts:
+            yield f"Entropy coding in {side}: {', '.join(parts)}."
+
+
+def _sheet(
+    title: str,
+    bench: Bench,
+    columns: tuple[Column, ...],
+    figures: list[tuple[Quantity, ...]],
+    notes: tuple[str, ...],
+    labels: tuple[Label, ...] = (),
+) -> Sheet:
+    rows = tuple(tuple(map(from_quantity, of_row)) for of_row in figures)
+    names = [_title(row) for row in bench.rows]
+    first = (
+        Label("coder", tuple(row.name for row in bench.rows)),
+        Label("setting", tuple(row.setting for row in bench.rows)),
+        Label("threads", tuple(NA if r.threads is None else str(r.threads) for r in bench.rows)),
+    )
+    every_note = (*notes, *missing_notes(columns, rows, names))
+    return Sheet(title, (*first, *labels), columns, rows, every_note, has_changes=False)
+
+
+def _title(row: Row) -> str:
+    return f"{row.name} ({row.setting})"
+
+
+def _runs(row: Row) -> str:
+    runs = row.latency_ms["encode"].runs
+    return NA if runs is None else str(runs)

@@ -1,21 +1,30 @@
 """`hwkd compare`: profile records as the resource comparison tables that stand in papers; results of training."""
 
 import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hwkd.cli.compare_link import link_tables, parse_links
-from hwkd.cli.compare_results import add_results_options, check_results_options, show_results
-from hwkd.cli.options import whole
-from hwkd.cli.output import add_output_options, emit_all
-from hwkd.errors import InputError
-from hwkd.measure.shipped_records import records_named
+from rich.console import Console
+
+from hwkd.cli.options import add_output_options, emit_all, whole
+from hwkd.errors import InputError, unknown
+from hwkd.images import ImageSource, open_images
+from hwkd.measure.bundles import records_named
+from hwkd.measure.classic import LABELS
+from hwkd.measure.energy.measure import LINKS, Link, measure_classic, parse_link
+from hwkd.measure.energy.meter import Meter
+from hwkd.measure.energy.sensors import KINDS, open_meter
+from hwkd.measure.machine import host_facts, host_name
+from hwkd.measure.record import Record
+from hwkd.quantity import Quantity, not_known
+from hwkd.report.compare.break_even import Sender, break_even_table, classic_sender
 from hwkd.report.compare.paper import paper_sheets
-from hwkd.report.compare.published import read_paper
-from hwkd.report.compare.rows import WHICH, Wanted
-from hwkd.report.compared import compare
-from hwkd.report.comparison import sheets
-from hwkd.report.comparison_tables import to_table
-from hwkd.report.pareto import AXES, pareto_sheet, parse_axes
+from hwkd.report.compare.published import read_paper, read_published_curves
+from hwkd.report.compare.rows import WHICH, Wanted, compare
+from hwkd.report.compare.tables import AXES, pareto_sheet, parse_axes, sheets, to_table
+from hwkd.report.results import read_result_files, results_tables, shipped_results
+from hwkd.report.table import Table
 
 HELP = "profile records side by side, or results on Kodak against published curves"
 
@@ -123,3 +132,178 @@ def run(args: argparse.Namespace) -> int:
         shown += link_tables(records, links, args.data)
     emit_all(tuple(shown), args)
     return 0
+
+
+# `hwkd compare --results`: what trained models reach, against published curves, as tables and as a plot.
+
+PLOTS = (".svg", ".png", ".pdf")
+_FOR_RECORDS = (
+    *("paper", "per_pixel", "settings", "runtime", "threads", "unit", "precision", "pareto"),
+    *("link", "data"),
+)
+"""Options that say something about profile records only."""
+
+
+def add_results_options(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` --results and --plot."""
+    parser.add_argument(
+        "--results",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="instead of records: the results of `hwkd evaluate --save-results` in FOLDER, on Kodak, against published "
+        "curves and the paper's (default: those that ship with hwkd)",
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help=f"draw the rate-distortion curves of --results ({', '.join(PLOTS)})",
+    )
+    parser.set_defaults(not_for_results={name: parser.get_default(name) for name in _FOR_RECORDS})
+
+
+def check_results_options(args: argparse.Namespace) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        InputError: neither records nor --results, or both; --plot without --results, or of a kind that cannot be drawn;
+            an option that would have no effect.
+    """
+    if args.results is None:
+        if args.plot is not None:
+            raise InputError("--plot draws what --results reads: add it, or leave --plot out")
+        if not args.profiles:
+            raise InputError(
+                "nothing to compare: give a PROFILE (`hwkd compare jetson-nano`), or --results"
+            )
+        return
+    if args.profiles:
+        raise InputError(
+            f"--results prints tables of its own: leave out {' '.join(args.profiles)}, or --results"
+        )
+    for name, default in args.not_for_results.items():
+        if getattr(args, name) != default:
+            option = f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is for profile records: leave it out, or --results")
+    if args.plot is not None and args.plot.suffix.lower() not in PLOTS:
+        raise unknown("kind of plot", args.plot.suffix, PLOTS)
+
+
+def show_results(args: argparse.Namespace) -> None:
+    """Print the tables of `args.results`, and draw `args.plot` where it is given.
+
+    Raises:
+        InputError: no results there, or a file that is none.
+        HwkdError: a package for BD-rates or the plot is not installed.
+    """
+    folder = Path(args.results) if args.results else shipped_results()
+    files = read_result_files(folder)
+    tables = results_tables(files, args.format)
+    if args.plot is not None:
+        from hwkd.report.plots.rd import draw_rd
+
+        if not files.results:
+            raise InputError(f"{folder} holds no curve to plot; add one, or leave --plot out")
+        draw_rd(files, read_published_curves(), read_paper(), args.plot)
+    emit_all(tables, args)
+
+
+# `hwkd compare --link`: energy to encode and to send, against JPEG and WebP on the same machine and images.
+
+ALL = "all"
+
+
+def parse_links(text: str) -> tuple[Link, ...]:
+    """The link that `text` names, or all of them for "all". Raises InputError as `parse_link`."""
+    return tuple(LINKS.values()) if text == ALL else (parse_link(text),)
+
+
+def link_tables(
+    records: Sequence[Record], links: Sequence[Link], data: Path | None
+) -> tuple[Table, ...]:
+    """A table for each record of this machine whose quality on these images and encoding energy are known. JPEG and WebP
+    are measured with the sensor that the record's energy was found with. Below the last table: what is not compared.
+
+    Args:
+        data: the images; None for the embedded photographs.
+
+    Raises:
+        InputError: no record of that kind (the message says what each of them lacks), or a sensor that is not there now.
+    """
+    images = open_images(data)
+    usable = []
+    lacking: dict[str, list[str]] = {}
+    for record in records:
+        lack = _lack(record, images)
+        if lack is None:
+            usable.append(record)
+        else:
+            lacking.setdefault(lack, []).append(f"{record.model.name} on {record.target}")
+    if not usable:
+        folder = "" if data is None else f" {data}"
+        raise InputError(
+            f"--link needs a profile of a trained model on this machine, on {images}; make one with `hwkd profile MODEL "
+            f"--target host --evaluate{folder} --save DIR`. {_said(lacking)}"
+        )
+    # A break-even between a sensor's figure and an estimate would say nothing.
+    names = dict.fromkeys(_meter_name(record) for record in usable)
+    meters = {name: open_meter(name).meter for name in names}
+    with Console(stderr=True).status("measuring JPEG and WebP"):
+        tables = [_table(r, links, images, meters[_meter_name(r)]) for r in usable]
+    if lacking:
+        notes = (*tables[-1].notes, f"Not compared: {_said(lacking)}.")
+        tables[-1] = replace(tables[-1], notes=notes)
+    return tuple(tables)
+
+
+def _said(lacking: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{', '.join(whose)}: {lack}" for lack, whose in lacking.items())
+
+
+def _lack(record: Record, images: ImageSource) -> str | None:
+    """What keeps a record from being compared; None for nothing."""
+    here = host_name(host_facts())
+    if not record.is_host:
+        return "predicted, and JPEG and WebP cannot be timed there"
+    if record.target != here:
+        return f"another machine, this one is {here}"
+    if record.quality is None:
+        return "its quality was not measured"
+    if record.quality.on != str(images):
+        return f"its quality is known on {record.quality.on} only"
+    if _energy(record).value is None:
+        return f"its energy is not known ({_energy(record).reason})"
+    if _meter_name(record) not in KINDS:
+        return (
+            f"its energy was found by {_energy(record).by!r}, which is no sensor that hwkd can open"
+        )
+    return None
+
+
+def _energy(record: Record) -> Quantity:
+    """To encode one image, pixels to bytes."""
+    for entry in record.entries:
+        if (entry.name, entry.side, entry.part) == ("energy_mj", "encode", "end_to_end"):
+            return entry.quantity
+    return not_known("it was profiled without energy, or without trained weights")
+
+
+def _meter_name(record: Record) -> str:
+    """The sensor that the record's energy was found with; `by` begins with it (hwkd.measure.energy.measure)."""
+    return _energy(record).by.partition(":")[0]
+
+
+def _table(record: Record, links: Sequence[Link], images: ImageSource, meter: Meter) -> Table:
+    quality = record.quality
+    assert quality is not None
+    bits = Quantity(
+        quality.bpp * record.pixels, "computed", f"mean bits per pixel on {quality.on} x pixels"
+    )
+    student = Sender(record.model.name, _energy(record).scaled(1e-3), bits)
+    classics = []
+    for codec in LABELS:
+        found = measure_classic(codec, images, quality.psnr_db, meter)
+        energy_mj = found.encode_mj_per_mpx.scaled(record.pixels / 1e6)
+        classics.append(classic_sender(found.equal, record.pixels, energy_mj))
+    return break_even_table(student, classics, links, quality.psnr_db)

@@ -5,15 +5,25 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwkd.cli.coding import STREAM_SUFFIX, Job, folder_jobs, is_folder, one_job, say
-from hwkd.cli.coding_codecs import Codecs
-from hwkd.cli.coding_options import add_coding_options
-from hwkd.cli.coding_run import LeftOut, check_none_left_out, memory_told, run_jobs
+from hwkd.cli.coding import (
+    STREAM_SUFFIX,
+    Codecs,
+    Job,
+    LeftOut,
+    check_none_left_out,
+    folder_jobs,
+    is_folder,
+    memory_told,
+    one_job,
+    run_jobs,
+    say,
+)
+from hwkd.cli.options import add_coding_options
 from hwkd.codec.entropy import DamagedStream
 from hwkd.codec.shipped import Shelves, named_bundle
 from hwkd.codec.stream import Stream, unpack
 from hwkd.errors import InputError
-from hwkd.image_formats import FORMATS, check_fits, format_of, png_bytes, write_image
+from hwkd.images import FORMATS, check_fits, format_of, png_bytes, write_image
 
 HELP = "write the images that streams (.hwk) hold"
 

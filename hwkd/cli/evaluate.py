@@ -2,42 +2,33 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hwkd.cli.evaluate_curves import (
-    NA,
-    Evaluated,
-    Group,
-    bd_table,
-    check_savable,
-    curve_of,
-    groups_of,
-    save_results,
-)
-from hwkd.cli.evaluate_models import load_evaluated
-from hwkd.cli.model_names import SHIPPED_FIRST, refuse_unknown
-from hwkd.cli.options import whole
-from hwkd.cli.output import add_output_options, emit_all
+from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all, refuse_unknown, whole
+from hwkd.codec.codec import Codec
 from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import SUFFIXES, ImageSource, open_images
-from hwkd.measure.classic_quality import (
-    LABELS,
-    check_codecs,
-    evaluate_classic,
-    made,
-)
-from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST
+from hwkd.measure.bundles import read_costs
+from hwkd.measure.classic import ALL_LABELS, check_codecs, evaluate_classic, made
+from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
+from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, lmbda_at
 from hwkd.report.table import Table
-from hwkd.results import read_curve
+from hwkd.results import Result, TrainedModel, read_curve, write_result
+from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, is_bundle
+from hwkd.runtime.manifest import NOT_RECORDED, Card
 
 if TYPE_CHECKING:
+    from hwkd.distill.run_folder import LoadedModel
+    from hwkd.images import Pixels
     from hwkd.measure.quality import Evaluation, ImageQuality
+    from hwkd.models.base import HyperpriorCodec
 
 HELP = "PSNR, MS-SSIM and bits per pixel of models, measured on real bytes"
 
@@ -49,6 +40,291 @@ EXAMPLES = """examples:
   hwkd evaluate runs/student:float runs/student student.hwkd --data photos/
   hwkd evaluate runs/student --per-image --format csv -o student.csv
 """
+
+
+# What `hwkd evaluate` measures: bundles, and models that torch runs; and what is known of how they were made.
+
+COUNTED_SIZE = (768, 512)
+"""Width and height of the images, Kodak's, that MACs per pixel are told for: a multiple of 64, so nothing is padded."""
+
+
+@dataclass(frozen=True)
+class EvaluatedPoint:
+    """A model at one rate, ready to evaluate.
+
+    quality: None of a model of one rate. lmbda: None where it is not known. evaluate: as hwkd.measure.quality.evaluate, of
+    its codec.
+    """
+
+    quality: int | None
+    lmbda: float | None
+    evaluate: "Callable[..., Evaluation]"
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A model: one point, or those of a model of all rates in order of their quality.
+
+    trained: counts and reads what is known of it, whatever the point.
+    """
+
+    name: str
+    points: tuple[EvaluatedPoint, ...]
+    trained: Callable[[], TrainedModel]
+
+    @property
+    def serves_all_rates(self) -> bool:
+        """Whether it is a curve by itself."""
+        return self.points[0].quality is not None
+
+
+def load_evaluated(text: str, qualities: Sequence[int] | None) -> EvaluatedModel:
+    """The model that `text` names: a bundle, or anything `hwkd.distill.run_folder.load_model` takes.
+
+    Args:
+        qualities: of a model of all rates; None: CURVE_QUALITIES, those that it has.
+    Raises:
+        InputError: a quality that the bundle lacks; as the two that load it.
+        HwkdError: as they.
+    """
+    if is_bundle(text):
+        return _bundle(Codec.load(text), qualities)
+    from hwkd.distill.run_folder import load_model
+
+    return _in_torch(text, load_model(text), qualities)
+
+
+def _bundle(codec: Codec, qualities: Sequence[int] | None) -> EvaluatedModel:
+    from hwkd.measure.quality import evaluate_bundle
+
+    manifest = codec.bundle.manifest
+    points = tuple(
+        EvaluatedPoint(
+            quality,
+            manifest.lmbda if quality is None else lmbda_at(quality),
+            partial(evaluate_bundle, codec, quality=quality),
+        )
+        for quality in _qualities_of(manifest.name, manifest.qualities, qualities)
+    )
+    name = f"{manifest.name}{BUNDLE_SUFFIX}"
+    return EvaluatedModel(name, points, partial(_of_bundle, codec.bundle))
+
+
+def _in_torch(text: str, loaded: "LoadedModel", qualities: Sequence[int] | None) -> EvaluatedModel:
+    has = (LOWEST, HIGHEST) if loaded.codec.serves_all_rates else None
+    points = tuple(
+        EvaluatedPoint(
+            quality,
+            loaded.lmbda if quality is None else lmbda_at(quality),
+            partial(_evaluate_in_torch, loaded.codec, quality),
+        )
+        for quality in _qualities_of(loaded.name, has, qualities)
+    )
+    return EvaluatedModel(loaded.name, points, partial(_of_torch, text, loaded))
+
+
+def _qualities_of(
+    name: str, has: tuple[int, int] | None, asked: Sequence[int] | None
+) -> tuple[int | None, ...]:
+    """The qualities of a model that has those from the first to the second of `has`; (None,) of a model of one rate."""
+    if has is None:
+        return (None,)
+    low, high = has
+    if asked is None:
+        return tuple(sorted({min(max(quality, low), high) for quality in CURVE_QUALITIES}))
+    for quality in asked:
+        if not low <= quality <= high:
+            raise InputError(
+                f"a quality of {name} must be a whole number from {low} to {high}, got {quality}"
+            )
+    return tuple(sorted(asked))
+
+
+def _evaluate_in_torch(
+    codec: "HyperpriorCodec",
+    quality: int | None,
+    images: "Iterable[tuple[str, Pixels]]",
+    *,
+    progress: "Callable[[ImageQuality], None] | None" = None,
+) -> "Evaluation":
+    from hwkd.measure.quality import evaluate
+
+    if quality is not None:
+        codec.set_lmbda(lmbda_at(quality))
+    return evaluate(codec, images, progress=progress)
+
+
+def _of_bundle(bundle: Bundle) -> TrainedModel:
+    manifest = bundle.manifest
+    width, height = COUNTED_SIZE
+    try:
+        macs, _ = read_costs(bundle).for_image(width, height)
+        kmac_per_pixel = macs.total_macs / (1e3 * width * height)
+    except InputError:
+        kmac_per_pixel = None  # a bundle need not tell its costs to be evaluated
+    precision = f"int8 {manifest.weight_bits}/{manifest.act_bits}"
+    return trained_by_card(manifest.name, manifest.lmbda, kmac_per_pixel, precision, manifest.card)
+
+
+def _of_torch(text: str, loaded: "LoadedModel") -> TrainedModel:
+    from hwkd.export.export import training_card
+    from hwkd.measure.eager.macs import count_macs
+    from hwkd.models.build import build
+
+    # The float model is counted, whatever the bits.
+    kmac_per_pixel = count_macs(build(loaded.spec), *COUNTED_SIZE).macs_per_pixel / 1e3
+    bits = loaded.bits
+    precision = "fp32" if bits is None else f"simulated {bits.weights_in_words()}/{bits.act_bits}"
+    return trained_by_card(
+        loaded.name, loaded.lmbda, kmac_per_pixel, precision, training_card(text)
+    )
+
+
+def trained_by_card(
+    name: str, lmbda: float | None, kmac_per_pixel: float | None, precision: str, card: Card | None
+) -> TrainedModel:
+    """All that is known; card: None where there is none. Its steps are those of both phases of the model's own run."""
+    steps = hours = hardware = None
+    if card is not None:
+        if card.float_steps is not None and card.quantized_steps is not None:
+            steps = card.float_steps + card.quantized_steps
+        hours = card.hours
+        hardware = None if card.hardware == NOT_RECORDED else card.hardware
+    return TrainedModel(
+        name,
+        lmbda=lmbda,
+        kmac_per_pixel=kmac_per_pixel,
+        steps=steps,
+        hours=hours,
+        hardware=hardware,
+        precision=precision,
+    )
+
+
+# The curves that evaluated models form, their BD figures, and the file they are saved in.
+
+NA = "n/a"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One point and what it does to the images."""
+
+    model: EvaluatedModel
+    point: EvaluatedPoint
+    evaluation: "Evaluation"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Models that form a curve. name: None where the user has not named it, and so does not mean one."""
+
+    name: str | None
+    models: tuple[EvaluatedModel, ...]
+
+    def points(self, evaluated: Sequence[Evaluated]) -> list[Evaluated]:
+        """Its points among `evaluated`, in order of rate."""
+        own = [one for one in evaluated if any(one.model is model for model in self.models)]
+        return sorted(own, key=lambda one: one.evaluation.bpp)
+
+    def curve(self, evaluated: Sequence[Evaluated]) -> Curve:
+        """The curve, with MS-SSIM only where every point has it.
+
+        Raises:
+            InputError: it has no name, or a point without error.
+        """
+        if self.name is None:
+            raise InputError("name the curve that the models form with --curve NAME")
+        return curve_of(self.name, [one.evaluation for one in self.points(evaluated)])
+
+
+def curve_of(name: str, evaluations: "Sequence[Evaluation]") -> Curve:
+    """`evaluations` as a curve, with MS-SSIM only where every one has it. Raises InputError as Curve."""
+    ms_ssim = [e.ms_ssim for e in evaluations if e.ms_ssim is not None]
+    return Curve(
+        name,
+        tuple(e.bpp for e in evaluations),
+        tuple(e.psnr_db for e in evaluations),
+        tuple(ms_ssim) if len(ms_ssim) == len(evaluations) else None,
+    )
+
+
+def groups_of(models: Sequence[EvaluatedModel], name: str | None) -> tuple[Group, ...]:
+    """The curves that `models` form: each model of all rates one, those of one rate another together.
+
+    Args:
+        name: the user's, of the latter, or else of the only curve.
+    Raises:
+        InputError: a name, and two curves that it could be of.
+    """
+    whole = [model for model in models if model.serves_all_rates]
+    single = tuple(model for model in models if not model.serves_all_rates)
+    if name is not None and not single and len(whole) > 1:
+        raise InputError(
+            f"--curve names one curve, and {' and '.join(model.name for model in whole)} are one each: leave it out"
+        )
+    own_name = None if single else name
+    groups = [Group(own_name or model.name, (model,)) for model in whole]
+    if single:
+        groups.append(Group(name, single))
+    return tuple(groups)
+
+
+def check_savable(groups: Sequence[Group]) -> None:
+    """Raise InputError where one file cannot hold the curves."""
+    if len(groups) > 1:
+        raise InputError(
+            f"--save-results holds one curve, and the models form {len(groups)}: evaluate them one at a time"
+        )
+
+
+def save_results(
+    path: Path, group: Group, evaluated: Sequence[Evaluated], description: str
+) -> None:
+    """Write the curve of `group` with what is known of each point. Raises as hwkd.results.write_result."""
+    named = replace(group, name=group.name or group.models[0].name)
+    known = {id(model): model.trained() for model in group.models}
+    trained = tuple(_trained(known[id(one.model)], one) for one in named.points(evaluated))
+    write_result(path, Result(named.curve(evaluated), description, trained))
+
+
+def _trained(known: TrainedModel, one: Evaluated) -> TrainedModel:
+    """`known` with what is told of the point."""
+    lmbda = one.point.lmbda
+    loss = None if lmbda is None else one.evaluation.rd_loss(lmbda)
+    return replace(known, quality=one.point.quality, lmbda=lmbda, rd_loss=loss)
+
+
+def bd_table(
+    title: str, groups: Sequence[Group], evaluated: Sequence[Evaluated], anchors: Sequence[Curve]
+) -> Table:
+    """BD-rate and BD-PSNR of each curve against each anchor; n/a with the reason in a note where there is none."""
+    named = [group for group in groups if group.name is not None] or groups
+    rows, notes = [], []
+    for group in named:
+        whose = f" of {group.name}" if len(named) > 1 else ""
+        for anchor in anchors:
+            rate = psnr = shared = NA
+            try:
+                curve = group.curve(evaluated)
+                low, high = shared_psnr_range(anchor, curve)
+                rate = f"{bd_rate_percent(anchor, curve):+.2f}"
+                shared = f"{low:.2f} to {high:.2f}"
+            except InputError as error:
+                notes.append(f"BD figures{whose} against {anchor.name} are n/a: {error}.")
+            else:
+                # Curves that share PSNRs may share no rate.
+                try:
+                    psnr = f"{bd_psnr_db(anchor, curve):+.3f}"
+                except InputError as error:
+                    notes.append(f"bd_psnr_db{whose} against {anchor.name} is n/a: {error}.")
+            rows.append((group.name or NA, anchor.name, rate, psnr, shared))
+    notes.append(
+        f"Interpolation: {BD_METHOD}. Negative BD-rate, positive BD-PSNR: better than the anchor."
+    )
+    columns = ("curve", "against", "bd_rate_percent", "bd_psnr_db", "shared_psnr_db")
+    return Table(title, columns, tuple(rows), tuple(notes))
+
 
 _COLUMNS = ("psnr_db", "ms_ssim", "bpp", "bpp_estimated", "rd_loss")
 
@@ -88,9 +364,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classic",
         nargs="*",
-        choices=tuple(LABELS),
+        choices=tuple(ALL_LABELS),
         metavar="CODEC",
-        help=f"code the images with {', '.join(LABELS)} (default: all three) at many qualities as well: their curves, and "
+        help=f"code the images with {', '.join(ALL_LABELS)} (default: all three) at many qualities as well: their curves, and "
         "BD-rates of the models' curves against them",
     )
     parser.add_argument(
@@ -116,7 +392,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print, and return the exit code."""
     # What the user got wrong is said before the slow part.
     anchors = [read_curve(path) for path in args.against]
-    classic = None if args.classic is None else tuple(dict.fromkeys(args.classic or LABELS))
+    classic = None if args.classic is None else tuple(dict.fromkeys(args.classic or ALL_LABELS))
     check_codecs(classic or ())
     images = open_images(args.data)
     refuse_unknown(args.models)
@@ -160,7 +436,7 @@ def _classic(
     """By codec and quality: what it does to the images."""
 
     def progress(codec: str, quality: int, image: "ImageQuality") -> None:
-        show(f"{_named(LABELS[codec], quality)}: {image.name} done")
+        show(f"{_named(ALL_LABELS[codec], quality)}: {image.name} done")
 
     return {
         codec: evaluate_classic(codec, images, progress=partial(progress, codec))
@@ -222,10 +498,10 @@ def _classic_tables(
     evaluated: list[Evaluated],
 ) -> tuple[Table, Table]:
     """The points of the classic codecs, and the curves of the models against theirs."""
-    labels = [LABELS[codec] for codec in found]
+    labels = [ALL_LABELS[codec] for codec in found]
     names = labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
     rows = tuple(
-        (LABELS[codec], str(quality), *_three_cells(evaluation))
+        (ALL_LABELS[codec], str(quality), *_three_cells(evaluation))
         for codec, by_quality in found.items()
         for quality, evaluation in by_quality.items()
     )
@@ -235,7 +511,7 @@ def _classic_tables(
     for codec, by_quality in found.items():
         # A point without error has no place on a curve.
         points = [e for e in by_quality.values() if math.isfinite(e.psnr_db)]
-        curves += [curve_of(LABELS[codec], points)] if points else []
+        curves += [curve_of(ALL_LABELS[codec], points)] if points else []
     return (
         Table(f"{names} on {where}", columns, rows, notes),
         bd_table(f"Against {names} on the same images", groups, evaluated, curves),

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hwkd.cli.output import terminal_width
-from hwkd.cli.profile_options import parse_size
+from hwkd.cli.options import terminal_width
+from hwkd.cli.profile import parse_size
 from hwkd.errors import InputError
 from hwkd.export.card import Told, read_told
 from hwkd.files import check_new, write_bytes
 from hwkd.images import ImageSource, Pixels, open_images
-from hwkd.measure.card_figures import set_name
+from hwkd.measure.quality import set_name
 from hwkd.report.bundles import bundle_tables
 from hwkd.report.table import render
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
@@ -107,8 +107,7 @@ def run(args: argparse.Namespace) -> int:
     sets = _sets(args.evaluate)
 
     from hwkd.bits import parse_bits
-    from hwkd.export.export import prepare
-    from hwkd.export.source import load_source
+    from hwkd.export.export import load_source, prepare
     from hwkd.measure.eager.bundle_file import write_bundle_file
 
     bits = None if args.bits is None else parse_bits(args.bits)

@@ -1,36 +1,42 @@
 """`hwkd fit`: the best student that a device can afford."""
 
 import argparse
+import hashlib
+import json
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import tomli_w
 from rich.console import Console
 
-from hwkd.cli.fit_costs import Costs, check_place, place_of
-from hwkd.cli.fit_options import DEFAULT_TRIALS, configure
-from hwkd.cli.fit_settings import (
-    EMBEDDED,
-    check_worker,
-    data_facts,
-    make_settings,
-    paper_teacher_spec,
-    texts_by_family,
-)
-from hwkd.cli.output import terminal_width
-from hwkd.cli.profile import HOST
-from hwkd.errors import HwkdError, InputError
+from hwkd.cli.options import LAST_SEED, MOST, above_0, crop, terminal_width, whole
+from hwkd.cli.profile import FALLBACK, HOST
+from hwkd.errors import HwkdError, InputError, unknown
+from hwkd.files import write_text
+from hwkd.images import find_images
+from hwkd.measure.machine import find_processor, host_facts, host_name
+from hwkd.models.shipped import read_card, shipped_names
+from hwkd.models.spec import FAMILIES, HyperpriorSpec, Spec, lmbda_of
+from hwkd.report.fit import FitResult, fit_plots, front_table, trials_table
+from hwkd.report.plots.figures import draw_plot
+from hwkd.report.plots.plot import file_name
 from hwkd.report.table import render
-from hwkd.search.fitting import within
-from hwkd.search.space import Space
+from hwkd.runtime.session import usable_cores
+from hwkd.search.cost import Budget, Cost, Predicted, within
+from hwkd.search.found import Found, best_of
+from hwkd.search.settings import Settings, TeacherFacts
+from hwkd.search.space import Space, distill_options, families_of, family_space
+from hwkd.target import load_target
 
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
 
     from hwkd.models.teacher import Teacher
-    from hwkd.search.settings import Settings
     from hwkd.search.train import Trainer
 
 __all__ = ["EXAMPLES", "HELP", "configure", "run"]
@@ -43,6 +49,228 @@ EXAMPLES = """examples:
   hwkd fit --target raspberry-pi-4 --max-ms 100 --hours 8 --study shared/pi.journal --data photos/
   hwkd fit --worker --study shared/pi.journal --data photos/
 """
+
+
+# The options of `hwkd fit`.
+
+DEFAULT_TRIALS = 40
+DEFAULTS = {
+    "steps": 256,
+    "crop": 128,
+    "batch": 4,
+    "pool": 512,
+    "lr": 5e-4,
+    "seed": 0,
+}
+"""Of the options that a study keeps, and a worker must not be given."""
+
+OF_THE_STUDY = (
+    *("target", "max_ms", "max_mj", "max_mib", "trials", "hours", "family", "teacher"),
+    *("quality", "lmbda", "output", *DEFAULTS),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options, in groups; those that are not given are None."""
+    budget = parser.add_argument_group("the device, and what a student may cost there")
+    budget.add_argument(
+        "--target",
+        metavar="NAME",
+        help="see `hwkd targets`: costs are predicted; or host: they are measured on this machine",
+    )
+    budget.add_argument(
+        "--max-ms",
+        type=above_0,
+        metavar="MS",
+        help="of the slower of encode and decode of a 768x512 image, networks",
+    )
+    budget.add_argument(
+        "--max-mj", type=above_0, metavar="MJ", help="energy, of the greater of the two"
+    )
+    budget.add_argument(
+        "--max-mib",
+        type=above_0,
+        metavar="MIB",
+        help="of the stored weights: bits are then chosen by layer, 4 at least",
+    )
+    what = parser.add_argument_group("what to search")
+    length = what.add_mutually_exclusive_group()
+    length.add_argument(
+        "--trials",
+        type=whole(1, MOST),
+        metavar="K",
+        help=f"students to train, of all workers, the paper's not counted (default: {DEFAULT_TRIALS})",
+    )
+    length.add_argument(
+        "--hours", type=above_0, metavar="H", help="in place of --trials: begin none after so long"
+    )
+    what.add_argument(
+        "--family",
+        action="append",
+        metavar="F",
+        help="gdn, relu or patch; may be given again (default: all that a teacher is there for)",
+    )
+    what.add_argument(
+        "--teacher",
+        action="append",
+        metavar="T",
+        help="as that of `hwkd distill`; a patch teacher for patch, any other for gdn and relu; may be given again "
+        "(default: patch-q5 and hyperprior-64). No student is wider than its teacher",
+    )
+    rate = what.add_mutually_exclusive_group()
+    rate.add_argument(
+        "--quality",
+        type=whole(1, 8),
+        metavar="Q",
+        help="1 to 8, for CompressAI's lambda of that quality",
+    )
+    rate.add_argument(
+        "--lmbda",
+        type=above_0,
+        metavar="L",
+        help="of bpp + L 255^2 MSE (default: the teachers')",
+    )
+    how = parser.add_argument_group("training of each student")
+    how.add_argument(
+        "--data", type=Path, metavar="DIR", help="images (default: embedded photographs)"
+    )
+    how.add_argument(
+        "--steps",
+        type=whole(1, MOST),
+        metavar="S",
+        help=f"of a student that is not stopped early (default: {DEFAULTS['steps']})",
+    )
+    how.add_argument(
+        "--crop",
+        type=crop,
+        metavar="PIXELS",
+        help=f"side, a multiple of 64 (default: {DEFAULTS['crop']})",
+    )
+    how.add_argument(
+        "--batch",
+        type=whole(1, 4096),
+        metavar="B",
+        help=f"crops a step (default: {DEFAULTS['batch']})",
+    )
+    how.add_argument(
+        "--pool",
+        type=whole(1, MOST),
+        metavar="K",
+        help=f"crops that the teachers code once, for all students (default: {DEFAULTS['pool']})",
+    )
+    how.add_argument(
+        "--lr",
+        type=above_0,
+        metavar="RATE",
+        help=f"peak rate of Adam (default: {DEFAULTS['lr']:g})",
+    )
+    how.add_argument(
+        "--threads",
+        type=whole(1, 4096),
+        metavar="T",
+        help="of torch, and of what is measured with --target host (default: torch's)",
+    )
+    how.add_argument(
+        "--seed",
+        type=whole(0, LAST_SEED),
+        metavar="N",
+        help=f"of all chance (default: {DEFAULTS['seed']}); one worker alone makes the same search of it again, with several "
+        "it matters who is done first",
+    )
+    out = parser.add_argument_group("study and output")
+    out.add_argument(
+        "--study",
+        metavar="FILE",
+        help="where trials are kept: FILE.db (SQLite), FILE.journal (shared over a network file system), or a URL that "
+        "Optuna takes; a search that is there already goes on (default: study.db in -o)",
+    )
+    out.add_argument(
+        "--worker",
+        action="store_true",
+        help="help with the search in --study, on this machine or another; all but --data and --threads comes from there",
+    )
+    out.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder of tables, plots and recipe (default: runs/fit-TARGET)",
+    )
+
+
+# Where a search's costs come from: a target that is predicted, or this machine, which is measured.
+
+
+class Costs(Protocol):
+    """What candidates cost. weight_bits: that the kernels take. setting, notes: as those of FitResult."""
+
+    weight_bits: int
+    setting: str
+    notes: tuple[str, ...]
+
+    def __call__(self, spec: Spec) -> Cost:
+        """Of the student of `spec`."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where students shall run.
+
+    name: for people. sha256: of what is known of it, so that workers agree. distill_target: what `hwkd distill` takes
+    for it.
+    """
+
+    name: str
+    sha256: str
+    distill_target: str
+    costs: Costs
+
+
+def place_of(target: str, teachers: Mapping[str, str], threads: int | None) -> Place:
+    """The place that `--target` names.
+
+    Args:
+        teachers: by family, as the user named them; loaded where something is measured only.
+    Raises:
+        InputError: no such target; nothing that could measure here.
+    """
+    if target != HOST:
+        found = load_target(target)
+        costs = Predicted(found)
+        return Place(found.name, _digest(repr(found)), target, costs)
+    facts = host_facts()
+    like = load_target(find_processor().target or FALLBACK)
+    name = host_name(facts)
+    # Torch is loaded now: students are built and exported before the first is trained.
+    from hwkd.search.train import Measured
+
+    used = threads or usable_cores()
+    measured = Measured(like, _loading(teachers), used)
+    return Place(name, _digest(f"{name} {facts.flags} {used}"), like.name, measured)
+
+
+def check_place(place: Place, sha256: str) -> None:
+    """Refuse to work for a search whose target is another one here. Raises InputError."""
+    if place.sha256 != sha256:
+        raise InputError(
+            f"the search is for another machine, number of --threads or file of a target than {place.name} is here, and costs "
+            "would not compare: run the worker where the search began, with its --threads, or give it the same file"
+        )
+
+
+def _loading(teachers: Mapping[str, str]) -> "Callable[[str], Teacher]":
+    @cache
+    def load(text: str) -> "Teacher":
+        from hwkd.models.teacher import load_teacher
+
+        return load_teacher(text)
+
+    return lambda family: load(teachers[family])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
 
 PAPER_N = (16, 32, 64, 96, 128)
 """Of arXiv 2509.10366."""
@@ -76,8 +304,7 @@ def run(args: argparse.Namespace) -> int:
     trained = [n for n in PAPER_N if n <= min(*widths.widths, widths.H, widths.Z)]
 
     # Optuna takes half a second to import, torch longer: after everything that can be refused without them.
-    from hwkd.search.storage import open_storage, storage_errors
-    from hwkd.search.study import Limit, create_or_join, found_in
+    from hwkd.search.study import Limit, create_or_join, found_in, open_storage, storage_errors
 
     @cache
     def narrowed() -> Space:
@@ -94,9 +321,6 @@ def run(args: argparse.Namespace) -> int:
         study = create_or_join(storage, settings, data, narrowed, costs, trained, limit)
         _work(args, storage, study, settings, costs, args.data, study_text)
         found = found_in(study)
-    from hwkd.cli.fit_output import write_result
-    from hwkd.report.fit_result import FitResult
-    from hwkd.report.fit_tables import front_table
     from hwkd.search.worker import paper_spec
 
     # On this machine they would have to be built and timed, every time that the search is looked at.
@@ -111,8 +335,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _help_with(args: argparse.Namespace) -> int:
     """Work on a study that another process has begun."""
-    from hwkd.search.storage import open_storage, storage_errors
-    from hwkd.search.study import join, stored_settings
+    from hwkd.search.study import join, open_storage, storage_errors, stored_settings
 
     storage = open_storage(args.study, must_exist=True)
     with storage_errors(args.study):
@@ -176,3 +399,230 @@ def _work(
         raise Interrupted(
             f"stopped; what was trained is kept in {study_text}: run the same command again to go on"
         ) from None
+
+
+# From the options of `hwkd fit` to the settings of a search.
+
+SHIPPED_TEACHERS = ("patch-q5", "hyperprior-64")
+PAPER_TEACHER = "hyperprior-64"
+"""Of the paper's students, where no teacher of gdn students is given."""
+EMBEDDED = "embedded photographs"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A teacher that was named: what is known before it is loaded."""
+
+    facts: TeacherFacts
+    spec: Spec
+    lmbda: float | None
+
+
+def check_worker(args: argparse.Namespace) -> None:
+    """Refuse what does not go together. Raises InputError."""
+    if not args.worker:
+        if args.target is None:
+            raise InputError(
+                "no target is given: name one with --target (see `hwkd targets`), or help with a search with --worker"
+            )
+        return
+    if args.study is None:
+        raise InputError("--worker needs the search to help with: name it with --study")
+    given = [name for name in OF_THE_STUDY if getattr(args, name) not in (None, [])]
+    if given:
+        raise InputError(
+            f"--worker takes --{given[0].replace('_', '-')} from the study: leave it out"
+        )
+
+
+def named_teachers(texts: Sequence[str] | None) -> tuple[Named, ...]:
+    """The teachers of the candidates, and one for the paper's students where none of those serves.
+
+    Raises:
+        InputError: nothing of this name; two for one family.
+    """
+    named = [_named(text) for text in texts or SHIPPED_TEACHERS]
+    taken: dict[str, str] = {}
+    for teacher in named:
+        for family in teacher.facts.families:
+            if family in taken:
+                raise InputError(
+                    f"--teacher {teacher.facts.text} and {taken[family]} both are for family {family}: give one of them"
+                )
+            taken[family] = teacher.facts.text
+    return tuple(named)
+
+
+def _named(text: str) -> Named:
+    if text in shipped_names():
+        card = read_card(text)
+        facts = TeacherFacts(text, card.name, card.sha256, families_of(card.spec))
+        return Named(facts, card.spec, card.lmbda)
+    from hwkd.models.teacher import load_teacher  # of a file only the weights tell
+
+    teacher = load_teacher(text)
+    facts = TeacherFacts(text, teacher.name, teacher.sha256 or "", families_of(teacher.spec))
+    return Named(facts, teacher.spec, teacher.lmbda)
+
+
+def make_settings(args: argparse.Namespace) -> tuple[Settings, Place]:
+    """The settings of the search that `args` ask for, and where its students shall run.
+
+    Raises:
+        InputError: options that contradict each other, or a target, images or teachers that are not there.
+    """
+    budget = Budget(args.max_ms, args.max_mj, args.max_mib)
+    teachers = named_teachers(args.teacher)
+    by_family = {family: t for t in teachers for family in t.facts.families}
+    families = tuple(dict.fromkeys(args.family or by_family))
+    for family in families:
+        if family not in FAMILIES:
+            raise unknown("family", family, FAMILIES)
+        if family not in by_family:
+            raise InputError(
+                f"family {family} has no teacher among {', '.join(t.facts.text for t in teachers)}: give one more --teacher"
+            )
+    used = [t for t in teachers if set(t.facts.families) & set(families)]
+    facts = tuple(t.facts for t in used)
+    if not any("gdn" in teacher.families for teacher in facts):
+        facts += (by_family["gdn"].facts if "gdn" in by_family else _named(PAPER_TEACHER).facts,)
+    chosen = {name: getattr(args, name) for name in DEFAULTS}
+    chosen = {name: DEFAULTS[name] if v is None else v for name, v in chosen.items()}
+    lmbda, data = _lmbda(args, used), data_facts(args.data)
+    place = place_of(args.target, texts_by_family(facts), args.threads)
+    settings = Settings(
+        target=args.target,
+        target_sha256=place.sha256,
+        budget=budget,
+        space=Space(tuple(family_space(f, by_family[f].spec) for f in families)),
+        weight_bits=place.costs.weight_bits,
+        lmbda=lmbda,
+        teachers=facts,
+        data=data,
+        **chosen,
+    )
+    return settings, place
+
+
+def texts_by_family(teachers: Sequence[TeacherFacts]) -> dict[str, str]:
+    """What the user named for each family."""
+    return {family: teacher.text for teacher in teachers for family in teacher.families}
+
+
+def paper_teacher_spec(settings: Settings) -> HyperpriorSpec:
+    """Of the teacher of the paper's students."""
+    spec = _named(settings.teacher_of("gdn").text).spec
+    assert isinstance(spec, HyperpriorSpec)
+    return spec
+
+
+def data_facts(folder: Path | None) -> str:
+    """Which images these are, whatever folder they lie in: their number, and a digest of names and sizes.
+
+    Raises:
+        InputError: no folder, or no images in it.
+    """
+    if folder is None:
+        return EMBEDDED
+    digest = hashlib.sha256()
+    paths = find_images(folder)
+    for path in sorted(paths):
+        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+    return f"{len(paths)} images, {digest.hexdigest()[:12]}"
+
+
+def _lmbda(args: argparse.Namespace, teachers: Sequence[Named]) -> float:
+    given: float | None = args.lmbda if args.quality is None else lmbda_of(args.quality)
+    if given is not None:
+        return given
+    known = {t.lmbda for t in teachers}
+    if len(known) == 1 and None not in known:
+        return float(known.pop() or 0)
+    words = ", ".join(f"{t.facts.name} {t.lmbda or 'unknown'}" for t in teachers)
+    raise InputError(
+        f"the students need one lambda, and the teachers' are {words}: give --lmbda or --quality"
+    )
+
+
+# What `hwkd fit` leaves in its folder: tables, plots, a recipe.
+
+RECIPE = "recipe.toml"
+PLOT_KINDS = ("svg", "png")
+
+
+def write_result(result: FitResult, folder: Path, distill_target: str) -> list[str]:
+    """Write all files; their names in `folder`.
+
+    distill_target: what the recipe names as target.
+    Raises:
+        InputError, HwkdError: as hwkd.files.write_text and hwkd.report.plots.figures.draw_plot.
+    """
+    table, trials = front_table(result), trials_table(result)
+    plots = fit_plots(result)
+    pictures = [f"{file_name(plot)}.svg" for plot in plots]
+    shown = [f"![{p.title}]({name})" for p, name in zip(plots, pictures, strict=True)]
+    captions = [f"**{p.title}.** {p.caption}" for p in plots]
+    parts = [
+        render(table, "md"),
+        *(text for pair in zip(shown, captions, strict=True) for text in pair),
+    ]
+    front = {one.number for one in result.front}
+    content = {
+        "settings": json.loads(result.settings.to_json()),
+        "target": result.target,
+        "setting": result.setting,
+        "notes": table.notes,
+        "trials": [
+            {
+                "number": one.number,
+                "state": one.state,
+                **one.to_dict(),
+                "is_on_front": one.number in front,
+            }
+            for one in result.found
+        ],
+        "untrained": [{"N": n, **asdict(cost)} for n, cost in result.untrained],
+    }
+    texts = {
+        "fit.md": "\n\n".join(parts) + "\n",
+        "fit.csv": render(trials, "csv") + "\n",
+        "fit.json": json.dumps(content, indent=2) + "\n",
+    }
+    best = best_of(result.found)
+    if best is not None:
+        texts[RECIPE] = recipe_of(best, result.settings, result.target, distill_target)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    for plot in plots:
+        draw_plot(plot, [folder / f"{file_name(plot)}.{kind}" for kind in PLOT_KINDS])
+    return [*texts, *pictures]
+
+
+# The recipe of a search's best student, for `hwkd distill --recipe`.
+
+STEPS, QAT_STEPS = 4000, 150
+"""As the shipped recipes of this size have them: a search's few steps are not for use."""
+
+
+def recipe_of(best: Found, settings: Settings, place: str, target: str) -> str:
+    """The recipe as TOML. place: where the student shall run, for people; target: what `hwkd distill` takes for it."""
+    assert best.bits is not None  # it was trained for all steps
+    bits = best.bits
+    options = {
+        "description": f"the best of a search for {place} within {settings.budget}: trial {best.number}",
+        "target": target,
+        "bits": f"{bits.weight_bits}/{bits.act_bits}",
+        "layer_bits": [f"{name}={w}/{a}" for name, w, a in bits.layers],
+        **distill_options(best.spec),
+        "lmbda": settings.lmbda,
+        "teacher": settings.teacher_of(best.spec.family).text,
+        "kd": "latent,output",
+        "start": "teacher",
+        "steps": STEPS,
+        "qat_steps": QAT_STEPS,
+        "lr": settings.lr,
+        "crop": settings.crop,
+        "batch": settings.batch,
+        "seed": settings.seed,
+    }
+    return tomli_w.dumps({name: value for name, value in options.items() if value != []})

@@ -1,13 +1,19 @@
 """`hwkd models`: the trained models that come with hwkd."""
 
 import argparse
+from collections.abc import Iterable, Sequence
 
-from hwkd.cli.model_names import ZOO
-from hwkd.cli.output import add_output_options, emit_all
+from hwkd.cli.options import ZOO, add_output_options, emit_all
+from hwkd.codec.codec import Z_PX
 from hwkd.codec.shipped import shipped
+from hwkd.measure.bundles import read_costs
+from hwkd.models.shipped import Card as TeacherCard
 from hwkd.models.shipped import is_half, read_card, shipped_names, shipped_path
-from hwkd.report.model_tables import bundles_table, teachers_table
-from hwkd.runtime.bundle import read_bundle
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
+from hwkd.report.bundles import NA, hours_in_words, number
+from hwkd.report.table import Table
+from hwkd.runtime.bundle import Bundle, read_bundle
+from hwkd.runtime.manifest import Manifest
 
 HELP = "list the trained models that come with hwkd, and CompressAI's that it fetches"
 
@@ -31,3 +37,118 @@ def run(args: argparse.Namespace) -> int:
     ]
     emit_all((bundles_table(bundles), teachers_table(teachers, ZOO)), args)
     return 0
+
+
+# The trained models that come with hwkd, as tables: bundles to encode with, teachers to distil from.
+
+MIB = 2**20
+
+_FIGURES = "kodak_psnr_db, kodak_bpp: measured, means over Kodak's 24 images, bpp of real bytes, header included."
+_ALL_RATES = (
+    f"lmbda from one to another: a model of all rates; its kodak_psnr_db and kodak_bpp are at quality {DEFAULT_QUALITY}, or the "
+    "nearest that its card tells of."
+)
+
+
+def bundles_table(held: Sequence[tuple[str, Bundle, int]]) -> Table:
+    """The bundles, each with the name that it goes by before it and the bytes of its file after it.
+
+    Raises:
+        InputError: a bundle that does not say what it costs.
+    """
+    rows = []
+    trained_on = []
+    for name, bundle, file_bytes in held:
+        manifest, card = bundle.manifest, bundle.manifest.card
+        on_kodak = None if card is None else card.on_kodak
+        if card is not None:
+            trained_on.append((name, card.data, card.licence))
+        rows.append(
+            (
+                name,
+                manifest.family,
+                manifest.architecture,
+                _lmbdas(manifest),
+                f"{manifest.weight_bits} / {manifest.act_bits}",
+                f"{_kmac_per_pixel(bundle):.2f}",
+                f"{file_bytes / MIB:.2f}",
+                NA if on_kodak is None else number(on_kodak.psnr_db, 2),
+                NA if on_kodak is None else number(on_kodak.bpp, 3),
+            )
+        )
+    notes = (
+        *_data_notes(trained_on),
+        "bits: of weights / activations. kmac_per_pixel: each of the four networks once.",
+        _FIGURES,
+        *((_ALL_RATES,) if any(b.manifest.qualities for _, b, _ in held) else ()),
+        "`hwkd info MODEL` shows the card of one: teacher, steps, hours, limits, figures.",
+    )
+    columns = ("model", "family", "architecture", "lmbda", "bits", "kmac_per_pixel", "size_mib")
+    return Table(
+        "Bundles, to encode and decode with",
+        (*columns, "kodak_psnr_db", "kodak_bpp"),
+        tuple(rows),
+        notes if rows else ("No bundle comes with this installation; `hwkd export` writes one.",),
+    )
+
+
+def teachers_table(held: Sequence[tuple[TeacherCard, bool, int]], zoo: Iterable[str]) -> Table:
+    """The teachers.
+
+    Args:
+        held: the card, whether the weights are stored in half precision, and the bytes of their file.
+        zoo: names of CompressAI's architectures that can teach.
+    """
+    rows = tuple(
+        (
+            card.name,
+            str(card.spec),
+            _of_all_rates((LOWEST, HIGHEST)) if card.lmbda is None else f"{card.lmbda:g}",
+            f"{card.steps:,}",
+            hours_in_words(card.hours),
+            "float16" if is_half else "float32",
+            f"{file_bytes / MIB:.2f}",
+            number(card.kodak_psnr_db, 2),
+            number(card.kodak_bpp, 3),
+        )
+        for card, is_half, file_bytes in held
+    )
+    notes = (
+        *_data_notes([(card.name, card.data, card.licence) for card, _, _ in held]),
+        *((_ALL_RATES,) if any(card.lmbda is None for card, _, _ in held) else ()),
+        *(
+            f"{card.name}, hardware: {card.hardware}. {' '.join(card.limits)}".rstrip()
+            for card, _, _ in held
+        ),
+        _FIGURES,
+        f"CompressAI's zoo, fetched on first use: {', '.join(zoo)}, as NAME:QUALITY (bmshj2018-hyperprior:5).",
+    )
+    columns = ("model", "architecture", "lmbda", "steps", "hours", "weights", "size_mib")
+    return Table("Teachers, to distil from", (*columns, "kodak_psnr_db", "kodak_bpp"), rows, notes)
+
+
+def _data_notes(trained_on: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
+    """A sentence for each distinct data and licence, with the names of the models; all are not named."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for name, data, licence in trained_on:
+        names.setdefault((data, licence), []).append(name)
+    return tuple(
+        f"{'All' if len(models) == len(trained_on) > 1 else ', '.join(models)}: "
+        f"trained on {data}; licence of the data: {licence}."
+        for (data, licence), models in names.items()
+    )
+
+
+def _lmbdas(manifest: Manifest) -> str:
+    if manifest.qualities is None:
+        return number(manifest.lmbda, 4)
+    return _of_all_rates(manifest.qualities)
+
+
+def _of_all_rates(qualities: tuple[int, int]) -> str:
+    return " to ".join(f"{lmbda_at(quality):.4f}" for quality in qualities)
+
+
+def _kmac_per_pixel(bundle: Bundle) -> float:
+    macs, _ = read_costs(bundle).for_image(Z_PX, Z_PX)
+    return macs.total_macs / Z_PX**2 / 1e3

@@ -1,14 +1,23 @@
-"""How the texts of `hwkd distill`'s options become values, and what is refused before anything is loaded."""
+"""What the options of several commands share: values, outputs, names of models."""
 
 import argparse
 import json
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from shutil import get_terminal_size
 
+from hwkd.codec.shipped import shipped
 from hwkd.errors import InputError, unknown
+from hwkd.files import write_text
+from hwkd.images import MAX_PIXELS
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import FAMILIES
+from hwkd.report.table import FORMATS, Table, render
+from hwkd.runtime.session import RUNTIMES
+
+# How the texts of `hwkd distill`'s options become values, and what is refused before anything is loaded.
 
 TERMS = ("latent", "hyper", "output")
 DEFAULT_WEIGHTS = {"latent": 0.2, "hyper": 0.2, "output": 0.2}
@@ -155,3 +164,108 @@ def crop(text: str) -> int:
             f"must be a multiple of 64 (the stride of z), got {text!r}; try {lower} or {lower + 64}"
         )
     return value
+
+
+# Where a table goes: to the terminal or to a file, in the format that was asked for.
+
+
+def add_output_options(parser: argparse.ArgumentParser, *, is_nested: bool = False) -> None:
+    """Give `parser` the two options of every command that prints a table: --format and -o.
+
+    is_nested: the parser is below one that has them too, whose values must stand unless given again.
+    """
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=argparse.SUPPRESS if is_nested else "table",
+        help="how to print it (default: table, for a terminal)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=argparse.SUPPRESS if is_nested else None,
+        metavar="FILE",
+        help="write to FILE instead of the terminal",
+    )
+
+
+def emit(table: Table, args: argparse.Namespace) -> None:
+    """Print `table` as `args.format`, or write it to `args.output`, whole or not at all.
+
+    Raises:
+        InputError, HwkdError: the file cannot be written (hwkd.files).
+    """
+    emit_all((table,), args)
+
+
+def emit_all(tables: tuple[Table, ...], args: argparse.Namespace) -> None:
+    """Like `emit`, for several tables, an empty line between them; JSON becomes a list."""
+    width = terminal_width() if args.output is None else None
+    parts = [render(table, args.format, width) for table in tables]
+    is_list = args.format == "json" and len(parts) > 1
+    text = "[\n" + ",\n".join(parts) + "\n]" if is_list else "\n\n".join(parts)
+    if args.output is None:
+        print(text)
+    else:
+        write_text(args.output, text + "\n")
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; None where it is none."""
+    return get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+# Names of models on the command line, where bundles and models that torch runs are both taken.
+
+ZOO = ("bmshj2018-hyperprior", "mbt2018-mean")
+"""hwkd.models.teacher.TEACHERS, whose module needs torch."""
+
+SHIPPED_FIRST = (
+    "a name that ships comes before a file or folder of that name, which is written ./NAME"
+)
+"""The rule of every command that takes a shipped bundle by its name, for its help."""
+
+
+def refuse_unknown(texts: Iterable[str]) -> None:
+    """Refuse a bare name that is nobody's: what has a colon, a dot or a folder in it is judged where it is loaded.
+
+    Args:
+        texts: as `hwkd.codec.shipped.shipped_or_as_given` leaves them.
+    Raises:
+        InputError: there is one.
+    """
+    known = (*shipped(), *shipped_names(), *ZOO)
+    for text in texts:
+        is_bare = not any(mark in text for mark in ":./")
+        if is_bare and text not in known and not Path(text).exists():
+            raise unknown("model", text, known, see="hwkd models")
+
+
+# The options that `hwkd encode` and `hwkd decode` share.
+
+MOST_THREADS = 4096
+MOST_PIXELS = 10**12
+
+
+def add_coding_options(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options that both commands take and that mean the same in both."""
+    parser.add_argument(
+        "--runtime",
+        metavar="NAME",
+        help=f"{' or '.join(RUNTIMES)} (default: openvino where it is installed)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=whole(1, MOST_THREADS),
+        metavar="N",
+        help="at most, over all images that are coded at the same time (default: all usable cores)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=whole(1, MOST_PIXELS),
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"refuse images of more pixels (default: {MAX_PIXELS})",
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")

@@ -2,7 +2,7 @@
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,41 +11,43 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hwkd.bits import BitPlan, parse_bits
-from hwkd.cli.model_names import refuse_unknown
-from hwkd.cli.output import emit_all
-from hwkd.cli.profile_models import (
-    check_names,
-    check_quality_of,
-    check_runtimes,
-    check_torch,
-    default_models,
-    evaluated_model,
-    file_name,
-    host_steps_of,
-    load_model,
-    profile_here,
+from hwkd.cli.options import (
+    SHIPPED_FIRST,
+    above_0,
+    add_output_options,
+    emit_all,
+    refuse_unknown,
+    whole,
 )
-from hwkd.cli.profile_options import EMBEDDED, NONE, configure, parse_size, parse_threads
+from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError
-from hwkd.images import open_images
-from hwkd.measure.energy.sensors import OpenedMeter, open_meter
-from hwkd.measure.host import host_facts
-from hwkd.measure.machine import look
+from hwkd.images import ImageSource, open_images
+from hwkd.measure.bundles import (
+    BundleSubject,
+    bundle_steps,
+    evaluated_bundle,
+    load_bundle_subject,
+    profile_bundle,
+    runtimes_for,
+)
+from hwkd.measure.energy.sensors import KINDS, OpenedMeter, open_meter
+from hwkd.measure.machine import host_facts, installed_version, look
+from hwkd.measure.predict.constants import check_name, target_from
 from hwkd.measure.profile import Profiled, Wanted, profile_target
-from hwkd.measure.record import Record
-from hwkd.measure.record_file import write_record
-from hwkd.measure.save_target import check_name, target_from
-from hwkd.models.architecture import is_architecture
-from hwkd.qualities import DEFAULT_QUALITY
+from hwkd.measure.record import Record, write_record
+from hwkd.models.spec import is_architecture
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 from hwkd.report.profile import cost_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table
-from hwkd.runtime.bundle import is_bundle
-from hwkd.runtime.session import present_runtimes
-from hwkd.target import Target, list_targets, load_target, load_targets
-from hwkd.target_file import write_target
+from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
+from hwkd.runtime.session import present_runtimes, usable_cores
+from hwkd.target import Target, list_targets, load_target, load_targets, write_target
 
 if TYPE_CHECKING:
-    from hwkd.cli.profile_models import Model
+    from hwkd.measure.eager.models import Subject
+
+    Model = Subject | BundleSubject
+
 
 __all__ = ["EXAMPLES", "HELP", "configure", "parse_size", "parse_threads", "record_path", "run"]
 
@@ -178,7 +180,7 @@ def _check_options(args: argparse.Namespace, on_host: Sequence[str]) -> None:
 
 def _check_country(code: str) -> None:
     # codecarbon, which knows the countries, takes a second to import.
-    from hwkd.measure.emissions import emissions_g_per_1000
+    from hwkd.measure.energy.codecarbon import emissions_g_per_1000
 
     emissions_g_per_1000(0.0, code)
 
@@ -261,3 +263,244 @@ def _progress() -> Progress:
         # Where nobody watches, rich would leave an empty line.
         disable=not console.is_terminal,
     )
+
+
+# The options of `hwkd profile`, and how the texts of some become values.
+
+EMBEDDED = object()
+"""What --evaluate without a folder gives: no path, for "." is the user's own folder."""
+NONE = "none"
+"""What --energy takes beside the meters."""
+MOST_SIDE = 16384
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options."""
+    parser.add_argument(
+        "models",
+        nargs="*",
+        type=shipped_or_as_given,
+        metavar="MODEL",
+        help="the name of a bundle or teacher that ships, a run folder, a checkpoint, a bundle (.hwkd), or a bare "
+        f"architecture as hyperprior:N=64,M=192[,family=relu]; {SHIPPED_FIRST}; default: the newest run in runs/, or else patch-q5",
+    )
+    parser.add_argument(
+        "--target",
+        nargs="+",
+        metavar="NAME",
+        help="host (this machine, measured), all, names of targets or .toml files of your own; default: host and all "
+        "for trained models, all for bare architectures",
+    )
+    parser.add_argument(
+        "--size",
+        default="768x512",
+        metavar="WxH",
+        help="of the image in pixels (default: 768x512)",
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N[,N]",
+        help="on this machine; of several the first is the main one (default: all usable cores)",
+    )
+    parser.add_argument(
+        "--energy",
+        default="auto",
+        choices=(*KINDS, NONE),
+        help="the sensor on this machine (default: auto: ina3221, rapl, or else codecarbon's estimate, or none of them)",
+    )
+    parser.add_argument(
+        "--country",
+        metavar="ISO",
+        help="three letters (FRA): emissions of this country's electricity, by codecarbon",
+    )
+    parser.add_argument(
+        "--bits",
+        metavar="W[/A]",
+        help="predict a bare architecture as quantized to these bits (a trained model has its own)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=above_0,
+        default=4.0,
+        metavar="S",
+        help="to spend on each group of latencies and on the energy of each side (default: 4)",
+    )
+    parser.add_argument(
+        "--evaluate",
+        nargs="?",
+        type=Path,
+        const=EMBEDDED,
+        metavar="DIR",
+        help="measure PSNR and bits per pixel of trained models on the images in DIR (without DIR: on the embedded "
+        "photographs); otherwise they are those of the model's card or the run's report",
+    )
+    parser.add_argument(
+        "-q",
+        "--quality",
+        type=whole(LOWEST, HIGHEST),
+        metavar="N",
+        help=f"of models of all rates, {LOWEST} to {HIGHEST}: at which they are measured here (default: {DEFAULT_QUALITY})",
+    )
+    parser.add_argument(
+        "--no-memory", action="store_true", help="do not start the processes that measure memory"
+    )
+    parser.add_argument("--layers", action="store_true", help="a table of each model's layers")
+    parser.add_argument(
+        "--settings",
+        action="store_true",
+        help="a row for every unit and number of threads, not for the main one only",
+    )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="DIR",
+        help="write the records to DIR/TARGET/MODEL.json, for `hwkd compare`",
+    )
+    parser.add_argument(
+        "--save-target",
+        metavar="NAME",
+        help="make this machine a target: writes NAME.toml with constants from the measured layers",
+    )
+    add_output_options(parser)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) in "768x512". Raises InputError for anything else."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(p.isascii() and p.isdigit() for p in parts):
+        raise InputError(f"--size {text!r} is not WIDTHxHEIGHT in pixels: give 768x512, say")
+    width, height = map(int, parts)
+    if not (1 <= width <= MOST_SIDE and 1 <= height <= MOST_SIDE):
+        raise InputError(f"--size takes 1 to {MOST_SIDE} pixels a side, got {text}")
+    return width, height
+
+
+def parse_threads(text: str | None) -> tuple[int, ...]:
+    """The numbers in "2" or "1,2"; all usable cores for None. Raises InputError for anything else."""
+    cores = usable_cores()
+    if text is None:
+        return (cores,)
+    parts = [part.strip() for part in text.split(",")]
+    if not all(p.isascii() and p.isdigit() for p in parts):
+        raise InputError(f"--threads {text!r} is not a number of threads: give 2, or 1,2")
+    found = tuple(dict.fromkeys(int(part) for part in parts))
+    if not all(1 <= n <= cores for n in found):
+        raise InputError(f"--threads takes 1 to {cores} (the cores usable here), got {text}")
+    return found
+
+
+# The models of `hwkd profile`, in torch or as bundles: loaded, evaluated and measured each in its own way.
+#
+# Torch is imported only for a model that takes it.
+
+
+def default_models() -> list[str]:
+    """The newest run in runs/, or else the default teacher. Raises as `check_torch`."""
+    check_torch(("the default model",))
+    from hwkd.measure.eager.models import newest_run
+    from hwkd.models.teacher import DEFAULT
+
+    return [newest_run() or DEFAULT]
+
+
+def check_torch(texts: Sequence[str]) -> None:
+    """Refuse a model that takes torch where that is not installed.
+
+    Raises:
+        InputError: there is one among `texts`.
+    """
+    others = [text for text in texts if not is_bundle(text)]
+    if others and installed_version("torch") is None:
+        raise InputError(
+            f'{others[0]} takes torch, which is not installed: pip install "hwkd[train]", or give a bundle '
+            f"({BUNDLE_SUFFIX})"
+        )
+
+
+def load_model(text: str, width: int, height: int, bits: BitPlan | None) -> "Model":
+    """The model that `text` names, for images of width x height; a bare architecture as quantized to `bits`.
+
+    Raises:
+        InputError: as hwkd.measure.bundles.load_bundle_subject, or hwkd.measure.eager.models.load_subject.
+    """
+    if is_bundle(text):
+        return load_bundle_subject(text, width, height)
+    from hwkd.measure.eager.models import load_subject, quantized
+
+    subject = load_subject(text, width, height)
+    return subject if bits is None else quantized(subject, bits)
+
+
+def check_quality_of(quality: int, subjects: Sequence["Model"]) -> None:
+    """Refuse a quality that was asked for where a model of all rates lacks it, or where there is no such model."""
+    of_all_rates = [(s.facts.name, s.qualities) for s in subjects if s.qualities is not None]
+    if not of_all_rates:
+        raise InputError(
+            f"{subjects[0].facts.name} codes at one rate and takes no quality; leave --quality out, or give a model of all "
+            "rates"
+        )
+    for name, (low, high) in of_all_rates:
+        if not low <= quality <= high:
+            raise InputError(
+                f"a quality of {name} must be a whole number from {low} to {high}, got {quality}"
+            )
+
+
+def evaluated_model(subject: "Model", images: ImageSource, quality: int) -> "Model":
+    """`subject` with its quality measured on `images`; at `quality`, where it has all rates."""
+    own = None if subject.qualities is None else quality
+    if isinstance(subject, BundleSubject):
+        return evaluated_bundle(subject, images, own)
+    from hwkd.measure.eager.models import evaluated
+
+    return evaluated(subject, images, own)
+
+
+def check_names(subjects: Sequence[Profiled]) -> None:
+    """Refuse two models of one name: the tables and --save tell models apart by it."""
+    found: dict[str, Profiled] = {}
+    for subject in subjects:
+        other = found.setdefault(file_name(subject.facts.name), subject)
+        if other is not subject:
+            raise InputError(
+                f"{other.text} and {subject.text} are both called {subject.facts.name}, so that their rows and files "
+                "could not be told apart: profile one at a time, or rename a folder"
+            )
+
+
+def file_name(model: str) -> str:
+    """A model's name as a file's: with what none may have replaced, and in small letters."""
+    kept = [c if c.isalnum() or c in "._-" else " " for c in model.lower()]
+    return "-".join("".join(kept).split())
+
+
+def check_runtimes(subjects: Sequence["Model"], wanted: Wanted) -> None:
+    """Refuse a bundle that no runtime of `wanted` can run."""
+    for subject in subjects:
+        if isinstance(subject, BundleSubject):
+            runtimes_for(subject, wanted)
+
+
+def host_steps_of(subject: "Model", wanted: Wanted) -> int:
+    """How often `profile_here` calls its progress."""
+    if isinstance(subject, BundleSubject):
+        return bundle_steps(wanted)
+    from hwkd.measure.eager.profile import host_steps
+
+    return host_steps(wanted)
+
+
+def profile_here(
+    subject: "Model",
+    width: int,
+    height: int,
+    wanted: Wanted,
+    command: str,
+    progress: Callable[[str], None],
+) -> Record:
+    """`subject` measured on this machine, as hwkd.measure.bundles or hwkd.measure.eager.profile."""
+    if isinstance(subject, BundleSubject):
+        return profile_bundle(subject, width, height, wanted, command, progress)
+    from hwkd.measure.eager.profile import profile_host
+
+    return profile_host(subject, width, height, wanted, command, progress)

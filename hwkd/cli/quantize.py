@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from hwkd.bits import BitPlan, parse_bits
-from hwkd.cli.options import crop
-from hwkd.cli.output import add_output_options, emit
+from hwkd.cli.options import add_output_options, crop, emit
 from hwkd.errors import InputError, unknown
 from hwkd.images import open_images
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     from hwkd.distill.run_folder import load_model
     from hwkd.measure.quality import evaluate
-    from hwkd.quantize.layers import weight_bytes
+    from hwkd.quantize.integer import weight_bytes
 
     loaded = load_model(args.model)
     if loaded.bits is not None:
@@ -126,7 +125,7 @@ def _quantized(
 ) -> "tuple[HyperpriorCodec | None, int, tuple[str, ...]]":
     """The quantized codec where one can be evaluated, its weight bytes, and what stays in float."""
     from hwkd.distill.data import calibration_crops
-    from hwkd.quantize.layers import left_in_float, weight_bytes
+    from hwkd.quantize.integer import left_in_float, weight_bytes
     from hwkd.quantize.ptq import post_training_quantize
 
     if backend == "brevitas":

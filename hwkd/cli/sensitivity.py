@@ -2,36 +2,58 @@
 
 import argparse
 import shlex
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
 
 from hwkd import __version__
-from hwkd.cli.model_names import refuse_unknown
-from hwkd.cli.options import above_0, crop
-from hwkd.cli.output import emit_all
-from hwkd.cli.profile_models import file_name
-from hwkd.cli.sensitivity_inputs import (
-    check_apart,
-    latency_note,
-    parse_tried,
-    proposals,
-    refuse_bundle,
-)
-from hwkd.cli.sensitivity_model import origin_of, predicted_latency
-from hwkd.cli.sensitivity_output import tables_of, write_folder
+from hwkd.bits import WEIGHT_BITS
+from hwkd.cli.options import above_0, crop, emit_all, refuse_unknown
+from hwkd.cli.profile import file_name
+from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import HwkdError, InputError
-from hwkd.images import open_images
-from hwkd.measure.allocations import base_allocation, check
-from hwkd.measure.host import host_facts
-from hwkd.measure.machine_packages import installed_version
-from hwkd.measure.sensitivity import Sensitivity, measure_sensitivity, unmeasured
-from hwkd.report.sensitivity_file import NAME, Told, read_points, write_sensitivity
-from hwkd.report.table import FORMATS
-from hwkd.target import load_target
+from hwkd.files import write_text
+from hwkd.images import ImageSource, open_images
+from hwkd.measure.machine import host_facts, installed_version
+from hwkd.measure.record import Entry
+from hwkd.measure.sensitivity import (
+    Allocation,
+    Checked,
+    Sensitivity,
+    allocated,
+    base_allocation,
+    check,
+    measure_sensitivity,
+    uniform,
+    unmeasured,
+)
+from hwkd.models.shipped import shipped_names
+from hwkd.quantity import interval_text, three_digits
+from hwkd.quantize.allocate import KIB
+from hwkd.report.sensitivity import (
+    NAME,
+    Origin,
+    Told,
+    allocations_table,
+    bits_table,
+    layers_table,
+    points_table,
+    read_points,
+    recipe_text,
+    write_sensitivity,
+)
+from hwkd.report.table import FORMATS, Table, render
+from hwkd.runtime.bundle import is_bundle
+from hwkd.target import Target, load_target
+
+if TYPE_CHECKING:
+    from hwkd.measure.eager.sensitivity import Base
+
 
 HELP = "what each layer's bits cost in rate and distortion, and bits for each layer for a size"
 
@@ -137,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
 
     # torch takes seconds to import: after everything that can be refused without it.
     from hwkd.measure.eager.sensitivity import fingerprint, load_base, measured_crops
-    from hwkd.quantize.layers import weight_bytes
+    from hwkd.quantize.integer import weight_bytes
 
     console = Console(stderr=True)
     with console.status("loading"):
@@ -198,3 +220,214 @@ def run(args: argparse.Namespace) -> int:
 def _progress(console: Console) -> Progress:
     # Where nobody watches, rich would leave an empty line.
     return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
+# What `hwkd sensitivity` refuses before it measures, and the sizes that it proposes bits for.
+
+FEWER = range(WEIGHT_BITS[0], WEIGHT_BITS[-1])
+
+
+def parse_tried(text: str) -> tuple[int, ...]:
+    """The numbers of bits in "6,4,3", the most first. Raises InputError for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) in FEWER for part in parts):
+        raise InputError(
+            f"--bits {text!r} is not a list of bits to try: give numbers from {FEWER[0]} to {FEWER[-1]} with commas "
+            "between, as 6,4,3"
+        )
+    return tuple(sorted({int(part) for part in parts}, reverse=True))
+
+
+def refuse_bundle(text: str) -> None:
+    """Refuse a bundle: it holds integers, whose finer bits are gone.
+
+    Raises:
+        InputError: `text` names one.
+    """
+    if is_bundle(shipped_or_as_given(text)):
+        raise InputError(
+            f"{text} is a bundle, which holds no weights to quantize anew: give a run folder, RUN:float, a checkpoint, or "
+            f"a float model that ships ({', '.join(shipped_names())})"
+        )
+
+
+def check_apart(data: Path | None, evaluation: ImageSource) -> None:
+    """Refuse to check an allocation on images that it is made from.
+
+    Raises:
+        InputError: an image of `evaluation` lies in `data`.
+    """
+    if data is None:
+        return
+    folder = data.resolve()
+    known = [path for path in evaluation.paths if path.resolve().is_relative_to(folder)]
+    if known:
+        raise InputError(
+            f"{len(known)} of the {len(evaluation.paths)} images of --evaluate lie in --data {data}, {known[0].name} say: "
+            "allocations are checked on images that they are not made from, give other ones"
+        )
+
+
+def latency_note(latency: Entry, model: str, target: str, max_ms: float | None) -> str:
+    """The predicted latency in a sentence, held against --max-ms.
+
+    Raises:
+        InputError: it is longer.
+    """
+    time = latency.quantity
+    assert time.value is not None
+    figure = f"{three_digits(time.value)} ms ({interval_text(time.low, time.high)} at 90 %)"
+    always = (
+        f"fewer bits buy size there, not time: {latency.setting.precision} kernels compute the same in as long, however "
+        "few bits are stored"
+    )
+    if max_ms is not None and time.value > max_ms:
+        raise InputError(
+            f"--max-ms {max_ms:g} cannot be met: {model} is predicted to take {figure} to {latency.side} an image of "
+            f"768x512 on {target}, and {always}; give a smaller model, or another --max-ms"
+        )
+    held = ""
+    if max_ms is not None:
+        surely = time.high is not None and time.high <= max_ms
+        held = f" Within --max-ms {max_ms:g}{', its interval too' if surely else ', its interval not'}."
+    return (
+        f"Predicted latency of every row on {target}, {latency.setting}: {figure} to {latency.side}, the slower side, an "
+        f"image of 768x512.{held} That is one figure because {always}."
+    )
+
+
+def proposals(
+    found: Sensitivity, tried: Sequence[int], max_kib: float | None
+) -> tuple[list[Allocation], dict[str, Allocation]]:
+    """All allocations to check, the model as it is first, each with the uniform bits that it is held against before it;
+    and those proposed, by the name of their recipe.
+
+    max_kib: None for the sizes of uniform bits, of all that were tried but the fewest.
+
+    Raises:
+        InputError: nothing to choose, or a size that cannot be reached or is none to save for.
+    """
+    base = base_allocation(found)
+    uniforms = [uniform(found, bits) for bits in tried]
+    smaller = [each for each in uniforms if each.weight_bytes < base.weight_bytes]
+    if max_kib is not None:
+        if base.weight_bytes <= max_kib * KIB:
+            raise InputError(
+                f"--max-kib {max_kib:g} leaves nothing to save: the weights take {base.weight_bytes / KIB:.1f} KiB as they "
+                "are; give less"
+            )
+        proposed = allocated(found, f"allocated, at most {max_kib:g} KiB", max_kib * KIB)
+        fitting = [each for each in smaller if each.weight_bytes <= max_kib * KIB]
+        return [base, *fitting[:1], proposed], {"allocated": proposed}
+    checked, recipes = [base], {}
+    for bits, each in zip(tried[:-1], uniforms[:-1], strict=True):
+        if each in smaller:
+            proposed = allocated(found, f"allocated, size of {bits}", each.weight_bytes)
+            checked += [each, proposed]
+            recipes[f"allocated-{bits}"] = proposed
+    if not recipes:
+        raise InputError(
+            f"--bits {','.join(map(str, tried))} leaves nothing to choose: give two numbers or more that are fewer than the "
+            "model has, or --max-kib"
+        )
+    return checked, recipes
+
+
+# What `hwkd sensitivity` says of the model beside its layers: its predicted latency, and what it was made from.
+
+LATENCY_SIZE = (768, 512)
+
+
+def predicted_latency(base: "Base", target: Target) -> Entry:
+    """For the slower side of an image of LATENCY_SIZE. Raises InputError where nobody can say."""
+    from hwkd.measure.eager.macs import codec_layers
+    from hwkd.measure.predict.target import slower_side
+    from hwkd.models.build import build
+    from hwkd.quantize.precision import plan_precision
+
+    plan = plan_precision(
+        target,
+        max(layer.weight_bits for layer in base.layers),
+        max(layer.act_bits for layer in base.layers),
+        family=base.spec.family,
+    )
+    return slower_side(codec_layers(build(base.spec), *LATENCY_SIZE), target, plan)
+
+
+def origin_of(base: "Base", text: str, target: str | None) -> Origin:
+    """What the model that `text` names was made from, as far as it is known; target: as given, None for a run's own."""
+    from hwkd.distill.run_folder import read_config
+    from hwkd.models.teacher import is_zoo_name
+
+    acts = {layer.name: layer.act_bits for layer in base.layers}
+    folder = text.removesuffix(":float")
+    if not Path(folder).is_dir():
+        return Origin(base.name, base.spec, base.lmbda, text, None, target, acts)
+    config = read_config(Path(folder))
+    is_known = config.teacher in shipped_names() or is_zoo_name(config.teacher)
+    return Origin(
+        base.name,
+        base.spec,
+        base.lmbda,
+        config.teacher if is_known else folder,
+        folder,
+        target or config.target,
+        acts,
+    )
+
+
+# What `hwkd sensitivity` leaves in its folder: figures as JSON and Markdown, the plot, and a recipe for each proposal.
+
+PLOTS = ("sensitivity.svg", "sensitivity.png")
+
+
+def tables_of(
+    told: Told, found: Sensitivity, checked: Sequence[Checked], notes: Sequence[str]
+) -> tuple[Table, ...]:
+    """What is printed: the layers, the allocations, and the bits of those that were chosen."""
+    model = f"{told.model}, {told.base}"
+    chosen = [each for each in checked if each.allocation.name.startswith("allocated")]
+    return (
+        layers_table(found, model, told.measured_on),
+        allocations_table(found, checked, told.checked_on, notes),
+        bits_table(chosen),
+    )
+
+
+def write_folder(
+    folder: Path,
+    told: Told,
+    found: Sensitivity,
+    checked: Sequence[Checked],
+    tables: Sequence[Table],
+    recipes: Mapping[str, Allocation],
+    origin: Origin,
+) -> list[str]:
+    """Write all of it; sentences that say what was written, and what was not and why.
+
+    Raises as hwkd.files.write_text.
+    """
+    from hwkd.report.plots.sensitivity import FLOOR_PERCENT, write_figure
+
+    write_sensitivity(folder / NAME, told, found, checked)
+    parts = [render(table, "md") for table in (*tables, points_table(found))]
+    head = (
+        f"# Sensitivity of {told.model} to bits\n\n![What each layer's bits cost]({PLOTS[0]})\n\n"
+        f"In the picture changes under {FLOOR_PERCENT:g} %, those below 0 among them, stand at {FLOOR_PERCENT:g} %: that "
+        "much is chance.\n\n"
+    )
+    foot = f"\n\nMade on {told.host}, {told.created}, by\n\n```\n{told.command}\n```\n"
+    write_text(folder / "sensitivity.md", head + "\n\n".join(parts) + foot)
+    write_figure(found, f"Sensitivity of {told.model} to bits", [folder / name for name in PLOTS])
+    written = f"written: {folder}/{NAME}, sensitivity.md, {', '.join(PLOTS)}"
+    try:
+        texts = {name: recipe_text(origin, chosen) for name, chosen in recipes.items()}
+    except InputError as error:
+        return [written, f"note: {error}"]
+    for name, text in texts.items():
+        write_text(folder / f"{name}.toml", text)
+    target = "" if origin.target else " --target NAME"
+    first, *others = texts
+    more = f" (or {', '.join(f'{name}.toml' for name in others)})" if others else ""
+    train = f"hwkd distill --recipe {folder}/{first}.toml{target} --data DIR"
+    return [written, f"train in these bits: {train}{more}"]

@@ -1,13 +1,39 @@
 """hwkd targets: the devices hwkd knows, what it knows about one, and how well it predicts for them."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
-from hwkd.cli.output import add_output_options, emit, emit_all
-from hwkd.cli.targets_fit import add_timings_option, run_fit, run_validate
-from hwkd.quantize.precision import plan_precision
-from hwkd.report.targets import facts_table, overview, plan_table
-from hwkd.target import list_targets, load_target
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from hwkd.cli.options import add_output_options, emit, emit_all
+from hwkd.files import data_folder
+from hwkd.measure.predict.constants import Fitted, constants_of
+from hwkd.measure.predict.fit import fit
+from hwkd.measure.predict.published import (
+    Accuracy,
+    LeftOut,
+    Population,
+    Timings,
+    leave_networks_out,
+    population,
+    read_timings,
+)
+from hwkd.quantize.precision import PrecisionPlan, plan_precision
+from hwkd.report.table import Table
+from hwkd.target import (
+    CONFIDENCES,
+    PRECISIONS,
+    ExecutionUnit,
+    Fact,
+    Rate,
+    Target,
+    list_targets,
+    load_target,
+    write_constants,
+)
 
 HELP = "list the devices hwkd knows, show the facts about one, fit and validate what is predicted for them"
 EXAMPLES = """examples:
@@ -69,3 +95,302 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_precision(target, SHOWN_BITS, SHOWN_BITS, family=SHOWN_FAMILY)
     emit_all((facts_table(target), plan_table(plan)), args)
     return 0
+
+
+# The actions of `hwkd targets` that work on published timings: fit and validate.
+
+CONSTANTS_NOTE = (
+    "error_percent, coverage_percent: each network left out in turn, of that very configuration. Whole networks in "
+    "the named runtime; none of them has transposed convolutions or GDN, for which the interval widens."
+)
+
+
+def add_timings_option(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the option for timings other than the shipped ones."""
+    parser.add_argument(
+        "--timings",
+        type=Path,
+        metavar="FILE.json",
+        help="published timings to fit on (default: ncnn's benchmark, as shipped)",
+    )
+
+
+def run_fit(args: argparse.Namespace) -> int:
+    """Fit the constants of all shipped targets and write them into their files; print what they are.
+
+    Raises:
+        InputError: the timings cannot be read, or the files not written.
+    """
+    timings = read_timings(args.timings)
+    with _progress() as progress:
+        fitted = [
+            Fitted(leave_out(p, progress), fit(p.work, p.ln_times))
+            for p in populations(timings, progress)
+        ]
+    # All are derived before the first is written: a target whose device the timings lack must not leave a mixture.
+    derived = {
+        name: constants_of(load_target(name), timings.source, fitted) for name in list_targets()
+    }
+    rows = []
+    folder = data_folder("targets")
+    for name, constants in derived.items():
+        path = folder / f"{name}.toml"
+        write_constants(path, (args.into or folder) / path.name, constants)
+        for c in constants:
+            error = "n/a" if c.error_percent is None else f"{c.error_percent:.1f}"
+            coverage = "n/a" if c.coverage is None else f"{100 * c.coverage:.0f}"
+            rows.append((name, str(c), c.device, str(c.networks), error, coverage))
+    columns = ("target", "constants", "timed", "networks", "error_percent", "coverage_percent")
+    where = args.into or "the targets that ship"
+    table = Table(
+        f"Constants fitted and written to {where}", columns, tuple(rows), (CONSTANTS_NOTE,)
+    )
+    emit_all((table, overall_table(tuple(f.left_out for f in fitted))), args)
+    return 0
+
+
+def run_validate(args: argparse.Namespace) -> int:
+    """Print how far predictions of a left-out network are off. Raises InputError as `run_fit`."""
+    timings = read_timings(args.timings)
+    with _progress() as progress:
+        left_out = tuple(leave_out(p, progress) for p in populations(timings, progress))
+    worst = None if args.all_devices else WORST
+    emit_all(
+        (overall_table(left_out), network_table(left_out), device_table(left_out, worst)), args
+    )
+    return 0
+
+
+def populations(timings: Timings, progress: Progress) -> tuple[Population, Population]:
+    """CPUs and GPUs, the networks counted first."""
+    from hwkd.measure.eager.benchmark_networks import NETWORKS, benchmark_layers
+
+    task = progress.add_task("counting networks", total=len(NETWORKS))
+    layers = benchmark_layers(lambda _: progress.advance(task))
+    return population(timings, layers, of_gpus=False), population(timings, layers, of_gpus=True)
+
+
+def leave_out(of: Population, progress: Progress) -> LeftOut:
+    """The errors over a population, with a bar."""
+    networks = {name for name, _ in of.columns}
+    task = progress.add_task(f"{of.name}s without each network", total=len(networks))
+    return leave_networks_out(of, lambda _: progress.advance(task))
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    # Where nobody watches, rich would leave an empty line.
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
+# Targets as tables: all of them at a glance, one of them with every fact and its source.
+
+_NOT_KNOWN = "n/a"
+_KEY = "Confidence: " + ", ".join(f"{key} {text}" for key, text in CONFIDENCES.items()) + "."
+
+
+def overview(targets: tuple[Target, ...]) -> Table:
+    """One row a target."""
+    columns = ("target", "description", "preferred unit", "int8 arithmetic", "runtime", "power_w")
+    rows = tuple(
+        (
+            target.name,
+            target.description,
+            target.preferred.name,
+            _int8(target),
+            f"{target.preferred.runtime.name} {target.preferred.runtime.version}",
+            ", ".join(f"{mode.power_w:g}" for mode in target.power_modes) or _NOT_KNOWN,
+        )
+        for target in targets
+    )
+    notes = (
+        "power_w: the modes a board can be set to, the one that its facts hold for first; "
+        "n/a where a board has no modes.",
+        "`hwkd targets show NAME` prints every fact with its source.",
+    )
+    return Table("Targets", columns, rows, notes)
+
+
+def facts_table(target: Target) -> Table:
+    """Every fact of `target`, with how sure it is and where it comes from."""
+    rows = [*_board_rows(target)]
+    for unit in target.units:
+        rows += _unit_rows(unit)
+    notes = (
+        _KEY,
+        "peak_gops: 1e9 dense operations a second, a multiply-accumulate counted as two.",
+    )
+    title = f"{target.name}: {target.description}"
+    return Table(title, ("fact", "value", "confidence", "source"), tuple(rows), notes)
+
+
+def plan_table(plan: PrecisionPlan) -> Table:
+    """The precision plan, a row per network and unit, its sentences as notes."""
+    rows = tuple(
+        (
+            entry.network,
+            entry.unit,
+            "yes" if entry.is_preferred else "if asked for",
+            entry.arithmetic,
+            " and ".join(entry.float_operations) or "none",
+            str(entry.weight_storage_bits),
+            entry.reason,
+        )
+        for entry in plan.entries
+    )
+    columns = ("network", "unit", "default", "arithmetic", "in float", "weight bits", "reason")
+    bits = f"weights in {plan.weight_bits} bits, activations in {plan.act_bits}"
+    return Table(f"Precision plan, family {plan.family}, {bits}", columns, rows, plan.notes)
+
+
+def _int8(target: Target) -> str:
+    units = [unit for unit in target.units if unit.quantization]
+    where = ", ".join(
+        unit.name
+        + (
+            f" (weights to {q.weight_bits} bits)"
+            if (q := unit.quantization).weight_bits < 8
+            else ""
+        )
+        for unit in units
+        if unit.quantization
+    )
+    if target.preferred in units:
+        return f"yes: {where}"
+    return f"not on {target.preferred.name}; {where}" if where else "no"
+
+
+def _board_rows(target: Target) -> Iterator[tuple[str, str, str, str]]:
+    yield _fact_row("board: idle_w", target.idle_w)
+    yield _fact_row("board: load_w", target.load_w)
+    for mode in target.power_modes:
+        value = f"{mode.power_w:g}" + (f" ({mode.note})" if mode.note else "")
+        yield f"power mode {mode.name}: power_w", value, mode.confidence, mode.source
+    for sensor in target.sensors:
+        yield f"sensor {sensor.kind}: covers", sensor.covers, sensor.confidence, sensor.source
+    for limit in target.limits:
+        yield "limit", limit.text, limit.confidence, limit.source
+
+
+def _unit_rows(unit: ExecutionUnit) -> Iterator[tuple[str, str, str, str]]:
+    yield f"{unit.name}: model", f"{unit.model}; {unit.instruction_set}", "", ""
+    yield _fact_row(f"{unit.name}: cores", unit.cores)
+    yield _fact_row(f"{unit.name}: clock_ghz", unit.clock_ghz)
+    yield _fact_row(f"{unit.name}: bandwidth_gbs", unit.bandwidth_gbs)
+    for precision in PRECISIONS:
+        rate = unit.arithmetic.rate(precision)
+        name = f"{unit.name}: {precision} peak_gops"
+        yield name, _rate_text(rate), rate.confidence, rate.source
+    runtime = unit.runtime
+    text = f"{runtime.name} {runtime.version}, opset {runtime.opset}"
+    yield f"{unit.name}: runtime", text, runtime.confidence, runtime.source
+    if q := unit.quantization:
+        text = f"weights to {q.weight_bits} bits, {q.activations} activations: {q.reason}"
+        yield f"{unit.name}: int8 kernels", text, q.confidence, q.source
+    if unit.timings:
+        kind = "" if unit.timings.is_same_device else "stand-in "
+        text = unit.timings.device + (f" ({unit.timings.note})" if unit.timings.note else "")
+        yield f"{unit.name}: {kind}timings", text, "S", unit.timings.source
+
+
+def _fact_row(name: str, fact: Fact) -> tuple[str, str, str, str]:
+    if fact.value is None:
+        return name, f"{_NOT_KNOWN}: {fact.unknown}", "", ""
+    text = f"{fact.value:g}" if fact.upto is None else f"{fact.value:g} to {fact.upto:g}"
+    return name, text, fact.confidence, fact.source
+
+
+def _rate_text(rate: Rate) -> str:
+    if rate.peak_gops is not None:
+        return f"{rate.peak_gops:g}"
+    return f"none: {rate.none}" if rate.none else f"{_NOT_KNOWN}: {rate.unknown}"
+
+
+# How far predictions were off, as tables. Pure.
+
+NA = "n/a"
+WORST = 12
+_COLUMNS = (
+    "count",
+    "median_error_percent",
+    "p90_error_percent",
+    "coverage_percent",
+    "bias_percent",
+)
+GOAL = "Goal: median 15 % or less, 90th percentile 35 % or less, coverage between 85 and 95 %."
+
+
+def overall_table(left_out: tuple[LeftOut, ...]) -> Table:
+    """One row for each kind of unit and precision, and one for all together."""
+    rows = []
+    notes = []
+    for errors in left_out:
+        population = errors.population
+        devices = len({c.device for c in population.configurations})
+        notes.append(
+            f"{population.name}: {len(population.configurations)} configurations (device and threads) of {devices} "
+            f"devices, {len({name for name, _ in population.columns})} networks."
+        )
+        for is_int8 in (False, True):
+            columns = population.is_int8 == is_int8
+            if columns.any():
+                of = f"{population.name} {'int8' if is_int8 else 'float'}"
+                rows.append((of, *_cells(errors.accuracy(columns=columns))))
+    rows.append(("all", *_cells(_pooled(left_out))))
+    title = "Predicted against published: each network left out of all devices in turn"
+    notes += [
+        "Errors: |predicted / published - 1|. coverage_percent: published times inside the 90 % interval. bias_percent: "
+        "of the median prediction.",
+        GOAL,
+    ]
+    return Table(title, ("unit", *_COLUMNS), tuple(rows), tuple(notes))
+
+
+def network_table(left_out: tuple[LeftOut, ...]) -> Table:
+    """One row for each network: which of them the terms cannot explain."""
+    rows = []
+    for errors in left_out:
+        for n, (name, is_int8) in enumerate(errors.population.columns):
+            columns = np.arange(len(errors.population.columns)) == n
+            of = f"{errors.population.name} {'int8' if is_int8 else 'float'}"
+            rows.append((of, name, *_cells(errors.accuracy(columns=columns))))
+    return Table("By network", ("unit", "network", *_COLUMNS), tuple(rows))
+
+
+def device_table(left_out: tuple[LeftOut, ...], worst: int | None) -> Table:
+    """One row for each configuration, the largest median errors first; `worst`: only so many of each kind of unit."""
+    rows = []
+    for errors in left_out:
+        population = errors.population
+        of_kind = []
+        for d, configuration in enumerate(population.configurations):
+            chosen = np.arange(len(population.configurations)) == d
+            accuracy = errors.accuracy(rows=chosen)
+            if accuracy.median_error_percent is not None:
+                names = [name + "_int8" * int8 for name, int8 in population.columns]
+                row = errors.ln_error[d]
+                n = int(np.nanargmax(np.abs(row)))
+                furthest = f"{names[n]} {100 * np.expm1(row[n]):+.0f} %"
+                of_kind.append(
+                    (accuracy.median_error_percent, str(configuration), accuracy, furthest)
+                )
+        of_kind.sort(key=lambda item: -item[0])
+        rows += [(name, *_cells(a), furthest) for _, name, a, furthest in of_kind[:worst]]
+    title = (
+        "By configuration" if worst is None else f"The {worst} worst configurations of each kind"
+    )
+    return Table(title, ("configuration", *_COLUMNS, "furthest_off"), tuple(rows))
+
+
+def _cells(accuracy: Accuracy) -> tuple[str, ...]:
+    coverage = None if accuracy.coverage is None else 100 * accuracy.coverage
+    numbers = (accuracy.median_error_percent, accuracy.p90_error_percent, coverage)
+    bias = NA if accuracy.bias_percent is None else f"{accuracy.bias_percent:+.1f}"
+    return (str(accuracy.count), *(NA if n is None else f"{n:.1f}" for n in numbers), bias)
+
+
+def _pooled(left_out: tuple[LeftOut, ...]) -> Accuracy:
+    """Over all units and precisions."""
+    errors = [e.ln_error[np.isfinite(e.ln_error)] for e in left_out]
+    sds = [e.ln_sd[np.isfinite(e.ln_error)] for e in left_out]
+    return Accuracy.of(np.concatenate(errors), np.concatenate(sds))

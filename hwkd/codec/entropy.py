@@ -12,12 +12,220 @@ exception. Of the others, one without a bin is coded as its table's escape and s
 Below MANY coded symbols there is one lane, from there on there are LANES: a lane costs 6 bytes on average.
 """
 
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
-from hwkd.codec import outliers, rans, varints
 from hwkd.codec.tables import MAX_SYMBOL, Array, Tables
-from hwkd.errors import InputError
+from hwkd.errors import HwkdError, InputError
+
+# Functions compiled to machine code by numba when they are first called, and kept on disk for the next process.
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def compiled(signature: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Compile a function for one signature, in numba's notation; it runs without the interpreter's lock.
+
+    Without compilation at import, a command that codes nothing never waits for numba (0.3 s). One signature means one
+    compilation, and its types are those on every machine. A compiled function may not call another of another
+    file: numba's cache looks at the function's own file only, so it would keep the old one after a change.
+
+    numba keeps its results in NUMBA_CACHE_DIR, else beside the module, else in the user's cache folder, whichever
+    may be written to.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @cache
+        def kernel() -> Any:
+            try:
+                from numba import njit
+            except ImportError as error:
+                raise HwkdError(
+                    f'numba, which the entropy coder needs, cannot be loaded ({error}): pip install "hwkd[runtime]"'
+                ) from error
+
+            try:
+                return njit(signature, nogil=True, cache=True)(function)
+            except Exception:
+                # No folder may be written to, the disk is full, or what lies there is damaged: each raises something
+                # else. Coding works without the cache, after seconds of compilation; what is wrong with the function
+                # itself raises again here.
+                return njit(signature, nogil=True)(function)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            result: R = kernel()(*args, **kwargs)
+            return result
+
+        return call
+
+    return decorate
+
+
+def read_only(dtype: str) -> str:
+    """The signature of a one-dimensional array that is only read: it takes arrays of both kinds."""
+    return f"Array({dtype}, 1, 'C', readonly=True)"
+
+
+# Range asymmetric numeral systems (rANS) over bins of integer tables: the loops, compiled.
+#
+# Source: J. Duda, "Asymmetric numeral systems", arXiv 1311.2540 (2013); several states over one sequence of words:
+# F. Giesen, "Interleaved entropy coders", arXiv 1402.3392 (2014).
+#
+# A state x is a uint64 in [LOW, 2^32 LOW), words are uint32. A bin of frequency f whose slots start at s of 2^16:
+#     encode: x' = (x // f) 2^16 + x mod f + s,    after the low 32 bits of x went out as a word if x >= 2^47 f
+#     decode: x' = f (x // 2^16) + x mod 2^16 - s, then a word comes in below x' if x' < LOW
+# Encoding runs over the symbols backwards and writes its words from the end, so decoding reads them in order. As f < 2^16
+# and LOW = 2^31, one word a symbol is always enough. Symbol c is coded with the state c mod lanes: the states do not wait
+# for each other.
+#
+# Every operand of the arithmetic is a uint64, constants too: numba makes a float of uint64 and int64.
+
+LOW = np.uint64(1 << 31)
+"""Where every state starts in the encoder, so where it must end in the decoder."""
+
+OUT_OF_WORDS = -1
+OUT_OF_ESCAPES = -2
+
+_SYMBOLS, _INDEXES, _POSITIONS = read_only("int32"), read_only("uint16"), read_only("uint32")
+_PACKED, _STARTS, _OFFSETS = read_only("uint32"), read_only("int64"), read_only("int32")
+_WORDS, _LOOKUP = read_only("uint32"), read_only("uint16")
+
+_BITS_8, _BITS_16, _BITS_32, _BITS_47 = np.uint64(8), np.uint64(16), np.uint64(32), np.uint64(47)
+_MASK_16, _MASK_32 = np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Uint16 = npt.NDArray[np.uint16]
+Uint32 = npt.NDArray[np.uint32]
+Uint64 = npt.NDArray[np.uint64]
+
+
+@compiled(f"int64({_INDEXES}, int64, uint32[::1])")
+def select(indexes: Uint16, silent: int, positions: Uint32) -> int:
+    """Write the positions whose index is not `silent` to `positions`, of the same size; how many."""
+    count = 0
+    for i in range(indexes.size):
+        # Written before it is known to stay: a branch here is mispredicted half the time.
+        positions[count] = i
+        count += int(np.int64(indexes[i]) != silent)
+    return count
+
+
+@compiled(
+    f"UniTuple(int64, 2)({_SYMBOLS}, {_INDEXES}, {_POSITIONS}, {_PACKED}, {_STARTS}, {_OFFSETS}, "
+    "uint64[::1], uint32[::1], uint32[::1])"
+)
+def rans_encode(
+    symbols: Int32,
+    indexes: Uint16,
+    positions: Uint32,
+    packed: Uint32,
+    starts: Int64,
+    offsets: Int32,
+    states: Uint64,
+    words: Uint32,
+    escaped: Uint32,
+) -> tuple[int, int]:
+    """Code the symbols at `positions`; those without a bin as escapes.
+
+    Args:
+        symbols, indexes: [n]. positions: [coded], rising. packed, starts, offsets: of Tables.
+        states: [lanes], lanes a power of two; in and out.
+        words: [coded], out, filled from the end.
+        escaped: [coded], out: positions of the escapes, falling.
+    Returns:
+        Where the words begin, and how many symbols were escaped.
+    """
+    at = words.size
+    escapes = 0
+    lane_mask = states.size - 1
+    for c in range(positions.size - 1, -1, -1):
+        i = np.int64(positions[c])
+        table = np.int64(indexes[i])
+        start = starts[table]
+        escape = starts[table + 1] - start - 2
+        found = np.int64(symbols[i]) - np.int64(offsets[table])
+        if found < 0 or found >= escape:
+            found = escape
+            escaped[escapes] = i
+            escapes += 1
+        bin_ = np.uint64(packed[start + found])
+        frequency = bin_ & _MASK_16
+        x = states[c & lane_mask]
+        if x >= frequency << _BITS_47:
+            at -= 1
+            words[at] = np.uint32(x & _MASK_32)
+            x = x >> _BITS_32
+        quotient = x // frequency
+        states[c & lane_mask] = (
+            (quotient << _BITS_16) + (x - quotient * frequency) + (bin_ >> _BITS_16)
+        )
+    return at, escapes
+
+
+@compiled(
+    f"UniTuple(int64, 2)({_WORDS}, {_INDEXES}, {_POSITIONS}, {_PACKED}, {_STARTS}, {_OFFSETS}, {_LOOKUP}, "
+    "uint64[::1], int32[::1], uint32[::1])"
+)
+def rans_decode(
+    words: Uint32,
+    indexes: Uint16,
+    positions: Uint32,
+    packed: Uint32,
+    starts: Int64,
+    offsets: Int32,
+    lookup: Uint16,
+    states: Uint64,
+    symbols: Int32,
+    escaped: Uint32,
+) -> tuple[int, int]:
+    """Decode the symbols at `positions`; any words may be given.
+
+    Args:
+        words: what `encode` wrote, from the first. indexes: [n]. positions: [coded], rising.
+        packed, starts, offsets, lookup: of Tables.
+        states: [lanes]; in, as `encode` left them, and out.
+        symbols: [n], out, at `positions` only; an escaped one gets the symbol after the last with a bin.
+        escaped: [escapes expected], out: positions of the escapes, rising.
+    Returns:
+        How many words were read, or OUT_OF_WORDS, or OUT_OF_ESCAPES; and how many symbols were escaped.
+    """
+    at = 0
+    escapes = 0
+    lane_mask = states.size - 1
+    for c in range(positions.size):
+        i = np.int64(positions[c])
+        table = np.int64(indexes[i])
+        start = starts[table]
+        x = states[c & lane_mask]
+        slot = x & _MASK_16
+        found = start + np.int64(lookup[(table << 8) + np.int64(slot >> _BITS_8)])
+        bin_ = np.uint64(packed[found])
+        # The bins of a table cover every slot, so the search ends within it.
+        while slot - (bin_ >> _BITS_16) >= bin_ & _MASK_16:
+            found += 1
+            bin_ = np.uint64(packed[found])
+        x = (bin_ & _MASK_16) * (x >> _BITS_16) + slot - (bin_ >> _BITS_16)
+        if x < LOW:
+            if at >= words.size:
+                return OUT_OF_WORDS, escapes
+            x = (x << _BITS_32) | np.uint64(words[at])
+            at += 1
+        states[c & lane_mask] = x
+        symbols[i] = found - start + np.int64(offsets[table])
+        if found == starts[table + 1] - 2:
+            if escapes >= escaped.size:
+                return OUT_OF_ESCAPES, escapes
+            escaped[escapes] = i
+            escapes += 1
+    return at, escapes
+
 
 LANES = 4
 """A power of two. On an x86 of 2021 decoding took 1.4 times as long with one lane, 1.1 with two, as long with eight."""
@@ -55,7 +263,7 @@ def encode(symbols: Symbols, indexes: Array, tables: Tables, silent: int | None 
     states = _first_states(positions.size)
     words = np.empty(positions.size, np.uint32)
     escaped = np.empty(positions.size, np.uint32)
-    first, escapes = rans.encode(
+    first, escapes = rans_encode(
         symbols,
         tables_used,
         positions,
@@ -67,17 +275,17 @@ def encode(symbols: Symbols, indexes: Array, tables: Tables, silent: int | None 
         escaped,
     )
     at = escaped[:escapes][::-1]
-    exceptions = outliers.exceptions(symbols, tables_used, silent)
+    exceptions = find_exceptions(symbols, tables_used, silent)
     lists = np.concatenate(
         [
             [exceptions.size, escapes],
-            outliers.gaps(exceptions),
-            outliers.zigzag(symbols[exceptions]),
-            outliers.distances(symbols[at], tables_used[at], tables),
+            gaps(exceptions),
+            zigzag(symbols[exceptions]),
+            distances(symbols[at], tables_used[at], tables),
         ]
     )
     coded = states.astype("<u8").tobytes() + words[first:].astype("<u4").tobytes()
-    return varints.write(lists) + coded
+    return write_varints(lists) + coded
 
 
 def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = None) -> Symbols:
@@ -100,27 +308,27 @@ def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = Non
     gaps, values, distances = np.split(lists, [exceptions, 2 * exceptions])
     symbols = np.zeros(tables_used.size, np.int32)
     at = _decode_bins(octets[start:], tables_used, positions, tables, symbols, escapes)
-    symbols[at] = _within_range(outliers.symbols_at(distances, tables_used[at], tables))
+    symbols[at] = _within_range(symbols_at(distances, tables_used[at], tables))
     # Before they are summed: sums of larger gaps could wrap around.
     if exceptions and gaps.max() >= symbols.size:
         raise DamagedStream("an exception after the last symbol")
-    where = outliers.positions_at(gaps)
+    where = positions_at(gaps)
     if exceptions and (where[-1] >= symbols.size or (tables_used[where] != silent).any()):
         raise DamagedStream("an exception at a symbol that is not silent")
     if (values == 0).any():
         raise DamagedStream("an exception of value 0")
-    symbols[where] = _within_range(outliers.unzigzag(values))
+    symbols[where] = _within_range(unzigzag(values))
     return symbols
 
 
 def _decode_bins(
     coded: npt.NDArray[np.uint8],
-    indexes: rans.Uint16,
-    positions: rans.Uint32,
+    indexes: Uint16,
+    positions: Uint32,
     tables: Tables,
     symbols: Symbols,
     escapes: int,
-) -> rans.Uint32:
+) -> Uint32:
     """Fill `symbols` at `positions` from the states and words in `coded`; the positions of the escapes."""
     ends = _first_states(positions.size)
     if coded.size % 4 or coded.size < 8 * ends.size:
@@ -128,7 +336,7 @@ def _decode_bins(
     states = coded[: 8 * ends.size].view("<u8").astype(np.uint64)
     words = coded[8 * ends.size :].view("<u4").astype(np.uint32)
     escaped = np.empty(escapes, np.uint32)
-    read, found = rans.decode(
+    read, found = rans_decode(
         words,
         indexes,
         positions,
@@ -140,9 +348,9 @@ def _decode_bins(
         symbols,
         escaped,
     )
-    if read == rans.OUT_OF_WORDS:
+    if read == OUT_OF_WORDS:
         raise DamagedStream("it ends too early")
-    if read == rans.OUT_OF_ESCAPES or found != escapes:
+    if read == OUT_OF_ESCAPES or found != escapes:
         raise DamagedStream("another number of escapes than it says")
     if read != words.size:
         raise DamagedStream(f"{4 * (words.size - read)} bytes are left over")
@@ -151,7 +359,7 @@ def _decode_bins(
     return escaped
 
 
-def _checked_indexes(indexes: Array, tables: Tables, silent: int | None) -> rans.Uint16:
+def _checked_indexes(indexes: Array, tables: Tables, silent: int | None) -> Uint16:
     if indexes.ndim != 1 or indexes.dtype.kind not in "iu" or indexes.size >= MAX_SYMBOLS:
         raise InputError(
             f"indexes must be integers in one dimension, fewer than {MAX_SYMBOLS}, "
@@ -178,24 +386,134 @@ def _check_symbols(symbols: Symbols, size: int) -> None:
         )
 
 
-def _coded_positions(indexes: rans.Uint16, silent: int | None) -> rans.Uint32:
+def _coded_positions(indexes: Uint16, silent: int | None) -> Uint32:
     positions = np.empty(indexes.size, np.uint32)
-    return positions[: rans.select(indexes, -1 if silent is None else silent, positions)]
+    return positions[: select(indexes, -1 if silent is None else silent, positions)]
 
 
-def _first_states(coded: int) -> rans.Uint64:
+def _first_states(coded: int) -> Uint64:
     lanes = 0 if coded == 0 else 1 if coded < MANY else LANES
-    return np.full(lanes, rans.LOW)
+    return np.full(lanes, LOW)
 
 
-def _numbers(octets: npt.NDArray[np.uint8], start: int, count: int) -> tuple[outliers.Int64, int]:
-    found = varints.read(octets, start, count)
+def _numbers(octets: npt.NDArray[np.uint8], start: int, count: int) -> tuple[Int64, int]:
+    found = read_varints(octets, start, count)
     if found is None:
         raise DamagedStream("its lists of exceptions and escapes are cut short")
     return found
 
 
-def _within_range(symbols: outliers.Int64) -> outliers.Int64:
+def _within_range(symbols: Int64) -> Int64:
     if symbols.size and np.abs(symbols).max() > MAX_SYMBOL:
         raise DamagedStream(f"a symbol over {MAX_SYMBOL}")
     return symbols
+
+
+# Symbols that no bin stands for, as whole numbers from 0 and back: escapes of a table, exceptions among silent ones.
+
+Indexes = npt.NDArray[np.uint16]
+
+
+def find_exceptions(symbols: Symbols, indexes: Indexes, silent: int | None) -> Int64:
+    """The positions, rising, of the symbols with the index `silent` that are not 0."""
+    if silent is None:
+        return np.empty(0, np.int64)
+    return np.flatnonzero((indexes == silent) & (symbols != 0)).astype(np.int64)
+
+
+def distances(symbols: Symbols, indexes: Indexes, tables: Tables) -> Int64:
+    """How far each symbol lies from its table's bins: 1, 3, 5 .. below them, 0, 2, 4 .. above (CompressAI's order)."""
+    first, after = _ends(indexes, tables)
+    return np.where(symbols < first, 2 * (first - symbols) - 1, 2 * (symbols - after))
+
+
+def symbols_at(distance: Int64, indexes: Indexes, tables: Tables) -> Int64:
+    """The inverse of `distances`."""
+    first, after = _ends(indexes, tables)
+    return np.where(distance & 1, first - (distance + 1) // 2, after + distance // 2)
+
+
+def gaps(positions: Int64) -> Int64:
+    """How many positions lie before the first of `positions`, which rise, and between each and the next."""
+    return np.diff(positions, prepend=-1) - 1
+
+
+def positions_at(gap: Int64) -> Int64:
+    """The inverse of `gaps`."""
+    return np.cumsum(gap + 1, dtype=np.int64) - 1
+
+
+def zigzag(values: Symbols) -> Int64:
+    """0, -1, 1, -2, 2 .. as 0, 1, 2, 3, 4 .."""
+    wide = values.astype(np.int64)
+    return np.where(wide < 0, -2 * wide - 1, 2 * wide)
+
+
+def unzigzag(numbers: Int64) -> Int64:
+    """The inverse of `zigzag`."""
+    return np.where(numbers & 1, -(numbers + 1) // 2, numbers // 2)
+
+
+def _ends(indexes: Indexes, tables: Tables) -> tuple[Int64, Int64]:
+    """The first symbol with a bin, and the first after those with one."""
+    first = tables.offsets[indexes].astype(np.int64)
+    return first, first + tables.bins[indexes] - 1
+
+
+# Whole numbers from 0 in bytes of seven bits, the low ones first; the top bit says that another byte follows.
+#
+# The numbers of LEB128, as protocol buffers and WebAssembly write them.
+
+MAX_VARINT_BYTES = 5
+"""Bytes of one number at most, so that a number is under 2^35."""
+
+Numbers = npt.NDArray[np.int64]
+
+
+def write_varints(numbers: Numbers) -> bytes:
+    """`numbers`, 0 to 2^35 - 1 each, one after another."""
+    out = np.empty(MAX_VARINT_BYTES * numbers.size, np.uint8)
+    return out[: _write_varints(np.ascontiguousarray(numbers), out)].tobytes()
+
+
+def read_varints(data: npt.NDArray[np.uint8], start: int, count: int) -> tuple[Numbers, int] | None:
+    """`count` numbers of `data` from `start` on, and where they end. None: data ends before, or one is too long."""
+    # A number takes a byte at least: no memory is asked for that the data could not fill.
+    if count > data.size - start:
+        return None
+    numbers = np.empty(count, np.int64)
+    end = _read_varints(data, start, numbers)
+    return None if end < 0 else (numbers, end)
+
+
+@compiled(f"int64({read_only('int64')}, uint8[::1])")
+def _write_varints(numbers: Numbers, out: npt.NDArray[np.uint8]) -> int:
+    at = 0
+    for i in range(numbers.size):
+        number = numbers[i]
+        while number > 127:
+            out[at] = np.uint8((number & 127) | 128)
+            number >>= 7
+            at += 1
+        out[at] = np.uint8(number)
+        at += 1
+    return at
+
+
+@compiled(f"int64({read_only('uint8')}, int64, int64[::1])")
+def _read_varints(data: npt.NDArray[np.uint8], start: int, numbers: Numbers) -> int:
+    at = start
+    for i in range(numbers.size):
+        number = np.int64(0)
+        for k in range(MAX_VARINT_BYTES):
+            if at >= data.size:
+                return -1
+            byte = np.int64(data[at])
+            at += 1
+            number |= (byte & 127) << (7 * k)
+            if byte < 128:
+                break
+        else:
+            return -1
+        numbers[i] = number
+    return at

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from hwkd.distill.data import CropSource
 from hwkd.distill.distributed import ALONE, Processes
-from hwkd.distill.lambdas import drawn
-from hwkd.distill.losses import Targets
+from hwkd.distill.losses import Targets, drawn
 from hwkd.models.base import HyperpriorCodec
 
 
@@ -53,7 +52,7 @@ class Part:
 class LiveBatches:
     """New crops at every step, with the teachers' word on each.
 
-    batch: of all processes together. lmbda_key: of the lambda that each crop gets (hwkd/distill/lambdas.py); None where
+    batch: of all processes together. lmbda_key: of the lambda that each crop gets (hwkd/distill/losses.py); None where
     a student of one rate is trained. wait_s: seconds that have been waited for crops so far.
     """
 

@@ -1,7 +1,7 @@
-"""Training images: decoded once into memory, cropped at random, flipped and turned, from one seeded generator."""
+"""Training images: decoded once into memory, or read from disk while the training goes on; cropped from one seeded generator."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,8 +10,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hwkd.distill.decode import (
+    VISITS,
+    Decoded,
+    Entry,
+    Lanes,
+    Tasks,
+    decode,
+    decoded,
+    read_catalogue,
+)
 from hwkd.errors import InputError
-from hwkd.images import BrokenImage, embedded_images, find_images, read_rgb
+from hwkd.images import BrokenImage, Pixels, embedded_images, find_images, read_rgb
+
+# Training images: decoded once into memory, cropped at random, flipped and turned, from one seeded generator.
 
 Image = npt.NDArray[np.uint8]
 
@@ -270,3 +282,201 @@ def calibration_crops(
     """
     crops = Crops(load_images(folder, side, 0, lambda _name: None).train, side, 0)
     return [crops.batch(1) for _ in range(count)]
+
+
+# Random crops of images that are read when their turn comes: a source of batches for data larger than memory.
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The image that a lane stays with. crops: [visits, crop, crop, 3] uint8, from visit `first` on."""
+
+    name: str
+    first: int
+    crops: Pixels
+
+
+class StreamedCrops:
+    """A `CropSource`: each image once an epoch, in an order that the seed gives, `visits` crops of each.
+
+    The order depends neither on the number of workers nor on the rows that are asked for. A damaged image is replaced
+    by the next one of its epoch that can be read. Held are the crops of one image for each row, in bytes: with 8
+    visits twice as much as the batch itself, which is of floats.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        crop: int,
+        seed: int,
+        damaged: dict[int, str],
+        *,
+        visits: int = VISITS,
+        workers: int = 0,
+    ) -> None:
+        """Nothing is read before the first batch.
+
+        Args:
+            crop: its side in pixels; no entry has a smaller one.
+            damaged: what is known of images that cannot be read, by their place in `entries`; added to.
+            workers: processes that decode ahead; 0: this one decodes, when a batch is asked for.
+        """
+        self._tasks = Tasks(entries, crop, seed, damaged)
+        self._crop, self._damaged = crop, damaged
+        self._visits, self._workers = visits, workers
+        self._step = 0
+        self._size: int | None = None
+        self._rows = range(0)
+        self._flow: Generator[Decoded, None, None] | None = None
+        self._held: dict[int, _Held] = {}
+        self.last_names: tuple[str, ...] = ()
+
+    def batch(self, size: int, rows: range | None = None) -> Tensor:
+        """As `CropSource.batch`; `size` stays that of the first call.
+
+        Raises:
+            InputError: no image can be read, or a file is gone.
+            HwkdError: as `decoded`.
+            ValueError: another size.
+        """
+        if self._size not in (None, size):
+            raise ValueError(
+                f"the order is that of batches of {self._size}, got {size}: take another source"
+            )
+        rows = range(size) if rows is None else rows
+        lanes = Lanes(size, self._visits)
+        if self._flow is None or rows != self._rows:
+            self.close()
+            self._size, self._rows = size, rows
+            ahead = 2 * (self._workers + -(-len(rows) // self._visits))
+            tasks = self._tasks.of_rows(lanes, rows, self._step)
+            self._flow = decoded(tasks, self._workers, ahead)
+        names = []
+        x = torch.empty((len(rows), 3, self._crop, self._crop), memory_format=torch.channels_last)
+        for row, into in zip(rows, x, strict=True):
+            place, visit = lanes.at(self._step, row)
+            if visit == 0 or row not in self._held:
+                self._held[row] = self._taken(self._flow, place, range(visit, self._visits))
+            held = self._held[row]
+            into.copy_(torch.from_numpy(held.crops[visit - held.first]).permute(2, 0, 1))
+            names.append(held.name)
+            if visit == self._visits - 1:
+                del self._held[row]
+        self.last_names = tuple(names)
+        self._step += 1
+        return x.div_(255)
+
+    def state(self) -> dict[str, Any]:
+        """The number of batches so far: all else follows from it."""
+        return {"step": self._step}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.close()
+        self._step = state["step"]
+
+    def close(self) -> None:
+        """End the workers; the next batch starts others."""
+        if self._flow is not None:
+            self._flow.close()
+        self._flow = None
+        self._held = {}
+
+    def _taken(self, flow: Iterator[Decoded], place: int, visits: range) -> _Held:
+        """The next result of `flow`, which is that of `place`; or, where it is damaged, what stands in."""
+        task, crops = next(flow)
+        while isinstance(crops, BrokenImage):
+            self._damaged[task.index] = str(crops)
+            task, crops = decode(self._tasks.at(place, visits))
+        return _Held(task.entry.name, visits.start, crops)
+
+
+# Training images that are read from disk while the training goes on: `TrainingImages` of any number.
+
+HELD_OUT_SIDE = 512
+"""Pixels that `hwkd.distill.data.whole_image` takes of a side: no more of a held-out image is kept."""
+
+
+@dataclass(frozen=True)
+class StreamedSet:
+    """`TrainingImages` that stay on disk. train: where each lies. held_out: the centres of decoded images.
+
+    left_out: notes of the start. damaged: why images of `train` could not be read, by their place there; grows while
+    crops are taken. workers: processes that decode for a long sequence of crops.
+    """
+
+    source: str
+    train: tuple[Entry, ...]
+    held_out: tuple[tuple[str, Image], ...]
+    left_out: tuple[str, ...]
+    workers: int
+    damaged: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, so far."""
+        stood_in = (f"another image stood in: {why}" for why in self.damaged.values())
+        return (*self.left_out, *stood_in)
+
+    @property
+    def train_names(self) -> tuple[str, ...]:
+        """The training images, by their paths below the folder, or below the shards' one."""
+        return tuple(entry.name for entry in self.train)
+
+    @property
+    def pixels(self) -> int:
+        """Of the training images together."""
+        return sum(entry.width * entry.height for entry in self.train)
+
+    def crops(
+        self, crop: int, seed: int, *, is_long: bool = False, device: str = "cpu"
+    ) -> StreamedCrops:
+        """As `TrainingImages.crops`; a few crops are each of another image, decoded in this process."""
+        if is_long:
+            return StreamedCrops(self.train, crop, seed, self.damaged, workers=self.workers)
+        return StreamedCrops(self.train, crop, seed, self.damaged, visits=1)
+
+
+def open_stream(
+    source: Path, crop: int, seed: int, workers: int, tell: Callable[[str], None]
+) -> StreamedSet:
+    """The images of a folder, of a folder of .tar shards or of one .tar file; only those held out are decoded.
+
+    Args:
+        crop: the largest that will be taken; images with a smaller side are left out.
+        seed: chooses the held-out images.
+        workers: processes that decode while the training goes on; 0: the training process does.
+        tell: receives the name of each image as its header is read.
+    Raises:
+        InputError: as `read_catalogue`; all images but one are damaged.
+    """
+    catalogue = read_catalogue(source, crop, tell)
+    entries, notes = catalogue.entries, list(catalogue.notes)
+    held = min(HELD_OUT_AT_MOST, max(1, round(HELD_OUT_SHARE * len(entries))))
+    order = np.random.default_rng(seed).permutation(len(entries))
+    held_out: dict[int, Image] = {}
+    tried = 0
+    while len(held_out) < held and tried < len(entries) - 1:
+        at = int(order[tried])
+        tried += 1
+        try:
+            held_out[at] = _centre(entries[at].pixels())
+        except BrokenImage as error:
+            notes.append(f"skipped {error}")
+    if not held_out:
+        raise InputError(
+            f"no image of {source} can be held out: all but one are damaged ({notes[-1]}); give whole images"
+        )
+    return StreamedSet(
+        catalogue.source,
+        tuple(entries[i] for i in sorted(order[tried:])),
+        tuple((entries[i].name, held_out[i]) for i in sorted(held_out)),
+        tuple(notes),
+        workers,
+    )
+
+
+def _centre(image: Image) -> Image:
+    height, width = (min(HELD_OUT_SIDE, side) for side in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width].copy()

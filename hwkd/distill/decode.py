@@ -1,12 +1,477 @@
-"""Training images in tar files, as webdataset writes them: found in one pass over the headers."""
+"""Streamed training images without torch: where they lie, which is cropped when, and decoding ahead in processes of its own."""
 
+import io
+import multiprocessing
+import signal
+import struct
 import tarfile
-from collections.abc import Iterator
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count, islice
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO
 
-from hwkd.errors import InputError
-from hwkd.images import SUFFIXES
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hwkd.errors import HwkdError, InputError
+from hwkd.images import MAX_PIXELS, SUFFIXES, BrokenImage, Pixels, find_images, read_image
+
+# Whether the decoded images of a folder fit in the free memory: asked of their headers, before any is decoded.
+
+SHARE = 0.8
+"""Of the free memory that images may take: networks, activations and the page cache need the rest."""
+GB = 1e9
+
+_MEMINFO = Path("/proc/meminfo")
+
+
+def check_fits(folder: Path, paths: Iterable[Path], crop: int, meminfo: Path = _MEMINFO) -> None:
+    """Refuse images that would fill the memory.
+
+    Args:
+        paths: of the images; those that are too small for `crop`, or have no header, are not kept and not counted.
+        meminfo: as Linux writes it; where there is none, nothing is refused.
+    Raises:
+        InputError: decoded they take more than SHARE of the available memory.
+    """
+    free = _available(meminfo)
+    if free is None:
+        return
+    needed = 0
+    for path in paths:
+        try:
+            with path.open("rb") as data:
+                width, height = header_size(data) or (0, 0)
+        except OSError:
+            continue  # said where the image is read
+        if min(width, height) >= crop:
+            needed += 3 * width * height
+    if needed > SHARE * free:
+        raise InputError(
+            f"the images of {folder} take {needed / GB:.1f} GB decoded, and {free / GB:.1f} GB of memory are free, of "
+            f"which images may take {SHARE:.0%}: read them while training, with --stream, or give fewer"
+        )
+
+
+def _available(meminfo: Path) -> int | None:
+    """Bytes that can be had without swapping."""
+    try:
+        for line in meminfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+# An image that can be read alone: where its bytes lie, in a file or in a shard, and what its header says.
+
+# What Pillow's readers raise on a header that is none.
+_NO_HEADER = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An image's bytes: `size` of them in `file`, from `offset` on. name: as messages call it. width, height: pixels."""
+
+    name: str
+    file: str
+    offset: int
+    size: int
+    width: int
+    height: int
+
+    def pixels(self) -> Pixels:
+        """The image as `hwkd.images.read_image` gives it, [H, W, 3] uint8.
+
+        Raises:
+            BrokenImage: as `read_image`.
+            InputError: the file can no longer be read.
+        """
+        try:
+            with open(self.file, "rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError as error:
+            raise InputError(
+                f"cannot read {self.file}: {error.strerror}; it could be read when the run began: put it back and go "
+                "on with --resume"
+            ) from error
+        return read_image(io.BytesIO(data), 2 * MAX_PIXELS, self.name).pixels
+
+
+def header_size(data: IO[bytes]) -> tuple[int, int] | None:
+    """(width, height) as the header of an image says, before any turn by EXIF; None where there is no such header.
+
+    Images that `Entry.pixels` would refuse for their number of pixels have none.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns at half the size that is accepted.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(data) as image:
+                return image.size
+    except _NO_HEADER:
+        return None
+
+
+# One image decoded and cropped, wherever that is done.
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Crops to take of one image: those of `visits` at a place of the order. index: of the image in the catalogue."""
+
+    index: int
+    entry: Entry
+    crop: int
+    seed: int
+    place: int
+    visits: range
+
+
+Decoded = tuple[Task, Pixels | BrokenImage]
+"""A task and its crops, [visits, crop, crop, 3] uint8; or why there are none."""
+
+
+def decode(task: Task) -> Decoded:
+    """The crops of `task`: at random places, turned by a quarter and flipped, the same whenever it is done again.
+
+    Raises:
+        InputError: as `Entry.pixels`.
+        HwkdError: memory ran out.
+    """
+    entry = task.entry
+    try:
+        pixels = entry.pixels()
+    except BrokenImage as error:
+        return task, error
+    except MemoryError as error:
+        raise HwkdError(
+            f"memory ran out while {entry.name} was decoded ({entry.width}x{entry.height} pixels): make it smaller or "
+            "leave it out"
+        ) from error
+    height, width = pixels.shape[:2]
+    if min(height, width) < task.crop:
+        return task, BrokenImage(
+            f"{entry.name} has {width}x{height} pixels, and its header said {entry.width}x{entry.height}; replace it "
+            "or leave it out"
+        )
+    crops = np.empty((len(task.visits), task.crop, task.crop, 3), np.uint8)
+    for crop, visit in zip(crops, task.visits, strict=True):
+        rng = crop_chance(task.seed, task.place, visit)
+        top = rng.integers(0, height - task.crop + 1)
+        left = rng.integers(0, width - task.crop + 1)
+        piece = pixels[top : top + task.crop, left : left + task.crop]
+        piece = np.rot90(piece, int(rng.integers(4)))
+        crop[:] = piece[:, ::-1] if rng.integers(2) else piece
+    return task, crops
+
+
+# Which image each row of each batch is cropped from, endlessly: a function of the seed and the step alone.
+
+VISITS = 8
+"""Crops that are taken of an image once it is decoded, at as many steps: decoding costs far more than cropping."""
+STRIDE = 5
+"""Of the rows' first steps: any two rows side by side, and any few, then change their images far from each other."""
+
+# What chance is asked for: each has sequences of its own.
+_OF_EPOCH, _OF_CROP = 0, 1
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Each row of the batches is a lane: it stays with one image for `visits` steps and then takes the next place.
+
+    The lanes change their images at different steps, so that about as many are decoded for each step. In the endless
+    sequence of places every one is taken by exactly one lane, in turn `place // size` by lane `place % size`; a lane
+    that begins in the middle of its first turn visits that first image fewer times.
+
+    size: rows of a batch, over all processes.
+    """
+
+    size: int
+    visits: int
+
+    def at(self, step: int, row: int) -> tuple[int, int]:
+        """(place, visit) of a row: the image's place in the endless sequence, and how often it was there before."""
+        turn, visit = divmod(step + row * STRIDE % self.visits, self.visits)
+        return turn * self.size + row, visit
+
+
+class Order:
+    """The endless sequence of `count` images: one permutation after another, so that none is repeated before all."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self._seed = count, seed
+        self._epochs: dict[int, npt.NDArray[np.int64]] = {}
+
+    def index(self, place: int, shift: int = 0) -> int:
+        """The image at a place, or the one that lies `shift` behind it in the same epoch's order, round its end."""
+        epoch, at = divmod(place, self.count)
+        if epoch not in self._epochs:
+            # Lanes, and the images decoded ahead of them, are in two epochs at once where one ends.
+            if len(self._epochs) == 2:
+                del self._epochs[min(self._epochs)]
+            rng = np.random.default_rng((self._seed, _OF_EPOCH, epoch))
+            self._epochs[epoch] = rng.permutation(self.count)
+        return int(self._epochs[epoch][(at + shift) % self.count])
+
+
+def crop_chance(seed: int, place: int, visit: int) -> np.random.Generator:
+    """What decides where the crop of this visit lies and how it is turned."""
+    return np.random.default_rng((seed, _OF_CROP, place, visit))
+
+
+# What is to be decoded for the rows of batches, in the order in which they ask for it.
+
+
+class Tasks:
+    """The decoding of `entries`, in the order that the seed gives.
+
+    damaged: why images cannot be read, by their place in `entries`; may grow meanwhile.
+    """
+
+    def __init__(
+        self, entries: Sequence[Entry], crop: int, seed: int, damaged: Mapping[int, str]
+    ) -> None:
+        self._entries, self._damaged = entries, damaged
+        self._crop, self._seed = crop, seed
+        self._order = Order(len(entries), seed)
+
+    def of_rows(self, lanes: Lanes, rows: range, first: int) -> Iterator[Task]:
+        """From step `first` on, without end: the images that `rows` are in the middle of, then each new one."""
+        for step in count(first):
+            for row in rows:
+                place, visit = lanes.at(step, row)
+                if visit == 0 or step == first:
+                    yield self.at(place, range(visit, lanes.visits))
+
+    def at(self, place: int, visits: range) -> Task:
+        """The image at `place`, or the next one of its epoch that is not known to be damaged.
+
+        Raises:
+            InputError: all are.
+        """
+        for shift in range(self._order.count):
+            index = self._order.index(place, shift)
+            if index not in self._damaged:
+                entry = self._entries[index]
+                return Task(index, entry, self._crop, self._seed, place, visits)
+        raise InputError(
+            f"none of the {self._order.count} training images can be read: "
+            f"{next(iter(self._damaged.values()))}"
+        )
+
+
+# Images decoded ahead of their use, in processes of their own that hold no torch.
+
+LAST_WORD_S = 5.0
+"""How long a worker may take to end once nobody asks it any more."""
+
+
+def decoded(tasks: Iterator[Task], workers: int, ahead: int) -> Generator[Decoded, None, None]:
+    """The results of `tasks`, in their order; the workers end when the generator is closed.
+
+    Args:
+        workers: processes that decode; 0: this one does, when a result is asked for.
+        ahead: tasks that are being done or lie done before they are asked for.
+    Raises:
+        HwkdError: a worker was killed; as `decode`.
+    """
+    if not workers:
+        yield from map(decode, tasks)
+        return
+    with _workers(workers) as submit:
+        waiting = deque(submit(task) for task in islice(tasks, ahead))
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(submit(task) for task in islice(tasks, 1))
+            yield done
+
+
+@contextmanager
+def _workers(count: int) -> "Iterator[Callable[[Task], Future[Decoded]]]":
+    """What hands a task to the next idle one of `count` processes.
+
+    Each has a line of its own, which breaks when either end is killed, in the middle of a crop too: a queue that they
+    share, as in the standard library's pool of processes, would then be waited for without end. torch's DataLoader
+    tells of a killed worker by an exception at whatever line the training is, and passes tensors in /dev/shm, which
+    containers keep small. They are spawned: a forked one would keep a copy of all that the training writes over.
+    """
+    context = multiprocessing.get_context("spawn")
+    lines: list[Connection] = []
+    processes = []
+    idle: SimpleQueue[Connection] = SimpleQueue()
+
+    def ask(task: Task) -> Decoded:
+        line = idle.get()
+        try:
+            line.send(task)
+            answer: Decoded | HwkdError = line.recv()
+        except (EOFError, OSError) as error:
+            raise HwkdError(
+                "a process that decodes training images ended before its time, most likely killed because memory ran "
+                "out; the run's last checkpoint stands: go on with --resume, with fewer --data-workers"
+            ) from error
+        finally:
+            idle.put(line)
+        if isinstance(answer, HwkdError):
+            raise answer
+        return answer
+
+    threads = ThreadPoolExecutor(count)
+    try:
+        with _ctrl_c_blocked():
+            for _ in range(count):
+                ours, theirs = context.Pipe()
+                lines.append(ours)
+                process = context.Process(target=_serve, args=(theirs,), daemon=True)
+                process.start()
+                processes.append(process)
+                theirs.close()
+                idle.put(ours)
+        yield lambda task: threads.submit(ask, task)
+    finally:
+        threads.shutdown(cancel_futures=True)
+        for line in lines:
+            line.close()
+        for process in processes:
+            process.join(LAST_WORD_S)
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Processes that are started inside never see Ctrl-C, which the terminal sends to all; this one does afterwards."""
+    # Started with the first process otherwise, and Python lets Ctrl-C through again when it has started it.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(line: Connection) -> None:
+    """A worker: decode what is asked for, until the other end of `line` is closed or its process has ended."""
+    while True:
+        try:
+            task: Task = line.recv()
+        except (EOFError, OSError):
+            return
+        answer: Decoded | HwkdError
+        try:
+            answer = decode(task)
+        except HwkdError as error:
+            answer = error
+        try:
+            line.send(answer)
+        except OSError:
+            return
+
+
+# All images of a folder, or of shards, that crops can be taken from: found at the start, by their headers.
+
+NAMED = 5
+"""Images that a note names; of millions it tells the number."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Images that can be cropped, in a fixed order. source: where they lie, in words. notes: what was left out."""
+
+    source: str
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+
+
+def read_catalogue(source: Path, crop: int, tell: Callable[[str], None]) -> Catalogue:
+    """The images of a folder, of a folder of .tar shards, or of one .tar file.
+
+    Args:
+        source: searched recursively.
+        crop: images with a smaller side are left out, and counted in the notes.
+        tell: receives the name of each image as its header is read.
+    Raises:
+        InputError: it is missing or empty, a shard is damaged (`shard_images`), or too few images are usable.
+    """
+    shards = find_shards(source)
+    usable: list[Entry] = []
+    small: list[str] = []
+    unreadable: list[str] = []
+    largest = 0
+    for entry in _in_shards(source, shards) if shards else _in_folder(source):
+        tell(entry.name)
+        side = min(entry.width, entry.height)
+        largest = max(largest, side)
+        if not side:
+            unreadable.append(entry.name)
+        elif side < crop:
+            small.append(f"{entry.name} ({side})")
+        else:
+            usable.append(entry)
+    if len(usable) < 2:
+        have = "no image" if not usable else "only one image"
+        raise InputError(
+            f"{source} holds {have} of at least {crop}x{crop} pixels (largest short side: {largest}); "
+            "two are needed, one to train on and one to hold out: use larger images or a smaller --crop"
+        )
+    notes = _note(f"smaller than the crop ({crop} pixels)", small)
+    notes += _note("that cannot be read", unreadable)
+    how = f"{len(shards)} shard{'s' * (len(shards) != 1)}" if shards else "streamed"
+    return Catalogue(f"{source}, {how}", tuple(usable), notes)
+
+
+def _in_folder(folder: Path) -> Iterator[Entry]:
+    """Its images; width and height are 0 where there is no header to read."""
+    for path in find_images(folder):
+        name = path.relative_to(folder).as_posix()
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as data:
+                width, height = header_size(data) or (0, 0)
+        except OSError as error:
+            raise InputError(
+                f"cannot read {path}: {error.strerror}; change its rights or leave it out"
+            ) from error
+        yield Entry(name, str(path), 0, size, width, height)
+
+
+def _in_shards(source: Path, shards: tuple[Path, ...]) -> Iterator[Entry]:
+    """Their images; width and height are 0 where there is no header to read."""
+    folder = source if source.is_dir() else source.parent
+    for shard in shards:
+        of, file = shard.relative_to(folder).as_posix(), str(shard)
+        for name, offset, size, data in shard_images(shard):
+            width, height = header_size(data) or (0, 0)
+            yield Entry(f"{of}/{name}", file, offset, size, width, height)
+
+
+def _note(what: str, names: list[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    images = "image" if len(names) == 1 else "images"
+    return (f"skipped {len(names)} {images} {what}: {', '.join(names[:NAMED])}{more}",)
+
+
+# Training images in tar files, as webdataset writes them: found in one pass over the headers.
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 END = bytes(2 * tarfile.BLOCKSIZE)

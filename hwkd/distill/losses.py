@@ -1,22 +1,24 @@
-"""The losses of the paper (arXiv 2509.10366): rate-distortion, Eq. 1, Eq. 2, the KLD variant, the hybrid.
-
-L1 = latent * d(y_hat_s, y_hat_t) + output * MSE(x_hat_s, x_hat_t) + rd * RD
-L2 = L1 + hyper * d(z_hat_s, z_hat_t)
-
-with d the mean squared error, or the KL divergence of softmaxes over channels. In the hybrid, z_hat_t is that of a
-second teacher. RD = bpp + lmbda * 255^2 * MSE(x_hat_s, x), CompressAI's convention with x in [0, 1].
-"""
+"""The losses of training, their lambdas, and how good a student is on images that it does not train on."""
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hwkd.distill.lambdas import weight
 from hwkd.errors import InputError
-from hwkd.models.base import CodecOutput
+from hwkd.models.base import CodecOutput, HyperpriorCodec
+from hwkd.qualities import LMBDA_HIGH, LMBDA_LOW, LMBDA_OF_UNIT_GAIN, lmbda_at
+
+# The losses of the paper (arXiv 2509.10366): rate-distortion, Eq. 1, Eq. 2, the KLD variant, the hybrid.
+#
+# L1 = latent * d(y_hat_s, y_hat_t) + output * MSE(x_hat_s, x_hat_t) + rd * RD
+# L2 = L1 + hyper * d(z_hat_s, z_hat_t)
+#
+# with d the mean squared error, or the KL divergence of softmaxes over channels. In the hybrid, z_hat_t is that of a
+# second teacher. RD = bpp + lmbda * 255^2 * MSE(x_hat_s, x), CompressAI's convention with x in [0, 1].
 
 DISTANCES = ("mse", "kld")
 
@@ -137,7 +139,7 @@ def loss_terms(
         student: the student's pass over x.
         x: images, [B, 3, H, W] in [0, 1].
         lmbda: rate-distortion trade-off, CompressAI's; or [B], one for each image, whose losses are then weighted
-            (hwkd/distill/lambdas.py) before their mean is taken.
+            (hwkd/distill/losses.py) before their mean is taken.
         weights: of the terms.
         targets: the teachers' outputs on x; None where no term needs them.
         projections: None where no term needs them.
@@ -164,3 +166,66 @@ def loss_terms(
             output = F.mse_loss(student.x_hat, targets.x_hat)
             total = total + weights.output * output
     return LossTerms(total, rd, bpp, mse, latent, hyper, output)
+
+
+# How good a student is on images that it does not train on.
+
+
+@torch.no_grad()
+def bpp_and_mse(
+    student: HyperpriorCodec, x: Tensor, device: str = "cpu", *, bf16: bool = False
+) -> tuple[float, float]:
+    """(bpp, MSE) of images [B, 3, H, W], with rounded latents, the rate estimated by likelihoods; x_hat clamped.
+
+    student: in evaluation mode.
+    """
+    output = student(x.to(device), bf16=bf16)
+    bpp = bits_per_pixel(output, x.shape[0] * x.shape[2] * x.shape[3]).item()
+    return bpp, nn.functional.mse_loss(output.x_hat.cpu().clamp(0, 1), x).item()
+
+
+def validation_rd(
+    student: HyperpriorCodec, x: Tensor, lmbda: float | None, device: str, *, bf16: bool
+) -> float:
+    """bpp + lmbda * 255^2 * MSE of one image, as `bpp_and_mse`.
+
+    lmbda: None for a student of all rates: the mean over VALIDATED_QUALITIES, weighted as in training.
+    """
+    if lmbda is not None:
+        bpp, mse = bpp_and_mse(student, x, device, bf16=bf16)
+        return bpp + lmbda * 255**2 * mse
+    losses = []
+    for quality in VALIDATED_QUALITIES:
+        of_quality = lmbda_at(quality)
+        student.set_lmbda(of_quality)
+        bpp, mse = bpp_and_mse(student, x, device, bf16=bf16)
+        scale = float(weight(torch.tensor(of_quality)))
+        losses.append(scale * (bpp + of_quality * 255**2 * mse))
+    return sum(losses) / len(losses)
+
+
+# The lambda of each crop where a student of all rates is trained, and what its loss weighs.
+
+WEIGHT_POWER = 0.4
+"""bpp + lmbda 255^2 MSE grows with lmbda about as fast: over it every rate counts about the same."""
+
+VALIDATED_QUALITIES = (10, 50, 90)
+
+_SPREAD = (5**0.5 - 1) / 2
+"""Multiples of the golden ratio, modulo 1, lie evenly however many there are."""
+
+
+def drawn(key: tuple[int, ...], batch: int, rows: range) -> Tensor:
+    """The lambdas of `rows` of the batch number `batch`, [rows]: even in ln(lmbda) over LMBDA_LOW..LMBDA_HIGH.
+
+    The rows of one batch share one random number and lie evenly around it. A row's lambda depends on `key` (the run's
+    seed and what is drawn for), the batch and the row only, so that it is the same in every process and after a resume.
+    """
+    first = np.random.default_rng((*key, batch)).random()
+    places = torch.tensor([(first + row * _SPREAD) % 1 for row in rows], dtype=torch.float64)
+    return (LMBDA_LOW * (LMBDA_HIGH / LMBDA_LOW) ** places).float()
+
+
+def weight(lmbda: Tensor) -> Tensor:
+    """What the loss of a crop of this lambda counts, of the shape of `lmbda`."""
+    return (LMBDA_OF_UNIT_GAIN / lmbda) ** WEIGHT_POWER

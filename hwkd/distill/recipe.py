@@ -14,7 +14,7 @@ DESCRIPTION = "description"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe's file says, as it stands there: `hwkd.cli.distill_recipe` holds it to the options.
+    """What a recipe's file says, as it stands there: `hwkd.cli.distill_options` holds it to the options.
 
     name: of the file, without its suffix. description: one line for people, empty where the file has none.
     options: long names of options, with underscores, and their values. where: the file, for messages.

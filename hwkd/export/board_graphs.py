@@ -12,9 +12,8 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from hwkd.codec.codec import Z_PX
 from hwkd.errors import InputError
-from hwkd.export.coder_ends import Latents
-from hwkd.export.coder_graphs import decoder_graph, encoder_graph
 from hwkd.export.graph_writer import Form
+from hwkd.export.graphs import Latents, decoder_graph, encoder_graph
 from hwkd.models.base import HyperpriorCodec
 from hwkd.quantize.integer import IntegerLayer
 

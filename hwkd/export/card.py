@@ -3,14 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hwkd.runtime.card import Card
-from hwkd.runtime.checks import check_not_empty, check_texts
-from hwkd.schema import read_toml
+from hwkd.runtime.manifest import Card
+from hwkd.schema import check_not_empty, check_texts, read_toml
 
 
 @dataclass(frozen=True)
 class Told:
-    """What the user says; None is not said. Fields as hwkd.runtime.card.Card, whose checks hold too.
+    """What the user says; None is not said. Fields as hwkd.runtime.manifest.Card, whose checks hold too.
 
     Raises:
         InputError: an empty text, or one that is not one line.

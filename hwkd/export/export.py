@@ -1,40 +1,58 @@
-"""A quantized codec as a bundle: graphs, exact entropy path, tables, self-test, manifest."""
+"""A quantized codec as a bundle: from what the user names to graphs, entropy path, tables, self-test, manifest and card."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
+from torch import Tensor
 
 from hwkd.bits import BitPlan
+from hwkd.distill.config import RunConfig
+from hwkd.distill.data import calibration_crops
+from hwkd.distill.run_folder import LoadedModel, TrainState, load_model, read_config, read_state
 from hwkd.errors import InputError
-from hwkd.export.checks import reach
-from hwkd.export.coder_ends import Latents
-from hwkd.export.coder_graphs import decoder_graph, encoder_graph
-from hwkd.export.coding_tables import coding_tables, selftest
-from hwkd.export.differences import centre, differences
-from hwkd.export.entropy_path import EntropyPath, entropy_path, hyper_model
-from hwkd.export.executed import executed
-from hwkd.export.fitted_tables import count_symbols
+from hwkd.export.card import Told
+from hwkd.export.checks import centre, differences, executed, reach
+from hwkd.export.entropy_path import (
+    EntropyPath,
+    coding_tables,
+    count_symbols,
+    entropy_path,
+    hyper_model,
+    selftest,
+)
 from hwkd.export.graph_writer import ONNX_RUNTIME, OPENVINO, OPENVINO_VNNI, Form
-from hwkd.export.latents import latents_of
+from hwkd.export.graphs import Latents, decoder_graph, encoder_graph, latents_of
 from hwkd.images import Pixels
-from hwkd.models.base import HyperpriorCodec
-from hwkd.models.image_tensors import padded
+from hwkd.models.base import HyperpriorCodec, padded
 from hwkd.models.patch import PatchCodec
+from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import Spec, spec_to_json
 from hwkd.qualities import HIGHEST, LMBDA_OF_UNIT_GAIN, LOWEST
-from hwkd.quantize.inputs import ENTROPY_PATH
 from hwkd.quantize.integer import IntegerLayer, held_to_bits, integer_layers
 from hwkd.quantize.precision import plan_precision
-from hwkd.runtime.array_part import pack_arrays
-from hwkd.runtime.bundle import Bundle
-from hwkd.runtime.card import Card
+from hwkd.quantize.ptq import post_training_quantize
+from hwkd.quantize.qat import ENTROPY_PATH
+from hwkd.runtime.bundle import Bundle, pack_arrays
 from hwkd.runtime.gains import Gains
-from hwkd.runtime.manifest import GAINS, HYPER_LAYERS, NETWORKS, SELFTEST, TABLES, Manifest
+from hwkd.runtime.manifest import (
+    GAINS,
+    HYPER_LAYERS,
+    NETWORKS,
+    NOT_RECORDED,
+    SELFTEST,
+    TABLES,
+    Card,
+    Manifest,
+)
 from hwkd.runtime.session import RUNTIMES, present_runtimes
 from hwkd.target import Target
+
+# A quantized codec as a bundle: graphs, exact entropy path, tables, self-test, manifest.
 
 SILENT_INDEX = 0
 """The floor of CompressAI's scales, 0.11: a symbol there differs from zero once in 180,000."""
@@ -229,3 +247,187 @@ def _symbols_of_z(
         z.clamp(-latents.largest_z - 1, latents.largest_z)[0].int().numpy()
     )
     return symbols
+
+
+# From what the user names to a quantized codec to export, with where it comes from.
+
+CALIBRATION_SIDE = 256
+FITTED_CROPS = 64
+"""Three million symbols of y: of the scales that carry the bits, tens of thousands each."""
+VERSIONS = ("torch", "brevitas", "compressai", "onnx")
+
+
+def load_source(
+    text: str,
+    bits: BitPlan | None,
+    target: Target,
+    data: Path | None,
+    show: Callable[[str], None],
+    told: Told = Told(),  # noqa: B008 (frozen)
+) -> Source:
+    """The quantized codec that `text` names, or a float one quantized after training.
+
+    Args:
+        text: as `hwkd.distill.run_folder.load_model`.
+        bits: to quantize a float model to; None for one that is quantized.
+        target: where its kernels take fewer bits of weights, a float model is quantized to these. Weights that are
+            quantized to 8 bits and then held to 7 lose more.
+        data: images to calibrate and to fit the tables of y on; None for the embedded training photographs.
+        show: called with what is being done, in words.
+        told: what the user says of the training; it stands in the card in place of what the files say.
+    Raises:
+        InputError: no such model; a float one without `bits`, a quantized one with them.
+    """
+    loaded = load_model(text)
+    provenance = _provenance(text, loaded)
+    on = "the embedded photographs" if data is None else "images given with --data"
+    if loaded.bits is not None:
+        if bits is not None:
+            raise InputError(
+                f"{text} is quantized already, to {loaded.bits.weights_in_words()} bits: leave --bits out, or name "
+                f"its float student, {text}:float"
+            )
+        codec, plan = loaded.codec, loaded.bits
+    elif bits is None:
+        raise InputError(
+            f"{text} is in float: give --bits (8, or 4/8) to quantize it after training, or a run of `hwkd distill`"
+        )
+    else:
+        fitting = plan_precision(
+            target, bits.weight_bits, bits.act_bits, family=loaded.spec.family
+        ).preferred("encoder")
+        bits = replace(bits, weight_bits=min(bits.weight_bits, fitting.weight_storage_bits))
+        show(f"quantizing after training, to {bits.weights_in_words()} bits")
+        codec = post_training_quantize(
+            loaded.codec, bits, calibration_crops(data, CALIBRATION_SIDE)
+        )
+        plan = bits
+        provenance["quantized"] = f"after training, activations calibrated on crops of {on}"
+    crops, provenance["tables of y"] = _to_fit_on(data, on)
+    return Source(
+        loaded.name,
+        codec,
+        loaded.spec,
+        loaded.lmbda,
+        plan,
+        provenance,
+        told.over(training_card(text)),
+        crops,
+    )
+
+
+def _to_fit_on(data: Path | None, on: str) -> tuple[tuple[Tensor, ...], str]:
+    """The crops to fit the tables of y on, and in words what they are; none where the images do not give any."""
+    try:
+        crops = calibration_crops(data, CALIBRATION_SIDE, FITTED_CROPS)
+    except InputError:
+        # Images too few or too small for crops can still be compared on.
+        return (), f"those of a Gaussian, as {on} are too few or too small to fit others on"
+    return tuple(crops), f"fitted to the symbols of {FITTED_CROPS} crops of {on}"
+
+
+def _provenance(text: str, loaded: LoadedModel) -> dict[str, str]:
+    found = {f"version of {name}": version(name) for name in VERSIONS}
+    if loaded.sha256 is not None:
+        found["sha256 of the weights"] = loaded.sha256
+    folder = Path(text.partition(":")[0])
+    if folder.is_dir():
+        found["quantized"] = "after training" if read_config(folder).ptq else "in training"
+    return found
+
+
+# What is known of a model's training where it is exported: by its run folder, or by the card of a shipped teacher.
+
+HASH_DIGITS = 16
+"""Of a sha256, what a card shows of it."""
+
+
+def training_card(text: str) -> Card:
+    """The card of the model that `text` names, as `hwkd.distill.run_folder.load_model` takes it, without figures.
+
+    What no file says is None or NOT_RECORDED.
+
+    Raises:
+        InputError: a folder that is no run's.
+    """
+    folder, _, which = text.partition(":")
+    if Path(folder).is_dir():
+        return _of_run(Path(folder), is_float=which == "float")
+    if text in shipped_names():
+        return _of_shipped(text)
+    return Card(
+        data=NOT_RECORDED,
+        licence=NOT_RECORDED,
+        teacher=None,
+        start=None,
+        seed=None,
+        float_steps=None,
+        quantized_steps=None,
+        hours=None,
+        hardware=NOT_RECORDED,
+        recipe=None,
+        limits=(),
+    )
+
+
+def _of_run(folder: Path, *, is_float: bool) -> Card:
+    config = read_config(folder)
+    try:
+        state = read_state(folder)
+    except InputError:
+        state = None  # deleted, or damaged: the weights are there, and only steps and hours are not known
+    steps = {"float": config.float_steps, "qat": config.qat_steps}
+    if state is not None:
+        steps |= state.steps
+    is_trained_in_bits = not (is_float or config.ptq or config.bits is None)
+    return Card(
+        # A user's folder is nobody else's business; its last part says enough.
+        data=Path(config.data).name,
+        licence=NOT_RECORDED,
+        teacher=_teachers(config),
+        start=_named(config.start, config.start_sha256),
+        seed=config.seed,
+        float_steps=steps["float"],
+        quantized_steps=steps["qat"] if is_trained_in_bits else 0,
+        hours=_hours(state, is_trained_in_bits),
+        hardware=NOT_RECORDED,
+        recipe=None,
+        limits=(),
+    )
+
+
+def _hours(state: TrainState | None, is_trained_in_bits: bool) -> float | None:
+    """Of the phases that made the exported weights; the state knows only the sum of both."""
+    if state is None or (state.steps.get("qat") and not is_trained_in_bits):
+        return None
+    return round(state.seconds / 3600, 6)
+
+
+def _of_shipped(name: str) -> Card:
+    card = read_card(name)
+    return Card(
+        data=card.data,
+        licence=card.licence,
+        teacher=None,
+        start=None,
+        seed=None,
+        float_steps=card.steps,
+        quantized_steps=0,
+        hours=card.hours,
+        hardware=card.hardware,
+        recipe=None,
+        limits=card.limits,
+    )
+
+
+def _teachers(config: RunConfig) -> str:
+    if not config.loss.needs_teacher:
+        return "none"
+    told = _named(config.teacher, config.teacher_sha256)
+    if not config.second_teacher:
+        return told
+    return f"{told}, for z_hat {_named(config.second_teacher, config.second_teacher_sha256)}"
+
+
+def _named(name: str, sha256: str) -> str:
+    return f"{name} (sha256 {sha256[:HASH_DIGITS]})" if sha256 else name

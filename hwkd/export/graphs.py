@@ -1,31 +1,234 @@
-"""Encoder and decoder graphs of the family patch.
+"""Encoder and decoder graphs of a quantized codec of any family."""
 
-torch's pixel_unshuffle and pixel_shuffle become one SpaceToDepth or DepthToSpace each; what ONNX orders in another way is
-put in order in the weights beforehand.
-"""
-
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
+from torch import Tensor, nn
 
-from hwkd.export.coder_ends import (
-    PIXEL_STEP,
-    Latents,
-    decoder_model,
-    encoder_model,
-    held,
-    open_image,
-    open_symbols,
-)
-from hwkd.export.conv_graphs import Layers, chain
-from hwkd.export.graph_writer import Form, GraphWriter
+from hwkd.errors import HwkdError
+from hwkd.export.float_graphs import FrozenGDN
+from hwkd.export.graph_writer import FLOAT, INT32, UINT8, Form, GraphWriter, tensor
+from hwkd.models.base import HyperpriorCodec
+from hwkd.models.compat import GDN
+from hwkd.models.hyperprior import ConvHyperprior
 from hwkd.models.patch import POST, MeanContext, PatchAnalysis, PatchCodec, PatchSynthesis
 from hwkd.models.spec import PATCH
-from hwkd.qualities import Y_HAT_STEP
+from hwkd.qualities import LMBDA_HIGH, Y_HAT_STEP
 from hwkd.quantize.integer import PIXEL_OFFSET, Grid, IntegerLayer
+from hwkd.quantize.qat import SYMBOL_MAX
+from hwkd.runtime.gains import HIGHEST_STEP, WIDE_MAX
+
+# Where the graphs of encoder and decoder begin and end.
+#
+#     encoder: image [1, H, W, 3] uint8 -> y [1, M, H/16, W/16] int32, z [1, Z, H/64, W/64] int32
+#     decoder: y [1, M, H/16, W/16] int32 -> image [1, H, W, 3] uint8
+#
+# The graphs of a codec of all rates take float32 [1, M, 1, 1] besides, which hwkd/runtime/gains.py makes of a quality: the
+# encoder `gain` and `limit`, the decoder `step`.
+#
+# H and W are multiples of 64, and free. A graph for one size (Form.size) is for an engine that knows floats only:
+#
+#     encoder: image [1, 3, H, W] float32 in [0, 1] -> y, z float32, to be rounded
+#     decoder: y float32, whole numbers -> image [1, 3, H, W] float32, to be held to [0, 1] and rounded
+#
+# Of such a pair of all rates, the encoder takes `gain` alone: its user holds y to the limits, too.
+
+PIXEL_STEP = 1 / 255
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Channels and symbols of y and z: y in [-largest_y - 1, largest_y], z likewise.
+
+    narrow_from: channels of y from this one on hold 8 bits only; M where all do not. In a codec of all rates these are bits of
+    y's steps on the grid of g_s (hwkd/runtime/gains.py).
+    has_gains: whether the codec is one of all rates.
+    """
+
+    M: int
+    Z: int
+    largest_y: int
+    largest_z: int
+    narrow_from: int
+    has_gains: bool = False
+
+
+def open_image(graph: GraphWriter) -> str:
+    """The input `image` as values k / 255, [1, 3, H, W] float32.
+
+    Multiplied rather than dequantized from uint8: OpenVINO left the first convolution in float32 after the latter.
+    """
+    if graph.form.size is not None:
+        return "image"
+    planes = graph.node("Transpose", ["image"], perm=[0, 3, 1, 2])
+    return graph.node("Mul", [graph.cast(planes, FLOAT), graph.scalar(PIXEL_STEP)])
+
+
+def open_symbols(graph: GraphWriter, latents: Latents) -> str:
+    """The input `y` as float32; of a codec of all rates in steps of the grid of g_s, not yet rounded to whole ones."""
+    y = "y" if graph.form.size is not None else graph.cast("y", FLOAT)
+    return graph.node("Mul", [y, "step"]) if latents.has_gains else y
+
+
+def held(graph: GraphWriter, symbols: str, limit: str) -> str:
+    """`symbols` of y within -limit to limit, the tensor, as a codec of all rates has it.
+
+    Not from -limit - 1: a symbol of large steps would leave the decoder's digit below.
+    """
+    low = graph.node("Max", [symbols, graph.node("Neg", [limit])])
+    return graph.node("Min", [low, limit])
+
+
+def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.ModelProto:
+    """The encoder's graph, with the tensors `y` and `z` rounded and held to their symbols."""
+    M, Z, size = latents.M, latents.Z, graph.form.size
+    if size is not None:
+        return graph.model(
+            "encoder",
+            [tensor("image", FLOAT, [1, 3, *_of_size(size, 1)]), *_given(latents, "gain")],
+            {
+                y: tensor("y", FLOAT, [1, M, *_of_size(size, 16)]),
+                z: tensor("z", FLOAT, [1, Z, *_of_size(size, 64)]),
+            },
+        )
+    y = graph.cast(_symbols_of_y(graph, y, latents), INT32)
+    z = graph.cast(_rounded(graph, z, latents.largest_z), INT32)
+    return graph.model(
+        "encoder",
+        [tensor("image", UINT8, [1, "H", "W", 3]), *_given(latents, "gain", "limit")],
+        {
+            y: tensor("y", INT32, [1, M, "H/16", "W/16"]),
+            z: tensor("z", INT32, [1, Z, "H/64", "W/64"]),
+        },
+    )
+
+
+def decoder_model(graph: GraphWriter, x_hat: str, latents: Latents) -> onnx.ModelProto:
+    """The decoder's graph: `x_hat`, [1, 3, H, W], held to [0, 1] and rounded to 8 bits."""
+    M, size = latents.M, graph.form.size
+    if size is not None:
+        return graph.model(
+            "decoder",
+            [tensor("y", FLOAT, [1, M, *_of_size(size, 16)]), *_given(latents, "step")],
+            {x_hat: tensor("image", FLOAT, [1, 3, *_of_size(size, 1)])},
+        )
+    samples = graph.each(
+        "QuantizeLinear", x_hat, graph.scalar(PIXEL_STEP), graph.scalar(0, np.uint8)
+    )
+    image = graph.node("Transpose", [samples], perm=[0, 2, 3, 1])
+    return graph.model(
+        "decoder",
+        [tensor("y", INT32, [1, M, "H/16", "W/16"]), *_given(latents, "step")],
+        {image: tensor("image", UINT8, [1, "H", "W", 3])},
+    )
+
+
+def _given(latents: Latents, *names: str) -> list[onnx.ValueInfoProto]:
+    """The inputs `names` of a codec of all rates."""
+    shape = [1, latents.M, 1, 1]
+    return [tensor(name, FLOAT, shape) for name in names] if latents.has_gains else []
+
+
+def _of_size(size: tuple[int, int], position_px: int) -> tuple[int, int]:
+    width, height = size
+    return height // position_px, width // position_px
+
+
+def _symbols_of_y(graph: GraphWriter, y: str, latents: Latents) -> str:
+    if latents.has_gains:
+        return held(graph, graph.node("Round", [y]), "limit")
+    if not 0 < latents.narrow_from < latents.M:
+        return _rounded(graph, y, latents.largest_y)
+    limit = np.full((1, latents.M, 1, 1), latents.largest_y, np.float32)
+    limit[:, latents.narrow_from :] = SYMBOL_MAX
+    low = graph.node("Max", [graph.node("Round", [y]), graph.constant("y_low", -limit - 1)])
+    return graph.node("Min", [low, graph.constant("y_high", limit)])
+
+
+def _rounded(graph: GraphWriter, x: str, largest: int) -> str:
+    bounds = (graph.scalar(-float(largest) - 1), graph.scalar(float(largest)))
+    return graph.node("Clip", [graph.node("Round", [x]), *bounds])
+
+
+# Encoder and decoder graphs of the families gdn and relu.
+
+Layers = Mapping[str, IntegerLayer]
+
+
+def conv_encoder(
+    codec: ConvHyperprior, layers: Layers, latents: Latents, form: Form
+) -> onnx.ModelProto:
+    """g_a, then h_a on |y|."""
+    graph = GraphWriter(form)
+    y = chain(graph, open_image(graph), codec.g_a, "g_a", layers)
+    z = chain(graph, graph.node("Abs", [y]), codec.h_a, "h_a", layers)
+    return encoder_model(graph, y, z, latents)
+
+
+def conv_decoder(
+    codec: ConvHyperprior, layers: Layers, latents: Latents, form: Form
+) -> onnx.ModelProto:
+    """g_s."""
+    graph = GraphWriter(form)
+    x_hat = chain(graph, open_symbols(graph, latents), codec.g_s, "g_s", layers)
+    return decoder_model(graph, x_hat, latents)
+
+
+def chain(graph: GraphWriter, x: str, transform: nn.Module, name: str, layers: Layers) -> str:
+    """The layers of a Sequential called `name`, one after the other."""
+    for i, module in enumerate(cast(nn.Sequential, transform)):
+        layer = layers.get(f"{name}.{i}")
+        if layer is not None:
+            x = graph.convolution(x, layer)
+        elif isinstance(module, nn.ReLU):
+            x = graph.relu(x)
+        elif isinstance(module, GDN):
+            x = _gdn(graph, x, FrozenGDN(module), f"{name}.{i}")
+        else:
+            raise HwkdError(f"{name}.{i} is a {type(module).__name__}, which no graph is known for")
+    return x
+
+
+def _gdn(graph: GraphWriter, x: str, gdn: FrozenGDN, name: str) -> str:
+    """x / sqrt(beta + gamma x^2), or times it for the inverse, in float32."""
+    weights = [
+        graph.constant(f"{name}.gamma", gdn.gamma.numpy()),
+        graph.constant(f"{name}.beta", gdn.beta.numpy()),
+    ]
+    square = graph.node("Mul", [x, x])
+    norm = graph.node("Sqrt", [graph.node("Conv", [square, *weights], kernel_shape=[1, 1])])
+    return graph.node("Mul" if gdn.inverse else "Div", [x, norm])
+
+
+def encoder_graph(
+    codec: HyperpriorCodec, layers: Layers, latents: Latents, form: Form
+) -> onnx.ModelProto:
+    """g_a, h_a and rounding (hwkd/export/graphs.py)."""
+    if isinstance(codec, PatchCodec):
+        return patch_encoder(codec, layers, latents, form)
+    assert isinstance(codec, ConvHyperprior)  # nothing else is quantized
+    return conv_encoder(codec, layers, latents, form)
+
+
+def decoder_graph(
+    codec: HyperpriorCodec, layers: Layers, latents: Latents, form: Form
+) -> onnx.ModelProto:
+    """g_s and rounding."""
+    if isinstance(codec, PatchCodec):
+        return patch_decoder(codec, layers, latents, form)
+    assert isinstance(codec, ConvHyperprior)
+    return conv_decoder(codec, layers, latents, form)
+
+
+# Encoder and decoder graphs of the family patch.
+#
+# torch's pixel_unshuffle and pixel_shuffle become one SpaceToDepth or DepthToSpace each; what ONNX orders in another way is
+# put in order in the weights beforehand.
 
 DIGIT = 256
 _DIGITS = Grid(1.0, -128, 127)
@@ -244,3 +447,39 @@ def _depth_to_space_order() -> Order:
     """
     places = np.arange(3 * PATCH * PATCH).reshape(3, PATCH // POST, POST, PATCH // POST, POST)
     return places.transpose(0, 2, 4, 1, 3).reshape(-1)
+
+
+# Which symbols a codec's latents can take once it is exported, seen on images.
+
+_WIDE_FROM = SYMBOL_MAX // 2
+"""A channel of `patch` whose symbols exceed this on the images seen gets a second digit: others may hold twice."""
+
+_CHANNELS_A_KERNEL = 8
+
+
+@torch.no_grad()
+def latents_of(codec: HyperpriorCodec, images: Iterable[Tensor]) -> Latents:
+    """The latents of `codec`.
+
+    In gdn and relu every symbol has 8 bits, as in training. In `patch` the first channels, up to the last that needs it,
+    hold more; the principal components come first, so that these are few. In one of all rates what counts is y in steps of
+    the grid of g_s; a symbol has the fewest of them at the highest quality, where y has the most symbols: there it is seen.
+
+    Args:
+        images: [1, 3, H, W] in [0, 1], sides multiples of 64.
+    """
+    if not isinstance(codec, PatchCodec):
+        return Latents(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, codec.M)
+    has_gains = codec.serves_all_rates
+    codec.set_lmbda(LMBDA_HIGH)
+    largest = torch.zeros(codec.M)
+    for x in images:
+        largest = torch.maximum(largest, codec.g_a(x).abs().amax((0, 2, 3)))
+    wide = torch.nonzero(largest * (HIGHEST_STEP if has_gains else 1) > _WIDE_FROM).flatten()
+    if not len(wide):
+        return Latents(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, 0, has_gains)
+    context = cast(PatchSynthesis, codec.g_s).context
+    # A mean comes on top of its symbol.
+    most = max(int(wide[-1]) + 1, 0 if context is None else context.channels)
+    channels = -(-most // _CHANNELS_A_KERNEL) * _CHANNELS_A_KERNEL
+    return Latents(codec.M, codec.Z, WIDE_MAX, SYMBOL_MAX, min(channels, codec.M), has_gains)

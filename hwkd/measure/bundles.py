@@ -1,31 +1,236 @@
-"""A bundle's profile on this host: the int8 networks and the whole way, in each runtime."""
+"""Bundles as models that are measured: facts, costs, quality, the profile on this host, records where none ship."""
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+from hwkd.bits import BitPlan
+from hwkd.codec.codec import Z_PX, Codec
+from hwkd.codec.shipped import shipped
 from hwkd.errors import InputError
-from hwkd.images import Pixels
-from hwkd.measure.allocator import keep_memory
-from hwkd.measure.bench_coder import Coder
-from hwkd.measure.bundle_subject import BundleSubject
-from hwkd.measure.coder import STAGES_NOTE, int8_setting, open_coders, stage_latencies
-from hwkd.measure.energy_entries import energy_entries
-from hwkd.measure.host import host_facts, host_name
+from hwkd.files import data_folder
+from hwkd.images import ImageSource, Pixels
+from hwkd.measure.coder import (
+    STAGES_NOTE,
+    Coder,
+    int8_setting,
+    open_coders,
+    picture,
+    stage_latencies,
+)
+from hwkd.measure.layers import NETWORKS, LayerCost
+from hwkd.measure.machine import host_facts, host_name
 from hwkd.measure.memory import measure_memory
-from hwkd.measure.picture import picture
-from hwkd.measure.pinning import pinned
 from hwkd.measure.profile import (
+    FLOAT_BYTES,
     MEMORY_RUNS,
+    Profiled,
     Wanted,
+    energy_entries,
     energy_notes,
     photograph,
+    profile_target,
     quality_note,
     record_of,
 )
-from hwkd.measure.record import Entry, Record
-from hwkd.measure.watch import watch_machine
-from hwkd.runtime.manifest import Manifest
+from hwkd.measure.quality import evaluate_bundle
+from hwkd.measure.record import (
+    NO_RECORDS,
+    Entry,
+    Macs,
+    ModelFacts,
+    Quality,
+    Record,
+    Size,
+    find_records,
+    read_record,
+)
+from hwkd.measure.timing import keep_memory, pinned, watch_machine
+from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, arrays, is_bundle, read_bundle
+from hwkd.runtime.manifest import TABLES, Card, Manifest
 from hwkd.runtime.session import preferred_runtimes, runtime_label
+from hwkd.schema import read_table
+from hwkd.target import Target, list_targets, load_target
+
+# What is profiled of a bundle: facts, size, counts and quality.
+
+
+@dataclass(frozen=True)
+class BundleSubject(Profiled):
+    """A bundle; its networks run in integers, and its costs are those of the float model."""
+
+    bundle: Bundle
+
+    @property
+    def qualities(self) -> tuple[int, int] | None:
+        """The lowest and the highest quality that it has; None of one rate."""
+        return self.bundle.manifest.qualities
+
+
+def load_bundle_subject(text: str, width: int, height: int) -> BundleSubject:
+    """The bundle in the file `text`, for images of width x height.
+
+    Raises:
+        InputError: as hwkd.runtime.bundle.read_bundle and `read_costs`.
+    """
+    bundle = read_bundle(Path(text))
+    manifest, costs = bundle.manifest, read_costs(bundle)
+    facts = ModelFacts(
+        name=f"{manifest.name}{BUNDLE_SUFFIX}",
+        architecture=manifest.architecture,
+        spec=manifest.spec,
+        family=manifest.family,
+        weight_bits=manifest.weight_bits,
+        is_trained=True,
+        lmbda=manifest.lmbda,
+        sha256=bundle.sha256,
+    )
+    size = Size(
+        parameters=costs.parameters,
+        weight_bytes_fp32=FLOAT_BYTES * costs.parameters,
+        weight_bytes=costs.weight_bytes,
+        buffer_bytes=sum(table.nbytes for table in arrays(bundle, TABLES).values()),
+    )
+    macs, layers = costs.for_image(width, height)
+    quality = card_quality(manifest.card)
+    return BundleSubject(text, facts, bits_of(bundle), size, macs, layers, quality, bundle)
+
+
+def bits_of(bundle: Bundle) -> BitPlan:
+    """The bits that most weights and the activations of `bundle` have, for its plan on a target.
+
+    Raises:
+        InputError: activations of a number of bits that no quantizer takes.
+    """
+    return BitPlan(bundle.manifest.most_weight_bits, bundle.manifest.act_bits)
+
+
+def card_quality(card: Card | None) -> Quality | None:
+    """What the card says of Kodak's images, or else of its first set; None where it says nothing of either.
+
+    Of a bundle of all rates: at the default quality, or the nearest to it, which the source names.
+    """
+    figures = None if card is None else card.on_kodak or card.on_first
+    # Images that all came back without error have no PSNR.
+    if card is None or figures is None or not figures.psnr_db or not figures.bpp:
+        return None
+    # A shipped teacher's card says it in these words, and figures on the same images are compared.
+    name = "Kodak" if figures is card.on_kodak else figures.on
+    quality = "" if figures.quality is None else f", quality {figures.quality}"
+    source = f"the bundle's card (real bytes, {figures.runtime}{quality})"
+    on = f"{name}, {figures.images} images"
+    return Quality(figures.psnr_db, figures.bpp, on, source, figures.ms_ssim)
+
+
+def evaluated_bundle(
+    subject: BundleSubject, images: ImageSource, quality: int | None
+) -> BundleSubject:
+    """`subject` with its quality measured on `images`, from its own streams.
+
+    Args:
+        quality: of a bundle of all rates; None of one rate.
+    Raises:
+        InputError, HwkdError: as hwkd.codec.codec.Codec and `evaluate_bundle`.
+    """
+    found = evaluate_bundle(Codec.load(subject.bundle), images, quality=quality)
+    return replace(subject, quality=found.recorded(str(images), quality))
+
+
+# What a bundle says that its model costs (costs.json), counted when it was exported: read without torch.
+#
+# Every layer works on the area of the image, padded to multiples of 64, so that one block of 64x64 tells of any size.
+
+COSTS = "costs.json"
+"""The part's name."""
+
+MAX_BYTES = 4 * 2**20
+_MOST = 2**53
+"""Of any number: what a float holds exactly. A forged one could be too large to divide."""
+_SHOWN = 300
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The counts of the float model, for one block of 64x64 pixels.
+
+    parameters: entropy models included. weight_bytes: of the four networks at the bits that the bundle stores, with
+    scales. macs: of each network; layers: in the order they run.
+
+    Raises:
+        InputError: a number below 0 or beyond any model, a layer of no network, a text that is not one line.
+    """
+
+    parameters: int
+    weight_bytes: int
+    macs: Macs
+    layers: tuple[LayerCost, ...]
+
+    def __post_init__(self) -> None:
+        counts = [self.parameters, self.weight_bytes, *self.macs.not_counted.values()]
+        counts += [getattr(self.macs, network) for network in NETWORKS]
+        for layer in self.layers:
+            if layer.network not in NETWORKS:
+                raise InputError(
+                    f"network of layer {layer.name!r} must be one of {', '.join(NETWORKS)}; got {layer.network!r}"
+                )
+            counts += [value for value in vars(layer).values() if isinstance(value, int)]
+        for value in counts:
+            if not 0 <= value <= _MOST:
+                raise InputError(f"counts must be 0 to {_MOST}, got {value}")
+        for text in (*self.macs.not_counted, *(layer.name for layer in self.layers)):
+            if not text.isprintable():
+                raise InputError(f"{text!r} is not one line of printable text")
+
+    def for_image(self, width: int, height: int) -> tuple[Macs, tuple[LayerCost, ...]]:
+        """MACs and layers for one image of width x height pixels.
+
+        Raises:
+            InputError: a size under 1x1.
+        """
+        if width < 1 or height < 1:
+            raise InputError(f"an image of {width}x{height} has no MACs to count; give 1x1 or more")
+        blocks = -(-width // Z_PX) * -(-height // Z_PX)
+        by_network = {network: blocks * getattr(self.macs, network) for network in NETWORKS}
+        macs = Macs(**by_network, not_counted=self.macs.not_counted)
+        return macs, tuple(layer.times(blocks) for layer in self.layers)
+
+
+def read_costs(bundle: Bundle) -> Costs:
+    """The costs in `bundle`.
+
+    Raises:
+        InputError: a bundle without them, or with such as no export writes; every field is checked.
+    """
+    content = bundle.parts.get(COSTS)
+    if content is None:
+        raise InputError(
+            f"the bundle {bundle.manifest.name} does not say what its model costs (it has no {COSTS}): export it again "
+            "with this hwkd"
+        )
+    if len(content) > MAX_BYTES:
+        raise _refused(f"{len(content)} bytes, and {MAX_BYTES} are accepted")
+    try:
+        raw: Any = json.loads(content)
+    # Deeply nested JSON overflows the stack; wrong UTF-8 is a ValueError too.
+    except (ValueError, RecursionError) as error:
+        raise _refused(f"not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise _refused(f"got {type(raw).__name__}; an object is accepted")
+    try:
+        return read_table(Costs, raw, COSTS)
+    except (InputError, RecursionError) as error:
+        raise _refused(str(error).removeprefix(f"{COSTS}: ")) from error
+
+
+def _refused(reason: str) -> InputError:
+    line = "".join(sign if sign.isprintable() else "?" for sign in reason[:_SHOWN])
+    return InputError(f"the part {COSTS}: {line}; export the bundle again")
+
+
+# A bundle's profile on this host: the int8 networks and the whole way, in each runtime.
 
 CHILD = (sys.executable, "-m", "hwkd.measure.memory_child")
 
@@ -51,7 +256,7 @@ def profile_bundle(
         InputError, HwkdError: as the measurements.
     """
     image, notes = _image(width, height)
-    notes.append(f"Latency and energy: {keep_memory()} (hwkd/measure/allocator.py says why).")
+    notes.append(f"Latency and energy: {keep_memory()} (hwkd/measure/timing.py says why).")
     runtimes = runtimes_for(subject, wanted)
     progress("opening")
     # OpenVINO counts cores once for the whole process, so everything is opened before the cores are fixed.
@@ -153,3 +358,91 @@ def _precision_note(manifest: Manifest) -> str:
         f"Convolutions and matrix products in float, as each runtime told when the bundle was exported: {told}; those of "
         "h_s hold whole numbers in float32 on purpose."
     )
+
+
+# Records by what the user names, a board without records of its own included: there they are predicted.
+
+FLOAT_BITS = "32"
+"""ModelFacts.weight_bits of a model in float."""
+
+
+def records_named(text: str) -> tuple[Record, ...]:
+    """The records that `text` names, as hwkd.measure.record.find_records; of a target that none ship for, or of the
+    user's own board (a .toml file), those of the models that ship, predicted.
+
+    Raises:
+        InputError: nothing of that name, or a file that is no record and no target.
+    """
+    if text.endswith(".toml"):
+        return predicted_records(load_target(text))
+    is_target = text in list_targets() and not Path(text).exists()
+    if is_target and not has_records(text):
+        return predicted_records(load_target(text))
+    return find_records(text)
+
+
+def has_records(target: str) -> bool:
+    """Whether records of this target ship."""
+    return (data_folder("profiles") / target).is_dir()
+
+
+def all_shipped_records() -> tuple[Record, ...]:
+    """Every record that ships, and for targets that none ship for those of `predicted_records`; by target, and of each
+    the most MACs first."""
+    records = [read_record(path) for path in _paths()]
+    for name in list_targets():
+        if not has_records(name):
+            records += predicted_records(load_target(name))
+    return tuple(sorted(records, key=lambda r: (r.target, -r.macs.total_macs, r.model.name)))
+
+
+def predicted_records(target: Target) -> tuple[Record, ...]:
+    """The models that records ship of, on `target`: predicted from their layers, the most MACs first.
+
+    Raises:
+        InputError: as hwkd.measure.profile.profile_target.
+    """
+    found: dict[str, Record] = {}
+    for path in _paths():
+        record = read_record(path)
+        found.setdefault(record.model.name, record)
+    return predicted_for(list(found.values()), target)
+
+
+def predicted_for(records: Sequence[Record], target: Target) -> tuple[Record, ...]:
+    """The models of `records`, which are in float or bundles that ship, on `target`; the most MACs first.
+
+    Raises:
+        InputError: a quantized model that is no bundle that ships: a record does not hold all of its bits.
+    """
+    made = [
+        profile_target(
+            _subject(record),
+            record.width,
+            record.height,
+            target,
+            f"hwkd profile {record.model.name.removesuffix(BUNDLE_SUFFIX)} --target {target.name}",
+        )
+        for record in records
+    ]
+    return tuple(sorted(made, key=lambda r: (-r.macs.total_macs, r.model.name)))
+
+
+def _subject(record: Record) -> Profiled:
+    model = record.model
+    if is_bundle(model.name):
+        bundle = shipped().get(model.name.removesuffix(BUNDLE_SUFFIX))
+        if bundle is not None:
+            return load_bundle_subject(str(bundle), record.width, record.height)
+    if model.weight_bits != FLOAT_BITS:
+        raise InputError(
+            f"{model.name} is quantized and does not ship: profile it on the target with `hwkd profile`"
+        )
+    return Profiled(
+        model.name, model, None, record.size, record.macs, record.layers, record.quality
+    )
+
+
+def _paths() -> list[Path]:
+    folder = data_folder("profiles")
+    return sorted(p for p in folder.glob("*/*.json") if p.parent.name not in NO_RECORDS)

@@ -1,21 +1,37 @@
-"""JPEG and WebP through Pillow, on the same images and the same machine as a learned codec."""
+"""JPEG, WebP and AVIF through Pillow, on the same images and the same machine as a learned codec."""
 
 import io
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL
 from PIL import Image, features
 
+from hwkd.codec.codec import Codec
+from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError, unknown
 from hwkd.images import Pixels
+from hwkd.measure.coder import Coder, quality_of
+from hwkd.measure.quality import Evaluation, ImageQuality, compared, evaluation_of
 from hwkd.measure.timing import MIN_RUNS_INTERVAL, summarize
 from hwkd.metrics import psnr_db as psnr_of
+from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.quantity import Quantity, not_known
+from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
+from hwkd.runtime.session import runtime_label
+
+if TYPE_CHECKING:
+    from hwkd.models.base import HyperpriorCodec
+
+
+# JPEG and WebP through Pillow, on the same images and the same machine as a learned codec.
 
 LABELS = {"jpeg": "JPEG", "webp": "WebP"}
 """The codecs, and their names in tables."""
@@ -262,3 +278,313 @@ def _between(a: Quantity, b: Quantity, weight: float, by: str) -> Quantity:
 def _library(codec: str) -> str:
     name = {"jpeg": "libjpeg_turbo", "webp": "webp"}[codec]
     return f"Pillow {PIL.__version__} with {name} {features.version(name) or 'of unknown version'}"
+
+
+# JPEG, WebP and AVIF in a bench, at the quality that comes nearest to a learned codec's.
+
+BENCH_SETTINGS_TEXT = f"{SETTINGS_TEXT}, AVIF with 4:2:0 and speed 6"
+
+SETTING = f"Pillow {PIL.__version__}"
+
+
+def classic_coder(
+    codec: str, image: Pixels, psnr_db: float, quality: int | None, threads: int
+) -> Coder:
+    """One of LABELS as a coder of `image`, [H, W, 3] uint8.
+
+    Args:
+        psnr_db: to come near to.
+        quality: Pillow's, in place of the one that `nearest_quality` finds.
+        threads: for AVIF; the others have one.
+    Raises:
+        InputError: as hwkd.measure.classic.encode; this Pillow lies without AVIF.
+    """
+    write = _avif(threads) if codec == AVIF else partial(encode, codec)
+    if quality is None:
+        quality = nearest_quality(lambda at: write(image, at), image, psnr_db)
+    at = quality
+    data = write(image, at)
+    return Coder(
+        f"{ALL_LABELS[codec]} quality {at}",
+        SETTING,
+        threads if codec == AVIF else 1,
+        lambda: write(image, at),
+        lambda: decode(data),
+        len(data),
+        quality_of(image, decode(data)),
+    )
+
+
+def nearest_quality(encode: Callable[[int], bytes], image: Pixels, psnr_db: float) -> int:
+    """The quality, MIN_QUALITY to MAX_QUALITY, whose PSNR on `image` is nearest to `psnr_db`.
+
+    encode: `image` at a quality; PSNR is taken to rise with it, so that halving finds the two around `psnr_db`.
+    """
+
+    def reached(quality: int) -> float:
+        return psnr_of(image, decode(encode(quality)))
+
+    low, high = MIN_QUALITY, MAX_QUALITY
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if reached(middle) <= psnr_db else (low, middle)
+    return min((low, high), key=lambda quality: abs(reached(quality) - psnr_db))
+
+
+def _avif(threads: int) -> Callable[[Pixels, int], bytes]:
+    if not features.check(AVIF):
+        raise InputError("this Pillow was built without AVIF; install Pillow 11.3 or newer")
+
+    def write(image: Pixels, quality: int) -> bytes:
+        sink = io.BytesIO()
+        Image.fromarray(image).save(
+            sink,
+            format="AVIF",
+            quality=quality,
+            speed=6,
+            subsampling="4:2:0",
+            max_threads=threads,
+        )
+        return sink.getvalue()
+
+    return write
+
+
+# Coding one image with a model, or with JPEG and WebP at a given rate, for eyes to compare. torch only where a model takes it.
+#
+# A model is coded as `hwkd evaluate` does it: into real bytes, and back from them.
+
+QUALITY_RANGES = {"jpeg": (1, 95), "webp": (0, 100)}
+"""The lowest and the highest setting at which an equal rate is looked for."""
+
+Result = tuple[int, Pixels]
+"""Bytes of the file or stream, header included, and the image that was decoded from them."""
+
+
+@dataclass(frozen=True)
+class ShownCoder:
+    """A model ready to code images. made: what runs it, in which precision. code: an image to bytes and back."""
+
+    name: str
+    made: str
+    code: Callable[[Pixels], Result]
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """An image by a classic codec at a rate that was asked for.
+
+    quality: the setting. side: "near" the rate; "above" where even the lowest quality takes more bytes, "below" where even
+    the highest takes fewer.
+    """
+
+    stream_bytes: int
+    pixels: Pixels
+    quality: int
+    side: str
+
+
+def load_coders(texts: Iterable[str]) -> tuple[ShownCoder, ...]:
+    """The models that `texts` name, as `hwkd evaluate` takes them; those of one name are told apart by their text.
+
+    Raises:
+        InputError: one is given twice; as hwkd.codec.codec.Codec.load and hwkd.distill.run_folder.load_model.
+        HwkdError: as they.
+    """
+    given = list(texts)
+    for text in given:
+        if given.count(text) > 1:
+            raise InputError(f"{text} is given twice: leave one out")
+    coders = [_load(shipped_or_as_given(text)) for text in given]
+    names = [coder.name for coder in coders]
+    return tuple(
+        coder
+        if names.count(coder.name) == 1
+        else ShownCoder(f"{coder.name} ({text})", coder.made, coder.code)
+        for coder, text in zip(coders, given, strict=True)
+    )
+
+
+def check_classic(name: str, width: int, height: int) -> None:
+    """Refuse an image that JPEG or WebP cannot hold, by its `name`, before anything slow.
+
+    Raises:
+        InputError: a side over their limits, or Pillow lies without WebP.
+    """
+    if not features.check("webp"):
+        raise InputError("this Pillow was built without WebP; install Pillow from its wheel")
+    most = min(MAX_SIDE.values())
+    if max(width, height) > most:
+        raise InputError(
+            f"{name} is {width}x{height}, and beside WebP a side may have {most} pixels: cut it, or leave it out"
+        )
+
+
+def matched(codec: str, image: Pixels, stream_bytes: int) -> Matched:
+    """`image` by "jpeg" or "webp", at the quality whose file is nearest to `stream_bytes`; at a tie the smaller one.
+
+    Files are taken to grow with the quality, so that halving finds the two settings around the rate. The image is one
+    that `check_classic` has passed.
+    """
+    low, high = QUALITY_RANGES[codec]
+    files = {quality: encode_any(codec, image, quality) for quality in (low, high)}
+    while high - low > 1 and len(files[low]) < stream_bytes < len(files[high]):
+        middle = (low + high) // 2
+        files[middle] = encode_any(codec, image, middle)
+        low, high = (middle, high) if len(files[middle]) <= stream_bytes else (low, middle)
+    quality = min((low, high), key=lambda at: abs(len(files[at]) - stream_bytes))
+    data = files[quality]
+    side = "near"
+    if len(data) > stream_bytes and quality == QUALITY_RANGES[codec][0]:
+        side = "above"
+    if len(data) < stream_bytes and quality == QUALITY_RANGES[codec][1]:
+        side = "below"
+    # A copy: Pillow's own memory may only be read, which torch, for MS-SSIM, warns of.
+    return Matched(len(data), decode(data).copy(), quality, side)
+
+
+def classic_made(codec: str) -> str:
+    """What codes "jpeg" or "webp" here, with its settings."""
+    if codec == "webp":
+        return f"libwebp {features.version('webp')}, method {WEBP_METHOD}"
+    turbo = features.version("libjpeg_turbo")
+    library = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
+    return f"{library}, {SETTINGS['jpeg']['subsampling']}, standard Huffman tables"
+
+
+def _load(text: str) -> ShownCoder:
+    if is_bundle(text):
+        codec = Codec.load(text)
+        manifest = codec.bundle.manifest
+        made = (
+            f"int8 bundle (weights {manifest.weight_bits}, activations {manifest.act_bits} bits), run by "
+            f"{runtime_label(codec.runtime)}{_at_default(is_all_rates=manifest.qualities is not None)}"
+        )
+        return ShownCoder(f"{manifest.name}{BUNDLE_SUFFIX}", made, partial(_code_bundle, codec))
+    from hwkd.distill.run_folder import load_model
+    from hwkd.measure.eager.coding import make_tables
+
+    loaded = load_model(text)
+    loaded.codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
+    # As for an evaluation: the tables fit the weights, whatever the file holds.
+    make_tables(loaded.codec, anew=True)
+    torch = f"torch {version('torch')}"
+    made = f"float32, run by {torch}"
+    if loaded.bits is not None:
+        bits = f"{loaded.bits.weights_in_words()}/{loaded.bits.act_bits}"
+        made = f"{bits} bits simulated in float32, run by {torch}"
+    made += _at_default(is_all_rates=loaded.codec.serves_all_rates)
+    return ShownCoder(loaded.name, made, partial(_code_in_torch, loaded.codec))
+
+
+def _at_default(*, is_all_rates: bool) -> str:
+    """Words for what a model of all rates is shown at."""
+    return f", at quality {DEFAULT_QUALITY}" if is_all_rates else ""
+
+
+def _code_bundle(codec: Codec, image: Pixels) -> Result:
+    stream = codec.encode(image)
+    return len(stream), codec.decode(stream)
+
+
+def _code_in_torch(codec: "HyperpriorCodec", image: Pixels) -> Result:
+    from hwkd.measure.eager.coding import decode, encode
+
+    stream = encode(codec, image)
+    return len(stream), decode(codec, stream)
+
+
+# JPEG, WebP and AVIF through Pillow, at their smallest, as curves beside a model's. Nothing is timed.
+
+AVIF = "avif"
+ALL_LABELS = {**LABELS, AVIF: "AVIF"}
+"""The codecs, and their names in tables."""
+
+CURVE_QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+"""Pillow's settings of a curve: what libjpeg's scale covers."""
+
+WEBP_METHOD = 6
+"""The slowest and smallest."""
+
+AVIF_SPEED = 4
+"""Slower and smaller than Pillow's own 6; 0 would take minutes for an image."""
+
+ALL_MAX_SIDES = {**MAX_SIDE, AVIF: 65536}
+"""Pixels, by libjpeg, libwebp and libavif."""
+
+_SETTINGS: Mapping[str, Mapping[str, object]] = {
+    "jpeg": SETTINGS["jpeg"],
+    "webp": {**SETTINGS["webp"], "method": WEBP_METHOD},
+    AVIF: {"subsampling": "4:2:0", "speed": AVIF_SPEED},
+}
+
+
+def check_codecs(codecs: Iterable[str]) -> None:
+    """Refuse a codec that this Pillow has not.
+
+    Raises:
+        InputError: it lies without WebP or AVIF.
+    """
+    for codec in codecs:
+        if codec != "jpeg" and not features.check(codec):
+            raise InputError(
+                f"this Pillow was built without {ALL_LABELS[codec]}; install Pillow 11.3 or newer from its wheel"
+            )
+
+
+def encode_any(codec: str, image: Pixels, quality: int) -> bytes:
+    """The bytes of `image`, [H, W, 3] uint8, by one of LABELS at Pillow's `quality`."""
+    sink = io.BytesIO()
+    Image.fromarray(image).save(sink, format=codec.upper(), quality=quality, **_SETTINGS[codec])
+    return sink.getvalue()
+
+
+def evaluate_classic(
+    codec: str,
+    images: Iterable[tuple[str, Pixels]],
+    qualities: Sequence[int] = CURVE_QUALITIES,
+    *,
+    progress: Callable[[int, ImageQuality], None] | None = None,
+) -> dict[int, Evaluation]:
+    """By quality: what `codec` does to `images`, as hwkd.measure.quality.evaluate_bundle has it for a bundle.
+
+    Args:
+        images: read again for every quality, as hwkd.images.ImageSource allows.
+        progress: called with the quality and each image's figures as they come.
+    Raises:
+        InputError: no images, or one that is too large for the codec.
+    """
+
+    def one(quality: int, name: str, image: Pixels) -> ImageQuality:
+        height, width = image.shape[:2]
+        if max(width, height) > ALL_MAX_SIDES[codec]:
+            raise InputError(
+                f"{name} is {width}x{height}, too large for {ALL_LABELS[codec]}: a side may have {ALL_MAX_SIDES[codec]} pixels; cut "
+                "it, or leave it out"
+            )
+        data = encode_any(codec, image, quality)
+        # A copy: Pillow's own memory may only be read, which torch, for MS-SSIM, warns of.
+        return compared(name, image, data, decode(data).copy(), None)
+
+    def told(quality: int) -> Callable[[ImageQuality], None] | None:
+        return None if progress is None else partial(progress, quality)
+
+    return {
+        quality: evaluation_of(partial(one, quality), images, told(quality))
+        for quality in qualities
+    }
+
+
+def made(codecs: Iterable[str]) -> str:
+    """What codes `codecs` here, with versions and settings, in words."""
+    told = {
+        "jpeg": ("libjpeg_turbo", "4:2:0, standard Huffman tables"),
+        "webp": ("webp", f"lossy, method {WEBP_METHOD}"),
+        AVIF: ("avif", f"4:2:0, speed {AVIF_SPEED}"),
+    }
+    parts = []
+    for codec in codecs:
+        library, settings = told[codec]
+        version = features.version(library) or "of unknown version"
+        parts.append(f"{ALL_LABELS[codec]} by {library} {version}, {settings}")
+    return f"Pillow {PIL.__version__}: {'; '.join(parts)}"

@@ -1,28 +1,235 @@
-"""How long each stage of coding takes for a bundle, in each runtime."""
+"""A coder that is timed step by step, and bundles as such coders, in stages."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from hwkd.codec.codec import Codec
+from hwkd.codec.networks import Indexes, Networks, Symbols
+from hwkd.codec.stream import unpack
 from hwkd.errors import HwkdError
-from hwkd.images import Pixels
-from hwkd.measure.bench_bundles import (
-    CONTAINER,
-    CROP,
-    DECODER,
-    ENCODER,
-    ENTROPY_Y,
-    ENTROPY_Z,
-    HYPER,
-    LATENTS,
-    PAD,
-    bundle_coder,
-)
-from hwkd.measure.bench_coder import SIDES, Absent, Coder
-from hwkd.measure.pinning import pinned
+from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.measure.record import Entry, Setting
-from hwkd.measure.timing import Latency, measure_in_turn, summarize
-from hwkd.quantity import not_known
+from hwkd.measure.timing import Latency, measure_in_turn, pinned, summarize
+from hwkd.metrics import psnr_db
+from hwkd.quantity import Quantity, not_known
 from hwkd.runtime.bundle import Bundle
+from hwkd.runtime.gains import Rate
 from hwkd.runtime.session import runtime_label
+
+# What takes part in a bench: a way of coding one image, and where the time of each of its runs goes.
+
+SIDES = ("encode", "decode")
+
+
+class StepClock:
+    """Splits each run of an encode or a decode into steps that follow one another without a gap.
+
+    A step is a call that is timed, or what lies between two of them, which has a name too.
+    runs: by side, the milliseconds of each step of each run; a step that comes back in one run is summed.
+    """
+
+    def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        self.runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+        self._now_ns = now_ns
+        self._last_ns = 0
+        self._between = ""
+        self._steps: dict[str, float] = {}
+
+    @contextmanager
+    def run(self, side: str, first: str) -> Iterator[None]:
+        """One run of `side`. first: the name of what comes before the first timed call."""
+        self._steps, self._between = {}, first
+        self._last_ns = self._now_ns()
+        yield
+        self._lap(self._between)
+        self.runs[side].append(self._steps)
+
+    @contextmanager
+    def step(self, name: str, then: str) -> Iterator[None]:
+        """One timed call. then: the name of what comes after it."""
+        self.enter()
+        yield
+        self.leave(name, then)
+
+    def enter(self) -> None:
+        """Where a timed call begins, for those that no block can be put around."""
+        self._lap(self._between)
+
+    def leave(self, name: str, then: str) -> None:
+        """Where it ends; arguments as of `step`."""
+        self._lap(name)
+        self._between = then
+
+    def summary(self, side: str, runs: int, by: str) -> dict[str, Quantity]:
+        """The median milliseconds of each step over the last `runs` runs, in the order of the steps."""
+        timed = self.runs[side][-runs:]
+        return {
+            name: summarize([steps[name] for steps in timed]).quantity(by) for name in timed[-1]
+        }
+
+    def _lap(self, name: str) -> None:
+        now_ns = self._now_ns()
+        self._steps[name] = self._steps.get(name, 0.0) + (now_ns - self._last_ns) / 1e6
+        self._last_ns = now_ns
+
+
+@dataclass(frozen=True)
+class Coder:
+    """A way of coding one image, ready to be timed: it has coded the image once.
+
+    name, setting: for tables; the setting is what runs it, with its version. threads: that it may use.
+    encode: pixels to bytes, decode: those bytes to pixels. stream_bytes: how many. psnr_db: of what comes back.
+    clock: where the runs leave their steps, None for a coder that cannot be looked into.
+    entropy: the names of the steps that are entropy coding. notes: sentences for people.
+    """
+
+    name: str
+    setting: str
+    threads: int
+    encode: Callable[[], object]
+    decode: Callable[[], object]
+    stream_bytes: int
+    psnr_db: Quantity
+    clock: StepClock | None = None
+    entropy: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A way of coding that cannot be measured here, and why."""
+
+    name: str
+    setting: str
+    reason: str
+
+
+def quality_of(image: Pixels, decoded: Pixels) -> Quantity:
+    """The PSNR of `decoded` in dB, of 8-bit RGB; not known where nothing was lost."""
+    if (image == decoded).all():
+        return not_known("the image came back without error, so its PSNR is infinite", "computed")
+    return Quantity(psnr_db(image, decoded), "computed", "8-bit RGB of the decoded bytes")
+
+
+# Bundles in a bench: the product's own Codec, with a clock between its steps.
+
+PAD, ENCODER, HYPER, DECODER, CROP = "pad", "encoder", "hyper", "decoder", "crop"
+ENTROPY_Z, ENTROPY_Y = "entropy z", "entropy y"
+LATENTS = "latents"
+CONTAINER = "container"
+
+STEPS_TEXT = (
+    "pad: the image checked and filled up to multiples of 64. encoder, hyper, decoder: the networks (hyper: h_s, with its "
+    "index). entropy z, entropy y: the coder's, index in hand. latents: symbols checked and copied between networks "
+    "and coder. container: the stream put together and its checksum, or taken apart and checked. crop: pixels into the image."
+)
+"""What the steps are, for the line below a table."""
+
+
+class TimedCodec(Codec):
+    """A Codec whose networks and runs of the entropy coder leave their times in `clock`."""
+
+    def __init__(self, bundle: Bundle, runtime: str, threads: int) -> None:
+        super().__init__(bundle, runtime, threads)
+        self.clock = StepClock()
+        self._networks = _TimedNetworks(bundle, runtime, threads, self.clock)
+
+    def _write_z(self, z: Symbols) -> bytes:
+        with self.clock.step(ENTROPY_Z, then=CONTAINER):
+            return super()._write_z(z)
+
+    def _write_y(self, y: Symbols, index: Indexes) -> bytes:
+        with self.clock.step(ENTROPY_Y, then=LATENTS):
+            return super()._write_y(y, index)
+
+    def _read_z(self, data: bytes, shape: tuple[int, int, int]) -> Symbols:
+        with self.clock.step(ENTROPY_Z, then=LATENTS):
+            return super()._read_z(data, shape)
+
+    def _read_y(self, data: bytes, index: Indexes) -> Symbols:
+        with self.clock.step(ENTROPY_Y, then=LATENTS):
+            return super()._read_y(data, index)
+
+
+class _TimedNetworks(Networks):
+    def __init__(self, bundle: Bundle, runtime: str, threads: int, clock: StepClock) -> None:
+        super().__init__(bundle, runtime, threads)
+        self._clock = clock
+
+    def analyse(self, image: Pixels, rate: Rate | None = None) -> tuple[Symbols, Symbols]:
+        with self._clock.step(ENCODER, then=LATENTS):
+            return super().analyse(image, rate)
+
+    def indexes(self, z: Symbols, rate: Rate | None = None) -> Indexes:
+        with self._clock.step(HYPER, then=LATENTS):
+            return super().indexes(z, rate)
+
+    def synthesise(self, y: Symbols, rate: Rate | None = None) -> Pixels:
+        with self._clock.step(DECODER, then=CROP):
+            return super().synthesise(y, rate)
+
+
+def bundle_coder(
+    name: str,
+    bundle: Bundle,
+    runtime: str,
+    image: Pixels,
+    threads: int,
+    quality: int | None = None,
+) -> Coder:
+    """`bundle` in `runtime` as a coder of `image`, [H, W, 3] uint8; the image has been through it once.
+
+    Args:
+        quality: of a bundle of all rates, whose coder is named with it; as hwkd.codec.codec.Codec.encode.
+    Raises:
+        InputError, HwkdError: as hwkd.codec.codec.Codec.
+    """
+    setting = runtime_label(runtime)
+    codec = TimedCodec(bundle, runtime, threads)
+    data = codec.encode(image, quality=quality)
+    decoded = codec.decode(data)
+
+    def encode() -> bytes:
+        with codec.clock.run("encode", first=PAD):
+            return codec.encode(image, quality=quality)
+
+    def decode() -> Pixels:
+        with codec.clock.run("decode", first=CONTAINER):
+            return codec.decode(data)
+
+    return Coder(
+        name if bundle.manifest.qualities is None else f"{name} quality {_quality_in(data)}",
+        setting,
+        threads,
+        encode,
+        decode,
+        len(data),
+        quality_of(image, decoded),
+        codec.clock,
+        (ENTROPY_Z, ENTROPY_Y),
+    )
+
+
+def spread_of_y(
+    bundle: Bundle, runtime: str, image: Pixels, quality: int | None = None
+) -> npt.NDArray[np.float64]:
+    """The root mean square of each channel of y for `image`, [M], the largest first. quality: as `bundle_coder`."""
+    codec = Codec(bundle, runtime, 1)
+    data = codec.encode(image, quality=quality)
+    y = codec.symbols(unpack(data, MAX_PIXELS)).astype(np.float64)
+    return np.sort(np.sqrt((y**2).mean(axis=(1, 2))))[::-1]
+
+
+def _quality_in(data: bytes) -> int:
+    return unpack(data, MAX_PIXELS).quality
+
+
+# How long each stage of coding takes for a bundle, in each runtime.
 
 WARMUP_ROUNDS = 2
 
@@ -46,7 +253,7 @@ STAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "end_to_end": (*_CODING, HYPER, DECODER, CROP),
     },
 }
-"""By side and part of hwkd.measure.record: the steps of hwkd.measure.bench_bundles that it is made of."""
+"""By side and part of hwkd.measure.record: the steps of hwkd.measure.coder that it is made of."""
 
 STAGES_NOTE = (
     "The encoder's graph holds g_a and h_a: both are in transform, and hyper is h_s alone. entropy: the coder, the "
@@ -69,7 +276,7 @@ def open_coders(
     """By runtime's label: `bundle` as a coder of `image`, [H, W, 3] uint8, or why that runtime does not run it.
 
     Args:
-        quality: as hwkd.measure.bench_bundles.bundle_coder.
+        quality: as hwkd.measure.coder.bundle_coder.
     Raises:
         InputError, HwkdError: none of the runtimes runs it; the reason of the first.
     """
@@ -134,3 +341,22 @@ def _parts(coder: Coder, side: str, runs: int) -> Iterator[tuple[str, Latency]]:
     timed = coder.clock.runs[side][-runs:]
     for part, steps in STAGES[side].items():
         yield part, summarize([sum(run[step] for step in steps if step in run) for run in timed])
+
+
+# An image of any size, made in code.
+
+
+def picture(width: int, height: int) -> Pixels:
+    """A smooth image with some texture, [height, width, 3] uint8: about a photograph's rate, unlike noise.
+
+    Made row by row, so that its making does not set the peak.
+    """
+    rng = np.random.default_rng(0)
+    columns = np.arange(width)[:, None]
+    image = np.empty((height, width, 3), np.uint8)
+    for row in range(height):
+        wave = np.sin(columns / 37 + np.sin(row / 53) + np.arange(3)) + np.sin(
+            row / 29 + columns / 71
+        )
+        image[row] = (128 + 50 * wave + rng.normal(0, 4, (width, 3))).clip(0, 255).astype(np.uint8)
+    return image

@@ -1,24 +1,365 @@
-"""What this machine has that hwkd can use: packages, instruction sets, GPUs, sensors, limits.
+"""What this machine is and has that hwkd can use: the host, packages, instruction sets, GPUs, sensors, limits."""
 
-Only looks; hwkd.report.doctor judges. /sys and /proc are parameters, so that any machine can be described.
-"""
-
+import os
 import platform
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, metadata
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-from hwkd.measure.host import cpu_name
-from hwkd.measure.machine_limits import MIB, PROC, SYS, Limits, file_lines, find_limits
-from hwkd.measure.machine_packages import (
-    PACKAGES,
-    Package,
-    find_packages,
-    installed_version,
-    own_metadata,
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from hwkd.measure.record import Setting
+from hwkd.runtime.session import usable_cores
+
+# What this host is, for the provenance of a measured figure.
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+X86_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
+ARM_FLAGS = ("asimd", "asimddp", "i8mm", "sve", "bf16")
+FLAGS = (*X86_FLAGS, *ARM_FLAGS)
+"""Instruction sets that decide how fast convolutions run in float32, bfloat16 and int8, as Linux spells them."""
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """The machine itself.
+
+    cpu: the processor's name. flags: those of FLAGS that every core has. cores: usable by this process.
+    memory_mib: of the machine; clock_mhz: of the fastest core now; governor: what sets the clock of the first core.
+    All three are None where this system does not tell.
+    """
+
+    cpu: str
+    flags: tuple[str, ...]
+    cores: int
+    memory_mib: float | None
+    clock_mhz: float | None
+    governor: str | None
+
+    def __str__(self) -> str:
+        memory = "n/a" if self.memory_mib is None else f"{self.memory_mib / 1024:.1f} GiB"
+        clock = "n/a" if self.clock_mhz is None else f"{self.clock_mhz:.0f} MHz"
+        flags = " ".join(self.flags) or "none of the instruction sets that matter here"
+        return (
+            f"{self.cpu} ({flags}), {self.cores} cores usable, memory {memory}, clock {clock}, "
+            f"governor {self.governor or 'n/a'}"
+        )
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine, and what torch makes of it. threads: torch's, within an operator."""
+
+    facts: HostFacts
+    threads: int
+    torch_version: str
+
+    def __str__(self) -> str:
+        return f"{self.facts}, {self.threads} threads, torch {self.torch_version}"
+
+
+def describe_host() -> Host:
+    """The host as it is now, torch's settings included."""
+    import torch
+
+    return Host(host_facts(), torch.get_num_threads(), torch.__version__)
+
+
+def host_facts(root: Path = Path("/")) -> HostFacts:
+    """The host as it is now.
+
+    root: where proc/ and sys/ lie.
+    """
+    cpuinfo = root / "proc/cpuinfo"
+    return HostFacts(
+        cpu=cpu_name(cpuinfo),
+        flags=cpu_flags(cpuinfo),
+        cores=usable_cores(),
+        memory_mib=_memory_mib(root / "proc/meminfo"),
+        clock_mhz=clock_mhz(root),
+        governor=_first_line(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+    )
+
+
+def host_name(facts: HostFacts) -> str:
+    """The machine's name for a record and its folder: its processor and its cores."""
+    words = "".join(c if c.isalnum() else " " for c in facts.cpu.lower()).split()
+    dropped = {"r", "tm", "cpu", "processor", "with", "core"}
+    name = "-".join(word for word in words if word not in dropped)
+    return f"{name}-{facts.cores}-core{'s' * (facts.cores > 1)}"
+
+
+def cpu_name(cpuinfo: Path = _CPUINFO) -> str:
+    """The processor's name from /proc/cpuinfo ("model name" on x86, "Model" on boards), else the instruction set."""
+    for key in ("model name", "Model"):
+        for value in _values(cpuinfo, key):
+            if value:
+                return " ".join(value.split())
+    return platform.machine() or "unknown processor"
+
+
+def cpu_flags(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
+    """Those of FLAGS that /proc/cpuinfo gives for every core ("flags" on x86, "Features" on ARM), in FLAGS' order."""
+    cores = [set(v.split()) for key in ("flags", "Features") for v in _values(cpuinfo, key)]
+    if not cores:
+        return ()
+    # A big and a small core of one chip may differ, and a thread may land on either.
+    common = set.intersection(*cores)
+    return tuple(flag for flag in FLAGS if flag in common)
+
+
+def clock_mhz(root: Path = Path("/")) -> float | None:
+    """The clock of the fastest core now, in MHz, by cpufreq or else by /proc/cpuinfo; None where neither tells."""
+    clocks = [
+        float(text) / 1000
+        for path in sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*"))
+        if (text := _first_line(path / "cpufreq/scaling_cur_freq")) and text.isdigit()
+    ]
+    if not clocks:
+        clocks = [float(value) for value in _values(root / "proc/cpuinfo", "cpu MHz") if value]
+    return max(clocks, default=None)
+
+
+def eager_setting(threads: int) -> Setting:
+    """The setting of a figure from eager torch in float32 on this host's CPU."""
+    return Setting("cpu", f"torch {version('torch')} eager", "fp32", threads)
+
+
+def _memory_mib(meminfo: Path) -> float | None:
+    for value in _values(meminfo, "MemTotal"):
+        return int(value.split()[0]) / 1024
+    return None
+
+
+def _values(path: Path, key: str) -> list[str]:
+    """What stands behind `key :` in each line of `path` that has it; none where it cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon and name.strip() == key:
+            found.append(value.strip())
+    return found
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+# What this process may use of the machine: cores, memory, places to write. /sys and /proc are parameters.
+
+SYS = Path("/sys")
+PROC = Path("/proc")
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What this process may use.
+
+    cores_online: of the machine; cores_allowed: by affinity; core_quota: by the control group, in cores, None for no
+    limit. governors: of the processor's clock, () where the system does not tell. available_mib: memory, None where
+    the system does not tell; memory_limit_mib: by the control group, None for no limit. temp: the folder for temporary
+    files; temp_free_mib: space there; temp_problem: why nothing can be written there, "" if it can.
+    """
+
+    cores_online: int
+    cores_allowed: int
+    core_quota: float | None
+    governors: tuple[str, ...]
+    available_mib: float | None
+    memory_limit_mib: float | None
+    temp: str
+    temp_free_mib: float
+    temp_problem: str
+
+
+def find_limits(sys: Path = SYS, proc: Path = PROC) -> Limits:
+    """Cores, clock, memory and temporary files, as this process may use them."""
+    online = _count(" ".join(file_lines(sys / "devices/system/cpu/online"))) or os.cpu_count() or 1
+    governors = sys.glob("devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
+    total, available = (_meminfo_mib(proc, key) for key in ("MemTotal", "MemAvailable"))
+    limit = _memory_limit_mib(sys, proc)
+    # Control groups of version 1 write "no limit" as a number beyond any memory.
+    is_limited = limit is not None and (total is None or limit < total)
+    temp = tempfile.gettempdir()
+    return Limits(
+        cores_online=online,
+        cores_allowed=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else online,
+        core_quota=_core_quota(sys, proc),
+        governors=tuple(sorted({" ".join(file_lines(path)) for path in governors} - {""})),
+        available_mib=available,
+        memory_limit_mib=limit if is_limited else None,
+        temp=temp,
+        temp_free_mib=shutil.disk_usage(temp).free / MIB,
+        temp_problem=_write_problem(temp),
+    )
+
+
+def _core_quota(sys: Path, proc: Path) -> float | None:
+    quotas = []
+    for folder in _cgroup_folders("cpu", sys, proc):
+        words = " ".join(file_lines(folder / "cpu.max")).split()
+        if not words:  # version 1 of control groups
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            words = [word for name in names for word in file_lines(folder / name)]
+        if len(words) == 2 and words[0] not in ("max", "-1"):
+            quotas.append(int(words[0]) / int(words[1]))
+    return min(quotas, default=None)
+
+
+def _memory_limit_mib(sys: Path, proc: Path) -> float | None:
+    limits = [
+        int(word) / MIB
+        for folder in _cgroup_folders("memory", sys, proc)
+        for name in ("memory.max", "memory.limit_in_bytes")
+        for word in file_lines(folder / name)
+        if word != "max"
+    ]
+    return min(limits, default=None)
+
+
+def _cgroup_folders(controller: str, sys: Path, proc: Path) -> Iterator[Path]:
+    """The folders of this process's control groups for `controller`, versions 1 and 2, and all above them: a limit on
+    any of them holds."""
+    for line in file_lines(proc / "self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = sys / "fs/cgroup" / (controller if controllers else "")
+        folder = root / path.lstrip("/")
+        yield folder
+        while folder != root:
+            folder = folder.parent
+            yield folder
+
+
+def _meminfo_mib(proc: Path, key: str) -> float | None:
+    for line in file_lines(proc / "meminfo"):
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value.split()[0]) / 1024
+    return None
+
+
+def _count(ranges: str) -> int:
+    """How many numbers a list as the kernel writes it holds: "0-3,6" has 5."""
+    ends = [part.split("-") for part in ranges.split(",") if part.strip()]
+    return sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
+
+
+def _write_problem(folder: str) -> str:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return ""
+
+
+def file_lines(path: Path) -> list[str]:
+    """The lines of a file, none where it is missing or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+# The installed packages that decide what hwkd can do here, against the ranges that hwkd states.
+
+PACKAGES = (
+    *("numpy", "pillow", "torch", "compressai", "brevitas", "torchao", "fvcore", "pytorch-msssim"),
+    *("safetensors", "onnx", "onnxruntime", "openvino", "codecarbon", "pyJoules"),
 )
+"""The packages that decide what hwkd can do here."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """version: the installed one, or None. required: hwkd's range, "" where it states none. extra: its optional
+    group, "" for none."""
+
+    name: str
+    version: str | None
+    required: str
+    extra: str
+
+    @property
+    def is_in_range(self) -> bool:
+        """Whether it is installed in a version that hwkd's range accepts."""
+        return self.version is not None and SpecifierSet(self.required).contains(
+            self.version, prereleases=True
+        )
+
+
+def find_packages(
+    names: Sequence[str], requirements: Sequence[str], version_of: Callable[[str], str | None]
+) -> tuple[Package, ...]:
+    """The packages `names`, with what `requirements` (as in a distribution's Requires-Dist) ask of them.
+
+    A package of several optional groups is told with the first; "dev" repeats the others and is left out.
+    """
+    asked: dict[str, tuple[str, str]] = {}
+    for text in requirements:
+        requirement = Requirement(text)
+        extra = "" if requirement.marker is None else _extra(str(requirement.marker))
+        if extra != "dev":
+            asked.setdefault(
+                canonicalize_name(requirement.name), (_ranges(requirement.specifier), extra)
+            )
+    return tuple(
+        Package(name, version_of(name), *asked.get(canonicalize_name(name), ("", "")))
+        for name in names
+    )
+
+
+def own_metadata() -> tuple[str, list[str]]:
+    """(the Python versions, the requirements) that the installed hwkd states; "" and none where it is not installed."""
+    try:
+        own = metadata.metadata("hwkd")
+    except metadata.PackageNotFoundError:
+        return "", []
+    ranges = SpecifierSet(",".join(own.get_all("Requires-Python") or []))
+    return _ranges(ranges), own.get_all("Requires-Dist") or []
+
+
+def installed_version(name: str) -> str | None:
+    """The version of the distribution `name`, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _ranges(specifier: SpecifierSet) -> str:
+    """The range with ">=" before "<", as one writes it."""
+    return ",".join(sorted(map(str, specifier), reverse=True))
+
+
+def _extra(marker: str) -> str:
+    """The group named in a marker such as: extra == "train"."""
+    _, found, group = marker.replace("'", '"').partition('extra == "')
+    return group.partition('"')[0] if found else ""
+
+
+# What this machine has that hwkd can use: packages, instruction sets, GPUs, sensors, limits.
+#
+# Only looks; hwkd.cli.doctor judges. /sys and /proc are parameters, so that any machine can be described.
 
 INSTRUCTION_SETS = {
     "avx2": "AVX2",

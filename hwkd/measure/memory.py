@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.measure.energy.measure import T_975
-from hwkd.measure.host import eager_setting
+from hwkd.measure.machine import eager_setting
 from hwkd.measure.record import Entry, Setting
 from hwkd.quantity import Quantity, not_known
 
@@ -56,7 +56,7 @@ def measure_memory(
     Args:
         model: a shipped model, a run folder (of a quantized run its float twin, RUN:float) or a bare architecture; what
             the child takes.
-        threads: as `hwkd.measure.pinning.pinned`.
+        threads: as `hwkd.measure.timing.pinned`.
         sizes: (width, height) in pixels, at least two different areas.
         repeats: processes for each size and side; each takes some seconds, most of them imports.
         setting: what runs in the processes; eager torch in float32 unless given.

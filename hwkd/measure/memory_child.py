@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hwkd.codec.codec import Z_PX, Codec
+from hwkd.measure.coder import picture
 from hwkd.measure.memory import peak_mib, report_peak
-from hwkd.measure.picture import picture
-from hwkd.measure.pinning import pinned
+from hwkd.measure.timing import pinned
 
 
 def main(arguments: list[str]) -> int:

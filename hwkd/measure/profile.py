@@ -1,9 +1,9 @@
 """What the profile of any model is made of, and the profile on a target, by prediction.
 
-On this host a model in torch is measured by hwkd.measure.eager_profile, a bundle by hwkd.measure.bundles.
+On this host a model in torch is measured by hwkd.measure.eager.profile, a bundle by hwkd.measure.bundles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,10 +12,12 @@ import numpy as np
 from hwkd import __version__
 from hwkd.bits import BitPlan
 from hwkd.images import Pixels, embedded_images
+from hwkd.measure.energy.codecarbon import emissions_g_per_1000
+from hwkd.measure.energy.measure import ImageEnergy, measure_energy
+from hwkd.measure.energy.meter import Meter
 from hwkd.measure.energy.sensors import OpenedMeter
-from hwkd.measure.host import HostFacts, host_facts
 from hwkd.measure.layers import LayerCost
-from hwkd.measure.machine_packages import installed_version
+from hwkd.measure.machine import HostFacts, host_facts, installed_version
 from hwkd.measure.predict.target import predicted_entries
 from hwkd.measure.record import (
     PLAN,
@@ -26,6 +28,7 @@ from hwkd.measure.record import (
     Provenance,
     Quality,
     Record,
+    Setting,
     Size,
 )
 from hwkd.qualities import DEFAULT_QUALITY
@@ -156,3 +159,46 @@ def record_of(
         quality=subject.quality,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+# Energy of encode and of decode on this host as entries of a record.
+
+
+def energy_entries(
+    runs: Mapping[str, Callable[[], object]],
+    meter: Meter,
+    part: str,
+    setting: Setting,
+    *,
+    pixels: int,
+    seconds: float,
+    country: str | None,
+) -> list[Entry]:
+    """energy_mj and power_w of encode and decode, and emissions where a country is given.
+
+    Args:
+        runs: by side; each handles one image of `pixels`. part: of hwkd.measure.record.PARTS, what they do.
+        seconds: for each side. country: ISO code for the emissions of its electricity.
+
+    Raises:
+        InputError, HwkdError: as `hwkd.measure.energy.measure.measure_energy`.
+    """
+    entries: list[Entry] = []
+    for side, run in runs.items():
+        energy = measure_energy(run, meter, pixels=pixels, seconds=seconds)
+        entries += _energies(energy, side, part, setting, country)
+    return entries
+
+
+def _energies(
+    energy: ImageEnergy, side: str, part: str, setting: Setting, country: str | None
+) -> list[Entry]:
+    entries = [
+        Entry("energy_mj", side, part, setting, energy.energy_mj),
+        Entry("power_w", side, part, setting, energy.power_w),
+    ]
+    joules = energy.energy_mj.value
+    if country is not None and joules is not None:
+        grams = emissions_g_per_1000(joules / 1e3, country)
+        entries.append(Entry("emissions_g_per_1000", side, part, setting, grams))
+    return entries

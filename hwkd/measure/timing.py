@@ -1,17 +1,27 @@
-"""How long something takes on this host, with the spread."""
+"""How long something takes on this host, with the spread: on fixed cores, in kept memory, on a machine that is watched."""
 
+import ctypes
 import math
+import os
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
 from hwkd.errors import InputError
+from hwkd.measure.machine import clock_mhz
 from hwkd.quantity import Quantity
+from hwkd.runtime.session import usable_cores
 
 if TYPE_CHECKING:
     from hwkd.models.base import HyperpriorCodec
+
+
+# How long something takes on this host, with the spread.
 
 Name = TypeVar("Name")
 
@@ -146,14 +156,14 @@ def codec_latency(
 
     Counts: g_a, h_a, h_s for encode; h_s, g_s for decode; the image padded to multiples of 64, uniform noise (the
     time of a convolution does not depend on its values). Does not count: entropy coding, padding, conversion from
-    and to 8 bits, loading. State `hwkd.measure.host.describe_host()` beside it.
+    and to 8 bits, loading. State `hwkd.measure.machine.describe_host()` beside it.
 
     Raises:
         InputError: as `measure_latency`; a size under 1x1; a codec that is not on the CPU.
     """
     import torch
 
-    from hwkd.measure.inference import evaluating
+    from hwkd.measure.eager.macs import evaluating
 
     if width < 1 or height < 1:
         raise InputError(f"an image of {width}x{height} cannot be timed; give 1x1 or more")
@@ -196,3 +206,226 @@ def _median_rank(n: int) -> int:
         k += 1
         tail += math.comb(n, k)
     return k
+
+
+# A fixed number of threads on fixed cores for as long as something is measured.
+
+_TASKS = Path("/proc/self/task")
+
+
+@dataclass(frozen=True)
+class Pinning:
+    """threads: of one operator. cores: where all threads of this process run; None where it cannot be fixed."""
+
+    threads: int
+    cores: tuple[int, ...] | None
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        if self.cores is None:
+            return f"{threads}, not pinned to cores (this system has no call for it)"
+        return f"{threads} pinned to core{'s' * (len(self.cores) > 1)} {', '.join(map(str, self.cores))}"
+
+
+@contextmanager
+def pinned(threads: int) -> Iterator[Pinning]:
+    """Within the block torch uses `threads` threads, and this process only the first `threads` cores it may use.
+
+    All of the process's threads are moved, not only the one that calls: torch's workers may exist already, and those
+    that another runtime starts inside the block inherit the cores. Afterwards each thread has its cores again, and
+    torch its number of threads. Where nothing has loaded torch yet, it is left alone.
+
+    Raises:
+        InputError: threads under 1, or more than the usable cores.
+    """
+    usable = usable_cores()
+    if not 1 <= threads <= usable:
+        raise InputError(
+            f"threads must be 1 to {usable}, the cores usable here, got {threads}; try --threads {usable}"
+        )
+    with _in_torch(threads):
+        if hasattr(os, "sched_setaffinity"):
+            with _on_cores(tuple(sorted(os.sched_getaffinity(0))[:threads])) as cores:
+                yield Pinning(threads, cores)
+        else:
+            yield Pinning(threads, None)
+
+
+@contextmanager
+def _in_torch(threads: int) -> Iterator[None]:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _on_cores(cores: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    own_before = os.sched_getaffinity(0)
+    before = {task: os.sched_getaffinity(task) for task in _tasks()}
+    _move({task: set(cores) for task in before})
+    try:
+        yield cores
+    finally:
+        # Threads that were started inside the block have the block's cores; they get those of the caller.
+        _move({task: before.get(task, own_before) for task in _tasks()})
+
+
+def _tasks() -> list[int]:
+    """This process's threads; 0, the calling one alone, where they are not listed."""
+    try:
+        return [int(path.name) for path in _TASKS.iterdir()]
+    except OSError:
+        return [0]
+
+
+def _move(cores: dict[int, set[int]]) -> None:
+    for task, on in cores.items():
+        # A thread may end between its listing and here.
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(task, on)
+
+
+# Whether a machine was quiet while something was measured on it: other processes' load, and the clock.
+
+BUSY_SHARE = 0.05
+"""Of all cores: above it other processes take caches, memory bandwidth and clock from what is measured."""
+CLOCK_SHARE = 0.05
+MIN_WINDOW_S = 0.5
+"""/proc/stat counts in hundredths of a second: over a shorter window its rounding could pass for load."""
+
+
+@dataclass
+class Watch:
+    """notes: sentences on what disturbed the window, or cannot be told; filled when the window ends, empty if quiet."""
+
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The machine at one moment.
+
+    at_s: a monotonic clock. own_s: CPU time of this process and of its children that have ended.
+    busy_s: CPU time of all processes, time that a hypervisor withheld included; None where the system does not tell.
+    cores: of the machine. clock_mhz: of its fastest core, or None.
+    """
+
+    at_s: float
+    own_s: float
+    busy_s: float | None
+    cores: int
+    clock_mhz: float | None
+
+
+@contextmanager
+def watch_machine(root: Path = Path("/")) -> Iterator[Watch]:
+    """Within the block the machine is watched; the notes are there once it ends.
+
+    Enter it after a warm-up: a processor that was idle raises its clock only when there is work, and that would be
+    noted. The clock is read at both ends, not between them.
+
+    root: where proc/ and sys/ lie.
+    """
+    watch = Watch()
+    before = snapshot(root)
+    try:
+        yield watch
+    finally:
+        watch.notes = notes_between(before, snapshot(root))
+
+
+def snapshot(root: Path = Path("/")) -> Snapshot:
+    """The machine now."""
+    own = os.times()
+    busy_s, cores = _cpu_time(root / "proc/stat")
+    return Snapshot(
+        at_s=time.monotonic(),
+        own_s=own.user + own.system + own.children_user + own.children_system,
+        busy_s=busy_s,
+        cores=cores,
+        clock_mhz=clock_mhz(root),
+    )
+
+
+def notes_between(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
+    """The sentences on the window between two snapshots."""
+    return tuple(
+        note for note in (_load_note(before, after), _clock_note(before, after)) if note is not None
+    )
+
+
+def _load_note(before: Snapshot, after: Snapshot) -> str | None:
+    if before.busy_s is None or after.busy_s is None:
+        return "whether other processes used the machine cannot be told: no /proc/stat that can be read"
+    window_s = after.at_s - before.at_s
+    if window_s < MIN_WINDOW_S:
+        return (
+            f"whether other processes used the machine cannot be told: {window_s:.2f} s are too short "
+            f"a window, {MIN_WINDOW_S} s or more are needed"
+        )
+    others = (after.busy_s - before.busy_s - (after.own_s - before.own_s)) / window_s
+    if others <= BUSY_SHARE * after.cores:
+        return None
+    return f"the machine was busy: other processes used {others:.2f} of {after.cores} cores"
+
+
+def _clock_note(before: Snapshot, after: Snapshot) -> str | None:
+    if before.clock_mhz is None or after.clock_mhz is None:
+        return "whether the clock moved cannot be told: neither cpufreq nor /proc/cpuinfo gives it"
+    change = after.clock_mhz / before.clock_mhz - 1
+    if abs(change) <= CLOCK_SHARE:
+        return None
+    return (
+        f"the clock moved from {before.clock_mhz:.0f} to {after.clock_mhz:.0f} MHz ({change:+.0%})"
+    )
+
+
+def _cpu_time(stat: Path) -> tuple[float | None, int]:
+    """(CPU time used on all cores since the start in seconds, number of cores) from /proc/stat.
+
+    Its first line is `cpu user nice system idle iowait irq softirq steal guest guest_nice` in clock ticks; guest time
+    is in user time already (Linux, filesystems/proc.rst).
+    """
+    try:
+        lines = stat.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None, os.cpu_count() or 1
+    ticks = [int(field) for field in lines[0].split()[1:9]]
+    busy = sum(ticks) - ticks[3] - ticks[4]
+    cores = sum(line.startswith("cpu") for line in lines[1:])
+    return busy / os.sysconf("SC_CLK_TCK"), cores
+
+
+# Keeping freed memory in the process while latencies are measured, so that they are those of the work.
+#
+# glibc's malloc maps every block over 32 MiB anew and gives the top of its heap back to the system. Each layer with large
+# activations then pays for page faults, as much as for the arithmetic (GDN at 384x256 pixels and 128 channels: 10 times as
+# long as at half as many), and what a fault costs depends on what else the machine does. PyTorch's performance tuning
+# guide advises an allocator that keeps its memory (jemalloc, TCMalloc) for the same reason.
+
+# mallopt(3)
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+_NEVER = 2**31 - 1
+
+
+def keep_memory() -> str:
+    """Make malloc of this process keep what is freed, for good; what was done, in words for a figure's `by`.
+
+    Counts for glibc on Linux only; elsewhere malloc is left as it is, and the words say so.
+    """
+    if not sys.platform.startswith("linux"):
+        return "memory as malloc handles it"
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        done = libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
+    except (OSError, AttributeError):
+        done = 0
+    return "freed memory kept by malloc" if done else "memory as malloc handles it"

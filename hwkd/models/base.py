@@ -3,11 +3,69 @@
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hwkd.models.compat import CompressionModel
-from hwkd.models.noise import NoisyBottleneck, NoisyConditional, RowNoise
+from hwkd.images import Pixels
+from hwkd.models.compat import CompressionModel, EntropyBottleneck, GaussianConditional
+
+# Training noise as a function of where it is used, not of how many numbers were drawn before.
+
+LATENTS = ("y", "z")
+
+
+@dataclass(frozen=True)
+class RowNoise:
+    """The uniform noise on the latents of some rows of one step's batch.
+
+    A row's noise depends on `key` (the run's seed, the phase), the step and the row's place in the whole batch. It is
+    the same whichever process trains the row, alone or among others, and in a run that was resumed.
+
+    rows: places in the whole batch, one for each image of the pass.
+    """
+
+    key: tuple[int, ...]
+    step: int
+    rows: range
+
+    def like(self, latent: Tensor, name: str) -> Tensor:
+        """Uniform in [-1/2, 1/2), the shape of `latent` [B, C, h, w]. name: of LATENTS."""
+        noise = torch.empty(latent.shape, dtype=latent.dtype, device=latent.device)
+        generator = torch.Generator(latent.device)
+        for of_row, row in zip(noise, self.rows, strict=True):
+            words = (*self.key, self.step, row, LATENTS.index(name))
+            seed = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+            generator.manual_seed(seed >> 1)  # torch takes 63 bits
+            of_row.uniform_(-0.5, 0.5, generator=generator)
+        return noise
+
+
+class NoisyBottleneck(EntropyBottleneck):  # type: ignore[misc]
+    """CompressAI's entropy bottleneck, which trains on `noise` [B, C, h, w] where some is set, else on its own."""
+
+    noise: Tensor | None = None
+
+    def quantize(self, inputs: Tensor, mode: str, means: Tensor | None = None) -> Tensor:
+        """As CompressAI's; `inputs` is [C, 1, B h w]."""
+        if mode != "noise" or self.noise is None:
+            result: Tensor = super().quantize(inputs, mode, means)
+            return result
+        return inputs + self.noise.transpose(0, 1).reshape(inputs.shape)
+
+
+class NoisyConditional(GaussianConditional):  # type: ignore[misc]
+    """CompressAI's Gaussian conditional, which trains on `noise`, the shape of its input, where some is set."""
+
+    noise: Tensor | None = None
+
+    def quantize(self, inputs: Tensor, mode: str, means: Tensor | None = None) -> Tensor:
+        """As CompressAI's."""
+        if mode != "noise" or self.noise is None:
+            result: Tensor = super().quantize(inputs, mode, means)
+            return result
+        return inputs + self.noise
 
 
 @dataclass(frozen=True)
@@ -126,3 +184,19 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
             y_likelihoods,
             z_likelihoods,
         )
+
+
+# Between 8-bit images and what the networks take and give.
+
+
+def padded(image: Pixels, factor: int) -> Tensor:
+    """`image`, [H, W, 3] uint8, as [1, 3, H', W'] float32 in [0, 1], H' and W' the next multiples of `factor`."""
+    height, width = image.shape[:2]
+    x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    return F.pad(x, (0, -width % factor, 0, -height % factor), mode="replicate")
+
+
+def to_pixels(x_hat: Tensor, width: int, height: int) -> Pixels:
+    """`x_hat`, [1, 3, H', W'], cut to `width` x `height`, clamped to [0, 1] and rounded to uint8 [H, W, 3]."""
+    x = x_hat[0, :, :height, :width].clamp(0, 1).mul(255).round()
+    return np.asarray(x.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy())

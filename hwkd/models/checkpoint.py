@@ -1,7 +1,4 @@
-"""Reading a file of weights, in any form CompressAI's users have, into tensors under CompressAI's present names.
-
-Nothing is unpickled but tensors and plain values: torch.load(weights_only=True), or safetensors.
-"""
+"""Files of weights: read in any form CompressAI's users have, put into a model with every mismatch explained, written."""
 
 import hashlib
 import json
@@ -21,7 +18,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hwkd.errors import InputError
+from hwkd.files import write_bytes
+from hwkd.models.base import HyperpriorCodec
+from hwkd.models.build import recognise
 from hwkd.models.compat import load_pretrained, remap_old_keys
+from hwkd.models.spec import spec_to_json
+
+# Reading a file of weights, in any form CompressAI's users have, into tensors under CompressAI's present names.
+#
+# Nothing is unpickled but tensors and plain values: torch.load(weights_only=True), or safetensors.
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Where training scripts put the weights among other things (CompressAI's examples: the first)."""
@@ -177,3 +182,121 @@ def _check_finite(path: Path, state: dict[str, Tensor]) -> None:
                 f"{path}: {wrong} of the {tensor.numel()} values of {name} are NaN or infinite (a training that "
                 "diverged?); give an earlier checkpoint"
             )
+
+
+# Putting the weights of a file into a model, with every mismatch explained.
+
+# Buffers that compressai's update() computes; each module's are useful together or not at all.
+TABLES = {
+    "entropy_bottleneck": ("_quantized_cdf", "_offset", "_cdf_length"),
+    "gaussian_conditional": ("_quantized_cdf", "_offset", "_cdf_length", "scale_table"),
+}
+
+
+def fill(model: HyperpriorCodec, state: Mapping[str, Tensor], source: str) -> None:
+    """Load `state` into a new `model`, in float32, and compute the entropy tables it lacks.
+
+    Constants that half precision would spoil (a likelihood bound of 1e-9 is 0 there) are the model's own unless
+    stored in float32; so are those the file leaves out.
+
+    Args:
+        source: the file, for the messages.
+    Raises:
+        InputError: weights missing, of another shape, or too many; entropy tables that do not fit.
+    """
+    parameters = dict(model.named_parameters())
+    kept = model.state_dict()
+    # Quantizers have buffers that no state dict holds, and do not load any.
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in kept}
+    unknown = [name for name in state if name not in parameters and name not in buffers]
+    missing = [name for name in parameters if name not in state]
+    if unknown or missing:
+        found = f"lacks {missing[0]}" if missing else f"has {unknown[0]}, which it should not"
+        raise InputError(
+            f"{source} does not fit its class {type(model).__name__}: it {found} "
+            f"({len(missing)} missing, {len(unknown)} too many)"
+        )
+    for name, parameter in parameters.items():
+        held = state[name]
+        if held.shape != parameter.shape or not held.is_floating_point():
+            raise InputError(
+                f"{source}: {name} is {_described(held)}, expected {_described(parameter)}; "
+                "the file mixes two models or was changed"
+            )
+    whole = {name: state[name] for name in parameters}
+    for name, own in buffers.items():
+        held = state.get(name, own)
+        whole[name] = held if held.dtype == own.dtype and held.shape == own.shape else own
+    for module, names in TABLES.items():
+        whole |= _tables(module, names, state, source)
+    model.load_state_dict(whole)
+    model.update()
+
+
+def _tables(
+    module: str, names: tuple[str, ...], state: Mapping[str, Tensor], source: str
+) -> dict[str, Tensor]:
+    """The module's tables, or none of them where one is absent, empty or not in its own precision."""
+    tables = {f"{module}.{name}": state.get(f"{module}.{name}") for name in names}
+    present = {name: t for name, t in tables.items() if t is not None and t.numel() > 0}
+    scales = present.get(f"{module}.scale_table")
+    if len(present) < len(names) or (scales is not None and scales.dtype != torch.float32):
+        return {}
+    cdf, offset, length = list(present.values())[:3]
+    rows = len(scales) if scales is not None else len(state["entropy_bottleneck.quantiles"])
+    # The native coder trusts these sizes.
+    fits = cdf.ndim == 2 and len(cdf) == rows and offset.shape == length.shape == (rows,)
+    if not fits or not bool(((length >= 2) & (length <= cdf.shape[1])).all()):
+        raise InputError(
+            f"{source}: the entropy tables of {module} do not fit the model; save it again after "
+            "model.update(force=True)"
+        )
+    return present
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+# Writing a model's weights to a safetensors file that says what it holds.
+
+HALVED = ("g_a.", "g_s.", "h_a.", "h_s.")
+
+
+def save_weights(
+    path: Path, model: HyperpriorCodec, *, half: bool, metadata: dict[str, str]
+) -> None:
+    """Write the parameters and buffers of `model`, entropy tables included where it has them.
+
+    Args:
+        half: store the parameters of the four transforms in float16. The entropy models and all constants keep
+            their precision (1e-9 is 0 in float16, and the quantiles decide the tables), as does a tensor with
+            values beyond float16.
+        metadata: texts for the file's header, "lmbda" or "steps" say; "spec" is added.
+    Raises:
+        HwkdError, InputError: as `hwkd.files.replacing`.
+    """
+    parameters = {name for name, _ in model.named_parameters()}
+    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    header = {"spec": spec_to_json(recognise(state, metadata, str(path))), **metadata}
+    if half:
+        for name in parameters:
+            if name.startswith(HALVED):
+                state[name] = _halved(state[name])
+    write_bytes(path, _in_one_order(safetensors.torch.save(state, header)))
+
+
+def _in_one_order(content: bytes) -> bytes:
+    """A safetensors file with its header sorted: the library writes the metadata in random order.
+
+    So equal weights make equal files, with the same sha256.
+    """
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # the format aligns the tensors to 8 bytes
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    halved = tensor.half()
+    return halved if bool(torch.isfinite(halved).all()) else tensor

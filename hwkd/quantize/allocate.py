@@ -28,7 +28,7 @@ class LayerChoice:
     costs: Mapping[int, float]
 
     def stored_bytes(self, bits: int) -> int:
-        """Of the layer's weights, as hwkd.quantize.layers.weight_bytes counts them: ceil(weights x bits / 8)."""
+        """Of the layer's weights, as hwkd.quantize.integer.weight_bytes counts them: ceil(weights x bits / 8)."""
         return math.ceil(self.weight_count * bits / 8)
 
 

@@ -1,15 +1,21 @@
-"""Post-training quantization: a trained float model becomes a quantized one in one call."""
+"""Post-training quantization: a trained float model becomes a quantized one in one call, its weights rounded by what they do."""
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from copy import deepcopy
+from typing import cast
 
+import torch
+import torch.nn.functional as F
+from brevitas.nn import QuantConv2d
 from torch import Tensor
 
 from hwkd.bits import BitPlan
 from hwkd.models.base import HyperpriorCodec
-from hwkd.quantize.brevitas_qat import quantize
-from hwkd.quantize.qat import calibrate
-from hwkd.quantize.rounding import round_weights
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
+from hwkd.quantize.qat import ENTROPY_PATH, calibrate, quantize, quantized_layers
+
+# Post-training quantization: a trained float model becomes a quantized one in one call.
 
 
 def post_training_quantize(
@@ -40,3 +46,165 @@ def post_training_quantize(
         round_weights(quantized, batches)
     quantized.eval()
     return quantized
+
+
+# Weights rounded to the integers that change the outputs least, on real images, after training.
+#
+# Nearest rounding errs at random in each weight. But the inputs of a layer are unlike: the mean of a patch is a hundred
+# times as large as most of what g_s.linear takes, so the error of one column decides the layer's. Here each output
+# channel gets the scale and the integers that make the smallest error of its outputs, by the covariance of the layer's
+# inputs: errors of one weight are made up for by those that are rounded after it (GPTQ, arXiv 2210.17323), those of
+# `linear` by `head`, whose outputs are added to its own, and the bias takes what is left of the mean.
+
+_RANGES = tuple(1 - 0.0125 * i for i in range(12))
+"""Of the largest weight of an output channel, which ends at the last integer: below 1 it is clipped, and all others get
+a finer grid. A few percent set the grid so that the weight of the largest input lies on it."""
+_DAMPING = 1e-4
+"""Of the mean variance, added to each input's: those that never vary would make the covariance singular."""
+_SUMMED = {"g_a.linear": "g_a.head", "g_s.linear": "g_s.head"}
+"""Layers of `patch`, of one value a place, whose outputs are added: the second makes up for the first."""
+
+
+def _values(layer: QuantConv2d, x: Tensor) -> Tensor:
+    """What `layer` takes of `x` at each place, [places, K], rounded by its quantizer, in the order of its weights."""
+    x = layer.input_quant(x)
+    x = x.value if hasattr(x, "value") else x
+    if layer.kernel_size == (1, 1) and layer.stride == (1, 1):
+        values = x.flatten(2)
+    else:
+        values = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    return values.transpose(1, 2).flatten(0, 1)
+
+
+class _Inputs:
+    """First and second moments of what one layer takes, or two whose outputs are added, the one beside the other."""
+
+    def __init__(self, *layers: QuantConv2d) -> None:
+        self.layers = layers
+        self.seen: list[Tensor] = []
+        self.count = 0
+        self.sum: Tensor | float = 0.0
+        self.products: Tensor | float = 0.0
+
+    def see(self, layer: QuantConv2d, arguments: tuple[Tensor, ...]) -> None:
+        """Add what `layer` takes in one pass; the layers are called in their order."""
+        self.seen.append(_values(layer, arguments[0]))
+        if layer is self.layers[-1]:
+            values = torch.cat(self.seen, 1)
+            self.seen = []
+            self.count += len(values)
+            self.sum = self.sum + values.sum(0, dtype=torch.float64)
+            self.products = self.products + (values.T @ values).double()
+
+    def mean_and_covariance(self) -> tuple[Tensor, Tensor]:
+        """[K] and [K, K]."""
+        assert isinstance(self.sum, Tensor) and isinstance(self.products, Tensor)
+        mean = self.sum / self.count
+        covariance = self.products / self.count - mean[:, None] * mean
+        start = 0
+        for layer in self.layers:
+            variance = covariance.diagonal()[start : start + layer.weight[0].numel()]
+            variance += _DAMPING * variance.mean().clamp_min(1e-12)
+            start += len(variance)
+        return mean, covariance
+
+
+@torch.no_grad()
+def round_weights(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> None:
+    """Put the weights of g_a and g_s on their grids so that the layers' outputs change least, in place.
+
+    Not those of h_a and h_s, nor of grouped convolutions, of nine weights a channel: nearest rounding is good there.
+    The weights fit these bits only: a codec whose bits will
+    be changed (`hwkd.quantize.qat`) must keep its trained ones. Deterministic on a CPU.
+
+    Args:
+        codec: quantized and calibrated.
+        batches: images, [B, 3, H, W] in [0, 1], H and W multiples of 64.
+    """
+    layers = {
+        name: layer
+        for name, layer in quantized_layers(codec).items()
+        if isinstance(layer, QuantConv2d)
+        and layer.groups == 1
+        and not name.startswith(("h_a.", ENTROPY_PATH))
+    }
+    groups = [
+        _Inputs(*(layers[one] for one in (name, _SUMMED.get(name)) if one in layers))
+        for name in layers
+        if name not in _SUMMED.values()
+    ]
+    codec.eval()
+    with ExitStack() as stack:
+        for group in groups:
+            for layer in group.layers:
+                stack.enter_context(layer.register_forward_pre_hook(group.see))
+        for x in batches:
+            if codec.serves_all_rates:
+                qualities = (LOWEST, DEFAULT_QUALITY, HIGHEST)
+                lmbdas = torch.tensor([lmbda_at(quality) for quality in qualities])
+                codec.set_lmbda(lmbdas.repeat_interleave(len(x)))
+                x = x.repeat(len(qualities), 1, 1, 1)
+            codec(x)
+    codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
+    for group in groups:
+        mean, covariance = group.mean_and_covariance()
+        first, *others = group.layers
+        K = first.weight[0].numel()
+        if not others:
+            _round_layer(first, mean, covariance)
+            continue
+        # What the second makes up for: the part of the first's inputs that is a linear function of its own.
+        from_second = torch.linalg.solve(covariance[K:, K:], covariance[K:, :K]).T
+        change = _round_layer(
+            first, mean[:K], covariance[:K, :K] - from_second @ covariance[K:, :K]
+        )
+        second = others[0]
+        made_up = change @ from_second
+        second.weight.sub_(made_up.to(second.weight).reshape(second.weight.shape))
+        assert second.bias is not None
+        second.bias.add_((made_up @ mean[K:]).to(second.bias))
+        _round_layer(second, mean[K:], covariance[K:, K:])
+
+
+def _round_layer(layer: QuantConv2d, mean: Tensor, covariance: Tensor) -> Tensor:
+    """Round the weights of one layer; the change, [O, K]."""
+    weights = layer.weight.flatten(1).double()
+    largest = 2 ** (round(float(layer.weight_quant.bit_width())) - 1) - 1
+    nearest = layer.quant_weight().value.flatten(1).double()
+    best, least = nearest, _error(nearest - weights, covariance)
+    scales = weights.abs().amax(1) / largest
+    for part in _RANGES:
+        found = _rounded(weights, (part * scales)[:, None], largest, covariance)
+        error = _error(found - weights, covariance)
+        # The layer's grid follows from its largest weight: a channel that does not reach its last integer has another.
+        reaches = (found.abs().amax(1) / (part * scales)).round() == largest
+        is_better = (reaches & (error < least))[:, None]
+        best = torch.where(is_better, found, best)
+        least = torch.where(is_better[:, 0], error, least)
+    change = best - weights
+    if layer.bias is not None:
+        layer.bias.sub_((change @ mean).to(layer.bias))
+    layer.weight.copy_(best.reshape(layer.weight.shape))
+    return cast(Tensor, change)
+
+
+def _error(change: Tensor, covariance: Tensor) -> Tensor:
+    """The mean squared change of each output about its mean, [O]."""
+    return ((change @ covariance) * change).sum(1)
+
+
+def _rounded(weights: Tensor, scales: Tensor, largest: int, covariance: Tensor) -> Tensor:
+    """`weights`, [O, K], on the grids of `scales`, [O, 1]: inputs of the largest variance first, the rest makes up."""
+    order = covariance.diagonal().argsort(descending=True, stable=True)
+    inverse = torch.linalg.inv(covariance[order][:, order])
+    factor = torch.linalg.cholesky(inverse, upper=True)
+    left = weights[:, order].clone()
+    found = torch.empty_like(left)
+    for column in range(left.shape[1]):
+        value = left[:, column : column + 1]
+        found[:, column : column + 1] = (value / scales).round().clamp(-largest, largest) * scales
+        error = (value - found[:, column : column + 1]) / factor[column, column]
+        left[:, column + 1 :] -= error * factor[column : column + 1, column + 1 :]
+    back = torch.empty_like(found)
+    back[:, order] = found
+    return back

@@ -1,22 +1,353 @@
-"""Setting the activations' scales from real images, before training or instead of it."""
+"""A codec's convolutions quantized in place, with Brevitas: quantizers, inputs, calibration, other bits."""
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
+from types import MethodType
+from typing import Literal, TypeAlias
 
 import torch
 from brevitas.core.restrict_val import PowerOfTwoRestrictValue
 from brevitas.core.scaling import ParameterFromRuntimeStatsScaling
+from brevitas.inject import ExtendedInjector
+from brevitas.inject.enum import FloatToIntImplType
+from brevitas.nn import QuantConv2d, QuantConvTranspose2d
+from brevitas.proxy import ActQuantProxyFromInjector
+from brevitas.quant.fixed_point import (
+    Int8ActPerTensorFixedPoint,
+    Int8WeightPerChannelFixedPoint,
+    Uint8ActPerTensorFixedPoint,
+)
+from brevitas.quant.scaled_int import (
+    Int8ActPerTensorFloat,
+    Int8WeightPerChannelFloat,
+    Int32Bias,
+    Uint8ActPerTensorFloat,
+)
 from torch import Tensor, nn
 
+from hwkd.bits import WEIGHT_BITS, BitPlan
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
-from hwkd.models.patch import PatchCodec
-from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
-from hwkd.quantize.brevitas_qat import quantized_layers
-from hwkd.quantize.inputs import TRANSFORMS
+from hwkd.models.hyperprior import ConvHyperprior, MeanScaleCodec
+from hwkd.models.patch import Block, Deblock, MeanContext, PatchCodec
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, Y_HAT_STEP, lmbda_at
+
+# What each layer of a codec takes as input, read off the model's structure: it decides the input's quantizer.
+#
+# - pixels: the 8-bit image, k / 255. Already on its grid: nothing to round. In the `patch` family the layers see
+#   k / 255 - 0.5; the offset is a constant that an exporter folds into the bias (there is no padding in those layers).
+# - symbols: integers of 8 bits, scale exactly 1, clipped to [-128, 127]: z_hat into h_s in every family, and y_hat into
+#   the first layer of g_s in `gdn` and `relu`, which so runs int8 kernels directly. A trained latent stays well inside;
+#   what lies beyond is clipped, and `calibrate` counts it.
+# - integers: whole numbers beyond 8 bits, scale exactly 1, not clipped: y_hat into `g_s.linear` and `g_s.stem` of the
+#   `patch` family. The patches' means reach about 100 steps at lmbda 0.025 and grow with its root, to several hundred;
+#   most channels carry a few steps. A power-of-two scale that fits the former into 8 bits rounds the latter away (a step
+#   of 4 cost 7 dB on Kodak), and clipping cuts the brightness. An exporter splits integers beyond 8 bits into two int8
+#   digits, which costs the stem M x C more MACs per 256 pixels (1 or 2 % of the codec).
+# - fractions: y_hat / gain into those two layers where one `patch` codec serves all rates: rounded to multiples of
+#   Y_HAT_STEP (hwkd/qualities.py), in training as well, straight-through, and not clipped. The grid is the same at every
+#   quality: what the layers see has the range of the image, not that of the symbols, whose steps a low quality makes
+#   large. A symbol is 4 of its steps at the highest quality and up to 40 at the lowest, so that rounding them to whole ones
+#   adds little beside what quantization took. An exporter multiplies symbols by a step for each channel and rounds.
+# - activation: anything else; its scale is learned. Unsigned where the structure shows that it cannot be negative.
+
+TRANSFORMS = ("g_a", "h_a", "h_s", "g_s")
+ENTROPY_PATH = "h_s."
+"""Prefix of the layers that a decoder must compute bit-exactly: power-of-two scales only."""
+
+Layer = nn.Conv2d | nn.ConvTranspose2d
+InputKind = Literal["pixels", "symbols", "integers", "fractions", "activation"]
+
+_AFTER_RELU = {
+    Block: ("mix", "mix_out", "feed_out"),
+    Deblock: ("conv_out",),
+    MeanContext: ("conv_out",),
+}
+
+
+@dataclass(frozen=True)
+class LayerInput:
+    """The input of one layer: its kind (see the module's docstring), and whether it can be negative."""
+
+    kind: InputKind
+    signed: bool
+
+
+def conv_layers(codec: HyperpriorCodec) -> dict[str, Layer]:
+    """The convolutions of the four transforms by name (`g_a.0`, `g_s.trunk.1.mix`), in order of definition."""
+    return {
+        f"{transform}.{name}": module
+        for transform in TRANSFORMS
+        for name, module in getattr(codec, transform).named_modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    }
+
+
+def layer_inputs(codec: HyperpriorCodec) -> dict[str, LayerInput]:
+    """The input of every layer of `conv_layers`.
+
+    Raises:
+        InputError: a model whose latents are not integers (mbt2018-mean), which only serves as a teacher.
+    """
+    if isinstance(codec, MeanScaleCodec) or not isinstance(codec, ConvHyperprior | PatchCodec):
+        raise InputError(
+            f"a {type(codec).__name__} cannot be quantized, its latents are not integers; "
+            "it serves as a teacher: distil it into family gdn, relu or patch"
+        )
+    if isinstance(codec, PatchCodec) and codec.has_context and not codec.serves_all_rates:
+        raise InputError(
+            "a codec of one rate whose means have a context is not quantized: train it for all rates, or without context"
+        )
+    special: dict[str, LayerInput] = {
+        "h_s.0": LayerInput("symbols", signed=True),
+        # |y|, or log(1 + |y|).
+        "h_a.0": LayerInput("activation", signed=False),
+    }
+    if isinstance(codec, PatchCodec):
+        for name in ("g_a.linear", "g_a.stem"):
+            special[name] = LayerInput("pixels", signed=True)
+        for name in ("g_s.linear", "g_s.stem"):
+            special[name] = LayerInput(
+                "fractions" if codec.serves_all_rates else "integers", signed=True
+            )
+    else:
+        special["g_a.0"] = LayerInput("pixels", signed=False)
+        special["g_s.0"] = LayerInput("symbols", signed=True)
+    non_negative = _layers_after_relu(codec)
+    return {
+        name: special.get(name, LayerInput("activation", signed=name not in non_negative))
+        for name in conv_layers(codec)
+    }
+
+
+def _layers_after_relu(codec: HyperpriorCodec) -> set[str]:
+    found: set[str] = set()
+    for name, module in codec.named_modules():
+        if isinstance(module, nn.Sequential):
+            children = list(module.named_children())
+            found |= {
+                f"{name}.{child}"
+                for (_, before), (child, _) in pairwise(children)
+                if isinstance(before, nn.ReLU)
+            }
+        for kind, children_after_relu in _AFTER_RELU.items():
+            if isinstance(module, kind):
+                found |= {f"{name}.{child}" for child in children_after_relu}
+    return found
+
+
+# Quantization-aware training with Brevitas: a codec's convolutions become fake-quantized ones, in place.
+
+QuantLayer: TypeAlias = QuantConv2d | QuantConvTranspose2d
+
+
+def quantize(codec: HyperpriorCodec, plan: BitPlan) -> None:
+    """Replace every convolution of g_a, h_a, h_s, g_s by its Brevitas counterpart with the same weights, in place.
+
+    Weights: signed, narrow range, one scale per output channel. Biases: 32 bits. Inputs: as said below. h_s has
+    power-of-two scales only, and takes integers: the medians of the entropy bottleneck are rounded, so that
+    z_hat = round(z - median) + median is one. Training moves them again: call `round_medians` before evaluating.
+
+    Parameter names stay; each learned activation adds one scalar parameter. The order is quantize, then `calibrate` or
+    load_state_dict (a calibrated model's state dict brings the scales), then training; a model that is neither
+    calibrated nor loaded would set its scales from its first training batches, unseen by a checkpoint.
+
+    Use float32 (1.3 times the time of a float step). bf16 autocast runs, and may be used to train, but products of
+    integer and scale are then rounded to 8 significant bits, so that layers leave their grids and h_s is not exact.
+
+    Raises:
+        InputError: already quantized; a teacher-only family; a pattern of the plan that matches no layer.
+    """
+    if quantized_layers(codec):
+        raise InputError("this model is already quantized; start from its float checkpoint")
+    inputs = layer_inputs(codec)
+    plan.check_patterns(inputs)
+    for name, layer in conv_layers(codec).items():
+        parent, _, child = name.rpartition(".")
+        quantized = _quantized(layer, name, inputs[name], plan)
+        setattr(codec.get_submodule(parent), child, quantized)
+    round_medians(codec)
+
+
+@torch.no_grad()
+def round_medians(codec: HyperpriorCodec) -> None:
+    """Round the medians of z's entropy model, [Z, 1, 3] at index 1, to integers, in place."""
+    codec.entropy_bottleneck.quantiles[:, :, 1].round_()
+
+
+def quantized_layers(codec: HyperpriorCodec) -> dict[str, QuantLayer]:
+    """The fake-quantized convolutions by name; empty before `quantize`."""
+    return {
+        name: layer
+        for name, layer in conv_layers(codec).items()
+        if isinstance(layer, QuantConv2d | QuantConvTranspose2d)
+    }
+
+
+def _quantized(layer: Layer, name: str, layer_input: LayerInput, plan: BitPlan) -> QuantLayer:
+    weight_bits, act_bits = plan.bits_for(name)
+    power_of_two = name.startswith(ENTROPY_PATH)
+    arguments = {
+        "in_channels": layer.in_channels,
+        "out_channels": layer.out_channels,
+        "kernel_size": layer.kernel_size,
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+        "groups": layer.groups,
+        "bias": layer.bias is not None,
+        "weight_quant": weight_quantizer(weight_bits, power_of_two=power_of_two),
+        "bias_quant": BIAS,
+        "input_quant": input_quantizer(layer_input, act_bits, power_of_two=power_of_two),
+        "return_quant_tensor": False,
+    }
+    # Building a layer draws initial weights; the caller's stream of random numbers must not notice.
+    with torch.random.fork_rng(devices=[]):
+        quantized = (
+            QuantConvTranspose2d(**arguments, output_padding=layer.output_padding)
+            if isinstance(layer, nn.ConvTranspose2d)
+            else QuantConv2d(**arguments)
+        )
+    # At each load of a state dict Brevitas builds a new scale parameter, which an optimizer made before would no
+    # longer train; its export wants this very class, so the method is replaced on the object.
+    quantized.input_quant.__dict__["_load_from_state_dict"] = MethodType(
+        nn.Module._load_from_state_dict, quantized.input_quant
+    )
+    quantized.weight = layer.weight
+    quantized.bias = layer.bias
+    quantized.train(layer.training)
+    return quantized
+
+
+# The Brevitas quantizers of hwkd: one for weights, one for biases, and one per kind of input (below).
+#
+# A weight's grid is w_fq = scale * q with q in [-(2^(b-1) - 1), 2^(b-1) - 1], one scale per output channel, from the
+# largest |w| of the channel at each forward pass: no state, so nothing to calibrate or to restore. A learned
+# activation's scale is one parameter per tensor; in the entropy path every scale is a power of two.
+
+PIXEL_SCALE = 1 / 255
+
+# A channel whose largest |w| lies below gets the grid of this value. Without a floor a channel of zeros has a scale of
+# 1e-12, its 32-bit bias ends at 1e-5, and the channel's constant is lost.
+_SMALLEST_WEIGHT_RANGE = 2.0**-14
+# In the entropy path the accumulator, bias included, must stay below 2^22: h_s of `patch` ends in
+# biases up to 63, and 63 / 2^22 = 2^-16 is the finest product of input and weight scale that can hold them.
+_SMALLEST_ENTROPY_WEIGHT_RANGE = 2.0**-5
+
+Quantizer = type[ExtendedInjector]
+
+
+class GivenGrid(nn.Module):
+    """The quantizer of values that are known to lie on a grid: constant scale, nothing learned or observed.
+
+    With `is_rounded`, values are rounded to the grid and clipped to `grid_bits` signed bits; in training only clipped,
+    so that the uniform noise that stands for rounding reaches the layer as it does in float training.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+    bit_width: Tensor
+
+    def __init__(self, grid_scale: float, grid_bits: int, is_rounded: bool) -> None:
+        super().__init__()
+        self.is_rounded = is_rounded
+        self.register_buffer("scale", torch.tensor(grid_scale), persistent=False)
+        self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
+        self.register_buffer("bit_width", torch.tensor(float(grid_bits)), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(x on its grid, scale, zero point, bits), as Brevitas' quantizers return."""
+        if self.is_rounded:
+            limit = 2.0 ** (self.bit_width.item() - 1)
+            x = x if self.training else torch.round(x / self.scale) * self.scale
+            x = torch.clamp(x, -limit * self.scale, (limit - 1) * self.scale)
+        return x, self.scale, self.zero_point, self.bit_width
+
+
+class RoundedGrid(GivenGrid):
+    """Values are rounded to the grid, in training with a straight-through gradient; nothing is clipped."""
+
+    def __init__(self, grid_scale: float, grid_bits: int) -> None:
+        super().__init__(grid_scale, grid_bits, is_rounded=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `GivenGrid`."""
+        rounded = torch.round(x / self.scale) * self.scale
+        x = x + (rounded - x).detach() if self.training else rounded
+        return super().forward(x)
+
+
+class _GivenInput(ExtendedInjector):  # type: ignore[misc]
+    proxy_class = ActQuantProxyFromInjector
+    tensor_quant = GivenGrid
+    narrow_range = False
+    float_to_int_impl_type = FloatToIntImplType.ROUND
+
+
+class _Pixels(_GivenInput):
+    signed = False
+    grid_scale = PIXEL_SCALE
+    grid_bits = 8
+    is_rounded = False
+
+
+class _Symbols(_GivenInput):
+    signed = True
+    grid_scale = 1.0
+    grid_bits = 8
+    is_rounded = True
+
+
+class _Integers(_GivenInput):
+    signed = True
+    grid_scale = 1.0
+    grid_bits = 16
+    is_rounded = False
+
+
+class _Fractions(_GivenInput):
+    tensor_quant = RoundedGrid  # type: ignore[assignment]  # an injector takes no annotations
+    signed = True
+    grid_scale = Y_HAT_STEP
+    grid_bits = 16
+
+
+_GIVEN: dict[InputKind, Quantizer] = {
+    "pixels": _Pixels,
+    "symbols": _Symbols,
+    "integers": _Integers,
+    "fractions": _Fractions,
+}
+
+BIAS: Quantizer = Int32Bias
+"""32-bit biases at the accumulator's scale: (input scale) x (weight scale of the channel)."""
+
+
+def weight_quantizer(bits: int, *, power_of_two: bool) -> Quantizer:
+    """Signed, narrow range, one scale per output channel."""
+    if power_of_two:
+        base, floor = Int8WeightPerChannelFixedPoint, _SMALLEST_ENTROPY_WEIGHT_RANGE
+    else:
+        base, floor = Int8WeightPerChannelFloat, _SMALLEST_WEIGHT_RANGE
+    return base.let(bit_width=bits, scaling_min_val=floor)  # type: ignore[no-any-return]
+
+
+def input_quantizer(layer_input: LayerInput, bits: int, *, power_of_two: bool) -> Quantizer:
+    """One scale per tensor; `bits` counts for inputs of kind "activation" only."""
+    if layer_input.kind != "activation":
+        return _GIVEN[layer_input.kind]
+    if power_of_two:
+        base = Int8ActPerTensorFixedPoint if layer_input.signed else Uint8ActPerTensorFixedPoint
+    else:
+        base = Int8ActPerTensorFloat if layer_input.signed else Uint8ActPerTensorFloat
+    return base.let(bit_width=bits)  # type: ignore[no-any-return]
+
+
+# Setting the activations' scales from real images, before training or instead of it.
 
 SYMBOL_MAX = 127
 
@@ -124,3 +455,31 @@ def is_calibrated(codec: HyperpriorCodec) -> bool:
 
 def _learned_scales(codec: nn.Module) -> list[ParameterFromRuntimeStatsScaling]:
     return [m for m in codec.modules() if isinstance(m, ParameterFromRuntimeStatsScaling)]
+
+
+# Other bits for the weights of a quantized codec, its trained weights and activation scales as they are.
+
+
+def set_weight_bits(codec: HyperpriorCodec, bits: Mapping[str, int]) -> None:
+    """Give the weights of the layers that `bits` names so many bits, in place; nothing is trained or calibrated anew.
+
+    A weight's grid has no state (above): its scales follow from the weights at each forward pass. So the codec
+    computes what one does that is quantized with these bits and given the same state dict.
+
+    Args:
+        codec: quantized.
+        bits: by layer, 2 to 8.
+    Raises:
+        InputError: a layer that `codec` has not, or bits out of range.
+    """
+    layers = quantized_layers(codec)
+    for name, count in bits.items():
+        if name not in layers or count not in WEIGHT_BITS:
+            raise InputError(
+                f"cannot give layer {name!r} {count} bits: accepted are {WEIGHT_BITS[0]} to {WEIGHT_BITS[-1]} for the "
+                f"layers of a quantized model, {', '.join([*layers][:3])}, .."
+            )
+        proxy = layers[name].weight_quant
+        proxy.quant_injector = proxy.quant_injector.let(bit_width=count)
+        proxy.init_tensor_quant()
+        proxy.train(layers[name].training)

@@ -19,8 +19,7 @@ from torch import Tensor, fx, nn
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
-from hwkd.quantize.brevitas_qat import quantized_layers
-from hwkd.quantize.inputs import TRANSFORMS, Layer, conv_layers
+from hwkd.quantize.qat import TRANSFORMS, Layer, conv_layers, quantized_layers
 from hwkd.quantize.torchao_compat import (
     IntxWeightOnlyConfig,
     X86InductorQuantizer,

@@ -1,11 +1,20 @@
-"""A bundle as tables: what it is, and what of it runs in which precision."""
+"""A bundle as tables: what it is, what runs in which precision, its card."""
 
-from hwkd.measure.bundle_costs import COSTS
+from hwkd.measure.bundles import COSTS
 from hwkd.qualities import lmbda_at
-from hwkd.report.card_tables import card_tables
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import Bundle
-from hwkd.runtime.manifest import GAINS, HYPER_LAYERS, SELFTEST, TABLES, Manifest
+from hwkd.runtime.manifest import (
+    GAINS,
+    HYPER_LAYERS,
+    NOT_RECORDED,
+    SELFTEST,
+    TABLES,
+    Card,
+    Manifest,
+)
+
+# A bundle as tables: what it is, and what of it runs in which precision.
 
 MIB = 2**20
 
@@ -89,3 +98,71 @@ def _executed(bundle: Bundle) -> Table:
         rows,
         notes,
     )
+
+
+# A bundle's card as tables: where the model comes from, and what it did to images.
+
+NA = "n/a"
+
+
+def card_tables(card: Card) -> tuple[Table, ...]:
+    """The facts of the card, and its figures where there are any."""
+    return (_card_facts(card), _card_figures(card)) if card.figures else (_card_facts(card),)
+
+
+def number(value: float | None, digits: int) -> str:
+    """`value` with `digits` decimals; n/a for None."""
+    return NA if value is None else f"{value:,.{digits}f}"
+
+
+def hours_in_words(hours: float | None) -> str:
+    """To three digits, so that a run of seconds is no zero; n/a for None."""
+    if hours is None:
+        return NA
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+
+
+def _card_facts(card: Card) -> Table:
+    rows = (
+        ("data", card.data),
+        ("licence of the data", card.licence),
+        ("teacher", card.teacher or NA),
+        ("first weights from", card.start or NA),
+        ("seed", NA if card.seed is None else str(card.seed)),
+        ("steps in float", number(card.float_steps, 0)),
+        ("steps in bits", number(card.quantized_steps, 0)),
+        ("hours", hours_in_words(card.hours)),
+        ("hardware", card.hardware),
+        ("recipe", card.recipe or "none"),
+        ("known limits", " ".join(card.limits) or NOT_RECORDED),
+    )
+    notes = (
+        "Steps and hours are those of this training; those of the run that its first weights come from stand in that "
+        "run's own card. Hours: of training alone, all resumed parts together.",
+    )
+    return Table("Card", ("fact", "value"), rows, notes)
+
+
+def _card_figures(card: Card) -> Table:
+    has_qualities = any(one.quality is not None for one in card.figures)
+    rows = tuple(
+        (
+            one.on,
+            *((NA if one.quality is None else str(one.quality),) if has_qualities else ()),
+            str(one.images),
+            number(one.psnr_db, 3),
+            number(one.ms_ssim, 5),
+            number(one.bpp, 4),
+            number(one.rd_loss, 4),
+            one.runtime,
+        )
+        for one in card.figures
+    )
+    notes = (
+        "Means over the images of a set, measured with this bundle when it was exported. bpp: of the stream's bytes, "
+        "header included; rd_loss: bpp + lmbda * 255^2 * MSE, x in [0, 1]"
+        + (", with the lmbda of the quality." if has_qualities else "."),
+    )
+    named = ("set", *(("quality",) if has_qualities else ()))
+    columns = (*named, "images", "psnr_db", "ms_ssim", "bpp", "rd_loss", "runtime")
+    return Table("Measured with this bundle", columns, rows, notes)

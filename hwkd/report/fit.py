@@ -1,17 +1,277 @@
-"""The plots of a search: the loss over computation, latency and energy, the paper's students beside it. Pure."""
+"""A search as tables and plots, with the notes below them. Pure."""
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
-from hwkd.quantity import Quantity
-from hwkd.report.fit_notes import cost_notes, loss_note
-from hwkd.report.fit_result import FitResult
-from hwkd.report.numbers import three_digits
-from hwkd.report.plot_words import PAPER, counted, exact, span
-from hwkd.report.plots.plot import Point, Scatter, Series
+from hwkd.quantity import NA, Quantity, interval_text, three_digits
+from hwkd.report.plots.plot import PAPER, Point, Scatter, Series, counted, exact, span
 from hwkd.report.table import Table
-from hwkd.search.found import AXES, REFERENCE, UNIFORM, Found, completed, front_of
+from hwkd.search.cost import HEIGHT, WIDTH, Cost, weight_names
+from hwkd.search.found import (
+    AXES,
+    COMPLETE,
+    FAILED,
+    REFERENCE,
+    STOPPED,
+    UNIFORM,
+    Found,
+    best_of,
+    completed,
+    front_of,
+)
+from hwkd.search.settings import Settings
+
+# A search as it stands, for its tables and plots. Pure.
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A search as it stands.
+
+    target: its name. setting, trust: in what the networks run there, and how far to trust the costs. untrained: the
+    paper's students that are shown with their costs alone, by N.
+    """
+
+    settings: Settings
+    target: str
+    found: tuple[Found, ...]
+    setting: str
+    trust: tuple[str, ...]
+    untrained: tuple[tuple[int, Cost], ...]
+
+    @property
+    def searched(self) -> tuple[Found, ...]:
+        """All but the references."""
+        return tuple(one for one in self.found if one.kind != REFERENCE)
+
+    @property
+    def front(self) -> tuple[Found, ...]:
+        """The students within the budget that no other beats in loss and every cost."""
+        return front_of(self.searched, tuple(AXES))
+
+
+# The tables of a search: the front and what it is compared with, and every trial. Pure.
+
+COLUMNS = (
+    *("trial", "what", "student", "weight_bits", "kmac_per_pixel", "latency_ms", "energy_mj"),
+    *("stored_mib", "rd_loss", "bpp", "psnr_db", "steps"),
+)
+BEST = "best"
+
+
+def front_table(result: FitResult) -> Table:
+    """The front, the students of equal widths, and the paper's."""
+    best = best_of(result.found)
+    front = result.front
+    others = [one for one in result.found if one.kind in (UNIFORM, REFERENCE) and one not in front]
+    rows = [_row(one, f"front{_equal(one)}", best) for one in front]
+    rows += [_row(one, _beside(one), best) for one in others]
+    title = f"Students for {result.target} within {result.settings.budget}"
+    return Table(title, COLUMNS, tuple(rows), notes_of(result, best))
+
+
+def trials_table(result: FitResult) -> Table:
+    """Every trial with all that is known of it, for machines."""
+    columns = (
+        *("trial", "kind", "state", "reason", "student", "weight_bits", "is_within_budget"),
+        *("kmac_per_pixel", "latency_ms", "latency_ms_low", "latency_ms_high"),
+        *("energy_mj", "energy_mj_low", "energy_mj_high", "found", "stored_mib"),
+        *("rd_loss", "bpp", "psnr_db", "steps", "seconds", "is_on_front"),
+    )
+    front = result.front
+    rows = tuple(
+        (
+            *(str(one.number), one.kind, one.state, one.reason, str(one.spec), _bits(one)),
+            "yes" if one.is_within else "no",
+            exact(one.cost.kmac_per_pixel),
+            *_with_ends(one.cost.latency_ms),
+            *_with_ends(one.cost.energy_mj),
+            one.cost.latency_ms.found,
+            *map(exact, (one.stored_mib, one.rd_loss, one.bpp, one.psnr_db)),
+            NA if one.steps is None else str(one.steps),
+            exact(one.seconds),
+            "yes" if one in front else "no",
+        )
+        for one in result.found
+    )
+    return Table("Trials", columns, rows)
+
+
+def _row(one: Found, what: str, best: Found | None) -> tuple[str, ...]:
+    return (
+        str(one.number),
+        f"{what}, {BEST}" if one is best else what,
+        str(one.spec),
+        _bits(one),
+        f"{one.cost.kmac_per_pixel:.2f}",
+        _for_people(one.cost.latency_ms),
+        _for_people(one.cost.energy_mj),
+        _digits(one.stored_mib, 2),
+        _digits(one.rd_loss, 4),
+        _digits(one.bpp, 4),
+        _digits(one.psnr_db, 2),
+        NA if one.steps is None else str(one.steps),
+    )
+
+
+def _beside(one: Found) -> str:
+    """What a student off the front is there for, and what became of it."""
+    what = f"paper N={one.spec.widths[0]}" if one.kind == REFERENCE else "equal widths"
+    return what if one.state == "complete" else f"{what}, {one.state}"
+
+
+def _equal(one: Found) -> str:
+    return ", equal widths" if one.kind == UNIFORM else ""
+
+
+def _bits(one: Found) -> str:
+    """Of all layers, or from the fewest to the most with their mean over the weights."""
+    if one.bits is None:
+        return NA
+    weights = weight_names(one.spec)
+    bits = {name: one.bits.bits_for(name)[0] for name in weights}
+    low, high = min(bits.values()), max(bits.values())
+    mean = sum(bits[name] * n for name, n in weights.items()) / sum(weights.values())
+    return str(low) if low == high else f"{low} to {high}, mean {mean:.1f}"
+
+
+def _digits(value: float | None, digits: int) -> str:
+    return NA if value is None else f"{value:.{digits}f}"
+
+
+def _for_people(quantity: Quantity) -> str:
+    if quantity.value is None:
+        return NA
+    ends = interval_text(quantity.low, quantity.high)
+    return three_digits(quantity.value) + (f" ({ends})" if ends else "")
+
+
+def _with_ends(quantity: Quantity) -> tuple[str, str, str]:
+    return exact(quantity.value), exact(quantity.low), exact(quantity.high)
+
+
+# What stands below the table of a search: how its figures were found, and what they do not say. Pure.
+
+
+def notes_of(result: FitResult, best: Found | None) -> tuple[str, ...]:
+    """In sentences."""
+    return tuple(
+        (
+            _counts(result),
+            *_against_uniform(result, best),
+            *cost_notes(result),
+            *_interval(result, best),
+            loss_note(result),
+            *_references(result),
+            *_unknown(result),
+            *result.trust,
+        )
+    )
+
+
+def cost_notes(result: FitResult) -> Iterator[str]:
+    """How the costs were found."""
+    found = {one.cost.latency_ms.found for one in result.found}
+    if found:
+        how = found.pop()
+        yield (
+            f"latency_ms, energy_mj: {how} for {result.target} ({result.setting}), the greater of encode and decode, of the "
+            f"networks without entropy coding, for one image of {WIDTH}x{HEIGHT}; the budget is held to the value, not to "
+            "the ends of its interval. kmac_per_pixel: counted, all four networks. stored_mib: of weights and scales, computed."
+        )
+
+
+def loss_note(result: FitResult) -> str:
+    """What the loss is, and what it is not."""
+    settings = result.settings
+    return (
+        f"rd_loss: bpp + {settings.lmbda:g} x 255^2 x MSE on held-out images ({settings.data}), after the steps told, "
+        "quantized after training, the rate estimated from likelihoods. So few steps rank students; they say little of what "
+        f"one reaches that is trained to the end. Only trials of all {settings.steps} steps are compared."
+    )
+
+
+def _counts(result: FitResult) -> str:
+    searched = result.searched
+    by_state = {
+        state: [one for one in searched if one.state == state]
+        for state in (COMPLETE, STOPPED, FAILED)
+    }
+    text = (
+        f"{counted(len(searched), 'trial')}: {len(by_state[COMPLETE])} trained for all steps, "
+        f"{len(by_state[STOPPED])} stopped early"
+    )
+    reasons = "; ".join(f"trial {one.number}: {one.reason}" for one in by_state[FAILED])
+    return text + (f", {len(by_state[FAILED])} failed ({reasons})." if reasons else ".")
+
+
+def _against_uniform(result: FitResult, best: Found | None) -> Iterator[str]:
+    """Whether widths per layer were worth it."""
+    if best is None or best.rd_loss is None:
+        yield "No student within the budget has been trained for all steps yet."
+        return
+    alike = [
+        one
+        for one in result.found
+        if one.kind == UNIFORM and one.spec.family == best.spec.family and one.state == COMPLETE
+    ]
+    if best.kind == UNIFORM:
+        yield f"No searched student has a smaller loss than trial {best.number}, of equal widths."
+    elif alike and alike[0].rd_loss is not None:
+        less = 100 * (1 - best.rd_loss / alike[0].rd_loss)
+        yield (
+            f"The loss of trial {best.number} is {less:.1f} % below that of the widest {best.spec.family} student of equal "
+            f"widths within the budget (trial {alike[0].number})."
+        )
+
+
+def _interval(result: FitResult, best: Found | None) -> Iterator[str]:
+    """Whether the best would keep the budget if the prediction were as far off as it may be."""
+    if best is None:
+        return
+    budget = result.settings.budget
+    for name, most, found in (
+        ("latency_ms", budget.max_ms, best.cost.latency_ms),
+        ("energy_mj", budget.max_mj, best.cost.energy_mj),
+    ):
+        if most is not None and found.high is not None and found.level is not None:
+            where = "within" if found.high <= most else "beyond"
+            yield (
+                f"{name} of trial {best.number}: the upper end of its {100 * found.level:.0f} % interval, "
+                f"{three_digits(found.high)}, is {where} the budget of {most:g}."
+            )
+
+
+def _references(result: FitResult) -> Iterator[str]:
+    trained = [one for one in result.found if one.kind == REFERENCE]
+    if trained:
+        teacher = result.settings.teacher_of("gdn").name
+        yield (
+            f"paper N: the students of {PAPER}, trained here as the others are, from {teacher}, to the last step whatever "
+            "their loss, and not bound by the budget."
+        )
+    if result.untrained:
+        costs = "; ".join(
+            f"N={n}: {cost.kmac_per_pixel:.1f} kMAC/pixel, {_value(cost.latency_ms, 'ms')}, {_value(cost.energy_mj, 'mJ')}"
+            for n, cost in result.untrained
+        )
+        yield f"Wider students of {PAPER} than its teacher has filters for are not trained; they would cost {costs}."
+
+
+def _unknown(result: FitResult) -> Iterator[str]:
+    reasons = dict.fromkeys(
+        one.cost.energy_mj.reason for one in result.found if one.cost.energy_mj.value is None
+    )
+    for reason in reasons:
+        yield f"energy_mj is {NA}: {reason}."
+
+
+def _value(quantity: Quantity, unit: str) -> str:
+    return f"{NA} {unit}" if quantity.value is None else f"{three_digits(quantity.value)} {unit}"
+
+
+# The plots of a search: the loss over computation, latency and energy, the paper's students beside it. Pure.
 
 NEAR = "-near"
 """Ends the key of a plot of the best students alone."""

@@ -1,15 +1,149 @@
-"""Every model that was measured, beside published ones: what it is, what it took, what it reaches. Pure."""
+"""A folder of results as tables: every model, rates at equal PSNR, quantization, control arms, all at a glance."""
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
 
-from hwkd.models.quality import lmbda_of
-from hwkd.report.cells import NA, PUBLISHED
-from hwkd.report.compare.published import Paper, PaperRow
-from hwkd.report.published_curves import HYPERPRIOR, PublishedCurves
-from hwkd.report.result_files import models_of
+from hwkd.errors import HwkdError, InputError
+from hwkd.files import data_folder
+from hwkd.measure.record import Record
+from hwkd.metrics import BD_METHOD, bd_rate_percent, rate_change_percent, shared_psnr_range
+from hwkd.models.spec import lmbda_of
+from hwkd.quantity import NA, PUBLISHED, Cell, three_digits
+from hwkd.report.compare.published import (
+    HYPERPRIOR,
+    Paper,
+    PaperRow,
+    PublishedCurves,
+    read_paper,
+    read_published_curves,
+)
+from hwkd.report.compare.rows import Wanted, compare
+from hwkd.report.compare.tables import FOR_MACHINES
 from hwkd.report.table import Table
-from hwkd.results import Result, TrainedModel
+from hwkd.results import Result, TrainedModel, read_result
+from hwkd.runtime.bundle import BUNDLE_SUFFIX
+from hwkd.schema import read_table
+
+# A folder of results: a file for each curve or single model, and the control arms.
+#
+# NAME.json is a model or curve as it ships. Beside it NAME-float.json may be its float student, NAME-qat.json the
+# student quantized in training and NAME-ptq.json the one quantized after training, both computed in torch.
+
+ARMS = "control-arms.json"
+VARIANTS = ("float", "ptq", "qat")
+"""The last part of a file's name for another form of the same student."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One student of a comparison in which one thing changes. steps: of training. rd_loss: at one lmbda for all."""
+
+    model: str
+    arm: str
+    steps: int | None
+    psnr_db: float
+    ms_ssim: float | None
+    bpp: float
+    rd_loss: float
+    note: str | None
+
+    def __post_init__(self) -> None:
+        if self.rd_loss <= 0:
+            raise InputError(f"rd_loss must be above 0, got {self.rd_loss}")
+
+
+@dataclass(frozen=True)
+class ControlArms:
+    """All arms, those of a model after its first one, which they are compared with."""
+
+    description: str
+    arms: tuple[Arm, ...]
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """What a folder holds: results by the names of their files, without suffix, in order of `in_order`."""
+
+    results: Mapping[str, Result]
+    arms: ControlArms | None
+
+    @property
+    def shipped(self) -> dict[str, Result]:
+        """Those that are not another form of a student that is here too."""
+        return {
+            stem: result
+            for stem, result in self.results.items()
+            if student_of(stem) not in self.results or student_of(stem) == stem
+        }
+
+
+def shipped_results() -> Path:
+    """The folder of the results that come with hwkd, which need not be there."""
+    return data_folder("profiles") / "results"
+
+
+def student_of(stem: str) -> str:
+    """The name of the student that the file `stem` is of: "a" for "a-float"."""
+    name, _, last = stem.rpartition("-")
+    return name if name and last in VARIANTS else stem
+
+
+def models_of(result: Result) -> tuple[TrainedModel, ...]:
+    """A model for each point, with nothing but a name where the file does not say."""
+    if result.models:
+        return result.models
+    name, count = result.curve.name, len(result.curve.bpp)
+    names = [name] if count == 1 else [f"{name} point {i}" for i in range(1, count + 1)]
+    return tuple(TrainedModel(text) for text in names)
+
+
+def read_result_files(folder: Path) -> ResultFiles:
+    """All results in `folder`, the files directly in it.
+
+    Raises:
+        InputError: no such folder, none in it, or a file that is no result; the message names it.
+    """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        what = "holds no results (.json)" if folder.is_dir() else "is no folder"
+        raise InputError(
+            f"{folder} {what}; make some with `hwkd evaluate MODEL --data KODAK --save-results "
+            f"{folder / 'NAME.json'}`, or give another FOLDER"
+        )
+    found = {path.stem: read_result(path) for path in paths if path.name != ARMS}
+    arms = _read_arms(folder / ARMS) if (folder / ARMS).exists() else None
+    return ResultFiles({stem: found[stem] for stem in in_order(found)}, arms)
+
+
+def in_order(results: Mapping[str, Result]) -> list[str]:
+    """The names, those with the most MACs first, students whose MACs are not known last; a student's forms together."""
+
+    def key(stem: str) -> tuple[float, str, str]:
+        student = student_of(stem)
+        forms = [r for name, r in results.items() if student_of(name) == student]
+        kmacs = [m.kmac_per_pixel or 0.0 for result in forms for m in models_of(result)]
+        return -max(kmacs), student, stem
+
+    return sorted(results, key=key)
+
+
+def _read_arms(path: Path) -> ControlArms:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HwkdError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); make it again") from error
+    if not isinstance(raw, dict):
+        raise InputError(f'{path} holds no object; {{"description": .., "arms": [..]}} is accepted')
+    return read_table(ControlArms, raw, str(path))
+
+
+# Every model that was measured, beside published ones: what it is, what it took, what it reaches. Pure.
 
 QUALITY = 5
 """Of the published hyperprior that stands beside our models, and its lmbda that rd_loss is told at."""
@@ -134,3 +268,322 @@ def _published_notes(published: PublishedCurves, paper: Paper) -> Iterator[str]:
 
 def _number(value: float | None, digits: int) -> str:
     return NA if value is None else f"{value:.{digits}f}"
+
+
+# Our results against published curves at equal PSNR: BD-rates of curves, changes of rate of single models.
+
+
+def rate_tables(
+    results: Mapping[str, Result], published: PublishedCurves, fmt: str
+) -> tuple[Table, ...]:
+    """A table of the curves of two or more points, and one of the single models, for format `fmt`."""
+    curves = [result for result in results.values() if len(result.curve.bpp) > 1]
+    single = [result for result in results.values() if len(result.curve.bpp) == 1]
+    return (
+        *((bd_rate_table(curves, published, fmt),) if curves else ()),
+        *((rate_change_table(single, published, is_source_told=bool(curves)),) if single else ()),
+    )
+
+
+def bd_rate_table(results: Sequence[Result], published: PublishedCurves, fmt: str) -> Table:
+    """BD-rate of each curve against each published one, with the PSNRs that both reach.
+
+    For machines percent, low and high have a column each; for people they share a cell.
+    """
+    is_for_machines = fmt in FOR_MACHINES
+    anchors = [anchor.curve for anchor in published.curves]
+    columns = ["curve", "points"]
+    for anchor in anchors:
+        columns += _machine_columns(anchor.name) if is_for_machines else [anchor.name]
+    rows, reasons = [], []
+    for result in results:
+        cells = [result.curve.name, str(len(result.curve.bpp))]
+        for anchor in anchors:
+            try:
+                low, high = shared_psnr_range(anchor, result.curve)
+                percent = bd_rate_percent(anchor, result.curve)
+            except InputError as error:
+                reasons.append(f"{result.curve.name} against {anchor.name} is {NA}: {error}.")
+                cells += [NA] * 3 if is_for_machines else [NA]
+                continue
+            if is_for_machines:
+                cells += [f"{percent:.3f}", f"{low:.3f}", f"{high:.3f}"]
+            else:
+                cells.append(f"{percent:+.1f} ({low:.1f} to {high:.1f} dB)")
+        rows.append(tuple(cells))
+    notes = (
+        f"Mean change of rate at equal PSNR, {BD_METHOD}, which stands in brackets; negative: fewer bits than the "
+        "published codec.",
+        source_note(published),
+        *reasons,
+    )
+    title = "BD-rate against published curves, in percent"
+    return Table(title, tuple(columns), tuple(rows), notes)
+
+
+def rate_change_table(
+    results: Sequence[Result], published: PublishedCurves, *, is_source_told: bool = False
+) -> Table:
+    """The change of rate of each single model against each published curve at the model's PSNR.
+
+    is_source_told: a table above says where the published curves come from.
+    """
+    anchors = [anchor.curve for anchor in published.curves]
+    rows, reasons = [], []
+    for result in results:
+        (psnr_db,), (bpp,) = result.curve.psnr_db, result.curve.bpp
+        name = result.curve.name
+        cells, lacking = [name, f"{psnr_db:.3f}", f"{bpp:.4f}"], []
+        for anchor in anchors:
+            try:
+                cells.append(f"{rate_change_percent(anchor, bpp, psnr_db):+.1f}")
+            except InputError as error:
+                cells.append(NA)
+                lacking.append(str(error))
+        rows.append(tuple(cells))
+        if lacking:
+            reasons.append(f"{NA} in the row of {name}: {'; '.join(lacking)}.")
+    notes = (
+        "No BD-rate, which takes a curve: the rate against the published codec's at the one PSNR of the model, the "
+        "published log10(bpp) interpolated by PCHIP over PSNR; negative: fewer bits.",
+        *(() if is_source_told else (source_note(published),)),
+        *reasons,
+    )
+    columns = ("model", "psnr_db", "bpp", *(anchor.name for anchor in anchors))
+    title = "Single models: change of rate at equal PSNR against published curves, in percent"
+    return Table(title, columns, tuple(rows), notes)
+
+
+def source_note(published: PublishedCurves) -> str:
+    """Where the published curves come from."""
+    notes = "; ".join(f"{curve.name}: {curve.note}" for curve in published.curves if curve.note)
+    return (
+        f"Published curves: {published.source} on {published.images}, {published.repository}, commit "
+        f"{published.commit[:12]} ({notes})."
+    )
+
+
+def _machine_columns(name: str) -> list[str]:
+    return [f"{name}_{part}" for part in ("percent", "low_db", "high_db")]
+
+
+# What quantization costs: students in integers against their float selves. Pure.
+
+_FORMS = {
+    "ptq": "quantized after training, in torch",
+    "qat": "quantized in training, in torch",
+    "": "as it ships",
+}
+"""What the files beside a float student hold, by the last part of their name."""
+
+
+def quantized_table(files: ResultFiles) -> Table | None:
+    """A row for every quantized form of a student whose float form is here too; None where there is no such student."""
+    rows, reasons = [], []
+    for student, form, result, reference in _pairs(files):
+        try:
+            low, high = shared_psnr_range(reference.curve, result.curve)
+            percent = f"{bd_rate_percent(reference.curve, result.curve):+.2f}"
+            shared = f"{low:.2f} to {high:.2f}"
+        except InputError as error:
+            percent = shared = NA
+            reasons.append(f"bd_rate_percent of {student}, {form}, is {NA}: {error}.")
+        changes = loss_changes_percent(reference, result)
+        loss = f"{fmean(changes):+.2f}" if changes else NA
+        if not changes:
+            reasons.append(
+                f"rd_loss_percent of {student}, {form}, is {NA}: the files do not tell losses of equal lmbdas."
+            )
+        precision = ", ".join(
+            dict.fromkeys(m.precision for m in models_of(result) if m.precision is not None)
+        )
+        rows.append((student, form, precision or NA, percent, shared, loss, str(len(changes))))
+    if not rows:
+        return None
+    notes = (
+        f"Against the same student in float. bd_rate_percent: {BD_METHOD}. rd_loss_percent: change of bpp + lmbda 255^2 "
+        "MSE, each model against the float one of its lmbda, mean over that many models. Positive: quantization costs "
+        "that much. A student quantized in training was trained further, from the float one: its change holds that, too.",
+        *reasons,
+    )
+    columns = (
+        *("student", "form", "precision", "bd_rate_percent", "shared_psnr_db"),
+        *("rd_loss_percent", "models"),
+    )
+    return Table("Quantized against float", columns, tuple(rows), notes)
+
+
+def loss_changes_percent(reference: Result, result: Result) -> list[float]:
+    """The change of each model's rd_loss against that of the reference's model of the same lmbda, in percent."""
+    losses = {model.lmbda: model.rd_loss for model in reference.models}
+    changes = []
+    for model in result.models:
+        before = None if model.lmbda is None else losses.get(model.lmbda)
+        if before is not None and model.rd_loss is not None:
+            changes.append(100 * (model.rd_loss / before - 1))
+    return changes
+
+
+def _pairs(files: ResultFiles) -> Iterator[tuple[str, str, Result, Result]]:
+    """Student, form in words, its result, that of the float student."""
+    for stem in files.results:
+        student = student_of(stem)
+        if stem != f"{student}-float":
+            continue
+        for form, words in _FORMS.items():
+            name = f"{student}-{form}" if form else student
+            if name in files.results:
+                yield student, words, files.results[name], files.results[stem]
+
+
+# The control arms: what each part of a recipe is worth. Pure.
+
+
+def arms_table(control: ControlArms) -> Table:
+    """A row for each arm, in the file's order, with the change of its loss against its model's first arm."""
+    first: dict[str, float] = {}
+    rows = []
+    for arm in control.arms:
+        reference = first.setdefault(arm.model, arm.rd_loss)
+        rows.append(
+            (
+                arm.model,
+                arm.arm,
+                NA if arm.steps is None else str(arm.steps),
+                f"{arm.psnr_db:.3f}",
+                NA if arm.ms_ssim is None else f"{arm.ms_ssim:.5f}",
+                f"{arm.bpp:.4f}",
+                f"{arm.rd_loss:.4f}",
+                f"{100 * (arm.rd_loss / reference - 1):+.2f}",
+            )
+        )
+    notes = (
+        f"{control.description.rstrip('.')}.",
+        "rd_loss_percent: change of rd_loss against the model's first arm; negative is better.",
+        *(f"{arm.model}, {arm.arm}: {arm.note.rstrip('.')}." for arm in control.arms if arm.note),
+    )
+    columns = ("model", "arm", "steps", "psnr_db", "ms_ssim", "bpp", "rd_loss", "rd_loss_percent")
+    return Table("Control arms", columns, tuple(rows), notes)
+
+
+# All tables of a folder of results in their order.
+
+
+def results_tables(files: ResultFiles, fmt: str) -> tuple[Table, ...]:
+    """Models as they ship, rates against published curves, quantized against float, control arms: what there is a file for.
+
+    Args:
+        fmt: of hwkd.report.table.FORMATS; what is one cell for people is several for machines.
+
+    Raises:
+        HwkdError: the published figures are missing or damaged, or a package for BD-rates is not installed.
+    """
+    tables: list[Table] = []
+    if files.results:
+        published = read_published_curves()
+        tables.append(models_table(files.shipped, published, read_paper()))
+        tables += rate_tables(files.results, published, fmt)
+        quantized = quantized_table(files)
+        if quantized is not None:
+            tables.append(quantized)
+    if files.arms is not None:
+        tables.append(arms_table(files.arms))
+    return tuple(tables)
+
+
+# What ships, at a glance: one small table of computation, size, rate and time. Pure.
+
+BOARDS = ("raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano")
+"""Whose predictions are shown: a slow processor, a faster one, a GPU with int8."""
+
+ARCHITECTURE = "hyperprior:N=128,M=192"
+"""Of the published scale hyperprior of qualities 1 to 5, as records name it."""
+
+AGAINST = ("JPEG", "WebP")
+HIGHEST = "q5"
+"""The rate whose bundle stands for a student of single rates: its networks are those of the other rates."""
+
+RUNTIME = "openvino"
+"""That both the float architecture and the bundles were measured in."""
+
+
+def glance_table(
+    records: Sequence[Record], files: ResultFiles, published: PublishedCurves
+) -> Table:
+    """The published scale hyperprior, and every student that ships at several rates, the largest first.
+
+    Times are those of the networks alone, for one image; nothing but the float architecture is known of the first row.
+
+    Raises:
+        InputError: the records hold no machine that was measured.
+    """
+    measured = [record for record in records if record.is_host]
+    if not measured:
+        raise InputError("no record of a machine that was measured; make one with `hwkd profile`")
+    host = measured[0].target
+    places = (host, *BOARDS)
+    hyperprior = published.named(HYPERPRIOR).curve
+    named = [(HYPERPRIOR, "float", ARCHITECTURE, hyperprior)]
+    named += [
+        (stem, "int8", bundle_of(stem, result), result.curve)
+        for stem, result in files.shipped.items()
+        if len(result.curve.bpp) > 1
+    ]
+    rows = []
+    for name, precision, model, curve in named:
+        cells = [_decode(records, model, place) for place in places]
+        of_model = next(r for r in records if r.model.name == model)
+        rates = [f"{bd_rate_percent(published.named(c).curve, curve):+.0f}" for c in AGAINST]
+        kmac_per_pixel = of_model.macs.total_macs / of_model.pixels / 1e3
+        mib = of_model.size.weight_bytes / 2**20
+        rows.append(
+            (name, precision, f"{kmac_per_pixel:.1f}", f"{mib:.2f}", *rates, *map(_text, cells))
+        )
+    columns = (
+        *("model", "arithmetic", "kmac_per_pixel", "weight_mib"),
+        *(f"rate against {codec}, %" for codec in AGAINST),
+        f"decode_ms, measured on {host}",
+        *(f"decode_ms, predicted for {board}" for board in BOARDS),
+    )
+    size = f"{measured[0].width}x{measured[0].height}"
+    notes = (
+        f"rate: BD-rate on Kodak, negative is fewer bits; of the first row as published, of the others measured from real "
+        f"bytes. decode_ms: h_s and g_s for one image of {size}, without entropy coding, with the ends of the interval: of "
+        f"the median at 95 % where measured ({RUNTIME}, 2 threads, {measured[0].provenance.host.split(',')[0]}), of the "
+        "prediction at 90 %.",
+        *(
+            (f"{NA}: the model was not measured on {host}.",)
+            if any(NA in row for row in rows)
+            else ()
+        ),
+    )
+    return Table("", columns, tuple(rows), notes)
+
+
+def bundle_of(stem: str, result: Result) -> str:
+    """The bundle whose records stand for the student of `result`: its own of all rates, or that of the highest rate."""
+    has_all_rates = any(model.quality is not None for model in result.models)
+    return f"{stem}{'' if has_all_rates else f'-{HIGHEST}'}{BUNDLE_SUFFIX}"
+
+
+def _decode(records: Sequence[Record], model: str, place: str) -> Cell:
+    """The networks' decoding time of `model` at `place`, on its preferred unit there."""
+    found = [r for r in records if (r.model.name, r.target) == (model, place)]
+    if not found:
+        return Cell(None, "", reason="not measured there")
+    wanted = Wanted(RUNTIME, 2) if found and found[0].is_host else Wanted()
+    # A setting that was measured end to end has the networks' time too.
+    (row,) = compare(found, wanted).rows
+    entry = row.entry("latency_ms", "decode", "networks")
+    if entry is None:
+        return Cell(None, "", reason="not in the record")
+    q = entry.quantity
+    return Cell(q.value, q.found, low=q.low, high=q.high)
+
+
+def _text(cell: Cell) -> str:
+    if cell.value is None:
+        return NA
+    if cell.low is None or cell.high is None:
+        return three_digits(cell.value)
+    return f"{three_digits(cell.value)} ({three_digits(cell.low)} to {three_digits(cell.high)})"

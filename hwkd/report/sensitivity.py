@@ -1,11 +1,121 @@
-"""Sensitivity to bits as tables: the layers, the allocations, and the bits that these give. Pure."""
+"""Sensitivity to bits: its file, its tables, and the recipes it proposes. Pure."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-from hwkd.measure.allocations import Checked, bits_in_words
-from hwkd.measure.sensitivity import Sensitivity
+import tomli_w
+
+from hwkd.errors import InputError
+from hwkd.files import write_text
+from hwkd.measure.record import Entry
+from hwkd.measure.sensitivity import (
+    Allocation,
+    Checked,
+    Coded,
+    Sensitivity,
+    bits_in_words,
+    most_common_bits,
+)
+from hwkd.models.spec import PatchSpec, Spec, student_spec
 from hwkd.quantize.allocate import KIB
 from hwkd.report.table import Table
+
+# sensitivity.json: what was measured, what was proposed, and where it comes from. Pure.
+
+FORMAT = 1
+NAME = "sensitivity.json"
+
+
+@dataclass(frozen=True)
+class Told:
+    """Where the figures come from.
+
+    fingerprint: of all that decides a measurement. base: how the model got its bits. measured_on, checked_on: the images,
+    in words. latency: of the slower side on the target; None where none was given.
+    """
+
+    fingerprint: str
+    model: str
+    base: str
+    measured_on: str
+    checked_on: str
+    command: str
+    created: str
+    host: str
+    versions: Mapping[str, str]
+    latency: Entry | None = None
+
+
+def write_sensitivity(
+    path: Path, told: Told, found: Sensitivity, checked: Sequence[Checked] = ()
+) -> None:
+    """Write all of it, whole or not at all. Raises as hwkd.files.write_text.
+
+    Losses and changes, which follow from the rest, are told too.
+    """
+
+    def coded(value: Coded) -> dict[str, Any]:
+        return {**asdict(value), "rd_loss": value.rd_loss(found.lmbda)}
+
+    points = [
+        {
+            "layer": point.layer,
+            "bits": point.bits,
+            **coded(point.coded),
+            "rd_loss_percent": found.change_percent(point.coded),
+        }
+        for point in found.points
+    ]
+    allocations = [{**asdict(c.allocation), **coded(c.coded)} for c in checked]
+    content = {
+        "format": FORMAT,
+        **asdict(told),
+        "found": {"weight_bytes": "computed", "added_percent": "computed", "others": "measured"},
+        "lmbda": found.lmbda,
+        "weight_bytes": found.weight_bytes,
+        "as_it_is": coded(found.base),
+        "layers": [asdict(layer) for layer in found.layers],
+        "points": points,
+        "allocations": allocations,
+    }
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_points(path: Path, fingerprint: str) -> dict[tuple[str, int], Coded]:
+    """What was measured before, by layer and bits; nothing where there is no file.
+
+    Raises:
+        InputError: the file is of another model or other images, or not such a file.
+    """
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}, not {FORMAT}")
+        is_same = content["fingerprint"] == fingerprint
+        points = {
+            (point["layer"], point["bits"]): Coded(
+                float(point["bpp"]), float(point["mse"]), float(point["psnr_db"])
+            )
+            for point in content["points"]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not what `hwkd sensitivity` writes ({error}): give another -o, or --force to write over it"
+        ) from error
+    if not is_same:
+        raise InputError(
+            f"{path} was measured on another model, other bits of it, or other images: give another -o, or --force to "
+            "start over"
+        )
+    return points
+
+
+# Sensitivity to bits as tables: the layers, the allocations, and the bits that these give. Pure.
 
 NA = "n/a"
 LOSS = "rd_loss is bpp + lmbda 255^2 MSE, bpp of real bytes"
@@ -102,3 +212,74 @@ def bits_table(checked: Sequence[Checked]) -> Table:
         for layer in checked[0].allocation.bits
     )
     return Table("Bits of each layer", ("layer", *names), rows)
+
+
+# A recipe of `hwkd distill` that trains a model in the bits of an allocation. Pure.
+
+QAT_STEPS = 600
+"""Of a recipe: minutes on one core for a student of the size of those that ship."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a recipe starts from.
+
+    teacher: what teaches, as `--teacher` takes it. run: the folder of the run whose float student is continued; None
+    where the teacher itself is. target: None where it is not known. act_bits: of each layer.
+    """
+
+    model: str
+    spec: Spec
+    lmbda: float
+    teacher: str
+    run: str | None
+    target: str | None
+    act_bits: Mapping[str, int]
+
+
+def recipe_text(origin: Origin, allocation: Allocation) -> str:
+    """The recipe as a file. Without a target in `origin` it needs `--target` on the command line.
+
+    Raises:
+        InputError: the options of `hwkd distill` cannot describe the model's widths.
+    """
+    bits = allocation.bits
+    most = most_common_bits(bits)
+    acts = most_common_bits(origin.act_bits)
+    said = f"{allocation.name}: {allocation.weight_bytes / KIB:,.1f} KiB of weights"
+    content: dict[str, object] = {
+        "description": f"{origin.model} in {bits_in_words(bits)} bits, chosen by hwkd sensitivity ({said})",
+        **({} if origin.target is None else {"target": origin.target}),
+        "bits": f"{most}/{acts}",
+        "layer_bits": [
+            f"{name}={count}/{origin.act_bits[name]}"
+            for name, count in bits.items()
+            if (count, origin.act_bits[name]) != (most, acts)
+        ],
+        **({} if origin.run is not None else _widths(origin.spec)),
+        "lmbda": origin.lmbda,
+        "teacher": origin.teacher,
+        "start": "teacher" if origin.run is None else origin.run,
+        "steps": 0,
+        "qat_steps": QAT_STEPS,
+    }
+    return tomli_w.dumps(content)
+
+
+def _widths(spec: Spec) -> dict[str, object]:
+    """The options that describe a student of this spec."""
+    options: dict[str, object] = {
+        "family": spec.family,
+        "width": list(spec.widths),
+        "latent": spec.M,
+        "hyper": spec.H,
+        "hyper_latent": spec.Z,
+    }
+    post = spec.post if isinstance(spec, PatchSpec) else None
+    if post is not None:
+        options["post"] = list(post)
+    if student_spec(spec.family, spec.widths, spec.M, spec.H, spec.Z, post) != spec:
+        raise InputError(
+            f"no recipe was written: the options of hwkd distill cannot describe {spec}; start from its run folder"
+        )
+    return options

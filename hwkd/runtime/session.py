@@ -1,5 +1,6 @@
-"""One way to run an ONNX graph in whichever runtime is installed."""
+"""One way to run an ONNX graph in whichever runtime is installed; what a processor's kernels do, and how many cores there are."""
 
+import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +10,8 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from hwkd.errors import HwkdError, InputError, unknown
+
+# One way to run an ONNX graph in whichever runtime is installed.
 
 RUNTIMES = ("onnxruntime", "openvino")
 """Their names as packages."""
@@ -112,3 +115,46 @@ def _version(runtime: str) -> str | None:
         return version(runtime)
     except PackageNotFoundError:
         return None
+
+
+# Whether a processor's int8 kernels overflow with a bundle's weights.
+#
+# Without VNNI the kernels of x86 add pairs of products of uint8 and int8 in 16 bits: 2 x 255 x 64 is the most that fits,
+# so weights beyond 7 bits saturate. On AVX2 more than half the symbols of y were wrong so (relu N=64, 8-bit weights).
+
+SAFE_BITS = 7
+
+_WITHOUT_OVERFLOW = {"avx512_vnni", "avx_vnni"}
+
+
+def saturation_warning(
+    weight_bits: int, machine: str | None = None, cpuinfo: Path = Path("/proc/cpuinfo")
+) -> str | None:
+    """What a user must know before running integer weights of `weight_bits` bits here; None where nothing.
+
+    Args:
+        machine: as platform.machine() gives it; this one's unless given.
+        cpuinfo: where the kernel lists the processor's flags; nothing is said where it does not.
+    """
+    if weight_bits <= SAFE_BITS or not is_x86(machine):
+        return None
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
+    if not flags or _WITHOUT_OVERFLOW.intersection(flags):
+        return None
+    return (
+        f"this processor has no VNNI, so sums over weights of {weight_bits} bits saturate and pictures are worse than they "
+        "should be: export the model with --target x86-avx2 to use it here"
+    )
+
+
+# How many cores there are to use.
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1

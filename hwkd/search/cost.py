@@ -1,11 +1,24 @@
-"""What a candidate costs, and the budget that it must keep."""
+"""What a candidate costs, counted or predicted, and making it fit a budget."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
+from hwkd.bits import BitPlan
 from hwkd.errors import InputError
+from hwkd.measure.layers import LayerCost
+from hwkd.measure.predict.target import predicted_entries
+from hwkd.measure.record import Entry
+from hwkd.models.spec import FAMILIES, PATCH_VALUES, HyperpriorSpec, Spec
 from hwkd.quantity import Quantity
+from hwkd.quantize.precision import plan_precision
+from hwkd.search.space import FamilySpace, Space, Values
+from hwkd.target import Target
+
+# What a candidate costs, and the budget that it must keep.
 
 MIB = 2**20
 
@@ -87,3 +100,314 @@ class Budget:
 def rounded(value: float) -> str:
     """Three significant digits, all before the point where those are more."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+# The layers of a student and the bytes of its weights, from its spec alone: no model is built.
+#
+# A search weighs hundreds of candidates, and tracing a model of each takes a tenth of a second; these closed forms take
+# microseconds. Tests hold them to `hwkd.measure.eager.macs.codec_layers` and `hwkd.quantize.integer.weight_bytes`.
+
+BLOCK = 64
+"""The stride of z: every layer works on an area that is padded to multiples of it."""
+_POST_VALUES = 48
+_FLOAT_BYTES = 4
+
+_GIVEN_INPUTS = {
+    "patch": ("g_a.linear", "g_a.stem", "h_s.0", "g_s.linear", "g_s.stem"),
+    "gdn": ("g_a.0", "h_s.0", "g_s.0"),
+    "relu": ("g_a.0", "h_s.0", "g_s.0"),
+}
+"""The layers whose input lies on a grid as it is (hwkd/quantize/qat.py): all others have a learned scale."""
+
+
+def student_layers(spec: Spec, width: int, height: int) -> tuple[LayerCost, ...]:
+    """The layers of g_a, h_a, h_s and g_s for one image of width x height, in the order they run."""
+    blocks = math.ceil(width / BLOCK) * math.ceil(height / BLOCK)
+    of_family = _hyperprior(spec) if isinstance(spec, HyperpriorSpec) else _patch(spec)
+    return tuple(layer.times(blocks) for layer in of_family)
+
+
+def macs_per_pixel(layers: tuple[LayerCost, ...], width: int, height: int) -> float:
+    """Multiply-accumulates of all four networks, each once, for a pixel of the image."""
+    return sum(layer.macs for layer in layers) / (width * height)
+
+
+def weight_names(spec: Spec) -> dict[str, int]:
+    """The number of weights of each convolution, biases not among them, by the layer's name."""
+    layers = student_layers(spec, BLOCK, BLOCK)
+    return {layer.name: layer.weights for layer in layers if layer.operator != "gdn"}
+
+
+def stored_bytes(spec: Spec, bits: BitPlan) -> int:
+    """Bytes of the weights of the student quantized to `bits`, as `hwkd.quantize.integer.weight_bytes` counts them."""
+    total = 0
+    for layer in student_layers(spec, BLOCK, BLOCK):
+        if layer.operator == "gdn":
+            total += _FLOAT_BYTES * (layer.weights + layer.c_out)
+            continue
+        is_learned = layer.name not in _GIVEN_INPUTS[spec.family]
+        # A scale and a bias for each output channel.
+        total += math.ceil(layer.weights * bits.bits_for(layer.name)[0] / 8)
+        total += _FLOAT_BYTES * (2 * layer.c_out + is_learned)
+    return total
+
+
+def _layer(
+    name: str,
+    c_in: int,
+    c_out: int,
+    at: int,
+    kernel: int = 1,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    operator: str = "conv",
+) -> LayerCost:
+    """at: positions of the input. A transposed convolution's MACs count by its input, the others' by their output."""
+    over = at * stride**2 if operator == "transposed" else at // stride**2
+    weights = kernel**2 * c_in * c_out // groups
+    return LayerCost(
+        name=name,
+        network=name.partition(".")[0],
+        operator=operator,
+        c_in=c_in,
+        c_out=c_out,
+        kernel=kernel,
+        stride=stride,
+        groups=groups,
+        in_values=c_in * at,
+        out_values=c_out * over,
+        weights=weights,
+        macs=weights * min(at, over),
+    )
+
+
+def _hyperprior(spec: HyperpriorSpec) -> Iterator[LayerCost]:
+    """As hwkd/models/hyperprior.py, for one block."""
+    has_gdn = spec.family == "gdn"
+    channels = (3, *spec.widths, spec.M)
+    at = BLOCK**2
+    for i, (c_in, c_out) in enumerate(pairwise(channels)):
+        yield _layer(f"g_a.{2 * i}", c_in, c_out, at, 5, stride=2)
+        at //= 4
+        if has_gdn and i < 3:
+            yield _layer(f"g_a.{2 * i + 1}", c_out, c_out, at, operator="gdn")
+    yield from _hyper_analysis(spec)
+    for i, c_in, c_out, at_i in ((0, spec.Z, spec.H, 1), (2, spec.H, spec.H, 4)):
+        yield _layer(f"h_s.{i}", c_in, c_out, at_i, 5, stride=2, operator="transposed")
+    yield _layer("h_s.4", spec.H, spec.M, at, 3)
+    for i, (c_in, c_out) in enumerate(pairwise(channels[::-1])):
+        yield _layer(f"g_s.{2 * i}", c_in, c_out, at, 5, stride=2, operator="transposed")
+        at *= 4
+        if has_gdn and i < 3:
+            yield _layer(f"g_s.{2 * i + 1}", c_out, c_out, at, operator="gdn")
+
+
+def _patch(spec: Spec) -> Iterator[LayerCost]:
+    """As hwkd/models/patch.py, for one block."""
+    assert not isinstance(spec, HyperpriorSpec)
+    at = 16
+    yield _layer("g_a.linear", PATCH_VALUES, spec.M, at)
+    yield _layer("g_a.stem", PATCH_VALUES, spec.C, at)
+    yield from _trunk("g_a", spec.C, spec.widths, at)
+    yield _layer("g_a.head", spec.C, spec.M, at)
+    yield from _hyper_analysis(spec)
+    yield _layer("h_s.0", spec.Z, 4 * spec.H, 1, 3)
+    yield _layer("h_s.3", spec.H, 4 * spec.H, 4, 3)
+    yield _layer("h_s.6", spec.H, spec.M, at, spec.hyper_kernel)
+    if spec.context:
+        channels, width = spec.context
+        yield _layer("g_s.context.conv_in", channels, width, at, 3)
+        yield _layer("g_s.context.conv_out", width, channels, at)
+    yield _layer("g_s.linear", spec.M, PATCH_VALUES, at)
+    yield _layer("g_s.stem", spec.M, spec.C, at)
+    yield from _trunk("g_s", spec.C, spec.widths, at)
+    yield _layer("g_s.head", spec.C, PATCH_VALUES, at)
+    for i, w in enumerate(spec.post):
+        yield _layer(f"g_s.post.{i}.conv_in", _POST_VALUES, w, 16 * at, 3)
+        yield _layer(f"g_s.post.{i}.conv_out", w, _POST_VALUES, 16 * at, 3)
+
+
+def _trunk(network: str, C: int, widths: tuple[int, ...], at: int) -> Iterator[LayerCost]:
+    for i, w in enumerate(widths):
+        block = f"{network}.trunk.{i}"
+        yield _layer(f"{block}.mix_in", C, w, at)
+        yield _layer(f"{block}.mix", w, w, at, 3, groups=w)
+        yield _layer(f"{block}.mix_out", w, C, at)
+        yield _layer(f"{block}.feed_in", C, 2 * w, at)
+        yield _layer(f"{block}.feed_out", 2 * w, C, at)
+
+
+def _hyper_analysis(spec: Spec) -> Iterator[LayerCost]:
+    kernel = 3 if isinstance(spec, HyperpriorSpec) else spec.hyper_kernel
+    yield _layer("h_a.0", spec.M, spec.H, 16, kernel)
+    yield _layer("h_a.2", spec.H, spec.H, 16, 5, stride=2)
+    yield _layer("h_a.4", spec.H, spec.Z, 4, 5, stride=2)
+
+
+# A candidate's cost on a target that is not here: latency and energy predicted from its layers.
+
+WIDTH, HEIGHT = 768, 512
+"""Of the image that costs are for, in pixels."""
+ACT_BITS = 8
+MOST_BITS = 8
+LEAST_BITS = 4
+"""Of a weight, where the budget limits what is stored."""
+
+
+def kernel_bits(target: Target) -> int:
+    """The most bits of a weight that the target's kernels take: more would saturate there, or be held to that."""
+    plan = plan_precision(target, MOST_BITS, ACT_BITS, family=FAMILIES[0])
+    return plan.preferred("encoder").weight_storage_bits
+
+
+def stored_mib(spec: Spec, weight_bits: int) -> float:
+    """Of the weights, all layers at `weight_bits`."""
+    return stored_bytes(spec, BitPlan(weight_bits, ACT_BITS)) / MIB
+
+
+class Predicted:
+    """Costs on `target`, in the setting that `hwkd compare` takes: the first that has constants.
+
+    setting, notes: in what the networks run, and how far to trust that.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.weight_bits = kernel_bits(target)
+        self.setting = ""
+        self.notes: tuple[str, ...] = ()
+
+    def __call__(self, spec: Spec) -> Cost:
+        """What the student of `spec` costs.
+
+        Raises:
+            InputError: nothing is known of the target's speed.
+        """
+        layers = student_layers(spec, WIDTH, HEIGHT)
+        plan = plan_precision(self._target, self.weight_bits, ACT_BITS, family=spec.family)
+        entries, notes = predicted_entries(layers, self._target, plan)
+        known = [e for e in entries if e.name == "latency_ms" and e.quantity.value is not None]
+        if not known:
+            raise InputError(
+                f"a search for {self._target.name} has nothing to go by: {entries[0].quantity.reason}; give a target "
+                "with constants (`hwkd targets`), or search on the board itself with --target host"
+            )
+        setting = known[0].setting
+        self.setting = str(setting)
+        self.notes = tuple(n for n in notes if n.startswith(f"{self._target.name}, {setting.unit}"))
+        chosen = [e for e in entries if e.setting == setting]
+        return Cost(
+            macs_per_pixel(layers, WIDTH, HEIGHT) / 1000,
+            greater(chosen, "latency_ms"),
+            greater(chosen, "energy_mj"),
+            stored_mib(spec, LEAST_BITS),
+            stored_mib(spec, self.weight_bits),
+        )
+
+
+def greater(entries: list[Entry], name: str) -> Quantity:
+    """The greater of encode's and decode's figure; `by` tells which."""
+    of_name = [e for e in entries if e.name == name]
+    unknown = next((e.quantity for e in of_name if e.quantity.value is None), None)
+    if unknown is not None:
+        return unknown
+    found = max(of_name, key=lambda e: e.quantity.value or 0.0)
+    return replace(found.quantity, by=f"{found.side}: {found.quantity.by}")
+
+
+# Making candidates fit a budget: shrunk until they do, the widest that does, the nearest where none does.
+
+Costing = Callable[[Spec], Cost]
+Fits = Callable[[Spec], bool]
+
+SHARES = 16
+"""In how many parts the way from a candidate to the cheapest student of its family is taken."""
+
+_UNITS = {"--max-ms": "ms", "--max-mj": "mJ", "--max-mib": "MiB"}
+
+
+def shrunk(part: FamilySpace, values: Values, fits: Fits) -> dict[str, int]:
+    """`values`, or the first student on the way from them to the cheapest of the family that fits.
+
+    Every candidate of a search is so trained, and most lie where the best ones do: just inside the budget. What is
+    rejected instead would have to be drawn again and again where little of the space fits.
+
+    fits: True for the cheapest student; where a student fits, so do those on the way from it to the cheapest.
+    """
+    if fits(part.spec(values)):
+        return dict(values)
+    low, high = 0, SHARES
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(part.spec(part.towards_cheapest(values, middle / SHARES))):
+            low = middle
+        else:
+            high = middle
+    return part.towards_cheapest(values, low / SHARES)
+
+
+def widest_uniform(part: FamilySpace, fits: Fits) -> dict[str, int] | None:
+    """The widest student with equal widths that fits; None where not even the narrowest does."""
+    students = [part.uniform(width) for width in part.uniform_widths()]
+    place = bisect_left(students, True, key=lambda values: not fits(part.spec(values)))
+    return students[place - 1] if place else None
+
+
+def uniform_students(
+    space: Space, budget: Budget, costing: Costing
+) -> tuple[tuple[FamilySpace, dict[str, int]], ...]:
+    """The widest student with equal widths of each family that keeps `budget`, what a user would try without a search: all
+    of its layers have the kernels' bits, if one of the family fits so. Families without one are left out."""
+    found = []
+    for part in space.families:
+        values = widest_uniform(part, lambda spec: budget.fits_in_full(costing(spec)))
+        values = values or widest_uniform(part, lambda spec: budget.fits(costing(spec)))
+        if values is not None:
+            found.append((part, values))
+    return tuple(found)
+
+
+def within(space: Space, budget: Budget, costing: Costing, where: str) -> Space:
+    """`space` without the families that have no student within `budget`.
+
+    where: the target's name, for the message.
+    Raises:
+        InputError: no family has one; the nearest student is named. As `Budget.shares`.
+    """
+    cheapest = {part.family: part.spec(part.cheapest()) for part in space.families}
+    costs = {family: costing(spec) for family, spec in cheapest.items()}
+    kept = tuple(part for part in space.families if budget.fits(costs[part.family]))
+    if kept:
+        return Space(kept)
+    nearest = min(costs, key=lambda family: budget.excess(costs[family]))
+    raise InputError(
+        f"no student of the search keeps the budget of {budget} on {where}: the nearest that can be had is "
+        f"{cheapest[nearest]}, with {_in_words(budget, costs[nearest])}; give "
+        f"{_enough(budget, costs[nearest])}, or another target"
+    )
+
+
+def fits_budget(budget: Budget, costing: Costing) -> Fits:
+    """Whether a student keeps `budget`, by `costing`."""
+    return lambda spec: budget.fits(costing(spec))
+
+
+def _in_words(budget: Budget, cost: Cost) -> str:
+    return ", ".join(
+        f"{rounded(value)} {_UNITS[option]}" for option, value, _ in budget.shares(cost)
+    )
+
+
+def _enough(budget: Budget, cost: Cost) -> str:
+    """The options that would let it pass."""
+    wanted: Mapping[str, float] = {
+        option: value for option, value, share in budget.shares(cost) if share > 1
+    }
+    return " and ".join(f"{option} {_above(value):g} or more" for option, value in wanted.items())
+
+
+def _above(value: float) -> float:
+    """`value` rounded up to three significant digits."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return float(f"{math.ceil(value / step) * step:.3g}")

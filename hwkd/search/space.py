@@ -6,8 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hwkd.errors import InputError
-from hwkd.models.spec import HyperpriorSpec, PatchSpec, Spec
-from hwkd.models.student import PATCH_BLOCKS, PATCH_HYPER, PATCH_HYPER_LATENT, PATCH_POST_SHARE
+from hwkd.models.spec import (
+    PATCH_BLOCKS,
+    PATCH_HYPER,
+    PATCH_HYPER_LATENT,
+    PATCH_POST_SHARE,
+    HyperpriorSpec,
+    PatchSpec,
+    Spec,
+)
 
 Values = Mapping[str, int]
 """A student of one family: channels by the names of its ranges."""

@@ -1,24 +1,235 @@
-"""A study in its storage: made once, joined by workers, read back. What of Optuna's it uses is public, but for one call."""
+"""A study of Optuna's: where it is stored, which student comes next, what is read back."""
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
-from optuna.storages import BaseStorage
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from hwkd.errors import InputError
 from hwkd.search import found as kinds
-from hwkd.search.cost import Budget
-from hwkd.search.fitting import Costing, fits_budget, uniform_students
-from hwkd.search.found import Found, found_from_dict
-from hwkd.search.halving import AtRung
-from hwkd.search.sampler import FAMILY, Proposals, parameter
+from hwkd.search.cost import Budget, Costing, Fits, fits_budget, shrunk, uniform_students
+from hwkd.search.found import AtRung, Found, found_from_dict
 from hwkd.search.settings import Settings, differences, settings_from_json
-from hwkd.search.space import Space
+from hwkd.search.space import FamilySpace, Space
+
+# Where a study lies: an SQLite file, a journal, or any database that Optuna takes by its URL.
+
+LOCK_WAIT_S = 20.0
+"""How long an operation waits for another program that holds an SQLite file."""
+
+DATABASES, JOURNALS = (".db", ".sqlite", ".sqlite3"), (".journal", ".log")
+
+
+def open_storage(text: str, *, must_exist: bool) -> BaseStorage:
+    """The storage that `text` names: FILE.db, FILE.journal, or a URL.
+
+    must_exist: refuse a file that is not there, which would be made.
+    Raises:
+        InputError: another name; a file that is missing, locked or of another kind; no driver for the URL.
+    """
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    if "://" in text:
+        with storage_errors(text):
+            return optuna.storages.get_storage(text)
+    path = Path(text)
+    if path.suffix not in (*DATABASES, *JOURNALS):
+        raise InputError(
+            f"--study {text} is no place for a study: give FILE{DATABASES[0]} for SQLite, FILE{JOURNALS[0]} for a journal "
+            "that machines share over a network file system, or a URL that Optuna takes"
+        )
+    if must_exist and not path.is_file():
+        raise InputError(
+            f"there is no study in {text}: start it with `hwkd fit --target T --max-ms MS --study {text}`, and then its "
+            "workers"
+        )
+    with storage_errors(text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in JOURNALS:
+            return _journal(path)
+        arguments = {"connect_args": {"timeout": LOCK_WAIT_S}}
+        return RDBStorage(f"sqlite:///{path}", engine_kwargs=arguments)
+
+
+def _journal(path: Path) -> BaseStorage:
+    try:
+        return JournalStorage(JournalFileBackend(str(path)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a journal of a study ({error!r}): give another --study, or move it away"
+        ) from error
+
+
+@contextmanager
+def storage_errors(text: str) -> Iterator[None]:
+    """What goes wrong with the storage `text` inside is told in one line, as an InputError; Optuna's warnings are not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is experimental, or reported twice
+            yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise _explained(text, error) from error
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--study {text} needs a package that is not installed: {error}"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot use the study {text}: {error.strerror or error}; give another place with --study"
+        ) from error
+
+
+def _explained(text: str, error: Exception) -> InputError:
+    causes = " ".join(str(e) for e in (error, error.__cause__, error.__context__) if e is not None)
+    if "locked" in causes:
+        return InputError(
+            f"the study {text} is locked: another program has held it for {LOCK_WAIT_S:g} s; close that program "
+            "(`fuser FILE` names it), or give another --study, and run the same command again"
+        )
+    if "not a database" in causes or "malformed" in causes:
+        return InputError(
+            f"{text} is not an SQLite database: give another --study, or move it away"
+        )
+    return InputError(f"cannot use the study {text} ({_first_line(causes)}): give another --study")
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:160]
+
+
+# Which student comes next: TPE over the trials so far, with chance that depends on the seed and the trial's number.
+#
+# Optuna's own sampler goes on with one stream of random numbers in one process. Here every trial has a stream of its own,
+# so that a study that was interrupted proposes after it what it would have proposed without: the sampler has no memory.
+
+FAMILY = "family"
+STARTUP_TRIALS = 8
+"""So many trials (of all families, and of each) come by chance before TPE models them."""
+
+Distributions = dict[str, BaseDistribution]
+
+
+def family_distribution(space: Space) -> CategoricalDistribution:
+    """Of the parameter FAMILY."""
+    return CategoricalDistribution([part.family for part in space.families])
+
+
+def distributions(part: FamilySpace) -> Distributions:
+    """Of the parameters of a family's trials, by name: "patch.w1", in the order of the ranges."""
+    return {
+        parameter(part, r.name): IntDistribution(r.low, r.high, step=r.step) for r in part.ranges
+    }
+
+
+def parameter(part: FamilySpace, name: str) -> str:
+    """What the channels `name` of a family are called in a study."""
+    return f"{part.family}.{name}"
+
+
+class Proposals(BaseSampler):  # type: ignore[misc]
+    """First the family, then its channels together (multivariate TPE), shrunk into the budget.
+
+    Trials that were pruned count with their last value, as TPE has it; running ones are kept apart from
+    (constant liar), so that several workers do not try the same.
+    """
+
+    def __init__(self, space: Space, fits: Fits, seed: int) -> None:
+        self._space, self._fits, self._seed = space, fits, seed
+        self._proposed: tuple[int, dict[str, Any]] | None = None
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Nothing: `sample_independent` has the whole proposal."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing, as above."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """The parameter's value in the proposal for this trial, which is made when its first one is asked for."""
+        if self._proposed is None or self._proposed[0] != trial.number:
+            self._proposed = (trial.number, self._propose(study, trial.number))
+        return self._proposed[1][param_name]
+
+    def _propose(self, study: optuna.Study, number: int) -> dict[str, Any]:
+        trials = [
+            t
+            for t in study.get_trials(
+                deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+            )
+            if FAMILY in t.params and t.number != number
+        ]
+        seeds = np.random.SeedSequence((self._seed, number)).generate_state(2).tolist()
+        family = self._family(trials, seeds[0])
+        part = self._space.of(family)
+        asked = _ask(_of_family(trials, part), distributions(part), seeds[1])
+        values = shrunk(
+            part, {r.name: asked[parameter(part, r.name)] for r in part.ranges}, self._fits
+        )
+        return {FAMILY: family} | {parameter(part, name): n for name, n in values.items()}
+
+    def _family(self, trials: Sequence[FrozenTrial], seed: int) -> str:
+        families = [part.family for part in self._space.families]
+        if len(families) == 1:
+            return families[0]
+        known = [
+            _reduced(t, {FAMILY: family_distribution(self._space)})
+            for t in trials
+            if t.params[FAMILY] in families
+        ]
+        return str(_ask(known, {FAMILY: family_distribution(self._space)}, seed)[FAMILY])
+
+
+def _of_family(trials: Sequence[FrozenTrial], part: FamilySpace) -> list[FrozenTrial]:
+    wanted = distributions(part)
+    return [_reduced(t, wanted) for t in trials if wanted.keys() <= t.params.keys()]
+
+
+def _reduced(trial: FrozenTrial, wanted: Distributions) -> FrozenTrial:
+    """The trial with these of its parameters only."""
+    return optuna.trial.create_trial(
+        state=trial.state,
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        params={name: trial.params[name] for name in wanted},
+        distributions=wanted,
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def _ask(trials: Sequence[FrozenTrial], wanted: Distributions, seed: int) -> dict[str, Any]:
+    """What TPE would try next after `trials`, in a study of its own in memory."""
+    sampler = TPESampler(
+        seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True
+    )
+    study = optuna.create_study(sampler=sampler)
+    study.add_trials(trials)
+    params: dict[str, Any] = study.ask(wanted).params
+    return params
+
+
+# A study in its storage: made once, joined by workers, read back. What of Optuna's it uses is public, but for one call.
 
 NAME = "hwkd-fit"
 SETTINGS, FAMILIES, FOLDER, LIMIT = "settings", "families", "data_folder", "limit"

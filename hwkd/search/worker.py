@@ -1,10 +1,14 @@
-"""A worker's loop: takes trials from the study, trains them, and takes over what dead workers left."""
+"""A worker's loop and its signs of life: takes trials, trains them, takes over what dead workers left."""
 
 import json
+import os
+import socket
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,29 +18,30 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hwkd.models.spec import HyperpriorSpec, Spec
-from hwkd.search.cost import MIB
-from hwkd.search.fitting import Costing
-from hwkd.search.found import REFERENCE, RUNNING, SEARCHED, Found, best_of
-from hwkd.search.halving import AtRung, goes_on
-from hwkd.search.layers import stored_bytes
-from hwkd.search.life import ALIVE, Watch, giving_signs
-from hwkd.search.sampler import FAMILY, family_distribution, parameter
+from hwkd.search.cost import MIB, Costing, stored_bytes
+from hwkd.search.found import REFERENCE, RUNNING, SEARCHED, AtRung, Found, best_of, goes_on
 from hwkd.search.settings import Settings
 from hwkd.search.study import (
+    FAMILY,
     FOUND,
     KIND,
     PAPER_N,
     SURPLUS,
+    family_distribution,
     found_in,
     is_enough,
     is_surplus,
     others_at,
+    parameter,
     space_of,
     wait_again,
 )
 
 if TYPE_CHECKING:
     from hwkd.search.train import Standing, Trainer
+
+
+# A worker's loop: takes trials from the study, trains them, and takes over what dead workers left.
 
 PAPER_M = 192
 """Channels of y of the paper's students; those of z and inside h_a and h_s are N."""
@@ -212,3 +217,101 @@ def _stands(found: Found, standing: "Standing", began: float) -> Found:
         psnr_db=standing.psnr_db,
         seconds=time.perf_counter() - began,
     )
+
+
+# Signs of life: how workers know of each other that they still train, and take over what a dead one left.
+#
+# Optuna has heartbeats for databases only, and gives a lost trial up for a new one. Here the trial itself waits again, in any
+# storage, and keeps its number, on which its chance depends: what is trained is the same whoever died.
+
+BEAT_S = 15.0
+LOST_AFTER_S = 60.0
+"""A worker on another machine that has given no sign for so long is taken for dead."""
+
+ALIVE = "alive"
+"""The user attribute of a running trial that holds its worker's last sign."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One sign of life. machine: where the worker runs; pid, started: which process it is; beat: counts the signs."""
+
+    machine: str
+    pid: int
+    started: str
+    beat: int
+
+
+def my_sign(beat: int) -> Sign:
+    """A sign of this process."""
+    return Sign(_machine(), os.getpid(), _started(os.getpid()), beat)
+
+
+@contextmanager
+def giving_signs(set_attribute: Callable[[str, Any], None]) -> Iterator[None]:
+    """Inside, a thread sets ALIVE again and again.
+
+    set_attribute: of the running trial.
+    """
+    set_attribute(ALIVE, asdict(my_sign(0)))
+    ended = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not ended.wait(BEAT_S):
+            count += 1
+            # A storage that is busy now is asked again at the next beat; what stays wrong the worker itself meets.
+            with suppress(Exception):
+                set_attribute(ALIVE, asdict(my_sign(count)))
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class Watch:
+    """Tells which running trials are lost, by what it has seen of them so far."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._seen: dict[int, tuple[object, float]] = {}
+
+    def is_lost(self, number: int, sign: Mapping[str, Any] | None) -> bool:
+        """Whether the worker of trial `number`, whose sign is `sign`, is dead.
+
+        At once where its process was on this machine and is gone; else when its sign has not changed for LOST_AFTER_S
+        since this watch first saw it, by this machine's clock alone.
+        """
+        if sign is not None and sign["machine"] == _machine():
+            return bool(_started(sign["pid"]) != sign["started"])
+        held = self._seen.get(number)
+        if held is None or held[0] != sign:
+            self._seen[number] = (sign, self._now())
+            return False
+        return self._now() - held[1] > LOST_AFTER_S
+
+
+def _machine() -> str:
+    """The host, and its space of process numbers: containers of one host may share its name."""
+    space = ""
+    with suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return f"{socket.gethostname()} {space}"
+
+
+def _started(pid: int) -> str:
+    """When the process was started, in ticks since boot; "" where there is none, or the system does not tell.
+
+    A number of a dead process is given out again: the time tells the two apart.
+    """
+    try:
+        # The name in parentheses may hold spaces; field 22 of proc(5) is the 20th after it.
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        fields = stat.rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
+    except (OSError, IndexError):
+        return ""

@@ -19,12 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hwkd.cli.output import add_output_options, emit
+from hwkd.cli.options import add_output_options, emit
 from hwkd.codec.entropy import decode, encode
 from hwkd.codec.tables import Tables
-from hwkd.measure.host import host_facts
-from hwkd.measure.pinning import pinned
-from hwkd.measure.timing import measure_in_turn
+from hwkd.measure.machine import host_facts
+from hwkd.measure.timing import measure_in_turn, pinned
 from hwkd.models.compat import EntropyBottleneck, GaussianConditional
 from hwkd.qualities import LOG_SCALE_STEP, SCALE_LEVELS, SCALE_MIN
 from hwkd.report.table import Table

@@ -19,20 +19,18 @@ import onnx
 import torch
 
 from hwkd.bits import BitPlan
-from hwkd.cli.output import add_output_options, emit
+from hwkd.cli.options import add_output_options, emit
 from hwkd.codec.codec import Codec
 from hwkd.distill.data import calibration_crops
 from hwkd.export.export import Source, export, prepare
 from hwkd.export.graph_writer import FLOAT, OPENVINO, GraphWriter, tensor
 from hwkd.images import embedded_images
-from hwkd.measure.host import host_facts
-from hwkd.measure.picture import picture
-from hwkd.measure.pinning import pinned
-from hwkd.measure.timing import measure_in_turn
+from hwkd.measure.coder import picture
+from hwkd.measure.machine import host_facts
+from hwkd.measure.timing import measure_in_turn, pinned
 from hwkd.models.build import build
 from hwkd.models.patch import PatchCodec
-from hwkd.models.spec import PatchSpec
-from hwkd.models.student import student_spec
+from hwkd.models.spec import PatchSpec, student_spec
 from hwkd.qualities import LMBDA_OF_UNIT_GAIN
 from hwkd.quantize.ptq import post_training_quantize
 from hwkd.report.table import Table

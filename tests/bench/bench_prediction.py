@@ -9,12 +9,12 @@ N=96 are predicted and measured: encoder and decoder, eager torch, each number o
 import argparse
 from statistics import median
 
-from hwkd.cli.output import add_output_options, emit
+from hwkd.cli.options import add_output_options, emit
 from hwkd.cli.profile import parse_threads
-from hwkd.measure.board_constants import constants_from
-from hwkd.measure.cost_predict import predict
 from hwkd.measure.eager.models import load_subject
-from hwkd.measure.eager_profile import profile_host
+from hwkd.measure.eager.profile import profile_host
+from hwkd.measure.predict.constants import constants_from
+from hwkd.measure.predict.fit import predict
 from hwkd.measure.profile import Wanted
 from hwkd.report.table import Table
 

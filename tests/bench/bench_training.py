@@ -13,18 +13,16 @@ from collections.abc import Callable
 
 import torch
 
-from hwkd.cli.distill_config import _precision
-from hwkd.cli.output import add_output_options, emit
+from hwkd.cli.distill import _precision
+from hwkd.cli.options import add_output_options, emit
 from hwkd.distill.batches import Part
-from hwkd.distill.lambdas import drawn
-from hwkd.distill.losses import LossWeights
+from hwkd.distill.losses import LossWeights, drawn
 from hwkd.distill.optimizers import Average
-from hwkd.distill.step import Stepper
-from hwkd.measure.host import host_facts
+from hwkd.distill.train import Stepper
+from hwkd.measure.machine import host_facts
 from hwkd.measure.timing import measure_in_turn
 from hwkd.models.build import build
-from hwkd.models.spec import Spec
-from hwkd.models.student import student_spec
+from hwkd.models.spec import Spec, student_spec
 from hwkd.report.table import Table
 
 SIDE = 256

@@ -20,7 +20,7 @@ from statistics import fmean, stdev
 import torch
 from scipy.stats import t as student_t
 
-from hwkd.cli.output import add_output_options, emit
+from hwkd.cli.options import add_output_options, emit
 from hwkd.distill.config import RunConfig
 from hwkd.distill.data import ImageSet, load_images
 from hwkd.distill.losses import LossWeights
@@ -28,11 +28,10 @@ from hwkd.distill.run import distill
 from hwkd.distill.run_folder import load_run
 from hwkd.files import write_text
 from hwkd.images import open_images
-from hwkd.measure.host import host_facts
+from hwkd.measure.machine import host_facts
 from hwkd.measure.quality import evaluate
 from hwkd.measure.timing import measure_in_turn
-from hwkd.models.spec import PatchSpec
-from hwkd.models.student import student_spec
+from hwkd.models.spec import PatchSpec, student_spec
 from hwkd.report.table import Table
 
 LMBDAS = (0.0067, 0.025)

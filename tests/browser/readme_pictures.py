@@ -11,7 +11,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 from hwkd.cli.main import main
-from hwkd.data import data_folder
+from hwkd.files import data_folder
 from hwkd.images import embedded_images, write_png
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

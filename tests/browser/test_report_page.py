@@ -9,8 +9,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("plotly")
 
 from hwkd.report.page.page import page_html
-from hwkd.report.page.plots import plots_of
-from hwkd.report.page.sources import gather
+from hwkd.report.page.sources import gather, plots_of
 
 KEYS = (
     *("rd", "psnr-macs", "psnr-latency", "psnr-energy"),

@@ -8,7 +8,7 @@ from PIL import Image
 from hwkd.cli.main import main
 from hwkd.codec.codec import Codec
 from hwkd.images import read_rgb
-from hwkd.runtime.cores import usable_cores
+from hwkd.runtime.session import usable_cores
 
 CORES = usable_cores()
 QUICK = ("--threads", "1", "--seconds", "0.001")

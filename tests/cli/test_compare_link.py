@@ -3,14 +3,13 @@ from dataclasses import replace
 
 import pytest
 
-from hwkd.cli.compare_link import link_tables, parse_links
+from hwkd.cli.compare import link_tables, parse_links
 from hwkd.cli.main import main
 from hwkd.errors import InputError
 from hwkd.images import open_images
 from hwkd.measure.classic import EqualQuality
-from hwkd.measure.classic_energy import Classic
+from hwkd.measure.energy.measure import LINKS, Classic
 from hwkd.measure.energy.sensors import OpenedMeter
-from hwkd.measure.links import LINKS
 from hwkd.measure.record import (
     Entry,
     Macs,
@@ -20,8 +19,8 @@ from hwkd.measure.record import (
     Record,
     Setting,
     Size,
+    write_record,
 )
-from hwkd.measure.record_file import write_record
 from hwkd.models.spec import HyperpriorSpec, spec_to_json
 from hwkd.quantity import Quantity, not_known
 from tests.fakes.steady_meter import SteadyMeter
@@ -72,8 +71,8 @@ def opened(monkeypatch, brief_windows):
         kinds.append(kind)
         return OpenedMeter(SteadyMeter(kind))
 
-    monkeypatch.setattr("hwkd.cli.compare_link.host_name", lambda facts: HERE)
-    monkeypatch.setattr("hwkd.cli.compare_link.open_meter", open_meter)
+    monkeypatch.setattr("hwkd.cli.compare.host_name", lambda facts: HERE)
+    monkeypatch.setattr("hwkd.cli.compare.open_meter", open_meter)
     return kinds
 
 
@@ -92,7 +91,7 @@ def classic(monkeypatch):
         by = f"{meter.name}: {meter.covers}"
         return Classic(equal, Quantity(mj, "measured", by, runs=3))
 
-    monkeypatch.setattr("hwkd.cli.compare_link.measure_classic", measure_classic)
+    monkeypatch.setattr("hwkd.cli.compare.measure_classic", measure_classic)
     return asked
 
 

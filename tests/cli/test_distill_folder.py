@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hwkd.cli.main import main
-from hwkd.distill.checkpoint import read_state
+from hwkd.distill.run_folder import read_state
 
 WEIGHTS = ("student.safetensors", "float.safetensors")
 

@@ -1,7 +1,19 @@
 """What `hwkd distill` refuses of images, teachers and starts: one line, exit code 2, nothing written."""
 
+import json
+import multiprocessing
 import shutil
+import tarfile
+from argparse import Namespace
+from pathlib import Path
 
+import pytest
+
+from hwkd.cli.distill import after_restart
+from hwkd.cli.main import main
+from hwkd.distill.distributed import Processes
+from hwkd.distill.run_folder import Event, append_event
+from hwkd.errors import InputError
 from hwkd.images import write_png
 
 NAN = float("nan")
@@ -129,3 +141,97 @@ def test_start_of_a_folder_that_is_no_run(refused, distill_argv, image_folder):
     assert error == (
         f"{image_folder} is not a run folder: it holds no config.json (hwkd distill -o)"
     )
+
+
+# `hwkd distill` on images that are read while it trains.
+
+
+@pytest.fixture
+def shard(image_folder, tmp_path):
+    """The images of `image_folder` in a tar file."""
+    path = tmp_path / "shards/train.tar"
+    path.parent.mkdir()
+    with tarfile.open(path, "w") as archive:
+        archive.add(image_folder, "photos")
+    return path
+
+
+def test_shards_are_trained_on(distill_argv, shard, tmp_path, capsys):
+    assert main([*distill_argv, "--data", str(shard.parent), "--data-workers", "1"]) == 0
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["data"].startswith(f"{shard.parent}, 1 shard: 5 images, 0.1 Mpx, 1 held out")
+    # What decoded for the training does not stay for the evaluation.
+    assert not multiprocessing.active_children()
+
+
+def test_a_truncated_shard(refused, distill_argv, shard):
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    error = refused([*distill_argv, "--data", shard.parent])
+    assert error.startswith(f"the shard {shard} is cut short or damaged: photos/")
+    assert error.endswith("; make it again, or take it out of the folder")
+
+
+def test_a_compressed_shard(refused, distill_argv, shard):
+    packed = shard.rename(shard.with_name("train.tar.gz"))
+    assert refused([*distill_argv, "--data", packed]).startswith("train.tar.gz in ")
+
+
+def test_images_that_do_not_fit_in_memory(refused, distill_argv, image_folder, monkeypatch):
+    monkeypatch.setattr("hwkd.distill.decode._available", lambda _meminfo: 200_000)
+    assert refused(distill_argv) == (
+        f"the images of {image_folder} take 0.0 GB decoded, and 0.0 GB of memory are free, of which images may take "
+        "80%: read them while training, with --stream, or give fewer"
+    )
+
+
+def test_stream_without_images(refused):
+    words = ("--target", "jetson-nano", "--stream")
+    assert refused(["distill", *words]) == (
+        "--stream reads the images of --data while training: give --data DIR, too"
+    )
+
+
+def test_workers_for_images_in_memory(refused, distill_argv):
+    assert refused([*distill_argv, "--data-workers", "3"]) == (
+        "--data-workers 3 decode what is streamed, and these images are held in memory: add --stream, or leave it out"
+    )
+
+
+# What a restart by torchrun makes of the command.
+
+GIVEN = Namespace(resume=False, force=False)
+FIRST, SECOND = (Processes(launcher="torchrun mine", restarts=n) for n in (0, 1))
+
+
+def _run_of(folder: Path, launcher: str, *, with_state: bool) -> Path:
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    append_event(folder, Event("started", 2, launcher))
+    if with_state:
+        (folder / "checkpoint/state.pt").write_bytes(b"")
+    return folder
+
+
+def test_the_first_attempt_is_what_was_asked_for(tmp_path: Path) -> None:
+    folder = _run_of(tmp_path, "torchrun mine", with_state=True)
+    assert after_restart(GIVEN, folder, FIRST) is GIVEN
+
+
+@pytest.mark.parametrize("with_state", [True, False])
+def test_a_restart_goes_on_from_the_checkpoint_or_starts_its_run_over(
+    tmp_path: Path, with_state: bool
+) -> None:
+    folder = _run_of(tmp_path, "torchrun mine", with_state=with_state)
+    args = after_restart(GIVEN, folder, SECOND)
+    assert (args.resume, args.force) == (with_state, not with_state)
+
+
+def test_a_restart_before_anything_was_written_is_what_was_asked_for(tmp_path: Path) -> None:
+    args = after_restart(GIVEN, tmp_path / "nothing", SECOND)
+    assert (args.resume, args.force) == (False, False)
+
+
+def test_a_run_of_another_start_is_neither_resumed_nor_removed(tmp_path: Path) -> None:
+    folder = _run_of(tmp_path, "torchrun another", with_state=True)
+    with pytest.raises(InputError, match="a run that this torchrun did not start"):
+        after_restart(GIVEN, folder, SECOND)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hwkd.cli.distill_recipe import with_recipe
+from hwkd.cli.distill_options import with_recipe
 from hwkd.cli.main import build_parser
 from hwkd.distill.recipe import recipe_names
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
@@ -240,7 +240,7 @@ def teacher():
 
 @pytest.mark.parametrize(("name", "spec", "lmbda"), DESCRIBED, ids=lambda v: str(v)[:20])
 def test_a_shipped_recipe_describes_a_student(name, spec, lmbda, teacher, photo, tmp_path):
-    from hwkd.cli.distill_config import Start, loss_weights, planned, run_config
+    from hwkd.cli.distill import Start, loss_weights, planned, run_config
     from hwkd.cli.options import check_choices
     from hwkd.distill.data import ImageSet
     from hwkd.distill.distributed import ALONE

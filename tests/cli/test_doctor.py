@@ -4,8 +4,7 @@ import json
 import pytest
 
 from hwkd.cli import doctor
-from hwkd.measure.machine import look
-from hwkd.measure.machine_packages import PACKAGES
+from hwkd.measure.machine import PACKAGES, look
 
 
 def run(*argv):

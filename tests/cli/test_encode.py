@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hwkd.cli import coding_run, encode
+from hwkd.cli import coding, encode
 from hwkd.cli.main import main
 from hwkd.codec import shipped
 from hwkd.codec.codec import Codec
@@ -18,8 +18,7 @@ from hwkd.codec.networks import SELFTEST_DIGESTS
 from hwkd.codec.stream import unpack
 from hwkd.errors import HwkdError
 from hwkd.images import MAX_PIXELS, find_images, read_rgb, write_png
-from hwkd.runtime.array_part import pack_arrays
-from hwkd.runtime.bundle import arrays, read_bundle, write_bundle
+from hwkd.runtime.bundle import arrays, pack_arrays, read_bundle, write_bundle
 from hwkd.runtime.manifest import SELFTEST
 
 GIVE = "a .hwkd file, which `hwkd export` writes (none ships with hwkd yet)"
@@ -199,7 +198,7 @@ def test_ctrl_c_keeps_what_is_finished_and_begins_nothing_more(
             nothing_waiting.set()
             super().shutdown(wait=wait)
 
-    monkeypatch.setattr(coding_run, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(coding, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(encode, "read_image", interrupting)
     code, out, err = run(source, target)
     done = sorted(p.name for p in target.iterdir())
@@ -267,7 +266,7 @@ def test_max_pixels_bounds_what_is_encoded(run, image, tmp_path):
 
 def test_max_pixels_raises_every_limit(run, image, tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    monkeypatch.setattr("hwkd.image_pixels.BAND_PIXELS", 100)
+    monkeypatch.setattr("hwkd.images.BAND_PIXELS", 100)
     monkeypatch.setattr("hwkd.codec.codec.MAX_PIXELS", 100)
     assert run(image, tmp_path / "a.hwk", "--max-pixels", "7000")[0] == 0
 

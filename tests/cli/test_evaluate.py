@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from hwkd.cli import evaluate
-from hwkd.cli.evaluate_models import trained_by_card
+from hwkd.cli.evaluate import trained_by_card
 from hwkd.errors import InputError
 from hwkd.images import write_png
-from hwkd.measure.bundle_costs import read_costs
+from hwkd.measure.bundles import read_costs
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.results import TrainedModel, read_curve, read_result
 from hwkd.runtime.bundle import read_bundle
-from hwkd.runtime.card import NOT_RECORDED, Card
+from hwkd.runtime.manifest import NOT_RECORDED, Card
 
 SPEC = HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8)
 

@@ -223,7 +223,7 @@ def test_what_is_no_single_curve_is_told_before_anything_is_measured(
 def test_a_pillow_without_avif_is_told_before_anything_is_measured(
     refused, rates_bundle, folder, monkeypatch
 ):
-    monkeypatch.setattr("hwkd.measure.classic_quality.features.check", lambda name: name != "avif")
+    monkeypatch.setattr("hwkd.measure.classic.features.check", lambda name: name != "avif")
     assert refused(["evaluate", rates_bundle, "--data", folder, "--classic"]) == (
         "this Pillow was built without AVIF; install Pillow 11.3 or newer from its wheel"
     )

@@ -10,7 +10,7 @@ import pytest
 
 from hwkd.cli.main import main
 from hwkd.images import open_images, write_png
-from hwkd.measure.card_figures import measure_figures
+from hwkd.measure.quality import measure_figures
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.session import present_runtimes, runtime_label
 from tests.conftest import one_thread

@@ -5,8 +5,8 @@ import sqlite3
 
 import pytest
 
-import hwkd.search.storage
-from hwkd.cli.distill_recipe import recipe_options
+import hwkd.search.study
+from hwkd.cli.distill_options import recipe_options
 from hwkd.cli.main import main
 from hwkd.distill.recipe import read_recipe
 
@@ -82,7 +82,7 @@ def test_energy_where_nobody_knows_the_power_is_refused(capsys, board_file):
 
 
 def test_a_study_that_another_program_holds_is_one_line(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(hwkd.search.storage, "LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(hwkd.search.study, "LOCK_WAIT_S", 0.1)
     path = tmp_path / "study.db"
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("CREATE TABLE a (b)")

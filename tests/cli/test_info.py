@@ -9,7 +9,7 @@ from hwkd.codec import shipped
 from hwkd.codec.codec import Codec
 from hwkd.codec.stream import Stream, pack
 from hwkd.runtime.bundle import read_bundle, write_bundle
-from hwkd.runtime.card import Card, SetFigures
+from hwkd.runtime.manifest import Card, SetFigures
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,12 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from hwkd.cli import models
-from hwkd.cli.main import main
+from hwkd.cli.main import build_parser, main
 from hwkd.codec import shipped
 
 NO_TORCH = """
@@ -57,7 +58,7 @@ def test_a_damaged_bundle_is_named(shelf, refused):
 
 
 def test_the_zoos_names_are_those_that_can_teach():
-    from hwkd.models.zoo import TEACHERS
+    from hwkd.models.teacher import TEACHERS
 
     assert models.ZOO == TEACHERS
 
@@ -66,3 +67,29 @@ def test_the_list_needs_neither_torch_nor_a_runtime():
     done = subprocess.run([sys.executable, "-c", NO_TORCH], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "patch-q5" in [row["model"] for row in json.loads(done.stdout)[1]["rows"]]
+
+
+# A bundle that ships goes by its name wherever a bundle's file is taken.
+
+TAKEN_BY = {"evaluate": "models", "profile": "models", "bench": "bundles", "verify": "bundle"}
+
+
+@pytest.fixture
+def shelf_shipped_names(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "little.hwkd").touch()
+    return tmp_path / "shipped"
+
+
+@pytest.mark.parametrize("command", TAKEN_BY)
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [("little", "{shelf}/little.hwkd"), ("little.hwkd", "little.hwkd"), ("runs/a", "runs/a")],
+)
+def test_a_name_stands_for_the_bundle_that_ships(
+    shelf_shipped_names, command, given, found
+) -> None:
+    taken = getattr(build_parser().parse_args([command, given]), TAKEN_BY[command])
+    expected = found.format(shelf=shelf_shipped_names)
+    assert taken in (expected, [expected])

@@ -11,14 +11,13 @@ import pytest
 
 import hwkd.measure.energy.sensors as meters
 from hwkd.cli.main import main
-from hwkd.cli.profile import record_path
-from hwkd.cli.profile_options import parse_size, parse_threads
-from hwkd.data import data_folder
+from hwkd.cli.profile import parse_size, parse_threads, record_path
 from hwkd.errors import InputError
+from hwkd.files import data_folder
 from hwkd.measure.energy.sensors import OpenedMeter
-from hwkd.measure.host import host_facts, host_name
-from hwkd.measure.record_file import read_record
-from hwkd.runtime.cores import usable_cores
+from hwkd.measure.machine import host_facts, host_name
+from hwkd.measure.record import read_record
+from hwkd.runtime.session import usable_cores
 from hwkd.target import list_targets, load_target
 from tests.fakes.steady_meter import SteadyMeter
 
@@ -460,7 +459,7 @@ def test_a_quantized_run_is_measured_by_its_float_twin_and_predicted_by_its_plan
     capsys.readouterr()
     asked = []
     monkeypatch.setattr(
-        "hwkd.measure.eager_profile.measure_memory", lambda text, *_, **__: asked.append(text) or []
+        "hwkd.measure.eager.profile.measure_memory", lambda text, *_, **__: asked.append(text) or []
     )
     argv = ["run", "--size", "64x64", "--seconds", "0.01", "--threads", "1", "--energy", "none"]
     found = tables(capsys, *argv, "--target", "host", "jetson-nano", "--save", "records")

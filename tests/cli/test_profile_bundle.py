@@ -10,8 +10,8 @@ from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
 from hwkd.images import write_png
 from hwkd.measure.energy.sensors import OpenedMeter
-from hwkd.measure.host import host_facts, host_name
-from hwkd.measure.record_file import read_record
+from hwkd.measure.machine import host_facts, host_name
+from hwkd.measure.record import read_record
 from hwkd.runtime.bundle import read_bundle, write_bundle
 from hwkd.target import list_targets
 from tests.fakes.steady_meter import SteadyMeter
@@ -170,7 +170,7 @@ def test_without_a_runtime_nothing_is_measured(refused, tiny_bundle, monkeypatch
 
 @pytest.mark.parametrize(("words", "what"), [([BARE], BARE), ([], "the default model")])
 def test_what_takes_torch_says_so_where_there_is_none(refused, monkeypatch, words, what):
-    monkeypatch.setattr("hwkd.cli.profile_models.installed_version", lambda name: None)
+    monkeypatch.setattr("hwkd.cli.profile.installed_version", lambda name: None)
     assert refused(["profile", *words, "--target", "jetson-nano"]) == (
         f'{what} takes torch, which is not installed: pip install "hwkd[train]", or give a bundle (.hwkd)'
     )

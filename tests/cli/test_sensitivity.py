@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from hwkd.bits import BitPlan, parse_bits, parse_layer_bits
-from hwkd.cli.distill_recipe import with_recipe
+from hwkd.cli.distill_options import with_recipe
 from hwkd.cli.main import build_parser, main
-from hwkd.cli.sensitivity_inputs import latency_note, parse_tried
+from hwkd.cli.sensitivity import latency_note, parse_tried
 from hwkd.codec.shipped import shipped
 from hwkd.errors import InputError
 from hwkd.images import write_png
 from hwkd.measure import sensitivity
 from hwkd.measure.record import Entry, Setting
 from hwkd.models.build import build
-from hwkd.models.fit_to_data import fit_to_data
+from hwkd.models.checkpoint import save_weights
+from hwkd.models.inherit import fit_to_data
 from hwkd.models.spec import HyperpriorSpec
-from hwkd.models.weights import save_weights
 from hwkd.quantity import Quantity
 from tests.conftest import make_photo, one_thread
 

@@ -1,14 +1,120 @@
+import argparse
 import json
 import tomllib
 
 import numpy as np
 import pytest
 
+from hwkd.cli import targets
 from hwkd.cli.main import main
-from hwkd.data import data_folder
+from hwkd.errors import InputError
+from hwkd.files import data_folder
 from hwkd.measure.layers import LayerCost
-from hwkd.target import list_targets, load_target
-from hwkd.target_file import MARK
+from hwkd.target import MARK, list_targets, load_target
+
+
+def run(*argv):
+    parser = argparse.ArgumentParser()
+    targets.configure(parser)
+    return targets.run(parser.parse_args(argv))
+
+
+def test_the_list_has_a_row_for_every_target(capsys):
+    assert run("--format", "json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["target"] for row in rows] == list(list_targets())
+
+
+@pytest.mark.parametrize(
+    ("name", "int8", "runtime", "power_w"),
+    [
+        ("jetson-nano", "not on gpu; cpu", "tensorrt 8.2", "10, 5"),
+        ("jetson-agx-orin", "yes: gpu, dla, cpu", "tensorrt 10.3", "60, 15"),
+        ("x86-avx2", "yes: cpu (weights to 7 bits)", "openvino 2026.4.1", "n/a"),
+    ],
+)
+def test_a_row_says_where_int8_happens(capsys, name, int8, runtime, power_w):
+    run("--format", "json")
+    rows = {row["target"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    row = rows[name]
+    assert (row["int8 arithmetic"], row["runtime"], row["power_w"]) == (int8, runtime, power_w)
+
+
+def test_the_terminal_form_is_the_default(capsys):
+    run()
+    assert "jetson-orin-nano" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fmt", ["md", "csv", "latex"])
+def test_other_formats_print(capsys, fmt):
+    assert run("--format", fmt) == 0
+    assert "raspberry-pi-5" in capsys.readouterr().out
+
+
+def test_show_prints_facts_with_sources_and_the_plan(capsys):
+    assert run("show", "jetson-nano", "--format", "json") == 0
+    facts, plan = json.loads(capsys.readouterr().out)
+    rows = {row["fact"]: row for row in facts["rows"]}
+    assert rows["gpu: fp16 peak_gops"]["value"] == "471.6"
+    assert rows["gpu: fp16 peak_gops"]["confidence"] == "D"
+    assert rows["gpu: int8 peak_gops"]["value"].startswith("none: TensorRT prints")
+    assert "torch2trt#255" in rows["gpu: int8 peak_gops"]["source"]
+    assert rows["board: idle_w"]["value"].startswith("n/a: ")
+    assert plan["rows"][0] == {
+        "network": "encoder",
+        "unit": "gpu",
+        "default": "yes",
+        "arithmetic": "fp16",
+        "in float": "none",
+        "weight bits": "8",
+        "reason": 'no int8 arithmetic: TensorRT prints "Int8 support: 0"; '
+        "forced int8 ran at half the fp16 speed",
+    }
+    assert any("offered on the cpu" in note for note in plan["notes"])
+
+
+def test_show_prints_a_range_as_such(capsys):
+    run("show", "raspberry-pi-4", "--format", "csv")
+    assert "board: idle_w,2.7 to 3.1,S," in capsys.readouterr().out
+
+
+def test_options_before_show_stand(capsys):
+    run("--format", "json", "show", "x86-vnni")
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_output_goes_to_a_file(capsys, tmp_path):
+    place = tmp_path / "new" / "targets.csv"
+    assert run("--format", "csv", "-o", str(place)) == 0
+    assert capsys.readouterr().out == ""
+    assert place.read_text().startswith("target,description,preferred unit,")
+
+
+def test_show_of_an_unknown_target_suggests_and_points_to_the_list():
+    with pytest.raises(InputError) as caught:
+        run("show", "raspbery-pi-5")
+    message = str(caught.value)
+    assert message.startswith(
+        "unknown target 'raspbery-pi-5': did you mean raspberry-pi-5 or raspberry-pi-4?"
+    )
+    assert message.endswith("(see `hwkd targets`)")
+
+
+def test_an_unknown_format_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as caught:
+        run("--format", "xml")
+    assert caught.value.code == 2
+
+
+def test_examples_are_real_commands(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [line.split()[2:] for line in targets.EXAMPLES.splitlines()[1:]]
+    assert len(lines) >= 2
+    for argv in lines:
+        # validate and fit take a minute each: tests/cli/test_targets.py has them.
+        if "my-board.toml" not in argv and argv[:1] not in (["validate"], ["fit"]):
+            assert run(*argv) == 0
+
 
 INT8 = ("n0", "n1", "n2", "n3")
 
@@ -90,7 +196,7 @@ def timings(tmp_path, networks):
     return make
 
 
-def run(capsys, *argv):
+def run_targets_fit(capsys, *argv):
     assert main(["targets", *map(str, argv), "--format", "json"]) == 0
     return json.loads(capsys.readouterr().out)
 
@@ -98,7 +204,7 @@ def run(capsys, *argv):
 def test_fit_writes_files_that_load_and_leaves_the_facts_as_they_are(capsys, timings, tmp_path):
     into = tmp_path / "new"
     before = {p: p.read_bytes() for p in data_folder("targets").iterdir()}
-    constants, accuracy = run(capsys, "fit", "--timings", timings(), "--into", into)
+    constants, accuracy = run_targets_fit(capsys, "fit", "--timings", timings(), "--into", into)
     assert sorted(p.stem for p in into.iterdir()) == list(list_targets())
     for path in into.iterdir():
         shipped = data_folder("targets") / path.name
@@ -122,7 +228,7 @@ def test_fit_gives_the_same_bytes_again(capsys, timings, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     path = timings()
     for into in (first, second):
-        run(capsys, "fit", "--timings", path, "--into", into)
+        run_targets_fit(capsys, "fit", "--timings", path, "--into", into)
     for written in first.iterdir():
         assert (second / written.name).read_bytes() == written.read_bytes()
 
@@ -135,7 +241,7 @@ def test_fit_writes_nothing_where_one_device_is_missing(capsys, timings, refused
 
 
 def test_validate_prints_three_tables(capsys, timings, networks):
-    overall, by_network, worst = run(capsys, "validate", "--timings", timings())
+    overall, by_network, worst = run_targets_fit(capsys, "validate", "--timings", timings())
     cpus = sum(gpu < 0 for _, gpu in timed_devices())
     gpus = len(timed_devices()) - cpus
     counts = {row["unit"]: row["count"] for row in overall["rows"]}
@@ -150,7 +256,9 @@ def test_validate_prints_three_tables(capsys, timings, networks):
 
 
 def test_validate_shows_every_configuration_if_asked(capsys, timings):
-    *_, by_configuration = run(capsys, "validate", "--all-devices", "--timings", timings())
+    *_, by_configuration = run_targets_fit(
+        capsys, "validate", "--all-devices", "--timings", timings()
+    )
     assert by_configuration["title"] == "By configuration"
     assert len(by_configuration["rows"]) == sum(1 if gpu >= 0 else 2 for _, gpu in timed_devices())
 
@@ -206,7 +314,7 @@ def test_timings_of_unknown_networks(refused, networks, tmp_path):
 @pytest.mark.slow
 def test_the_shipped_constants_are_a_fit_of_the_shipped_timings_and_meet_the_goal(capsys, tmp_path):
     into = tmp_path / "new"
-    _, accuracy = run(capsys, "fit", "--into", into)
+    _, accuracy = run_targets_fit(capsys, "fit", "--into", into)
     for name in list_targets():
         fresh, shipped = (
             tomllib.loads((folder / f"{name}.toml").read_text())["constants"]

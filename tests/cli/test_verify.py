@@ -9,11 +9,9 @@ import pytest
 from hwkd.cli.main import main
 from hwkd.codec.networks import SELFTEST_DIGESTS
 from hwkd.errors import InputError
-from hwkd.runtime.array_part import pack_arrays
-from hwkd.runtime.bundle import arrays, read_bundle, write_bundle
-from hwkd.runtime.cores import usable_cores
+from hwkd.runtime.bundle import arrays, pack_arrays, read_bundle, write_bundle
 from hwkd.runtime.manifest import SELFTEST
-from hwkd.runtime.session import present_runtimes, runtime_label
+from hwkd.runtime.session import present_runtimes, runtime_label, usable_cores
 
 EXACT = "1 exact integers"
 
@@ -158,7 +156,7 @@ def test_a_failed_self_test_is_exit_code_1_with_the_tables(verified, contradicti
 
 
 def test_a_symbol_that_differs_is_exit_code_1_and_said(verified, monkeypatch):
-    from hwkd.codec.verify_coders import Coder
+    from hwkd.codec.verify import Coder
 
     read = Coder.read
 
@@ -176,7 +174,7 @@ def test_a_symbol_that_differs_is_exit_code_1_and_said(verified, monkeypatch):
 
 
 def test_images_that_differ_by_more_than_a_step_are_said_and_no_failure(verified, monkeypatch):
-    from hwkd.codec.verify_coders import Coder
+    from hwkd.codec.verify import Coder
 
     decode = Coder.image
 
@@ -244,7 +242,7 @@ def test_an_interrupted_run_prints_nothing(capsys, tiny_bundle, monkeypatch):
     def stop(coder, image, quality):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hwkd.codec.verify_coders.Coder.write", stop)
+    monkeypatch.setattr("hwkd.codec.verify.Coder.write", stop)
     assert main(["verify", str(tiny_bundle), "--images", "1", "--threads", "1"]) == 130
     assert capsys.readouterr() == ("", "hwkd: interrupted\n")
 

@@ -6,11 +6,11 @@ import pytest
 
 from hwkd.cli.profile import record_path
 from hwkd.codec.shipped import shipped
-from hwkd.data import data_folder
-from hwkd.measure.bundle_subject import load_bundle_subject
+from hwkd.files import data_folder
+from hwkd.measure.bundles import load_bundle_subject
 from hwkd.measure.eager.models import load_subject
 from hwkd.measure.profile import profile_target
-from hwkd.measure.record_file import NO_RECORDS, find_records, read_record
+from hwkd.measure.record import NO_RECORDS, find_records, read_record
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
 from hwkd.target import list_targets, load_target
 

@@ -8,11 +8,9 @@ from pathlib import Path
 import hwkd
 from hwkd.errors import InputError
 from hwkd.files import write_text
-from hwkd.measure.shipped_records import all_shipped_records
-from hwkd.report.glance import glance_table
-from hwkd.report.published_curves import read_published_curves
-from hwkd.report.result_files import read_result_files, shipped_results
-from hwkd.report.results_page import results_tables
+from hwkd.measure.bundles import all_shipped_records
+from hwkd.report.compare.published import read_published_curves
+from hwkd.report.results import glance_table, read_result_files, results_tables, shipped_results
 from hwkd.report.table import render
 
 README = Path(hwkd.__file__).resolve().parent.parent / "README.md"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwkd.data import data_folder
+from hwkd.files import data_folder
 from hwkd.measure.layers import TERMS
 from hwkd.measure.predict.published import read_timings
 from hwkd.models.spec import FAMILIES

@@ -13,7 +13,7 @@ import pytest
 import hwkd
 from hwkd.codec.shipped import shipped as shipped_bundles
 from hwkd.runtime.bundle import read_bundle
-from hwkd.runtime.card import NOT_RECORDED
+from hwkd.runtime.manifest import NOT_RECORDED
 from hwkd.target import list_targets
 
 ROOT = Path(hwkd.__file__).resolve().parent.parent

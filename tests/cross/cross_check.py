@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from hwkd.cli.output import add_output_options, emit_all
-from hwkd.codec.verify_images import crops, mixed
+from hwkd.cli.options import add_output_options, emit_all
+from hwkd.codec.verify import crops, mixed
 from hwkd.images import embedded_images
 from hwkd.report.table import Table
-from hwkd.runtime.array_part import pack_arrays, unpack_arrays
+from hwkd.runtime.bundle import pack_arrays, unpack_arrays
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDES = ("host", "arm")

@@ -20,10 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from hwkd.codec.networks import digest
-from hwkd.codec.verify_coders import Coder, Passed, open_coders, qualities_to_try
-from hwkd.codec.verify_images import quality_of
-from hwkd.runtime.array_part import pack_arrays, unpack_arrays
-from hwkd.runtime.bundle import Bundle, read_bundle
+from hwkd.codec.verify import Coder, Passed, open_coders, qualities_to_try, quality_of
+from hwkd.runtime.bundle import Bundle, pack_arrays, read_bundle, unpack_arrays
 
 FIRST = "host/0-*.hwk"
 """The streams that images are decoded from: one machine's, by its first coder."""

@@ -12,9 +12,9 @@ from hwkd.distill.data import calibration_crops
 from hwkd.distill.run_folder import load_model, load_run
 from hwkd.export.export import Source, export, prepare
 from hwkd.images import MAX_PIXELS, embedded_images
-from hwkd.models.image_tensors import padded
+from hwkd.models.base import padded
+from hwkd.models.checkpoint import save_weights
 from hwkd.models.teacher import STUDENT
-from hwkd.models.weights import save_weights
 from hwkd.quantize.ptq import post_training_quantize
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.session import present_runtimes

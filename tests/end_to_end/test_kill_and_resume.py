@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hwkd.distill.checkpoint import TrainState, read_state, state_path
+from hwkd.distill.run_folder import TrainState, read_state, state_path
 from hwkd.errors import InputError
 
 QUICK = """
 import os, signal, sys, threading
-import hwkd.report.assemble as report
+import hwkd.report.run as report
 from hwkd.cli.main import main
 from hwkd.distill.train import PHASES, Loop
 

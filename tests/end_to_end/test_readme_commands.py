@@ -16,7 +16,7 @@ from PIL import Image
 
 import hwkd
 from hwkd.cli.main import main
-from hwkd.data import data_folder
+from hwkd.files import data_folder
 from hwkd.measure.eager.benchmark_networks import NETWORKS
 
 README = (Path(hwkd.__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
@@ -85,11 +85,11 @@ def brief_measurements(brief_latencies, brief_export):
     """Less is measured than a reader's commands would."""
     networks = {name: one for name, one in NETWORKS.items() if name not in SLOW_NETWORKS}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.distill.rates.TIMED_STEPS", 2)
+        patch.setattr("hwkd.distill.train.TIMED_STEPS", 2)
         # An estimate by the processor's time needs a few of its ticks.
         patch.setattr("hwkd.measure.energy.measure.MIN_WINDOW_S", 0.05)
         patch.setattr("hwkd.measure.energy.measure.SETTLE_S", 0.0)
-        patch.setattr("hwkd.measure.classic_energy.SECONDS", 0.1)
+        patch.setattr("hwkd.measure.energy.measure.SECONDS", 0.1)
         patch.setattr("hwkd.measure.eager.benchmark_networks.NETWORKS", networks)
         patch.setattr("hwkd.report.plots.figures.KINDS", ("svg",))
         yield

@@ -5,8 +5,7 @@ import pytest
 from hwkd.codec.codec import Codec
 from hwkd.codec.shipped import DEFAULT, shipped
 from hwkd.images import open_images
-from hwkd.measure.card_figures import EMBEDDED_SET
-from hwkd.measure.quality import evaluate_bundle
+from hwkd.measure.quality import EMBEDDED_SET, evaluate_bundle
 from hwkd.metrics import psnr_db
 from hwkd.qualities import DEFAULT_QUALITY
 

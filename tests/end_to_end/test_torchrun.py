@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hwkd.distill.checkpoint import read_state, state_path
+from hwkd.distill.run_folder import read_state, state_path
 from hwkd.errors import InputError
 
 QUICK = """
 import os, pathlib, signal, sys, threading
-import hwkd.report.assemble as report, hwkd.distill.train as train
+import hwkd.report.run as report, hwkd.distill.train as train
 from hwkd.cli.main import main
 
 report.LATENCY_SECONDS, report.LATENCY_SIZE, train.EPOCH_STEPS = 0.01, (64, 64), 2

@@ -15,16 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hwkd.models.base import HyperpriorCodec
+from hwkd.models.base import HyperpriorCodec, padded
 from hwkd.models.build import build
 from hwkd.models.compat import GDN
-from hwkd.models.image_tensors import padded
 from hwkd.models.patch import PatchCodec
 from hwkd.models.spec import Spec
-from hwkd.quantize.brevitas_qat import quantized_layers
-from hwkd.quantize.inputs import ENTROPY_PATH, conv_layers, layer_inputs
-from hwkd.quantize.integer import IntegerLayer, integer_layers
-from hwkd.quantize.layers import integer_weights, layer_bits
+from hwkd.quantize.integer import IntegerLayer, integer_layers, integer_weights, layer_bits
+from hwkd.quantize.qat import ENTROPY_PATH, conv_layers, layer_inputs, quantized_layers
 
 SMALLEST = 2.0**-12
 """Of a weight's step. Finer ones beside coarse ones in one sum would ask for more than the 24 bits of float32."""

@@ -26,11 +26,17 @@ from hwkd.codec.codec import Codec
 from hwkd.codec.networks import EXACT, failures, open_hyper
 from hwkd.codec.stream import Stream, header_bytes, number_of_segments, pack, unpack
 from hwkd.errors import HwkdError, InputError
-from hwkd.runtime.array_part import pack_arrays, unpack_arrays
-from hwkd.runtime.bundle import read_bundle
+from hwkd.runtime.bundle import (
+    INDEX,
+    STREAM,
+    pack_arrays,
+    read_bundle,
+    unpack_arrays,
+    unpack_index,
+    unpack_stream,
+    write_zip,
+)
 from hwkd.runtime.manifest import GUARD, MANIFEST
-from hwkd.runtime.part_stream import INDEX, STREAM, unpack_index, unpack_stream
-from hwkd.runtime.stored_zip import write_zip
 
 MAX_PIXELS = 2**18
 """Of a mutated stream's image, so that none takes long to decode."""

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hwkd import files
 from hwkd.errors import HwkdError, InputError
-from hwkd.files import append_line, replacing, write_bytes, write_text
+from hwkd.files import append_line, data_folder, replacing, write_bytes, write_text
 
 FULL = "the disk is full: {} was not written, what stood there before is untouched; free some space and run the same command again"
 
@@ -138,3 +139,28 @@ def test_append_line_on_a_full_disk_is_failed_work(
 def test_append_line_into_a_missing_folder_is_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file or directory; give a place"):
         append_line(tmp_path / "none" / "log", "one")
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    folder = tmp_path / "hwkd"
+    folder.mkdir()
+    monkeypatch.setattr(files, "_PACKAGE", folder)
+    return folder
+
+
+def test_a_checkout_keeps_its_data_beside_the_package(package):
+    (package.parent / "targets").mkdir()
+    assert data_folder("targets") == package.parent / "targets"
+
+
+def test_a_wheel_keeps_its_data_inside_and_that_comes_first(package):
+    (package.parent / "targets").mkdir()
+    (package / "_data" / "targets").mkdir(parents=True)
+    assert data_folder("targets") == package / "_data" / "targets"
+
+
+def test_missing_data_means_a_damaged_installation(package):
+    with pytest.raises(HwkdError, match="'targets' that ships with hwkd is missing") as caught:
+        data_folder("targets")
+    assert caught.value.exit_code == 1

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import hwkd.models.compat  # noqa: F401  (mends torchvision before it is imported)
-from hwkd.measure.layer_table import network_layers
+from hwkd.measure.eager.macs import network_layers
 from hwkd.measure.layers import LayerCost
 
 

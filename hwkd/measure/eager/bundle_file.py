@@ -9,15 +9,14 @@ import torch
 
 from hwkd.export.export import Prepared, export
 from hwkd.images import ImageSource, Pixels
-from hwkd.measure.bundle_costs import COSTS, Costs
-from hwkd.measure.card_figures import measure_figures
-from hwkd.measure.eager.macs import count_macs
-from hwkd.measure.layer_table import codec_layers
+from hwkd.measure.bundles import COSTS, Costs
+from hwkd.measure.eager.macs import codec_layers, count_macs
+from hwkd.measure.quality import measure_figures
 from hwkd.measure.record import Macs
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.spec import Spec
-from hwkd.quantize.layers import weight_bytes
+from hwkd.quantize.integer import weight_bytes
 from hwkd.runtime.bundle import Bundle, write_bundle
 
 
@@ -35,7 +34,7 @@ def write_bundle_file(
         show: called with what is being done, in words.
         sets: of images for the figures of the card, where the source has one.
     Raises:
-        InputError, HwkdError: as hwkd.export.export.export, hwkd.measure.card_figures.measure_figures and
+        InputError, HwkdError: as hwkd.export.export.export, hwkd.measure.quality.measure_figures and
             hwkd.runtime.bundle.write_bundle.
     """
     draft = export(prepared, images, show)

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import MAX_PIXELS, Pixels
-from hwkd.measure.inference import evaluating
-from hwkd.models.base import HyperpriorCodec
-from hwkd.models.image_tensors import padded, to_pixels
+from hwkd.measure.eager.macs import evaluating
+from hwkd.models.base import HyperpriorCodec, padded, to_pixels
 
 MAGIC = b"HWKE"
 VERSION = 1

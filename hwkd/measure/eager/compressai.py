@@ -8,9 +8,9 @@ import torch
 
 from hwkd.errors import InputError
 from hwkd.images import Pixels
-from hwkd.measure.bench_coder import Coder, StepClock, quality_of
+from hwkd.measure.coder import Coder, StepClock, quality_of
+from hwkd.models.base import padded, to_pixels
 from hwkd.models.compat import MeanScaleHyperprior, ScaleHyperprior
-from hwkd.models.image_tensors import padded, to_pixels
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.models.teacher import Teacher, load_teacher
 from hwkd.quantity import not_known

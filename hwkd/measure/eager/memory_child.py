@@ -10,13 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hwkd.measure.coder import picture
 from hwkd.measure.eager.coding import decode, encode
-from hwkd.measure.inference import evaluating
+from hwkd.measure.eager.macs import evaluating
 from hwkd.measure.memory import peak_mib, report_peak
-from hwkd.measure.picture import picture
-from hwkd.measure.pinning import pinned
-from hwkd.models.base import HyperpriorCodec
-from hwkd.models.image_tensors import padded
+from hwkd.measure.timing import pinned
+from hwkd.models.base import HyperpriorCodec, padded
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 
 
@@ -38,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
 def _load(model: str) -> tuple[HyperpriorCodec, bool]:
     """(the codec, whether its weights are trained)."""
-    from hwkd.models.architecture import is_architecture, parse_architecture
+    from hwkd.models.spec import is_architecture, parse_architecture
 
     if is_architecture(model):
         from hwkd.models.build import build

@@ -9,19 +9,17 @@ import torch
 from hwkd.bits import BitPlan
 from hwkd.distill.run_folder import load_model
 from hwkd.images import ImageSource
-from hwkd.measure.eager.macs import count_macs
-from hwkd.measure.layer_table import codec_layers
+from hwkd.measure.eager.macs import codec_layers, count_macs
 from hwkd.measure.profile import FLOAT_BYTES, SEED, Profiled
 from hwkd.measure.quality import evaluate
 from hwkd.measure.record import Macs, ModelFacts, Quality, Size
-from hwkd.models.architecture import is_architecture, parse_architecture
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.shipped import read_card, shipped_names
-from hwkd.models.spec import Spec, spec_to_json
+from hwkd.models.spec import Spec, is_architecture, parse_architecture, spec_to_json
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
-from hwkd.quantize.brevitas_qat import quantize
-from hwkd.quantize.layers import weight_bytes
+from hwkd.quantize.integer import weight_bytes
+from hwkd.quantize.qat import quantize
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def quantized(subject: Subject, bits: BitPlan) -> Subject:
     """A bare architecture as quantized to `bits`: its name, the bytes of its weights, and its plan on a target.
 
     Raises:
-        InputError: as `hwkd.quantize.brevitas_qat.quantize`.
+        InputError: as `hwkd.quantize.qat.quantize`.
     """
     codec = build(subject.spec)
     quantize(codec, bits)

@@ -17,11 +17,10 @@ from hwkd.measure.sensitivity import Layer
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.spec import Spec
 from hwkd.qualities import LMBDA_HIGH, LMBDA_LOW
-from hwkd.quantize.inputs import ENTROPY_PATH
-from hwkd.quantize.layers import layer_bits
+from hwkd.quantize.integer import layer_bits
 from hwkd.quantize.precision import plan_precision
 from hwkd.quantize.ptq import post_training_quantize
-from hwkd.quantize.requantize import set_weight_bits
+from hwkd.quantize.qat import ENTROPY_PATH, set_weight_bits
 from hwkd.target import Target
 
 CROPS = 6

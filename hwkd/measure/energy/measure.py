@@ -1,15 +1,21 @@
-"""Energy for one image: windows of work against windows of rest, until the mean is known well enough."""
+"""Energy of coding an image, and of sending it over a link."""
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import cast
 
-from hwkd.errors import HwkdError, InputError
+from hwkd.errors import HwkdError, InputError, unknown
+from hwkd.images import Pixels
+from hwkd.measure.classic import EqualQuality, encode, equal_quality
 from hwkd.measure.energy.meter import Meter, Window
 from hwkd.quantity import Quantity, not_known
+from hwkd.target import Fact
+
+# Energy for one image: windows of work against windows of rest, until the mean is known well enough.
 
 LEVEL = 0.95
 MIN_PAIRS = 3
@@ -205,3 +211,149 @@ def _interval(values: Sequence[float]) -> tuple[float, float]:
     """The mean of two or more values, and half the width of its 95 % t-interval."""
     t = T_975[min(len(values) - 1, len(T_975)) - 1]
     return fmean(values), t * stdev(values) / math.sqrt(len(values))
+
+
+# What JPEG and WebP take on this machine at a model's quality, by the same meter as the model.
+
+SECONDS = 6.0
+
+
+@dataclass(frozen=True)
+class Classic:
+    """A codec at the student's PSNR. encode_mj_per_mpx: its energy for a megapixel, at the next lower quality setting."""
+
+    equal: EqualQuality
+    encode_mj_per_mpx: Quantity
+
+
+def measure_classic(
+    codec: str, images: Iterable[tuple[str, Pixels]], psnr_db: float, meter: Meter
+) -> Classic:
+    """`codec` (jpeg, webp) on `images`: rate and time at `psnr_db`, and the energy to encode.
+
+    One call of the meter's work encodes all images, at the quality setting just below the PSNR asked for.
+
+    Raises:
+        InputError, HwkdError: as `equal_quality` and `measure_energy`.
+    """
+    held = list(images)
+    equal = equal_quality(codec, held, psnr_db)
+    if not equal.between:
+        return Classic(equal, not_known(equal.bpp.reason))
+    quality = equal.between[0]
+
+    def encode_all() -> None:
+        for _, image in held:
+            encode(codec, image, quality)
+
+    pixels = sum(image.shape[0] * image.shape[1] for _, image in held)
+    energy = measure_energy(encode_all, meter, pixels=pixels, seconds=SECONDS)
+    return Classic(equal, energy.energy_mj_per_mpx)
+
+
+# What a bit costs the sender over a radio link: published figures with their sources.
+
+
+@dataclass(frozen=True)
+class Link:
+    """A way to send bits.
+
+    name: as on the command line. label: in tables. joule_per_bit: energy of the sending side for one bit of payload,
+    a range where the rate decides. note: what the figure holds for, and what it leaves out.
+    """
+
+    name: str
+    label: str
+    joule_per_bit: Fact
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.joule_per_bit.value is None:
+            raise InputError(f"link {self.name} needs a cost, got none")
+
+    @property
+    def low(self) -> float:
+        """Lower end of the cost, in J/bit."""
+        return cast(float, self.joule_per_bit.value)
+
+    @property
+    def high(self) -> float:
+        """Upper end of the cost, in J/bit."""
+        return cast(float, self.joule_per_bit.high)
+
+
+_HUANG = (
+    "Huang et al., A Close Examination of Performance and Power Characteristics of 4G LTE Networks, MobiSys 2012, "
+    "table of the power model"
+)
+
+LINKS = {
+    link.name: link
+    for link in (
+        Link(
+            name="wifi",
+            label="Wi-Fi",
+            # 283.17 mW per Mbit/s; with the base of 132.86 mW at 1 Mbit/s: 283.17 + 132.86.
+            joule_per_bit=Fact(
+                2.83e-7,
+                4.16e-7,
+                confidence="M",
+                source=f"{_HUANG}: uplink 283.17 mW per Mbit/s, base 132.86 mW; both from memory",
+            ),
+            note="a phone of 2012, at many Mbit/s (low end) to 1 Mbit/s (high end); the tail after sending is not "
+            "counted",
+        ),
+        Link(
+            name="lte",
+            label="LTE",
+            # 438.39 mW per Mbit/s; with the base of 1288.04 mW at 6 Mbit/s: 438.39 + 1288.04 / 6.
+            joule_per_bit=Fact(
+                4.38e-7,
+                6.53e-7,
+                confidence="M",
+                source=f"{_HUANG}: uplink 438.39 mW per Mbit/s, base 1288.04 mW, both from memory; the median uplink "
+                "of 6 Mbit/s is seen in its abstract",
+            ),
+            note="a phone of 2012, the radio on anyway (low end) or on for this at 6 Mbit/s (high end); the tail after "
+            "sending is not counted",
+        ),
+        Link(
+            name="lora",
+            label="LoRa",
+            # 33.1 mA x 3.3 V = 109.23 mW, over 5470 bit/s (SF7) and over 250 bit/s (SF12).
+            joule_per_bit=Fact(
+                2.00e-5,
+                4.37e-4,
+                confidence="D",
+                source="33.1 mA at 3.3 V sending with 14 dBm (RAKwireless, RAK4260 electrical characteristics) over "
+                "5470 (SF7) and 250 bit/s (SF12) at 125 kHz (RAKwireless, RUI3 appendix, EU868)",
+            ),
+            note="at SF7 (low end) to SF12 (high end); preamble, headers and the pauses that a duty cycle demands are "
+            "not counted, and an image takes minutes to hours",
+        ),
+    )
+}
+"""By name; uplink, the energy of the sending device alone."""
+
+
+def parse_link(text: str) -> Link:
+    """The link of that name, or one of that many joule per bit.
+
+    Raises:
+        InputError: neither a name of LINKS nor a finite number above 0.
+    """
+    if text.lower() in LINKS:
+        return LINKS[text.lower()]
+    try:
+        joule_per_bit = float(text)
+    except ValueError:
+        raise InputError(
+            f"{unknown('link', text, LINKS)}; or give what a bit costs in joule (J/bit), as 2e-7"
+        ) from None
+    if not (math.isfinite(joule_per_bit) and joule_per_bit > 0):
+        raise InputError(
+            f"a bit costs a finite number of joule above 0, got {text!r}; give J/bit as 2e-7, or one of "
+            f"{', '.join(sorted(LINKS))}"
+        )
+    given = Fact(joule_per_bit, confidence="M", source="given by the user")
+    return Link(text, f"{text} J/bit", given)

@@ -1,17 +1,20 @@
-"""From the fitted population to the constants of the targets that ship."""
+"""A target's constants: from published timings or a profile on the board, and saved in its file."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwkd.constants import Constants
 from hwkd.errors import InputError
-from hwkd.measure.layers import TERMS, LayerCost, work
-from hwkd.measure.left_out import LeftOut
-from hwkd.measure.predict.fit import Array, Fit
-from hwkd.measure.predict.published import Population
-from hwkd.target import ExecutionUnit, Target
+from hwkd.measure.layers import AMOUNTS, ANY, REST, TERMS, LayerCost, amounts, shape, work
+from hwkd.measure.machine import HostFacts
+from hwkd.measure.predict.fit import Array, Fit, predict
+from hwkd.measure.predict.published import LeftOut, Population
+from hwkd.measure.record import Record, Setting
+from hwkd.target import NAME, Constants, ExecutionUnit, Fact, Target
+
+# From the fitted population to the constants of the targets that ship.
 
 RUNTIME = "ncnn"
 CLASS_THREADS = 4
@@ -170,3 +173,188 @@ def _spread_of_kinds(theta: Array) -> float:
 
 def _rounded(number: float | None) -> float | None:
     return None if number is None else round(number, 2)
+
+
+# From profiles of a machine, layer by layer, to constants that predict other models there.
+
+FEWEST_SIGMA = 0.03
+"""What two profiles of one machine differ by from one run to the next, at least."""
+
+
+def constants_from(records: Sequence[Record], unit: str = "cpu") -> tuple[Constants, ...]:
+    """The constants of the machine that `records` were measured on, one for each setting with layers.
+
+    Every shape of layer has a time for a MAC, for a value read or written and for a call, none below 0, fitted so that
+    the relative errors of its layers' times are least (non-negative least squares). What runs between the layers is
+    taken as proportional to the values they write. All is then scaled by one factor, so that the networks as a whole
+    take what they took without the layers' clocks.
+
+    sigma: the root mean square ln error of the networks' times. unseen: the same of single layers when one rate for a
+    MAC and one for a value stand for all shapes, which is what a shape that was not profiled gets.
+
+    Raises:
+        InputError: no record of a machine with layer times.
+    """
+    settings = dict.fromkeys(
+        e.setting for r in records if r.is_host for e in r.entries if e.part == "layer"
+    )
+    if not settings:
+        raise InputError(
+            "none of the records has measured layers: make them with `hwkd profile --target host`"
+        )
+    return tuple(_board_constants(records, setting, unit) for setting in settings)
+
+
+def _board_constants(records: Sequence[Record], setting: Setting, unit: str) -> Constants:
+    timed: list[tuple[LayerCost, float]] = []
+    rest_ms = rest_values = 0.0
+    used = []
+    for record in records:
+        times = _times(record, setting)
+        if not times:
+            continue
+        used.append(record)
+        timed += [(layer, times[layer.name]) for layer in record.layers if layer.name in times]
+        rest_ms += sum(ms for name, ms in times.items() if name.endswith(".rest"))
+        rest_values += sum(layer.out_values for layer in record.layers)
+    ns: dict[str, float] = {}
+    by_shape: dict[str, list[tuple[LayerCost, float]]] = defaultdict(list)
+    for layer, ms in timed:
+        by_shape[shape(layer)].append((layer, ms))
+    for name, of_shape in by_shape.items():
+        ns |= _rates(name, of_shape)
+    together = _rates(ANY, timed)
+    ns |= together
+    if rest_ms > 0:
+        ns[REST] = 1e6 * rest_ms / rest_values
+    draft = _built(ns, setting, unit, used, 0.0, 0.0)
+    ratios = [
+        np.log(measured / predict(layers, draft).ms)
+        for record in used
+        for layers, measured in _networks(record, setting)
+    ]
+    if ratios:
+        factor = float(np.exp(np.mean(ratios)))
+        ns = {term: rate * factor for term, rate in ns.items()}
+    sigma = float(np.sqrt(np.mean(np.square(ratios - np.mean(ratios))))) if ratios else 0.0
+    unseen = float(
+        np.sqrt(np.mean([np.log(_ms(together, layer) / ms) ** 2 for layer, ms in timed]))
+    )
+    return _built(ns, setting, unit, used, max(sigma, FEWEST_SIGMA), unseen)
+
+
+def _built(
+    ns: Mapping[str, float],
+    setting: Setting,
+    unit: str,
+    used: Sequence[Record],
+    sigma: float,
+    unseen: float,
+) -> Constants:
+    models = ", ".join(record.model.name for record in used)
+    return Constants(
+        unit=unit,
+        precision=setting.precision,
+        threads=setting.threads or 1,
+        runtime=setting.runtime,
+        device=used[0].target,
+        is_same_device=True,
+        source=f"measured by `{used[0].provenance.command}`, {used[0].provenance.created}: {models}",
+        scheme="shapes",
+        networks=len(used),
+        sigma=round(sigma, DECIMALS),
+        unseen=round(unseen, DECIMALS),
+        ln_ns={term: round(float(np.log(rate)), DECIMALS) for term, rate in ns.items()},
+    )
+
+
+def _times(record: Record, setting: Setting) -> dict[str, float]:
+    return {
+        e.layer: e.quantity.value
+        for e in record.entries
+        if e.part == "layer" and e.setting == setting and e.quantity.value is not None
+    }
+
+
+def _networks(record: Record, setting: Setting) -> Iterable[tuple[list[LayerCost], float]]:
+    """(layers, measured ms) of encode and of decode."""
+    for side, names in (("encode", ("g_a", "h_a", "h_s")), ("decode", ("h_s", "g_s"))):
+        for e in record.entries:
+            key = (e.name, e.side, e.part, e.setting)
+            if key == ("latency_ms", side, "networks", setting) and e.quantity.value is not None:
+                yield [layer for layer in record.layers if layer.network in names], e.quantity.value
+
+
+def _rates(name: str, timed: Sequence[tuple[LayerCost, float]]) -> dict[str, float]:
+    """Nanoseconds for a unit of each of AMOUNTS, those of 0 left out."""
+    from scipy.optimize import nnls
+
+    work: Array = np.array([amounts(layer) for layer, _ in timed], float)
+    ns = np.array([1e6 * ms for _, ms in timed])
+    # Relative errors: every row is divided by its time, so that all of them are 1.
+    scale = work.max(0)
+    rates, _ = nnls(work / scale / ns[:, None], np.ones(len(ns)))
+    return {
+        f"{name}.{amount}": float(rate)
+        for amount, rate in zip(AMOUNTS, rates / scale, strict=True)
+        if rate > 0
+    }
+
+
+def _ms(rates: Mapping[str, float], layer: LayerCost) -> float:
+    """By the rates of ANY."""
+    parts = zip(AMOUNTS, amounts(layer), strict=True)
+    return sum(rates.get(f"{ANY}.{name}", 0.0) * value for name, value in parts) / 1e6
+
+
+# A machine's own profile becomes a target that others can be predicted for.
+
+SOURCE = "/proc of the machine, read by hwkd profile"
+
+
+def target_from(name: str, records: Sequence[Record], like: Target, facts: HostFacts) -> Target:
+    """A target called `name` with the constants of this machine.
+
+    What no profile can find (arithmetic, runtime, quantization) is taken from `like`; its power and limits are not, they
+    belong to another board.
+
+    Raises:
+        InputError: as `check_name`, or records without measured layers.
+    """
+    check_name(name)
+    cpu = replace(
+        like.cpu,
+        model=facts.cpu,
+        cores=Fact(value=float(facts.cores), confidence="S", source=SOURCE),
+        clock_ghz=_clock(facts),
+        timings=None,
+    )
+    unknown = Fact(unknown="not measured: a meter at the plug would tell")
+    return Target(
+        name=name,
+        description=f"{facts.cpu}, {facts.cores} cores, as profiled; arithmetic and runtime as {like.name}",
+        preferred_unit=cpu.name,
+        idle_w=unknown,
+        load_w=unknown,
+        units=(cpu,),
+        int8_alternative=like.int8_alternative,
+        constants=constants_from(records, cpu.name),
+    )
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a target's name and the name of its file.
+
+    Raises:
+        InputError: a name that no target may have, or one with a dot, which would pass for a file's.
+    """
+    if not NAME.fullmatch(name) or "." in name:
+        raise InputError(
+            f"--save-target {name!r} is no name for a target; give letters, digits and dashes, as my-board"
+        )
+
+
+def _clock(facts: HostFacts) -> Fact:
+    if facts.clock_mhz is None:
+        return Fact(unknown="the system does not tell")
+    return Fact(value=round(facts.clock_mhz / 1e3, 3), confidence="S", source=SOURCE)

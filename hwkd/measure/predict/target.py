@@ -7,13 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hwkd.constants import Constants
-from hwkd.measure.cost_predict import LEVEL, Z90, Prediction, predict, together
+from hwkd.errors import InputError
 from hwkd.measure.layers import LayerCost
+from hwkd.measure.predict.fit import LEVEL, Z90, Prediction, predict, together
 from hwkd.measure.record import Entry, Setting, note_on
 from hwkd.quantity import Quantity, not_known
 from hwkd.quantize.precision import PlanEntry, PrecisionPlan
-from hwkd.target import ExecutionUnit, Target
+from hwkd.target import Constants, ExecutionUnit, Target
 
 SIDES = {"encode": ("encoder", "hyper"), "decode": ("hyper", "decoder")}
 NETWORKS = {"encoder": ("g_a", "h_a"), "hyper": ("h_s",), "decoder": ("g_s",)}
@@ -263,3 +263,26 @@ def _notes(target: Target, unit: ExecutionUnit, arithmetic: str) -> list[str]:
             f"{note_on(target.name, unit.name)}nobody published int8 timings; taken between the float time and half of it."
         )
     return notes
+
+
+# What a model is predicted to take on a target, as one figure: the slower of encoding and decoding.
+
+
+def slower_side(layers: Sequence[LayerCost], target: Target, plan: PrecisionPlan) -> Entry:
+    """The latency of the slower side, in the first setting of the target that has a figure: its preferred unit's where
+    anybody timed that.
+
+    Raises:
+        InputError: no setting has one.
+    """
+    entries, _ = predicted_entries(layers, target, plan)
+    times = [entry for entry in entries if entry.name == "latency_ms"]
+    for setting in dict.fromkeys(entry.setting for entry in times):
+        mine = [entry for entry in times if entry.setting == setting]
+        values = [entry.quantity.value for entry in mine if entry.quantity.value is not None]
+        if len(values) == len(SIDES):
+            return next(entry for entry in mine if entry.quantity.value == max(values))
+    raise InputError(
+        f"no latency on {target.name} can be predicted: {times[0].quantity.reason}; leave --target out, or give "
+        "another (see `hwkd targets`)"
+    )

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from hwkd.errors import InputError
-from hwkd.facts import CONFIDENCES
 from hwkd.measure.classic import LABELS, SETTINGS_TEXT, EqualQuality
-from hwkd.measure.links import Link
+from hwkd.measure.energy.measure import Link
 from hwkd.quantity import FOUND, MARKS, Quantity, not_known
 from hwkd.report.table import Table
+from hwkd.target import CONFIDENCES
 
 NA = "n/a"
 

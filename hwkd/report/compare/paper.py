@@ -8,23 +8,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hwkd.errors import InputError
-from hwkd.report.cells import NA, PUBLISHED, Cell, against, unknown_cell
-from hwkd.report.columns import Column, columns_for
+from hwkd.quantity import NA, PUBLISHED, Cell, against, unknown_cell
 from hwkd.report.compare.published import Paper, PaperRow
+from hwkd.report.compare.rows import (
+    MEGAPIXEL,
+    Column,
+    Compared,
+    Figures,
+    columns_for,
+    model_rows,
+    of_all,
+)
 from hwkd.report.compare.tables import (
     MEMORY_NOTE,
+    Label,
+    Sheet,
     change_notes,
     energy_notes,
     latency_notes,
     macs_note,
     missing_notes,
+    part_label,
     quality_notes,
     rate_notes,
+    run_labels,
+    weight_bits_label,
+    with_changes,
 )
-from hwkd.report.compared import Compared, Figures, model_rows, of_all
-from hwkd.report.comparison import part_label, run_labels, weight_bits_label, with_changes
-from hwkd.report.comparison_tables import Label, Sheet
-from hwkd.report.row_figures import MEGAPIXEL
 
 SIZE = ("parameters_m", "memory_mib", "psnr_db", "bpp")
 COMPUTATION = ("total_gmacs", "fps")

@@ -1,11 +1,14 @@
-"""Which rows a comparison has: the settings of the records that the user wants. Pure."""
+"""The rows of a comparison: settings, figures and columns. Pure."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from hwkd.errors import InputError
 from hwkd.measure.record import Entry, Record, Setting
+from hwkd.quantity import Cell, a_second, added, from_quantity, unknown_cell
+
+# Which rows a comparison has: the settings of the records that the user wants. Pure.
 
 WHICH = ("first", "all")
 """first: the first setting of each record that has a figure; all: a row for each."""
@@ -142,3 +145,291 @@ def _no_fit(records: Sequence[Record], wanted: Wanted) -> InputError:
         )
     listed = "; ".join(f"{s} ({', '.join(dict.fromkeys(m))})" for s, m in there.items())
     return InputError(f"no setting fits {wanted}; the records have: {listed}")
+
+
+# The figures of one row of a comparison, by name. Pure.
+
+MIB = 2**20
+MEGAPIXEL = 1e6
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the figures of a comparison hold for.
+
+    latency_part, energy_part: of hwkd.measure.record.PARTS. is_per_pixel: MACs for a pixel, latency and energy for a
+    megapixel, instead of all for an image.
+    """
+
+    latency_part: str
+    energy_part: str
+    is_per_pixel: bool = False
+
+
+def figures_of(row: Row, scope: Scope) -> dict[str, Cell]:
+    """Every figure of `row` under the key of its column (hwkd.report.compare.rows)."""
+    megapixels = row.record.pixels / MEGAPIXEL if scope.is_per_pixel else 1.0
+    return {
+        **_size(row.record),
+        **_quality(row.record),
+        **_macs(row.record, scope.is_per_pixel),
+        **_throughput(row, scope.latency_part, megapixels),
+        **_energy(row, scope.energy_part, megapixels),
+    }
+
+
+def _size(record: Record) -> dict[str, Cell]:
+    size = record.size
+    memory = (size.weight_bytes_fp32 + size.buffer_bytes) / MIB
+    return {
+        "parameters_m": Cell(size.parameters / 1e6, "counted"),
+        "memory_mib": Cell(memory, "computed"),
+        "weight_mib": Cell(size.weight_bytes / MIB, "computed"),
+    }
+
+
+def _quality(record: Record) -> dict[str, Cell]:
+    quality = record.quality
+    if quality is None:
+        missing = unknown_cell(
+            "the record has no evaluation"
+            if record.model.is_trained
+            else "an architecture without trained weights has no quality"
+        )
+        return {"psnr_db": missing, "bpp": missing, "ms_ssim": missing}
+
+    def cell(value: float) -> Cell:
+        return Cell(value, "measured", quality.source, basis=quality.on)
+
+    no_ms_ssim = unknown_cell("the record's evaluation has no MS-SSIM")
+    return {
+        "psnr_db": cell(quality.psnr_db),
+        "bpp": cell(quality.bpp),
+        "ms_ssim": no_ms_ssim if quality.ms_ssim is None else cell(quality.ms_ssim),
+    }
+
+
+def _macs(record: Record, is_per_pixel: bool) -> dict[str, Cell]:
+    macs = record.macs
+    kmac_per_pixel = 1e3 * record.pixels
+    unit = kmac_per_pixel if is_per_pixel else 1e9
+    return {
+        "encode_gmacs": Cell(macs.encode_macs / unit, "counted"),
+        "decode_gmacs": Cell(macs.decode_macs / unit, "counted"),
+        "total_gmacs": Cell(macs.total_macs / unit, "counted"),
+        "kmac_per_pixel": Cell(macs.total_macs / kmac_per_pixel, "counted"),
+    }
+
+
+def _throughput(row: Row, part: str, megapixels: float) -> dict[str, Cell]:
+    encode, decode = (
+        _entry(row, "latency_ms", side, part, 1 / megapixels) for side in ("encode", "decode")
+    )
+    total = added(encode, decode)
+    return {
+        "encode_ms": encode,
+        "decode_ms": decode,
+        "total_ms": total,
+        "fps": a_second(total),
+    }
+
+
+def _energy(row: Row, part: str, megapixels: float) -> dict[str, Cell]:
+    def of(side: str, factor: float) -> Cell:
+        return _entry(row, "energy_mj", side, part, factor)
+
+    encode, decode = of("encode", 1 / megapixels), of("decode", 1 / megapixels)
+    for_one = MEGAPIXEL / row.record.pixels
+    return {
+        "encode_mj": encode,
+        "decode_mj": decode,
+        "total_mj": added(encode, decode),
+        "mj_per_mpx": added(of("encode", for_one), of("decode", for_one)),
+        "emissions_g_per_1000": _emissions(row, part, 1 / megapixels),
+    }
+
+
+def _emissions(row: Row, part: str, factor: float) -> Cell:
+    """Of encoder and decoder: the record's figure for both, else the sum of the two."""
+    if row.entry("emissions_g_per_1000", "both", part):
+        return _entry(row, "emissions_g_per_1000", "both", part, factor)
+    sides = (
+        _entry(row, "emissions_g_per_1000", side, part, factor) for side in ("encode", "decode")
+    )
+    return added(*sides)
+
+
+def _entry(row: Row, name: str, side: str, part: str, factor: float) -> Cell:
+    if row.setting is None:
+        return unknown_cell("the record holds no latency and no energy")
+    entry = row.entry(name, side, part)
+    if entry is None:
+        return unknown_cell(f"the record has no {name} of this part in this setting")
+    return from_quantity(entry.quantity, factor)
+
+
+# The columns that comparisons have, for an image and for a pixel. Pure.
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure's column.
+
+    key: of the figure (hwkd.report.compare.rows). name: the heading, unit included. group: counts, size, quality,
+    latency, energy, emissions or published: columns of one are found the same way and share their notes.
+    digits: after the point; None: three significant ones. is_difference: change as a difference, not in percent.
+    has_interval: machines get low and high, and people too unless is_derived: computed from its neighbours.
+    """
+
+    key: str
+    name: str
+    group: str
+    digits: int | None
+    is_difference: bool = False
+    has_interval: bool = False
+    is_derived: bool = False
+
+    @property
+    def change_name(self) -> str:
+        """The heading of its change, for machines."""
+        return f"{self.name}_{'difference' if self.is_difference else 'percent'}"
+
+    @property
+    def change_unit(self) -> str:
+        """Behind its change, for people."""
+        if not self.is_difference:
+            return " %"
+        return " dB" if self.name.endswith("_db") else ""
+
+
+def columns_for(keys: tuple[str, ...], *, is_per_pixel: bool) -> tuple[Column, ...]:
+    """The columns of `keys` in their order; those that say the same twice for a pixel are left out there."""
+    if not is_per_pixel:
+        return tuple(_COLUMNS[key] for key in keys)
+    kept = (key for key in keys if key not in _FOR_AN_IMAGE_ONLY)
+    return tuple(replace(_COLUMNS[k], name=_PER_PIXEL.get(k, k)) for k in kept)
+
+
+def _column(key: str, group: str, digits: int | None, **more: bool) -> tuple[str, Column]:
+    return key, Column(key, key, group, digits, **more)
+
+
+_COLUMNS = dict(
+    (
+        _column("parameters_m", "counts", 3),
+        _column("memory_mib", "size", 3),
+        _column("weight_mib", "size", 3),
+        _column("psnr_db", "quality", 2, is_difference=True),
+        _column("ms_ssim", "quality", 4, is_difference=True),
+        _column("bpp", "quality", 3),
+        _column("encode_gmacs", "counts", 3),
+        _column("decode_gmacs", "counts", 3),
+        _column("total_gmacs", "counts", 3),
+        _column("kmac_per_pixel", "counts", 2),
+        _column("encode_ms", "latency", None, has_interval=True),
+        _column("decode_ms", "latency", None, has_interval=True),
+        _column("total_ms", "latency", None, has_interval=True),
+        _column("fps", "latency", None, has_interval=True, is_derived=True),
+        _column("encode_mj", "energy", None, has_interval=True),
+        _column("decode_mj", "energy", None, has_interval=True),
+        _column("total_mj", "energy", None, has_interval=True),
+        _column("mj_per_mpx", "energy", None, has_interval=True, is_derived=True),
+        _column("emissions_g_per_1000", "emissions", None, has_interval=True),
+    )
+)
+
+_PER_PIXEL = {
+    "encode_gmacs": "encode_kmac_per_pixel",
+    "decode_gmacs": "decode_kmac_per_pixel",
+    "total_gmacs": "total_kmac_per_pixel",
+    "encode_ms": "encode_ms_per_mpx",
+    "decode_ms": "decode_ms_per_mpx",
+    "total_ms": "total_ms_per_mpx",
+    "fps": "mpx_per_s",
+    "encode_mj": "encode_mj_per_mpx",
+    "decode_mj": "decode_mj_per_mpx",
+    "total_mj": "total_mj_per_mpx",
+    "emissions_g_per_1000": "emissions_g_per_1000_mpx",
+}
+_FOR_AN_IMAGE_ONLY = ("kmac_per_pixel", "mj_per_mpx")
+
+
+# The rows of a comparison, with their figures. Pure.
+
+SIZE = ("parameters_m", "memory_mib", "weight_mib", "psnr_db", "bpp")
+"""What does not depend on where a model runs."""
+
+Figures = Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The rows of a comparison with their figures, by which all its tables are made.
+
+    names: of the rows, to tell them apart in sentences. figures: of each row (hwkd.report.compare.rows).
+    left_out: a sentence for each record that no row stands for.
+    """
+
+    rows: tuple[Row, ...]
+    names: tuple[str, ...]
+    figures: tuple[Figures, ...]
+    scope: Scope
+    left_out: tuple[str, ...]
+
+
+def compare(
+    records: Sequence[Record],
+    wanted: Wanted | None = None,
+    which: str = "first",
+    *,
+    is_per_pixel: bool = False,
+) -> Compared:
+    """The rows of `records` that are wanted, each with its figures.
+
+    Raises:
+        InputError: no records, no setting that is wanted, or images of different sizes without is_per_pixel.
+    """
+    rows, left_out = choose_rows(records, wanted or Wanted(), which)
+    if not is_per_pixel:
+        _check_one_size(rows)
+    scope = Scope(choose_part(rows, "latency_ms"), choose_part(rows, "energy_mj"), is_per_pixel)
+    figures = tuple(figures_of(row, scope) for row in rows)
+    return Compared(rows, row_names(rows), figures, scope, left_out)
+
+
+def model_rows(compared: Compared) -> list[int]:
+    """The places of the first row of each model: rows that differ in target or setting only are of one model."""
+    first: dict[tuple[object, ...], int] = {}
+    for i, (row, figures) in enumerate(zip(compared.rows, compared.figures, strict=True)):
+        model = row.record.model
+        key = (model.name, model.weight_bits, *(figures[k].value for k in SIZE))
+        first.setdefault(key, i)
+    return list(first.values())
+
+
+def of_all(compared: Compared, *keys: str) -> list[tuple[str, Cell]]:
+    """The figures `keys` of all rows, with the rows' names."""
+    return [
+        (name, figures[key])
+        for name, figures in zip(compared.names, compared.figures, strict=True)
+        for key in keys
+    ]
+
+
+def names_of(compared: Compared, keys: tuple[str, ...]) -> list[str]:
+    """The headings of the columns `keys`."""
+    return [c.name for c in columns_for(keys, is_per_pixel=compared.scope.is_per_pixel)]
+
+
+def _check_one_size(rows: Sequence[Row]) -> None:
+    sizes: dict[str, list[str]] = {}
+    for row in rows:
+        sizes.setdefault(f"{row.record.width}x{row.record.height}", []).append(
+            row.record.model.name
+        )
+    if len(sizes) > 1:
+        listed = ", ".join(f"{s} ({', '.join(dict.fromkeys(m))})" for s, m in sizes.items())
+        raise InputError(
+            f"the records are of images of different sizes: {listed}; one table holds one size: give records of one, or "
+            "compare with --per-pixel"
+        )

@@ -1,11 +1,314 @@
-"""What stands below a comparison: how the figures were found, what is missing, what is compared with what. Pure."""
+"""The resource comparison of profile records as tables, with its notes and its Pareto front. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from hwkd.report.cells import NA, Cell
-from hwkd.report.columns import Column
-from hwkd.report.compare.rows import Row
-from hwkd.report.compared import Compared, names_of, of_all
+from hwkd.errors import unknown
+from hwkd.quantity import MARKS, NA, Cell, against, places_of_three
+from hwkd.report.compare.rows import (
+    SIZE,
+    Column,
+    Compared,
+    Figures,
+    Row,
+    columns_for,
+    model_rows,
+    names_of,
+    of_all,
+)
+from hwkd.report.table import Table
+
+# A comparison as a table: for people, figure and change in one cell; for machines, a column for each. Pure.
+
+FOR_MACHINES = ("csv", "json")
+"""The formats in which a figure, its interval, its change and the way it was found have a column each."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A column of texts, "n/a" in rows that have none.
+
+    is_always_shown: to people too where all its values are equal; else a note tells the one value.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    is_always_shown: bool = True
+
+    @property
+    def distinct(self) -> tuple[str, ...]:
+        """The texts that are known, once each."""
+        return tuple(text for text in dict.fromkeys(self.values) if text != NA)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A comparison before it is printed.
+
+    labels: each with a value for every row. columns, rows: the figures. has_changes: against the first row.
+    """
+
+    title: str
+    labels: tuple[Label, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...]
+    has_changes: bool = True
+
+
+def to_table(sheet: Sheet, fmt: str) -> Table:
+    """`sheet` as the table for format `fmt` (hwkd.report.table.FORMATS)."""
+    return for_machines(sheet) if fmt in FOR_MACHINES else for_people(sheet)
+
+
+def for_people(sheet: Sheet) -> Table:
+    """Value, interval and change in one cell; marks where a group of columns mixes ways of finding; notes below."""
+    shown = [x for x in sheet.labels if x.is_always_shown or len(x.distinct) > 1]
+    marked = _mixed_groups(sheet)
+    rows = tuple(
+        (
+            *(label.values[i] for label in shown),
+            *(
+                _text(cell, column, is_marked=column.group in marked, has_changes=sheet.has_changes)
+                for cell, column in zip(cells, sheet.columns, strict=True)
+            ),
+        )
+        for i, cells in enumerate(sheet.rows)
+    )
+    common = [f"{x.name} {x.distinct[0]}" for x in sheet.labels if x not in shown and x.distinct]
+    notes = (
+        *((f"Common to the records: {'; '.join(common)}.",) if common else ()),
+        *sheet.notes,
+        *_mark_notes(sheet, marked),
+        *_interval_notes(
+            sheet,
+            "±, -/+: how far the ends of the interval are from the value",
+            [column for column in sheet.columns if not column.is_derived],
+        ),
+    )
+    names = (*(label.name for label in shown), *(column.name for column in sheet.columns))
+    return Table(sheet.title, names, rows, notes)
+
+
+def for_machines(sheet: Sheet) -> Table:
+    """A column for each number, without rounding that would show; the same columns whatever the rows hold.
+
+    NAME, NAME_low and NAME_high (latency, energy and emissions), NAME_percent (NAME_difference), NAME_found (all but
+    counted figures): the way it was found, or "n/a: REASON".
+    """
+    names = [label.name for label in sheet.labels]
+    for column in sheet.columns:
+        names += [name for name, _ in _machine_cells(_EMPTY, column, sheet.has_changes)]
+    rows = tuple(
+        (
+            *(label.values[i] for label in sheet.labels),
+            *(
+                text
+                for cell, column in zip(cells, sheet.columns, strict=True)
+                for _, text in _machine_cells(cell, column, sheet.has_changes)
+            ),
+        )
+        for i, cells in enumerate(sheet.rows)
+    )
+    notes = _interval_notes(sheet, "_low, _high: the ends of the interval", sheet.columns)
+    return Table(sheet.title, tuple(names), rows, (*sheet.notes, *notes))
+
+
+_EMPTY = Cell(None, "")
+
+
+def _machine_cells(cell: Cell, column: Column, has_changes: bool) -> Iterator[tuple[str, str]]:
+    yield column.name, _number(cell.value)
+    if column.has_interval:
+        yield f"{column.name}_low", _number(cell.low)
+        yield f"{column.name}_high", _number(cell.high)
+    if has_changes:
+        yield column.change_name, _number(cell.change)
+    if column.group != "counts":
+        yield (
+            f"{column.name}_found",
+            cell.found if cell.value is not None else f"{NA}: {cell.reason}",
+        )
+
+
+def _number(value: float | None) -> str:
+    return NA if value is None else f"{value:.8g}"
+
+
+def _text(cell: Cell, column: Column, *, is_marked: bool, has_changes: bool) -> str:
+    if cell.value is None:
+        return NA
+    places = places_of_three(cell.value) if column.digits is None else column.digits
+    text = (MARKS[cell.found] if is_marked else "") + f"{cell.value:,.{places}f}"
+    if not column.is_derived:
+        text += _spread(cell, places)
+    if not has_changes or cell.is_reference:
+        return text
+    if cell.change is None:
+        return f"{text} ({NA})"
+    digits = column.digits if column.is_difference and column.digits is not None else 1
+    return f"{text} ({cell.change:+.{digits}f}{column.change_unit})"
+
+
+def _spread(cell: Cell, places: int) -> str:
+    """The interval as its distances from the value: one where both print alike, else below and above apart."""
+    if cell.value is None or cell.low is None or cell.high is None:
+        return ""
+    below, above = f"{cell.value - cell.low:,.{places}f}", f"{cell.high - cell.value:,.{places}f}"
+    return f" ±{below}" if below == above else f" -{below}/+{above}"
+
+
+def _mixed_groups(sheet: Sheet) -> set[str]:
+    """Groups of columns whose known figures were found in more than one way."""
+    ways: dict[str, set[str]] = {}
+    for cells in sheet.rows:
+        for cell, column in zip(cells, sheet.columns, strict=True):
+            if cell.value is not None:
+                ways.setdefault(column.group, set()).add(cell.found)
+    return {group for group, found in ways.items() if len(found) > 1}
+
+
+def _mark_notes(sheet: Sheet, marked: set[str]) -> Iterator[str]:
+    """What the marks of the mixed groups mean, told once for all of them."""
+    found = {
+        cell.found
+        for cells in sheet.rows
+        for cell, column in zip(cells, sheet.columns, strict=True)
+        if column.group in marked and cell.value is not None
+    }
+    if found:
+        names = [column.name for column in sheet.columns if column.group in marked]
+        meanings = [f"{mark or 'no mark'} {way}" for way, mark in MARKS.items() if way in found]
+        yield f"Marks in {', '.join(names)}: {', '.join(meanings)}."
+
+
+def _interval_notes(sheet: Sheet, what: str, columns: Sequence[Column]) -> Iterator[str]:
+    """How sure the intervals of `columns` are, of which a table shows `what`."""
+    levels: dict[str, list[str]] = {}
+    for cells_of, column in zip(zip(*sheet.rows, strict=True), sheet.columns, strict=True):
+        shares = sorted({round(100 * c.level, 1) for c in cells_of if c.level is not None})
+        if shares and column in columns:
+            text = " and ".join(f"{share:g} %" for share in shares)
+            levels.setdefault(text, []).append(column.name)
+    if levels:
+        parts = [f"{text} in {', '.join(names)}" for text, names in levels.items()]
+        yield f"{what}: {'; '.join(parts)}. A sum adds the ends, and so holds the truth less surely."
+
+
+# The resource comparison of profile records: size, computation and throughput, energy. Pure.
+
+COMPUTATION = (
+    *("encode_gmacs", "decode_gmacs", "total_gmacs", "kmac_per_pixel"),
+    *("encode_ms", "decode_ms", "fps"),
+)
+ENERGY = ("encode_mj", "decode_mj", "total_mj", "mj_per_mpx")
+EMISSIONS = "emissions_g_per_1000"
+
+
+def sheets(compared: Compared) -> tuple[Sheet, Sheet, Sheet]:
+    """The three tables: size, computation and throughput, energy."""
+    return size_sheet(compared), computation_sheet(compared), energy_sheet(compared)
+
+
+def size_sheet(compared: Compared) -> Sheet:
+    """Parameters and memory; a row for each model, whatever it runs on."""
+    columns = columns_for(SIZE, is_per_pixel=False)
+    places = model_rows(compared)
+    names = [compared.rows[i].record.model.name for i in places]
+    cells = with_changes([compared.figures[i] for i in places], columns)
+    notes = (
+        *change_notes(columns, cells, names),
+        MEMORY_NOTE,
+        WEIGHT_NOTE,
+        *quality_notes(zip(names, (row[-1] for row in cells), strict=True), names),
+        *missing_notes(columns, cells, names),
+        *compared.left_out,
+    )
+    labels = (Label("model", tuple(names)), weight_bits_label(compared, places))
+    return Sheet("Size", labels, columns, cells, notes)
+
+
+def computation_sheet(compared: Compared) -> Sheet:
+    """Multiply-accumulates, latency, images a second."""
+    columns = columns_for(COMPUTATION, is_per_pixel=compared.scope.is_per_pixel)
+    cells = with_changes(compared.figures, columns)
+    notes = (
+        *change_notes(columns, cells, compared.names),
+        *per_pixel_notes(compared),
+        macs_note(compared.rows, compared.names),
+        *latency_notes(compared),
+        *rate_notes(compared),
+        *missing_notes(columns, cells, compared.names),
+        *record_notes(compared.rows, compared.names),
+        *compared.left_out,
+    )
+    labels = (*run_labels(compared), part_label(compared, compared.scope.latency_part))
+    return Sheet("Computation and throughput", labels, columns, cells, notes)
+
+
+def energy_sheet(compared: Compared) -> Sheet:
+    """Energy, with emissions where a record has any, and quality beside it."""
+    has_emissions = any(
+        entry.name == EMISSIONS and entry.setting == row.setting
+        for row in compared.rows
+        for entry in row.record.entries
+    )
+    keys = (*ENERGY, *((EMISSIONS,) if has_emissions else ()), "psnr_db", "bpp")
+    columns = columns_for(keys, is_per_pixel=compared.scope.is_per_pixel)
+    cells = with_changes(compared.figures, columns)
+    notes = (
+        *change_notes(columns, cells, compared.names),
+        *per_pixel_notes(compared),
+        *energy_notes(compared),
+        *(emissions_notes(compared) if has_emissions else ()),
+        *quality_notes(of_all(compared, "bpp"), compared.names),
+        *missing_notes(columns, cells, compared.names),
+        *record_notes(compared.rows, compared.names),
+        *compared.left_out,
+    )
+    labels = (*run_labels(compared), part_label(compared, compared.scope.energy_part))
+    return Sheet("Energy", labels, columns, cells, notes)
+
+
+def weight_bits_label(compared: Compared, places: Sequence[int]) -> Label:
+    """At how many bits the weights of the models are stored."""
+    return Label("weight_bits", tuple(compared.rows[i].record.model.weight_bits for i in places))
+
+
+def run_labels(compared: Compared) -> tuple[Label, ...]:
+    """What ran where, on images of which size."""
+    rows = compared.rows
+    sizes = tuple(f"{row.record.width}x{row.record.height}" for row in rows)
+    settings = tuple(NA if row.setting is None else str(row.setting) for row in rows)
+    return (
+        Label("model", tuple(row.record.model.name for row in rows)),
+        Label("target", tuple(row.record.target for row in rows)),
+        Label("setting", settings, is_always_shown=False),
+        Label("image", sizes, is_always_shown=False),
+    )
+
+
+def part_label(compared: Compared, part: str) -> Label:
+    """Of what the figures are: the networks, or the codec from end to end."""
+    return Label("part", (part,) * len(compared.rows), is_always_shown=False)
+
+
+def with_changes(
+    figures: Sequence[Figures], columns: Sequence[Column]
+) -> tuple[tuple[Cell, ...], ...]:
+    """The columns' cells of each row, with their changes against the first row's."""
+    first = [figures[0][column.key] for column in columns]
+    cells = []
+    for i, row in enumerate(figures):
+        changed = (
+            against(reference, row[column.key], is_difference=column.is_difference)
+            for reference, column in zip(first, columns, strict=True)
+        )
+        cells.append(tuple(replace(cell, is_reference=i == 0) for cell in changed))
+    return tuple(cells)
+
+
+# What stands below a comparison: how the figures were found, what is missing, what is compared with what. Pure.
 
 MEMORY_NOTE = (
     "parameters_m: counted, of the float model, entropy models included. memory_mib: its float32 parameters and buffers "
@@ -186,3 +489,109 @@ def per_pixel_notes(compared: Compared) -> Iterator[str]:
 
 def _span(counts: Sequence[int]) -> str:
     return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+# Which rows of a comparison no other row beats: the Pareto front over chosen figures. Pure.
+
+HIGHER_IS_BETTER = ("psnr_db", "ms_ssim")
+AXES = (
+    *HIGHER_IS_BETTER,
+    *("bpp", "encode_ms", "decode_ms", "total_ms", "encode_mj", "decode_mj", "total_mj"),
+    *("total_gmacs", "parameters_m", "weight_mib"),
+)
+"""What --pareto takes; less is better of all but HIGHER_IS_BETTER."""
+
+ALWAYS = ("psnr_db", "bpp")
+WHERE_KNOWN = ("total_mj", "total_ms")
+FRONT = "front"
+
+
+def parse_axes(text: str) -> tuple[str, ...]:
+    """The axes in `text`, with commas between; none for an empty text, which stands for the default.
+
+    Raises:
+        InputError: a name that is not among AXES.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text.strip() else ()
+    for name in names:
+        if name not in AXES:
+            raise unknown("axis", name, AXES)
+    return names
+
+
+def default_axes(figures: Sequence[Mapping[str, Cell]]) -> tuple[str, ...]:
+    """psnr_db and bpp, with total_mj and total_ms where every row knows them."""
+    known = (axis for axis in WHERE_KNOWN if all(f[axis].value is not None for f in figures))
+    return (*ALWAYS, *known)
+
+
+def verdicts(
+    figures: Sequence[Mapping[str, Cell]], axes: Sequence[str], names: Sequence[str]
+) -> tuple[str, ...]:
+    """For each row "front", "dominated by NAME", or "n/a" where it does not know an axis, and then dominates none.
+
+    A row dominates another if it is at least as good on every axis and better on one, values taken as they are,
+    without their intervals. Where psnr_db, ms_ssim or bpp is an axis, rows evaluated on different images are not
+    compared. NAME is the first dominating row that is on the front itself.
+    """
+    is_dominated_by = [[_dominates(other, row, axes) for other in figures] for row in figures]
+    is_known = [all(row[axis].value is not None for axis in axes) for row in figures]
+    is_front = [known and not any(by) for known, by in zip(is_known, is_dominated_by, strict=True)]
+    texts = []
+    for i, by in enumerate(is_dominated_by):
+        if not is_known[i]:
+            texts.append(NA)
+        elif is_front[i]:
+            texts.append(FRONT)
+        else:
+            best = next(j for j, beats in enumerate(by) if beats and is_front[j])
+            texts.append(f"dominated by {names[best]}")
+    return tuple(texts)
+
+
+def pareto_sheet(compared: Compared, axes: Sequence[str]) -> Sheet:
+    """The rows on the axes, and which of them are on the front. No axes: the default ones."""
+    axes = tuple(axes) or default_axes(compared.figures)
+    columns = columns_for(axes, is_per_pixel=compared.scope.is_per_pixel)
+    cells = tuple(tuple(row[axis] for axis in axes) for row in compared.figures)
+    listed = ", ".join(
+        f"{column.name} ({'more' if axis in HIGHER_IS_BETTER else 'less'} is better)"
+        for axis, column in zip(axes, columns, strict=True)
+    )
+    model, *rest = run_labels(compared)
+    notes = (
+        f"Axes: {listed}. A row is dominated by one that is at least as good on every axis and better on one; values "
+        "count as they are, without their intervals. Rows evaluated on different images are not compared by quality. "
+        f"{NA}: an axis is not known.",
+        *_axis_notes(compared, axes),
+        *missing_notes(columns, cells, compared.names),
+        *compared.left_out,
+    )
+    pareto = Label("pareto", verdicts(compared.figures, axes, compared.names))
+    return Sheet("Pareto front", (model, pareto, *rest), columns, cells, notes, has_changes=False)
+
+
+def _axis_notes(compared: Compared, axes: Sequence[str]) -> Iterator[str]:
+    """How the figures on the axes were found."""
+    if any(axis.endswith("_ms") for axis in axes):
+        yield from latency_notes(compared)
+    if "total_ms" in axes:
+        total, encode, decode = names_of(compared, ("total_ms", "encode_ms", "decode_ms"))
+        yield f"{total}: {encode} + {decode}, found the way of the weaker of the two."
+    if any(axis.endswith("_mj") for axis in axes):
+        yield from energy_notes(compared)
+    if any(axis in ("psnr_db", "ms_ssim", "bpp") for axis in axes):
+        yield from quality_notes(of_all(compared, "bpp"), compared.names)
+
+
+def _dominates(a: Mapping[str, Cell], b: Mapping[str, Cell], axes: Sequence[str]) -> bool:
+    is_better = False
+    for axis in axes:
+        x, y = a[axis].value, b[axis].value
+        if x is None or y is None or a[axis].basis != b[axis].basis:
+            return False
+        gain = x - y if axis in HIGHER_IS_BETTER else y - x
+        if gain < 0:
+            return False
+        is_better = is_better or gain > 0
+    return is_better

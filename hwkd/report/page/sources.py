@@ -1,4 +1,4 @@
-"""What the sources of a report are: each text that a user names, by what lies there."""
+"""What a report is made from: each text that a user names, by what lies there, and the plots in their order."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -6,22 +6,50 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hwkd.codec.shipped import shipped, shipped_or_as_given
-from hwkd.data import data_folder
 from hwkd.errors import InputError, unknown
-from hwkd.measure.bundle_subject import load_bundle_subject
-from hwkd.measure.machine_packages import installed_version
+from hwkd.files import data_folder
+from hwkd.measure.bundles import (
+    all_shipped_records,
+    load_bundle_subject,
+    predicted_records,
+    records_named,
+)
+from hwkd.measure.machine import installed_version
 from hwkd.measure.profile import Profiled, profile_target
-from hwkd.measure.record import Provenance, Record
-from hwkd.measure.record_file import NO_RECORDS, read_record
-from hwkd.measure.shipped_records import all_shipped_records, predicted_records, records_named
-from hwkd.models.architecture import is_architecture
+from hwkd.measure.record import NO_RECORDS, Provenance, Record, read_record
 from hwkd.models.shipped import shipped_names
-from hwkd.report.gathered import Gathered
-from hwkd.report.result_files import ARMS, ResultFiles, in_order, read_result_files, shipped_results
-from hwkd.report.training_log import TrainingLog, read_training_log
+from hwkd.models.spec import is_architecture
+from hwkd.report.compare.published import read_paper, read_published_curves
+from hwkd.report.plots.costs import cost_plots
+from hwkd.report.plots.layers import layer_plots
+from hwkd.report.plots.plot import Plot
+from hwkd.report.plots.rd import rd_plot
+from hwkd.report.plots.training import TrainingLog, read_training_log, training_plot
+from hwkd.report.results import ARMS, ResultFiles, in_order, read_result_files, shipped_results
 from hwkd.results import Result, read_result
 from hwkd.runtime.bundle import is_bundle
 from hwkd.target import Target, list_targets, load_target, load_targets
+
+# All that a report page and its figures are made from.
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was found in the sources that the user named.
+
+    records: costs, on machines that were measured and on targets. results: rate and distortion of trained models, None
+    where no source has any. logs: of training runs. targets: the boards that cards are made for, in that order.
+    sources: what was read, in words, for the foot of the page.
+    """
+
+    records: tuple[Record, ...]
+    results: ResultFiles | None
+    logs: tuple[TrainingLog, ...]
+    targets: tuple[Target, ...]
+    sources: tuple[str, ...]
+
+
+# What the sources of a report are: each text that a user names, by what lies there.
 
 SHIPPED = "shipped"
 """The source that stands for all records, results and training logs that come with hwkd."""
@@ -216,3 +244,26 @@ def _read_file(path: Path, found: _Found) -> None:
         _add_result(found.results, path.stem, read_result(path))
     else:
         found.records.append(read_record(path))
+
+
+# The plots of a report, in the order of the page. Pure.
+
+
+def plots_of(gathered: Gathered) -> tuple[Plot, ...]:
+    """Rate and distortion, quality over cost, layers, training: those that `gathered` holds figures for.
+
+    Raises:
+        HwkdError: a published table that ships with hwkd is missing or damaged.
+    """
+    paper = read_paper()
+    rd = None
+    if gathered.results is not None:
+        rd = rd_plot(gathered.results, read_published_curves(), paper)
+    training = training_plot(gathered.logs)
+    found = (
+        rd,
+        *cost_plots(gathered.records, paper),
+        *layer_plots(gathered.records, gathered.targets),
+        training,
+    )
+    return tuple(plot for plot in found if plot is not None)

@@ -1,23 +1,96 @@
-"""What codecs do to images, as data for a page: each image by each codec, with its figures, within a size."""
+"""What codecs do to images, as one HTML file that opens offline."""
 
+import base64
+import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hwkd.errors import InputError
+import numpy as np
+from PIL import Image
+
+from hwkd.errors import HwkdError, InputError
 from hwkd.images import ImageSource, Pixels
-from hwkd.measure.classic import LABELS
+from hwkd.measure.classic import LABELS, Matched, ShownCoder, check_classic, classic_made, matched
 from hwkd.measure.quality import MS_SSIM_SIDE, NO_MS_SSIM, ms_ssim
-from hwkd.measure.visual_codecs import Coder, Matched, check_classic, classic_made, matched
 from hwkd.metrics import psnr_db
-from hwkd.report.visual_crop import (
-    LEAST_SIDE,
-    Crop,
-    crop_at,
-    embedded,
-    most_detailed,
-    sides,
-    spread,
-)
+from hwkd.report.page.templating import render_template
+
+# Which part of an image is shown where not all of it fits, and how it is embedded without loss.
+
+LEAST_SIDE = 192
+"""Pixels: a smaller part of an image says little about a codec."""
+
+_GRID = 16
+"""Pixels between the places that are tried for a crop, and between the sides."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of an image, in pixels: its left upper corner and its size."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def of(self, image: Pixels) -> Pixels:
+        """The part of `image`, [height, width, 3]."""
+        return image[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+def most_detailed(image: Pixels) -> tuple[float, float]:
+    """The middle (x, y), in pixels, of the window with the largest mean gradient; the first of equal ones, row by row.
+
+    Windows have LEAST_SIDE pixels a side, or the image's where that is smaller, and lie on a grid of 16 pixels. The
+    gradient is the absolute difference of neighbours, right and below, of R + G + B.
+    """
+    height, width = image.shape[:2]
+    grey = image.sum(axis=2, dtype=np.int16)
+    gradient = np.zeros((height, width), np.int16)
+    gradient[:, 1:] += np.abs(np.diff(grey, axis=1))
+    gradient[1:] += np.abs(np.diff(grey, axis=0))
+    rows = np.add.reduceat(gradient, np.arange(0, height, _GRID), axis=0, dtype=np.int64)
+    blocks = np.add.reduceat(rows, np.arange(0, width, _GRID), axis=1)
+    sums = np.pad(blocks.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    tall, wide = (min(LEAST_SIDE // _GRID, count) for count in blocks.shape)
+    windows = sums[tall:, wide:] - sums[:-tall, wide:] - sums[tall:, :-wide] + sums[:-tall, :-wide]
+    row, column = np.unravel_index(int(windows.argmax()), windows.shape)
+    return (int(column) + wide / 2) * _GRID, (int(row) + tall / 2) * _GRID
+
+
+def crop_at(width: int, height: int, middle: tuple[float, float], side: int) -> Crop:
+    """The crop of at most `side` pixels a side around `middle`, moved to lie within an image of width x height.
+
+    A crop of a smaller side lies within that of a larger one.
+    """
+    wide, tall = min(side, width), min(side, height)
+    x = min(max(int(middle[0]) - wide // 2, 0), width - wide)
+    y = min(max(int(middle[1]) - tall // 2, 0), height - tall)
+    return Crop(x, y, wide, tall)
+
+
+def sides(longest: int) -> list[int]:
+    """The sides that may be shown of images whose longest side is `longest`: that, then down to LEAST_SIDE in steps of 16."""
+    return [longest, *range((longest - 1) // _GRID * _GRID, LEAST_SIDE - 1, -_GRID)]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers 0..count - 1, evenly over all of them, rising."""
+    kept = min(count, most)
+    return [(2 * place + 1) * count // (2 * kept) for place in range(kept)]
+
+
+def embedded(pixels: Pixels) -> str:
+    """A data: address that holds `pixels`, [H, W, 3], as lossless WebP: every decoder gives back the same pixels."""
+    sink = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    # quality is effort where nothing is lost; more gains 0.3 % and takes four times as long.
+    image.save(sink, format="WEBP", lossless=True, quality=75, method=4, exact=True)
+    return "data:image/webp;base64," + base64.b64encode(sink.getvalue()).decode()
+
+
+# What codecs do to images, as data for a page: each image by each codec, with its figures, within a size.
 
 ORIGINAL = "original"
 
@@ -95,7 +168,10 @@ class Visual:
 
 
 def visual(
-    images: ImageSource, coders: Sequence[Coder], show: Show, max_bytes: int = MAX_PAGE_MB * 10**6
+    images: ImageSource,
+    coders: Sequence[ShownCoder],
+    show: Show,
+    max_bytes: int = MAX_PAGE_MB * 10**6,
 ) -> Visual:
     """Every image by every coder, and by JPEG and WebP at the last coder's rate, in a page of at most `max_bytes`.
 
@@ -166,7 +242,7 @@ def _look(images: ImageSource, show: Show) -> list[_Seen]:
 
 
 def _code(
-    images: ImageSource, chosen: Sequence[_Seen], coders: Sequence[Coder], show: Show
+    images: ImageSource, chosen: Sequence[_Seen], coders: Sequence[ShownCoder], show: Show
 ) -> list[_Kept]:
     """Every view of the chosen images, and as much of their pixels as may be kept."""
     count = 1 + len(coders) + len(LABELS)
@@ -195,7 +271,7 @@ def _code(
     return kept
 
 
-def _views(name: str, image: Pixels, coders: Sequence[Coder]) -> "list[tuple[View, Pixels]]":
+def _views(name: str, image: Pixels, coders: Sequence[ShownCoder]) -> "list[tuple[View, Pixels]]":
     made = [(View(ORIGINAL, "8-bit RGB, 24 bpp as it is", "", None, ""), image)]
     stream_bytes = 0
     for coder in coders:
@@ -278,3 +354,77 @@ def _shown(kept: Sequence[_Kept], side: int, free: int) -> tuple[ShownImage, ...
 def _size(image: ShownImage) -> int:
     """Bytes of `image` in a page."""
     return sum(_VIEW_BYTES + len(view.address) for view in image.views)
+
+
+# The visual comparison as one HTML file that opens offline. Jinja2 is imported where it writes.
+
+GAIN = 8
+"""How many times the difference to the original is brightened: an error of 32 of 255 and more is white."""
+
+_MOST_COLUMNS = 5
+"""More beside each other would be too small to see anything in."""
+
+_NO_ERROR = "no error"
+
+
+def visual_html(visual: Visual, command: str) -> str:
+    """The page; the same text for the same input.
+
+    command: what makes it again, for its foot.
+    Raises:
+        HwkdError: Jinja2 is not installed; the page came out larger than MAX_PAGE_MB.
+    """
+    names = [view.name for view in visual.images[0].views]
+    page = render_template(
+        "visual.html.j2",
+        visual=visual,
+        view_names=names,
+        names=names[1:],
+        columns=_columns(len(names)),
+        matched_to=names.index(visual.matched_to),
+        is_cut=any(_is_cut(image) for image in visual.images),
+        max_page_mb=MAX_PAGE_MB,
+        gain=GAIN,
+        command=command,
+        shown=_shown_part,
+        alternative=_alternative,
+        psnr=_psnr,
+    )
+    size_mb = len(page.encode()) / 1e6
+    if size_mb > MAX_PAGE_MB:
+        raise HwkdError(
+            f"the page takes {size_mb:.1f} MB and {MAX_PAGE_MB} are accepted: give fewer images"
+        )
+    return page
+
+
+def _columns(count: int) -> int:
+    """Views in a row where there is room: all, or in two rows of about equal length."""
+    return count if count <= _MOST_COLUMNS else math.ceil(count / 2)
+
+
+def _is_cut(image: ShownImage) -> bool:
+    return (image.crop.width, image.crop.height) != (image.width, image.height)
+
+
+def _shown_part(image: ShownImage) -> str:
+    """Which part of the image there is to see."""
+    if not _is_cut(image):
+        return f"Shown: all of {image.width}x{image.height}."
+    crop = image.crop
+    part = f"{crop.width}x{crop.height} of {image.width}x{image.height} at ({crop.x}, {crop.y})"
+    return f"Shown: {part}. The figures are of the whole image."
+
+
+def _alternative(image: ShownImage, view: View) -> str:
+    """The text for who cannot see the view."""
+    part = f"part of {image.name}" if _is_cut(image) else image.name
+    if view.figures is None:
+        return f"{part}, {view.name}"
+    figures = view.figures
+    quality = _NO_ERROR if math.isinf(figures.psnr_db) else f"{_psnr(figures)} dB"
+    return f"{part} by {view.name}: {quality} at {figures.bpp:.4f} bpp"
+
+
+def _psnr(figures: Figures) -> str:
+    return _NO_ERROR if math.isinf(figures.psnr_db) else f"{figures.psnr_db:.2f}"

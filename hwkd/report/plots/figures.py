@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import replacing, write_text
-from hwkd.report.figure_font import with_font
 from hwkd.report.plots.plot import Plot, Scatter, file_name
-from hwkd.report.plots.style import DOTS_PER_INCH, FONT, SETTINGS
+from hwkd.report.plots.style import DOTS_PER_INCH, FONT, SETTINGS, with_font
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,8 +66,7 @@ def draw_plot(plot: Plot, paths: Sequence[Path]) -> list[Path]:
         import matplotlib
     except ImportError as error:
         raise HwkdError('matplotlib is not installed: pip install "hwkd[report]"') from error
-    from hwkd.report.figure_bars import draw_bars
-    from hwkd.report.plots.draw_matplotlib import draw_scatter
+    from hwkd.report.plots.draw_matplotlib import draw_bars, draw_scatter
 
     with matplotlib.rc_context(SETTINGS):
         figure = draw_scatter(plot) if isinstance(plot, Scatter) else draw_bars(plot)

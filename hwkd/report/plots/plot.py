@@ -1,10 +1,14 @@
-"""A plot as data: what the page and the figures for papers both draw. Pure; nothing that draws."""
+"""A plot as data, and the words of captions: what the page and the figures for papers both draw. Pure; nothing that draws."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hwkd.errors import InputError
+from hwkd.quantity import NA, three_digits
 from hwkd.report.table import Table
+from hwkd.runtime.bundle import BUNDLE_SUFFIX
+
+# A plot as data: what the page and the figures for papers both draw. Pure; nothing that draws.
 
 
 @dataclass(frozen=True)
@@ -102,3 +106,36 @@ def file_name(plot: Plot) -> str:
     words = "-".join((plot.key, *plot.choices.values())).lower()
     kept = (c if c.isalnum() or c in "._-" else "-" for c in words)
     return "-".join(part for part in "".join(kept).split("-") if part)
+
+
+# Words and numbers that the captions of plots share. Pure.
+
+PAPER = "arXiv 2509.10366"
+"""What the paper's figures are called beside ours."""
+
+
+def exact(value: float | None) -> str:
+    """A number for a table that a machine may read, "n/a" where it is not known."""
+    return NA if value is None else f"{value:.8g}"
+
+
+def span(values: Sequence[float], unit: str) -> str:
+    """From the least to the largest of one or more values: "0.45 to 1.85 bpp", one number where they print alike."""
+    low, high = three_digits(min(values)), three_digits(max(values))
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 model", "3 models"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def short_name(model: str, every: Collection[str]) -> str:
+    """A bundle's name without its suffix, unless another of the models `every` is called so."""
+    short = model.removesuffix(BUNDLE_SUFFIX)
+    return model if short in every else short
+
+
+def in_words(name: str) -> str:
+    """A name of code as words: "end_to_end" as "end to end"."""
+    return name.replace("_", " ")

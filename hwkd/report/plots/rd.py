@@ -1,15 +1,14 @@
 """Rate and distortion as a plot: our results, published curves and the paper's models. Pure."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from hwkd.report.cells import NA, PUBLISHED
-from hwkd.report.compare.published import Paper
-from hwkd.report.plot_words import PAPER, exact
-from hwkd.report.plots.plot import Point, Scatter, Series
-from hwkd.report.published_curves import PublishedCurves
-from hwkd.report.result_files import ResultFiles, models_of
-from hwkd.report.results import IMAGES
-from hwkd.report.results_rates import source_note
+from hwkd.errors import InputError
+from hwkd.quantity import NA, PUBLISHED
+from hwkd.report.compare.published import Paper, PublishedCurves
+from hwkd.report.plots.figures import draw_plot
+from hwkd.report.plots.plot import PAPER, Point, Scatter, Series, exact
+from hwkd.report.results import IMAGES, ResultFiles, models_of, source_note
 from hwkd.report.table import Table
 from hwkd.results import Result, TrainedModel
 
@@ -134,3 +133,19 @@ def _notes(results: list[Result], published: PublishedCurves, paper: Paper) -> I
         )
     yield source_note(published)
     yield f"{PAPER}: {paper.source}, with the paper's two digits, on {paper.images}."
+
+
+# Our results and published curves as one figure: PSNR over bits per pixel. matplotlib is imported where it draws.
+
+
+def draw_rd(files: ResultFiles, published: PublishedCurves, paper: Paper, path: Path) -> None:
+    """Write the plot of hwkd.report.plots.rd to `path`, in the format that its suffix names.
+
+    Raises:
+        InputError: there are no results.
+        HwkdError: matplotlib is not installed; as hwkd.files.replacing.
+    """
+    plot = rd_plot(files, published, paper)
+    if plot is None:
+        raise InputError("there is no curve to plot: give results that hold one")
+    draw_plot(plot, [path])

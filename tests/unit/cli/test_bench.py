@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from hwkd.cli.bench import bench_tables
 from hwkd.measure.bench import Bench, Row, Step, speedup
 from hwkd.quantity import Quantity, not_known
-from hwkd.report.bench_tables import bench_tables
 from hwkd.report.table import render
 
 

@@ -2,11 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from hwkd.cli.doctor import USES, Check, doctor_table, list_checks
 from hwkd.errors import InputError
-from hwkd.measure.machine import Gpu, Machine, Processor, Sensor
-from hwkd.measure.machine_limits import Limits
-from hwkd.measure.machine_packages import PACKAGES, Package
-from hwkd.report.doctor import USES, Check, doctor_table, list_checks
+from hwkd.measure.machine import PACKAGES, Gpu, Limits, Machine, Package, Processor, Sensor
 
 GOOD = Machine(
     python="3.11.7",

@@ -1,5 +1,5 @@
+from hwkd.cli.info import stream_table
 from hwkd.codec.stream import Stream
-from hwkd.report.stream_tables import stream_table
 
 MODEL_ID = bytes.fromhex("00112233445566ff")
 

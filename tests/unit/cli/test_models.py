@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
+from hwkd.cli.models import bundles_table, teachers_table
 from hwkd.models.shipped import Card as TeacherCard
 from hwkd.models.spec import PatchSpec
-from hwkd.report.model_tables import bundles_table, teachers_table
 from hwkd.runtime.bundle import read_bundle
-from hwkd.runtime.card import Card, SetFigures
+from hwkd.runtime.manifest import Card, SetFigures
 
 CARD = Card(
     data="9 photographs",
@@ -68,7 +68,7 @@ def test_a_bundle_has_its_row(bundle):
 
 
 def test_kmac_per_pixel_counts_each_network_once(bundle):
-    from hwkd.measure.bundle_costs import read_costs
+    from hwkd.measure.bundles import read_costs
 
     held = bundle(CARD)
     macs = read_costs(held).macs

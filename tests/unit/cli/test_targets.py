@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from hwkd.measure.left_out import LeftOut
-from hwkd.measure.predict.published import Configuration, Population
-from hwkd.report.accuracy import device_table, network_table, overall_table
+from hwkd.cli.targets import device_table, network_table, overall_table
+from hwkd.measure.predict.published import Configuration, LeftOut, Population
 
 ACCURACY = (
     "count",

@@ -1,14 +1,18 @@
 import hashlib
 import random
+import subprocess
+import sys
 from unittest import mock
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.caching import CacheImpl
 
 from hwkd.codec import entropy
-from hwkd.codec.entropy import MANY, DamagedStream, decode, encode
+from hwkd.codec.entropy import MANY, DamagedStream, compiled, decode, encode
 from hwkd.codec.tables import MAX_SYMBOL, Tables
 from hwkd.errors import InputError
 
@@ -396,3 +400,114 @@ def test_exceptions_are_refused_where_nothing_is_silent():
     octets = b"\x01\x00\x00\x02" + (2**32).to_bytes(8, "little")
     with pytest.raises(DamagedStream, match="more exceptions or escapes than symbols"):
         decode(octets, np.zeros(1, np.uint8), tables)
+
+
+# Bins for -1, 0 and 1, and for 5 alone; then the escape.
+TABLES_OUTLIERS = Tables(
+    np.array([0, 10, 60000, 65535, 65536, 0, 65535, 65536], np.uint32),
+    np.array([0, 5, 8]),
+    np.array([-1, 5], np.int32),
+)
+
+
+def test_exceptions_are_silent_symbols_that_are_not_zero():
+    symbols = np.array([0, 3, -1, 0, 2], np.int32)
+    indexes = np.array([1, 1, 0, 0, 1], np.uint16)
+    assert entropy.find_exceptions(symbols, indexes, 1).tolist() == [1, 4]
+    assert entropy.find_exceptions(symbols, indexes, None).tolist() == []
+
+
+def test_distances_count_up_on_both_sides_of_a_table():
+    symbols = np.array([-4, -3, -2, 2, 3, 4, 4, 6], np.int32)
+    indexes = np.array([0, 0, 0, 0, 0, 0, 1, 1], np.uint16)
+    distances = np.array([5, 3, 1, 0, 2, 4, 1, 0])
+    assert entropy.distances(symbols, indexes, TABLES_OUTLIERS).tolist() == distances.tolist()
+    assert entropy.symbols_at(distances, indexes, TABLES_OUTLIERS).tolist() == symbols.tolist()
+
+
+def test_zigzag_alternates_between_the_signs():
+    values = np.array([0, -1, 1, -2, 2, -(1 << 20), 1 << 20], np.int32)
+    numbers = np.array([0, 1, 2, 3, 4, (1 << 21) - 1, 1 << 21])
+    assert entropy.zigzag(values).tolist() == numbers.tolist()
+    assert entropy.unzigzag(numbers).tolist() == values.tolist()
+
+
+def test_gaps_count_what_lies_between_positions():
+    positions = np.array([2, 3, 7])
+    assert entropy.gaps(positions).tolist() == [2, 0, 3]
+    assert entropy.positions_at(np.array([2, 0, 3])).tolist() == [2, 3, 7]
+    assert (
+        entropy.gaps(positions[:0]).tolist() == entropy.positions_at(positions[:0]).tolist() == []
+    )
+
+
+# 300 is 2 * 128 + 44: the low seven bits first, 44 + 128 as another byte follows.
+@pytest.mark.parametrize(
+    ("numbers", "octets"),
+    [
+        ([], b""),
+        ([0], b"\x00"),
+        ([127], b"\x7f"),
+        ([128], b"\x80\x01"),
+        ([300, 1], b"\xac\x02\x01"),
+        ([2**35 - 1], b"\xff\xff\xff\xff\x7f"),
+    ],
+)
+def test_numbers_are_written_seven_bits_a_byte_and_read_back(numbers, octets):
+    assert entropy.write_varints(np.array(numbers, np.int64)) == octets
+    found, end = entropy.read_varints(np.frombuffer(b"\xff" + octets, np.uint8), 1, len(numbers))
+    assert found.tolist() == numbers
+    assert end == 1 + len(octets)
+
+
+@pytest.mark.parametrize(
+    ("octets", "count"),
+    [
+        (b"", 1),
+        (b"\x80", 1),
+        (b"\x01", 2),
+        (b"\x01\x80", 2),
+        (b"\x80\x80\x80\x80\x80\x01", 1),
+        (b"\x00\x00", 2**40),
+    ],
+)
+def test_numbers_cut_short_or_of_over_five_bytes_are_not_read(octets, count):
+    assert entropy.read_varints(np.frombuffer(octets, np.uint8), 0, count) is None
+
+
+def double(number):
+    return 2 * number
+
+
+@pytest.fixture
+def cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_machine_code_is_kept_for_the_next_process(cache_folder):
+    assert compiled("int64(int64)")(double)(21) == 42
+    assert sorted(path.suffix for path in cache_folder.rglob("*.nb*")) == [".nbc", ".nbi"]
+
+
+@pytest.mark.parametrize("suffix", [".nbc", ".nbi"])
+def test_a_damaged_cache_does_not_stop_coding(cache_folder, suffix):
+    compiled("int64(int64)")(double)(21)
+    for path in cache_folder.rglob(f"*{suffix}"):
+        path.write_bytes(path.read_bytes()[:20])
+    assert compiled("int64(int64)")(double)(21) == 42
+
+
+def test_coding_works_where_no_folder_may_be_written_to(monkeypatch):
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    assert compiled("int64(int64)")(double)(21) == 42
+
+
+def test_a_function_that_does_not_compile_says_so(cache_folder):
+    with pytest.raises(numba.core.errors.TypingError):
+        compiled("int64(int64)")(lambda number: number + "1")(21)
+
+
+def test_numba_is_imported_only_when_something_is_coded():
+    script = "import sys, hwkd.codec.entropy; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -20,8 +20,7 @@ from hwkd.codec.networks import (
     open_hyper,
 )
 from hwkd.errors import HwkdError, InputError
-from hwkd.runtime.array_part import pack_arrays
-from hwkd.runtime.bundle import Bundle, arrays, read_bundle
+from hwkd.runtime.bundle import Bundle, arrays, pack_arrays, read_bundle
 from hwkd.runtime.exact import ExactPath, exact_path
 from hwkd.runtime.session import present_runtimes, runtime_label
 

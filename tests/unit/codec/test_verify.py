@@ -6,27 +6,24 @@ import numpy as np
 import pytest
 
 from hwkd.codec.networks import SELFTEST_DIGESTS, Networks, gains_of
-from hwkd.codec.verify import verify
-from hwkd.codec.verify_coders import (
+from hwkd.codec.verify import (
+    CROP_SIDES,
     EXACT_LABEL,
+    MADE_SIZES,
     NO_INDEX,
     NO_SYMBOL,
-    open_coders,
-    qualities_to_try,
-)
-from hwkd.codec.verify_images import (
-    CROP_SIDES,
-    MADE_SIZES,
     Z_SIZES,
     crops,
     made_image,
     made_symbols,
     mixed,
+    open_coders,
+    qualities_to_try,
     quality_of,
+    verify,
 )
 from hwkd.errors import InputError
-from hwkd.runtime.array_part import pack_arrays
-from hwkd.runtime.bundle import arrays, read_bundle
+from hwkd.runtime.bundle import arrays, pack_arrays, read_bundle
 from hwkd.runtime.exact import exact_path
 from hwkd.runtime.manifest import HYPER_LAYERS, SELFTEST
 from hwkd.runtime.session import present_runtimes, runtime_label
@@ -280,7 +277,7 @@ def test_runtimes_without_a_graph_in_the_bundle_are_left_out_unless_named(bundle
 
 
 def test_no_runtime_at_all_is_said(bundle, monkeypatch):
-    for module in ("hwkd.codec.verify_coders", "hwkd.runtime.session"):
+    for module in ("hwkd.codec.verify", "hwkd.runtime.session"):
         monkeypatch.setattr(f"{module}.present_runtimes", lambda: ())
     with pytest.raises(InputError, match=r'is installed: pip install "hwkd\[runtime\]"'):
         open_coders(bundle, None, [1])

@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from hwkd.bits import BitPlan
-from hwkd.distill import rates as rates_module
 from hwkd.distill import run as run_module
-from hwkd.distill import step as step_module
-from hwkd.distill import train as train_module
+from hwkd.distill import train as rates_module
 from hwkd.distill.batches import Teaching
 from hwkd.distill.config import RunConfig
 from hwkd.distill.data import ImageSet
@@ -28,9 +26,9 @@ def quick() -> Iterator[None]:
     """Schedules on the scale of ten steps, so that each of their parts is met."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(rates_module, "WARM_UP_STEPS", 2)
-        patched.setattr(train_module, "EPOCH_STEPS", 2)
-        patched.setattr(train_module, "PLATEAU_PATIENCE", 0)
-        patched.setattr(step_module, "AUX_EVERY", 2)
+        patched.setattr(rates_module, "EPOCH_STEPS", 2)
+        patched.setattr(rates_module, "PLATEAU_PATIENCE", 0)
+        patched.setattr(rates_module, "AUX_EVERY", 2)
         patched.setattr(rates_module, "TIMED_STEPS", 2)
         patched.setattr(run_module, "CALIBRATION_BATCHES", 2)
         yield

@@ -10,11 +10,10 @@ from hwkd.distill.batches import LiveBatches, Teaching
 from hwkd.distill.data import Crops
 from hwkd.distill.distributed import joined, started_processes
 from hwkd.distill.losses import LossWeights, Projections
-from hwkd.distill.step import Stepper
+from hwkd.distill.train import Stepper
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
-from hwkd.quantize.brevitas_qat import quantize
-from hwkd.quantize.qat import calibrate
+from hwkd.quantize.qat import calibrate, quantize
 
 STUDENTS = {
     "gdn": HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8),

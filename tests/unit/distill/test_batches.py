@@ -7,8 +7,7 @@ from torch import Tensor
 
 from hwkd.distill.batches import LiveBatches, PooledBatches, Teaching
 from hwkd.distill.data import Crops
-from hwkd.distill.lambdas import drawn
-from hwkd.distill.losses import LossWeights, Projections, Targets, loss_terms
+from hwkd.distill.losses import LossWeights, Projections, Targets, drawn, loss_terms
 from hwkd.models.base import CodecOutput, HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec, PatchSpec, Spec

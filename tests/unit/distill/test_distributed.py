@@ -3,14 +3,18 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.distributed as dist
 
+from hwkd.distill import distributed
 from hwkd.distill.data import Crops
-from hwkd.distill.distributed import ALONE, Processes, started_processes
-from hwkd.errors import InputError
+from hwkd.distill.distributed import ALONE, Processes, meet, started_processes
+from hwkd.errors import HwkdError, InputError
 
 CHILD = Path(__file__).with_name("gradients_child.py")
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
@@ -130,3 +134,49 @@ def test_two_processes_give_the_gradients_of_one(tmp_path: Path, family: str, bi
     for accumulate in (1, 2):
         two = _gradients(tmp_path / f"{accumulate}.npz", 2, family, accumulate, bits)
         assert_equal_gradients(one, two)
+
+
+# Processes find each other although an earlier attempt has left its traces in the store.
+
+PATIENCE = timedelta(days=1)
+"""No machine is so busy that a process takes longer."""
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch):
+    """The store that torchrun keeps for all attempts."""
+    store = dist.HashStore()
+    monkeypatch.setattr(distributed, "rendezvous", lambda *_args, **_kwargs: iter([(store, 0, 3)]))
+    return store
+
+
+def _attempt(order: list[int]) -> list[int]:
+    """The number that each of three processes, coming in `order`, is told."""
+    with ThreadPoolExecutor(3) as pool:
+        told = {rank: pool.submit(meet, rank, 3, PATIENCE) for rank in order}
+        return [told[rank].result()[1] for rank in range(3)]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
+def test_all_are_told_the_number_of_their_attempt(store, order: list[int]) -> None:
+    assert _attempt(order) == [1, 1, 1]
+    assert _attempt(order) == [2, 2, 2]
+    assert _attempt(order) == [3, 3, 3]
+
+
+def test_a_dead_process_that_has_called_is_not_taken_for_its_successor(store) -> None:
+    store.set("hwkd/caller/1", "a-dead-one")
+    store.set("hwkd/caller/2", "another")
+    assert _attempt([0, 1, 2]) == [1, 1, 1]
+
+
+def test_what_an_attempt_writes_is_not_seen_by_the_next(store) -> None:
+    for number in (1, 2):
+        (own, attempt) = meet(0, 1, PATIENCE)
+        assert attempt == number and not own.check(["address"])
+        own.set("address", "127.0.0.1")
+
+
+def test_a_process_that_never_comes_is_not_waited_for_forever(store) -> None:
+    with pytest.raises(HwkdError, match="not all processes of the run have come"):
+        meet(0, 2, timedelta(seconds=0.1))

@@ -1,16 +1,127 @@
+"""Reading run folders; what the command line refuses is tested in tests/cli."""
+
 import random
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from hwkd.distill.checkpoint import TrainState, read_state, state_path, write_state
 from hwkd.distill.data import Crops
 from hwkd.distill.optimizers import Average
+from hwkd.distill.run_folder import (
+    Event,
+    TrainState,
+    append_event,
+    check_folder,
+    forget_run,
+    load_model,
+    load_run,
+    read_config,
+    read_events,
+    read_state,
+    state_path,
+    write_state,
+)
+from hwkd.distill.train import Interrupted
 from hwkd.errors import HwkdError, InputError
 from hwkd.models.build import build
+
+
+def test_a_folder_without_a_config_is_no_run(tmp_path: Path) -> None:
+    for read in (read_config, load_run):
+        with pytest.raises(InputError) as error:
+            read(tmp_path)
+        assert str(error.value) == (
+            f"{tmp_path} is not a run folder: it holds no config.json (hwkd distill -o)"
+        )
+
+
+def test_the_stored_config_reads_back(tmp_path: Path, config) -> None:
+    (tmp_path / "config.json").write_text(config.to_json())
+    assert read_config(tmp_path) == config
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b'{"format": 2}'])
+def test_a_damaged_config_is_wrong_input_that_names_the_folder(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_config(tmp_path)
+    assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "file"), [("{}", "student"), ("{}:float", "float")])
+def test_an_unfinished_run_says_how_to_finish_it(tmp_path: Path, run, text: str, file: str) -> None:
+    with pytest.raises(Interrupted):
+        run(tmp_path, stop_after=3)
+    with pytest.raises(InputError) as error:
+        load_model(text.format(tmp_path))
+    assert str(error.value) == (
+        f"{tmp_path} holds no {file}.safetensors yet: the run is not finished, "
+        f"continue it with `hwkd distill ... --resume -o {tmp_path}`"
+    )
+
+
+def test_a_model_that_is_no_folder_is_read_as_a_teacher(tiny_teacher_file: Path) -> None:
+    held = load_model(str(tiny_teacher_file))
+    assert (held.name, held.lmbda, held.bits) == ("tiny-teacher", 0.025, None)
+    assert held.codec.M == 12
+
+
+def test_an_empty_or_missing_folder_can_be_run_in(tmp_path: Path) -> None:
+    check_folder(tmp_path, resume=False, force=False)
+    check_folder(tmp_path / "a" / "b", resume=False, force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_starting_over_removes_what_a_run_writes_and_nothing_else(tmp_path: Path, config) -> None:
+    (tmp_path / "config.json").write_text(config.to_json())
+    (tmp_path / "checkpoint").mkdir()
+    kept = {"notes.txt", "other.safetensors"}
+    made = {"metrics.jsonl", "report.md", "report.json", "float.safetensors", "student.safetensors"}
+    for name in kept | made | {"checkpoint/state.pt"}:
+        (tmp_path / name).write_text("x")
+    with pytest.raises(InputError, match="holds a run already"):
+        check_folder(tmp_path, resume=False, force=False)
+    check_folder(tmp_path, resume=False, force=True)
+    forget_run(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == kept
+
+
+# The diary of a run.
+
+STARTED = Event("started", 2, "torchrun mine", time="2026-01-02T03:04:05+00:00")
+RESTARTED = replace(STARTED, kind="restarted", phase="qat", step=40)
+
+
+def test_events_are_read_back_in_their_order(tmp_path: Path) -> None:
+    for event in (STARTED, RESTARTED):
+        append_event(tmp_path, event)
+    assert read_events(tmp_path) == (STARTED, RESTARTED)
+
+
+def test_half_a_line_of_a_killed_process_and_unknown_events_are_passed_over(tmp_path: Path) -> None:
+    append_event(tmp_path, STARTED)
+    with (tmp_path / "events.jsonl").open("a") as diary:
+        diary.write('{"kind": "someday", "processes": 1}\n{"kind": "res')
+    assert read_events(tmp_path) == (STARTED,)
+
+
+def test_a_folder_without_a_diary_has_no_events(tmp_path: Path) -> None:
+    assert read_events(tmp_path) == ()
+
+
+def test_sentences_say_when_who_and_from_where() -> None:
+    assert STARTED.sentence() == "2026-01-02T03:04:05+00:00 started by 2 processes"
+    assert RESTARTED.sentence() == (
+        "2026-01-02T03:04:05+00:00 a process was lost: torchrun started 2 processes again, "
+        "from step 40 of the qat phase"
+    )
+    resumed = Event("resumed", 1, "", "float", 3, "t")
+    assert resumed.sentence() == "t resumed by 1 process from step 3 of the float phase"
 
 
 @pytest.fixture

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from hwkd.distill import step as step_module
-from hwkd.distill import train as train_module
-from hwkd.distill.checkpoint import read_state, state_path
+from hwkd.distill import train as step_module
 from hwkd.distill.losses import LossTerms, LossWeights
 from hwkd.distill.run import with_steps
+from hwkd.distill.run_folder import read_state, state_path
 from hwkd.distill.train import Interrupted
 from hwkd.errors import HwkdError, InputError
 
@@ -44,7 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         clock.step()
         return terms(*args)
 
-    monkeypatch.setattr(train_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(step_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(step_module, "loss_terms", timed)
     return clock
 
@@ -120,7 +119,7 @@ def test_the_plateau_halves_the_rate_when_validation_stalls(
 ) -> None:
     # Validated after steps 2, 4, 6 and 8; with a patience of 0 each that is not better halves the rate at once.
     losses = iter([3.0, 3.5, 2.0, 2.5])
-    monkeypatch.setattr(train_module.Loop, "_validate", lambda *_args: next(losses))
+    monkeypatch.setattr(step_module.Loop, "_validate", lambda *_args: next(losses))
     run(tmp_path, schedule="plateau", lr=4e-4, **FLOAT_ONLY)
     rows = _rows(tmp_path)
     assert [row["lr"] for row in rows] == pytest.approx([4e-4, 2e-4, 2e-4, 1e-4])

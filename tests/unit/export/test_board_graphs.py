@@ -10,8 +10,8 @@ from onnx import TensorProto
 
 from hwkd.errors import InputError
 from hwkd.export.board_graphs import board_graphs
-from hwkd.export.latents import latents_of
-from hwkd.models.image_tensors import padded
+from hwkd.export.graphs import latents_of
+from hwkd.models.base import padded
 from hwkd.quantize.integer import Grid, IntegerLayer, integer_layers
 from hwkd.runtime.session import open_session, present_runtimes
 from tests.fakes.exact_codec import exact, on_their_grids

@@ -2,7 +2,7 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.export.card import Told, read_told
-from hwkd.runtime.card import NOT_RECORDED, Card
+from hwkd.runtime.manifest import NOT_RECORDED, Card
 
 BARE = Card(
     data="photos: 9 images",

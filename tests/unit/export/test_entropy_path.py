@@ -1,5 +1,7 @@
 """h_s in whole numbers: equal to the trained layers, never beyond its bound, and the same in every runtime."""
 
+import copy
+import hashlib
 from collections import Counter
 from dataclasses import replace
 
@@ -8,13 +10,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hwkd.codec.tables import TOTAL, Tables
 from hwkd.errors import HwkdError
-from hwkd.export.entropy_path import entropy_path, hyper_model
-from hwkd.models.base import HyperpriorCodec
+from hwkd.export.entropy_path import (
+    PRIOR_SYMBOLS,
+    coding_tables,
+    count_symbols,
+    entropy_path,
+    fitted,
+    hyper_model,
+    selftest,
+)
+from hwkd.export.graphs import Latents
+from hwkd.models.base import HyperpriorCodec, padded
 from hwkd.models.patch import PatchCodec
-from hwkd.quantize.brevitas_qat import quantized_layers
 from hwkd.quantize.integer import Grid, IntegerLayer, integer_layers
+from hwkd.quantize.qat import quantized_layers
 from hwkd.runtime.exact import BOUND, ExactLayer, ExactPath
+from hwkd.runtime.gains import Gains
 from hwkd.runtime.session import open_session, present_runtimes, sums_exactly
 
 FAMILIES = ("gdn", "patch", "relu")
@@ -85,7 +98,7 @@ def test_the_path_gives_the_trained_layers_indexes(codec, path) -> None:
 
 def test_the_trained_codec_finds_the_same_scales(codec, path, photo) -> None:
     """Against the codec's own forward pass, in float32: the scale of each index is the nearest of the table."""
-    from hwkd.models.image_tensors import padded
+    from hwkd.models.base import padded
 
     with torch.no_grad():
         out = codec(padded(photo(128, 128, 3), 64))
@@ -275,3 +288,231 @@ def test_with_gains_the_graph_adds_a_whole_number_to_each_channel(tiny_codec_of)
     for runtime in present_runtimes():
         found = open_session(model, runtime, 1).run({"z": z, "shift": shift})["index"]
         np.testing.assert_array_equal(found, expected, err_msg=runtime)
+
+
+@pytest.fixture(scope="module")
+def codec_coding_tables(tiny_codec_of):
+    """The patch codec with z's distributions apart from each other, their medians whole and not 0."""
+    moved = copy.deepcopy(tiny_codec_of("patch"))
+    medians = torch.tensor([0.0, 3, -2, 0, 1, 40, -7, 5])
+    with torch.no_grad():
+        z = moved.entropy_bottleneck
+        z.quantiles[:, 0, 1] = medians
+        z.quantiles[:, 0, 0] = medians - torch.arange(4, 12)
+        z.quantiles[:, 0, 2] = medians + torch.arange(12, 4, -1)
+    moved.update(force=True)
+    return moved
+
+
+def frequencies(tables: Tables, table: int) -> dict[int, int]:
+    """Symbol -> of 2^16, without the escape."""
+    cdf = tables.cdf[tables.starts[table] : tables.starts[table + 1]].astype(int)
+    first = int(tables.offsets[table])
+    return {first + b: int(f) for b, f in enumerate(np.diff(cdf)[:-1])}
+
+
+def compressais(model, table: int) -> dict[int, int]:
+    """The same from CompressAI's own buffers."""
+    length = int(model.cdf_length[table])
+    counts = np.diff(model.quantized_cdf[table, :length].numpy())[:-1]
+    first = int(model.offset[table])
+    return {first + b: int(f) for b, f in enumerate(counts)}
+
+
+def test_tables_of_y_are_compressais(codec_coding_tables) -> None:
+    tables = Tables.from_arrays(coding_tables(codec_coding_tables), "y.")
+    assert tables.count == 64
+    for index in range(64):
+        assert frequencies(tables, index) == compressais(
+            codec_coding_tables.gaussian_conditional, index
+        )
+
+
+def test_with_counts_the_tables_of_y_fit_them_and_those_of_z_stay(codec_coding_tables) -> None:
+    counts = np.zeros((64, 129), np.int64)
+    counts[20, 0] = 10**9
+    plain, found = coding_tables(codec_coding_tables), coding_tables(codec_coding_tables, counts)
+    of_y = Tables.from_arrays(found, "y.")
+    assert frequencies(of_y, 20)[0] > 0.99 * TOTAL
+    without = Tables.from_arrays(plain, "y.")
+    assert frequencies(of_y, 30) == pytest.approx(frequencies(without, 30), abs=64)
+    assert all(np.array_equal(plain[n], found[n]) for n in plain if n.startswith("z."))
+
+
+def test_tables_of_z_are_compressais_moved_by_the_medians(codec_coding_tables) -> None:
+    tables = Tables.from_arrays(coding_tables(codec_coding_tables), "z.")
+    assert tables.count == codec_coding_tables.Z
+    medians = [0, 3, -2, 0, 1, 40, -7, 5]
+    for channel, median in enumerate(medians):
+        relative = compressais(codec_coding_tables.entropy_bottleneck, channel)
+        assert frequencies(tables, channel) == {s + median: f for s, f in relative.items()}
+
+
+@torch.no_grad()
+def test_the_frequencies_are_the_likelihoods_of_the_trained_codec(codec_coding_tables) -> None:
+    """What training counts as the rate of z is what the tables charge, up to their 16 bits."""
+    tables = Tables.from_arrays(coding_tables(codec_coding_tables), "z.")
+    for channel in range(codec_coding_tables.Z):
+        counts = frequencies(tables, channel)
+        z = torch.zeros((1, codec_coding_tables.Z, 1, len(counts)))
+        z[0, channel, 0] = torch.tensor(sorted(counts), dtype=torch.float32)
+        _, likelihoods = codec_coding_tables.entropy_bottleneck(z)
+        found = np.array([counts[s] for s in sorted(counts)]) / TOTAL
+        np.testing.assert_allclose(found, likelihoods[0, channel, 0].numpy(), rtol=0.02, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def path_coding_tables(codec_coding_tables):
+    scales = codec_coding_tables.gaussian_conditional.scale_table.double().numpy()
+    return entropy_path(codec_coding_tables, integer_layers(codec_coding_tables), scales).path
+
+
+@torch.no_grad()
+def real_z(codec, image) -> np.ndarray:
+    return torch.round(codec.hyper_analysis(codec.g_a(padded(image, 64))))[0].int().numpy()
+
+
+def test_the_self_test_asks_for_real_symbols_small_sizes_and_the_extremes(
+    codec_coding_tables, path_coding_tables, photo
+) -> None:
+    real = real_z(codec_coding_tables, photo(96, 128, 0))
+    arrays = selftest(path_coding_tables, codec_coding_tables.Z, 31, real)
+    digests = arrays.pop("digests")
+    assert sorted(arrays) == [f"z_{i}" for i in range(len(arrays))]
+    np.testing.assert_array_equal(arrays["z_0"], real)
+    shapes = {z.shape[1:] for z in arrays.values()}
+    assert {(1, 1), (3, 5), (8, 12)} <= shapes
+    for z in list(arrays.values())[1:]:
+        assert z.dtype == np.int32 and z.shape[0] == codec_coding_tables.Z
+        assert z.min() >= -32 and z.max() <= 31
+    assert any((z == -32).all() for z in arrays.values())
+    assert any((z == 31).all() for z in arrays.values())
+    assert any(z.min() == -32 and z.max() == 31 for z in arrays.values())
+    assert len(digests) == len(arrays)
+    for z, digest in zip(arrays.values(), digests, strict=True):
+        index = path_coding_tables.indexes(z[None])[0]
+        said = "x".join(str(n) for n in index.shape).encode() + index.tobytes()
+        assert digest == hashlib.sha256(said).hexdigest()
+
+
+def test_the_self_test_is_the_same_when_it_is_made_again(
+    codec_coding_tables, path_coding_tables
+) -> None:
+    real = np.zeros((codec_coding_tables.Z, 1, 2), np.int32)
+    first, again = (
+        selftest(path_coding_tables, codec_coding_tables.Z, 127, real) for _ in range(2)
+    )
+    assert first.keys() == again.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+    other = selftest(path_coding_tables, codec_coding_tables.Z, 127, real, seed=1)
+    assert any((other[name] != first[name]).any() for name in first)
+
+
+def test_the_self_test_of_all_rates_has_a_row_of_digests_for_each_quality(
+    path_coding_tables,
+) -> None:
+    """Of the lowest, the middle and the highest: each that of the shifted indexes."""
+    anchors = np.zeros((2, 12), np.int16)
+    anchors[0], anchors[1] = -5 * 256, 9 * 256
+    arrays = selftest(
+        path_coding_tables, 8, 31, np.zeros((8, 1, 2), np.int32), gains=Gains(anchors, 0, 127)
+    )
+    assert arrays["qualities"].tolist() == [1, 50, 100]
+    cases = [name for name in arrays if name.startswith("z_")]
+    assert arrays["digests"].shape == (3, len(cases))
+    # Between -5 and 9 at 49 of 99 parts: 1.93.
+    for row, shift in zip(arrays["digests"], (-5, 2, 9), strict=True):
+        for name, digest in zip(cases, row, strict=True):
+            index = path_coding_tables.indexes(arrays[name][None], np.full(12, shift))[0]
+            said = "x".join(str(n) for n in index.shape).encode() + index.tobytes()
+            assert digest == hashlib.sha256(said).hexdigest()
+
+
+def table_of(*frequencies: int, offset: int) -> Tables:
+    """One table; the last frequency is the escape's."""
+    cdf = np.concatenate(([0], np.cumsum(frequencies))).astype(np.uint32)
+    return Tables(cdf, np.array([0, len(cdf)], np.int64), np.array([offset], np.int32))
+
+
+def frequencies_fitted_tables(tables: Tables) -> list[int]:
+    return np.diff(tables.cdf.astype(int)).tolist()
+
+
+PRIOR = table_of(16000, 33500, 16000, 36, offset=-1)
+
+
+def counts(*of_magnitude: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
+    return np.array([of_magnitude], np.int64)
+
+
+def test_without_counts_the_table_stays_as_it_is_but_for_rounding() -> None:
+    found = frequencies_fitted_tables(fitted(PRIOR, counts(0, 0, 0)))
+    assert found == pytest.approx([16000, 33500, 16000, 36], abs=4)
+    assert sum(found) == TOTAL
+
+
+def test_many_counts_decide_and_both_signs_share_a_magnitude() -> None:
+    found = frequencies_fitted_tables(fitted(PRIOR, counts(6_000_000, 4_000_000, 0)))
+    assert found == pytest.approx([0.2 * TOTAL, 0.6 * TOTAL, 0.2 * TOTAL, 1], rel=1e-3, abs=2)
+
+
+def test_as_many_counts_as_the_prior_weighs_go_half_way() -> None:
+    found = frequencies_fitted_tables(fitted(PRIOR, counts(PRIOR_SYMBOLS, 0, 0)))
+    assert found[1] == pytest.approx(TOTAL * (33500 / TOTAL + 1) / 2, rel=1e-3)
+    assert found[0] == found[2] == pytest.approx(8000, rel=1e-3)
+
+
+def test_magnitudes_without_a_bin_count_as_escapes() -> None:
+    found = frequencies_fitted_tables(fitted(PRIOR, counts(500_000, 0, 300_000, 200_000)))
+    assert found[3] == pytest.approx(0.5 * TOTAL, rel=1e-2)
+
+
+def test_every_symbol_keeps_a_bin_however_seldom_it_is() -> None:
+    found = frequencies_fitted_tables(fitted(PRIOR, counts(10**12, 0, 0)))
+    assert min(found) == 1 and sum(found) == TOTAL
+
+
+def test_symbols_are_counted_under_the_index_that_the_decoder_computes(
+    tiny_codec_of, photo
+) -> None:
+    codec = tiny_codec_of("patch")
+    codec.update(force=True)
+    scales = codec.gaussian_conditional.scale_table.double().numpy()
+    path = entropy_path(codec, integer_layers(codec), scales).path
+    latents = Latents(codec.M, codec.Z, 127, 127, 0)
+    x = torch.from_numpy(photo(64, 128, 3)).permute(2, 0, 1)[None].float() / 255
+    found = count_symbols(codec, path, latents, [x, x])
+    with torch.no_grad():
+        y = codec.g_a(x)
+        z = codec.hyper_analysis(y).round().int().numpy()
+    magnitude, index = y.round().abs().int().numpy(), path.indexes(z)
+    assert found.sum() == 2 * y.numel()
+    assert len(np.unique(index)) > 1
+    for at in np.unique(index):
+        expected = 2 * np.bincount(magnitude[index == at], minlength=129)
+        assert found[at].tolist() == expected.tolist()
+
+
+def test_with_gains_symbols_are_counted_at_six_qualities_within_their_limits(
+    tiny_codec_of, photo
+) -> None:
+    codec = tiny_codec_of("rates")
+    scales = codec.gaussian_conditional.scale_table.double().numpy()
+    path = entropy_path(codec, integer_layers(codec), scales).path
+    latents = Latents(codec.M, codec.Z, 127, 127, 4, True)
+    gains = Gains(codec.gains.at_anchors(), 4, 127)
+    x = torch.from_numpy(photo(64, 128, 3)).permute(2, 0, 1)[None].float() / 255
+    found = count_symbols(codec, path, latents, [x], gains)
+    expected = np.zeros((64, 129), np.int64)
+    for quality in (1, 20, 40, 60, 80, 100):
+        codec.set_lmbda(0.0018 * 100 ** ((quality - 1) / 99))
+        with torch.no_grad():
+            y = codec.g_a(x)
+            z = codec.hyper_analysis(y).round().int().numpy()
+            coded = codec.residual(y).round().abs().numpy()
+        rate = gains.rate(quality)
+        index = path.indexes(z, rate.shift.ravel())
+        magnitude = np.minimum(coded, rate.limit).astype(int)
+        np.add.at(expected, (index, magnitude), 1)
+    assert found.tolist() == expected.tolist()

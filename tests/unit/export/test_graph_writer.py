@@ -7,9 +7,12 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from hwkd.export.graph_writer import FLOAT, IR_VERSION, Form, GraphWriter, tensor
+from hwkd.errors import HwkdError
+from hwkd.export.graph_writer import FLOAT, IR_VERSION, Form, GraphWriter, as_subpixel, tensor
 from hwkd.quantize.integer import Grid, IntegerLayer
 from hwkd.runtime.session import open_session, present_runtimes
 
@@ -23,8 +26,6 @@ EACH_FORM = {
     "float": Form(is_float=True),
 }
 UNSIGNED = Grid(0.25, 0, 255)
-
-pytestmark = pytest.mark.usefixtures("in_one_thread")
 
 
 def built(
@@ -86,6 +87,7 @@ def by_torch(x: np.ndarray, layer: IntegerLayer, step: float, low: int, high: in
     return F.conv2d(q, weight, bias, padding=1, groups=layer.groups).numpy()
 
 
+@pytest.mark.usefixtures("in_one_thread")
 @pytest.mark.parametrize("kind", ["conv", "depthwise", "transposed"])
 @pytest.mark.parametrize("form", EACH_FORM)
 @pytest.mark.parametrize("grid", [Grid(0.25, 0, 255), Grid(0.25, -128, 127)], ids=["u8", "s8"])
@@ -108,6 +110,7 @@ def test_a_convolution_is_what_torch_computes(kind: str, form: str, grid: Grid) 
         np.testing.assert_allclose(found, expected, rtol=0, atol=off, err_msg=runtime)
 
 
+@pytest.mark.usefixtures("in_one_thread")
 @pytest.mark.parametrize(
     ("form", "operator", "moves"),
     [(PORTABLE, "Conv", 1), (TRANSPOSED, "ConvTranspose", 0), (SIGNED, "ConvTranspose", 0)],
@@ -122,11 +125,13 @@ def test_transposed_convolutions_stay_only_where_the_form_says(
     assert counts["DepthToSpace"] == moves
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_a_convolution_is_named_as_its_layer() -> None:
     model = built(lambda graph: graph.convolution("x", layer_of("transposed")))
     assert [node.name for node in model.graph.node if node.op_type == "Conv"] == ["g.transposed"]
 
 
+@pytest.mark.usefixtures("in_one_thread")
 @pytest.mark.parametrize("form", [PORTABLE, SIGNED], ids=["portable", "signed"])
 @pytest.mark.parametrize("low", [-8, 0])
 @pytest.mark.parametrize("bits", [4, 7])
@@ -141,6 +146,7 @@ def test_activations_below_8_bits_are_clipped(form: Form, low: int, bits: int) -
         np.testing.assert_array_equal(found, expected.astype(np.float32), err_msg=runtime)
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_8_bits_saturate_without_a_clip() -> None:
     for low, high in ((0, 255), (-128, 127)):
         grid = Grid(0.5, low, high)
@@ -151,6 +157,7 @@ def test_8_bits_saturate_without_a_clip() -> None:
             np.testing.assert_array_equal(found, on_grid(x, 0.5, low, high), err_msg=runtime)
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_halves_are_rounded_to_even() -> None:
     x = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5, 126.5]).reshape(1, 4, 2, 1)
     expected = np.array([-2, -2, 0, 0, 2, 2, 4, 126]).reshape(x.shape)
@@ -160,6 +167,7 @@ def test_halves_are_rounded_to_even() -> None:
         np.testing.assert_array_equal(found, expected, err_msg=runtime)
 
 
+@pytest.mark.usefixtures("in_one_thread")
 @pytest.mark.parametrize(
     ("form", "grid", "kind", "zero", "step"),
     [
@@ -181,6 +189,7 @@ def test_how_a_grid_is_stored(
     assert held[node.input[2]].dtype == kind
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_biases_are_whole_numbers_except_for_tensorrt() -> None:
     layer = layer_of("conv", Grid(0.25, 0, 255))
     exact = layer.bias * layer.weight_step * np.float32(0.25)
@@ -197,6 +206,7 @@ def test_biases_are_whole_numbers_except_for_tensorrt() -> None:
         assert (np.abs(real - exact) <= limit).all()
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_a_float_graph_rounds_nothing_and_holds_its_weights_on_their_grid() -> None:
     layer = layer_of("conv")
     model = built(lambda graph: graph.convolution("x", layer), EACH_FORM["float"])
@@ -207,6 +217,7 @@ def test_a_float_graph_rounds_nothing_and_holds_its_weights_on_their_grid() -> N
     assert held["g.conv.weight"].dtype == np.float32
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_layers_that_ask_for_one_grid_share_its_pair() -> None:
     layer = layer_of("conv", Grid(0.25, 0, 255))
 
@@ -228,6 +239,7 @@ def shuffle_by_torch(x: np.ndarray, block: int) -> np.ndarray:
     return F.pixel_shuffle(torch.from_numpy(x), block).numpy()
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_a_shuffle_is_torchs() -> None:
     x = np.arange(96.0).reshape(1, 8, 4, 3)
     expected = shuffle_by_torch(x, 2)
@@ -237,6 +249,7 @@ def test_a_shuffle_is_torchs() -> None:
         np.testing.assert_array_equal(found, expected, err_msg=runtime)
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_operators_on_each_value_are_written_before_the_shuffle_and_the_dead_one_is_dropped() -> (
     None
 ):
@@ -263,11 +276,13 @@ def test_operators_on_each_value_are_written_before_the_shuffle_and_the_dead_one
         np.testing.assert_array_equal(found, expected.astype(np.float32), err_msg=runtime)
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_without_quantization_after_it_a_shuffle_stays_where_it_was() -> None:
     model = built(lambda graph: graph.node("Neg", [graph.shuffled("x", 2)]), channels=8)
     assert operators(model) == ["DepthToSpace", "Neg", "Identity"]
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_what_no_output_needs_is_dropped() -> None:
     def write(graph: GraphWriter) -> str:
         graph.convolution(graph.node("Neg", ["x"]), layer_of("conv"))
@@ -276,6 +291,7 @@ def test_what_no_output_needs_is_dropped() -> None:
     assert operators(built(write)) == ["Abs", "Identity"]
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_the_graph_says_its_opset_and_is_equal_when_it_is_written_again() -> None:
     def write(graph: GraphWriter) -> str:
         return graph.relu(graph.convolution("x", layer_of("transposed")))
@@ -288,6 +304,7 @@ def test_the_graph_says_its_opset_and_is_equal_when_it_is_written_again() -> Non
     assert first == again
 
 
+@pytest.mark.usefixtures("in_one_thread")
 @pytest.mark.parametrize("form", [PORTABLE, TRANSPOSED], ids=["portable", "transposed"])
 def test_a_chain_of_layers_is_what_torch_computes(form: Form) -> None:
     first = layer_of("transposed", Grid(0.25, -128, 127))
@@ -303,6 +320,7 @@ def test_a_chain_of_layers_is_what_torch_computes(form: Form) -> None:
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4, err_msg=runtime)
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_a_constant_is_stored_once() -> None:
     def write(graph: GraphWriter) -> str:
         two = [graph.scalar(2.0), graph.scalar(2.0)]
@@ -319,6 +337,7 @@ PROJECTION = replace(
 )
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_a_projection_is_the_convolution_that_it_stands_for() -> None:
     x = np.random.default_rng(6).uniform(-40, 40, (1, 4, 3, 4))
     q = torch.from_numpy(on_grid(x, 0.25, -128, 127))
@@ -334,6 +353,7 @@ def test_a_projection_is_the_convolution_that_it_stands_for() -> None:
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4, err_msg=runtime)
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_both_forms_of_a_projection_hold_the_same_bytes() -> None:
     held = []
     for form in (PORTABLE, Form(matmul=True)):
@@ -345,3 +365,66 @@ def test_both_forms_of_a_projection_hold_the_same_bytes() -> None:
         ]
     # The weight as it was made, [C_out, C_in], row by row.
     assert held == [PROJECTION.weight.tobytes()] * 2
+
+
+def transposed_layer(C_in: int, C_out: int, rng: np.random.Generator) -> IntegerLayer:
+    return IntegerLayer(
+        name="g_s.0",
+        kind="transposed",
+        input_kind="activation",
+        input=Grid(0.125, -128, 127),
+        weight=rng.integers(-127, 128, (C_in, C_out, 5, 5)).astype(np.int8),
+        weight_step=(rng.integers(1, 100, C_out) / 64).astype(np.float32),
+        bias=rng.integers(-(2**20), 2**20, C_out),
+        stride=2,
+        padding=2,
+        output_padding=1,
+        groups=1,
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    C_in=st.integers(1, 4),
+    C_out=st.integers(1, 4),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    seed=st.integers(0, 999),
+)
+def test_it_is_the_transposed_convolution(
+    C_in: int, C_out: int, height: int, width: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    layer = transposed_layer(C_in, C_out, rng)
+    plain = as_subpixel(layer)
+    x = torch.from_numpy(rng.integers(-128, 128, (1, C_in, height, width))).double()
+    expected = F.conv_transpose2d(
+        x,
+        torch.from_numpy(layer.weight).double(),
+        torch.from_numpy(layer.bias).double(),
+        stride=2,
+        padding=2,
+        output_padding=1,
+    )
+    weight, bias = torch.from_numpy(plain.weight).double(), torch.from_numpy(plain.bias).double()
+    assert (plain.kind, plain.stride, plain.padding, plain.groups) == ("conv", 1, 1, 1)
+    found = F.pixel_shuffle(F.conv2d(x, weight, bias, padding=1), 2)
+    assert found.shape == (1, C_out, 2 * height, 2 * width)
+    assert torch.equal(found, expected)
+    # The step of each of the four channels that one becomes.
+    np.testing.assert_array_equal(plain.weight_step, np.repeat(layer.weight_step, 4))
+    assert plain.input == layer.input
+
+
+def test_a_transposed_convolution_of_another_shape_is_refused() -> None:
+    layer = transposed_layer(2, 3, np.random.default_rng(0))
+    for changed in (
+        replace(layer, weight=layer.weight[:, :, :3, :3]),
+        replace(layer, stride=1),
+        replace(layer, padding=1),
+        replace(layer, output_padding=0),
+        replace(layer, groups=2),
+        replace(layer, kind="conv"),
+    ):
+        with pytest.raises(HwkdError, match=r"^g_s\.0: no sub-pixel form is known for a "):
+            as_subpixel(changed)

@@ -10,23 +10,27 @@ import torch
 from PIL import Image, features
 
 import hwkd.measure.bench as bench_module
-import hwkd.measure.bench_entries as bench_entries
 from hwkd.codec.codec import Codec
 from hwkd.codec.stream import unpack
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS
-from hwkd.measure.bench import bench, speedup
-from hwkd.measure.bench_bundles import TimedCodec, bundle_coder, spread_of_y
-from hwkd.measure.bench_classic import classic_coder, nearest_quality
-from hwkd.measure.bench_coder import Absent, Coder, StepClock, quality_of
-from hwkd.measure.bench_entries import Wanted
+from hwkd.measure.bench import Wanted, bench, speedup
+from hwkd.measure.classic import classic_coder, nearest_quality
+from hwkd.measure.coder import (
+    Absent,
+    Coder,
+    StepClock,
+    TimedCodec,
+    bundle_coder,
+    quality_of,
+    spread_of_y,
+)
 from hwkd.measure.eager import coding
 from hwkd.measure.eager.compressai import trained_coder, untrained_coder
-from hwkd.measure.timing import Latency
-from hwkd.measure.watch import Watch
+from hwkd.measure.timing import Latency, Watch
 from hwkd.models.build import build
-from hwkd.models.fit_to_data import fit_to_data
-from hwkd.models.weights import save_weights
+from hwkd.models.checkpoint import save_weights
+from hwkd.models.inherit import fit_to_data
 from hwkd.quantity import Quantity, not_known
 from hwkd.runtime.bundle import read_bundle
 
@@ -153,7 +157,7 @@ def test_a_classic_coder_is_pillows(photo, codec):
 
 
 def test_a_pillow_without_avif_is_told(photo, monkeypatch):
-    monkeypatch.setattr("hwkd.measure.bench_classic.features.check", lambda _: False)
+    monkeypatch.setattr("hwkd.measure.classic.features.check", lambda _: False)
     with pytest.raises(InputError, match="built without AVIF"):
         classic_coder("avif", photo(16, 16, 0), 30.0, 50, 1)
 
@@ -371,7 +375,7 @@ def test_where_no_runtime_can_be_used_there_is_no_bench(bundle, photo, broken_in
 
 
 def test_what_pillow_cannot_write_is_left_out_with_the_reason(bundle, photo, monkeypatch):
-    monkeypatch.setattr("hwkd.measure.bench_classic.features.check", lambda _: False)
+    monkeypatch.setattr("hwkd.measure.classic.features.check", lambda _: False)
     found = bench(photo(64, 64, 0), {"mine": bundle}, QUICK)
     avif = found.rows[-1]
     assert (avif.name, avif.latency_ms["encode"].value) == ("AVIF", None)
@@ -379,7 +383,7 @@ def test_what_pillow_cannot_write_is_left_out_with_the_reason(bundle, photo, mon
 
 
 def test_without_torch_compressai_is_left_out_with_the_reason(bundle, photo, monkeypatch):
-    monkeypatch.setattr(bench_entries, "installed_version", lambda name: None)
+    monkeypatch.setattr(bench_module, "installed_version", lambda name: None)
     found = bench(photo(64, 64, 0), {"mine": bundle}, replace(QUICK, against="compressai"))
     first = found.rows[0]
     assert (first.name, first.threads) == ("CompressAI", None)

@@ -1,13 +1,22 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from hwkd.codec.networks import SelfTestFailed
 from hwkd.errors import HwkdError, InputError
 from hwkd.measure import coder as coder_module
-from hwkd.measure.bench_bundles import bundle_coder
-from hwkd.measure.bench_coder import Absent, Coder, StepClock
-from hwkd.measure.coder import STAGES, int8_setting, open_coders, stage_latencies
+from hwkd.measure.coder import (
+    STAGES,
+    Absent,
+    Coder,
+    StepClock,
+    bundle_coder,
+    int8_setting,
+    open_coders,
+    picture,
+    stage_latencies,
+)
 from hwkd.quantity import not_known
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.session import runtime_label
@@ -137,3 +146,10 @@ def test_where_no_runtime_runs_it_the_first_ones_reason_is_told(failing, tiny_bu
 def test_too_many_threads_are_refused(coder):
     with pytest.raises(InputError, match="threads must be 1 to"):
         stage_latencies({"r 1": coder}, threads=4096, seconds=1e-9)
+
+
+def test_the_picture_has_its_size_and_is_no_noise():
+    image = picture(96, 64)
+    assert (image.shape, image.dtype) == ((64, 96, 3), np.uint8)
+    steps = np.abs(np.diff(image.astype(int), axis=1)).mean()
+    assert image.std() > 4 * steps

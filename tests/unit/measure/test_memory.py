@@ -6,7 +6,7 @@ import pytest
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.measure import memory
-from hwkd.measure.host import eager_setting
+from hwkd.measure.machine import eager_setting
 from hwkd.measure.memory import (
     Peak,
     growth_quantity,

@@ -4,9 +4,9 @@ import pytest
 
 from hwkd.codec.codec import Codec
 from hwkd.measure.bundles import CHILD
+from hwkd.measure.coder import picture
 from hwkd.measure.memory import run_child
 from hwkd.measure.memory_child import main
-from hwkd.measure.picture import picture
 
 
 def test_a_bundle_goes_from_pixels_to_bytes_and_back(tiny_bundle, tmp_path, capsys):

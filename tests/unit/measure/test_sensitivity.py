@@ -6,19 +6,22 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.images import ImageSource, write_png
-from hwkd.measure.allocations import allocated, base_allocation, check, uniform
 from hwkd.measure.quality import evaluate
 from hwkd.measure.sensitivity import (
     Coded,
     Layer,
     Point,
     Sensitivity,
+    allocated,
+    base_allocation,
+    check,
     measure_sensitivity,
     offered_bits,
+    uniform,
     unmeasured,
 )
-from hwkd.quantize.layers import layer_bits, weight_bytes
-from hwkd.quantize.requantize import set_weight_bits
+from hwkd.quantize.integer import layer_bits, weight_bytes
+from hwkd.quantize.qat import set_weight_bits
 
 pytestmark = pytest.mark.usefixtures("in_one_thread")
 LMBDA = 0.01

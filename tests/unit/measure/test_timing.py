@@ -1,12 +1,30 @@
+import ctypes
+import os
+import platform
 import random
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from hwkd.errors import InputError
-from hwkd.measure.timing import Latency, codec_latency, measure_in_turn, measure_latency, summarize
+from hwkd.measure.timing import (
+    Latency,
+    Pinning,
+    Snapshot,
+    codec_latency,
+    keep_memory,
+    measure_in_turn,
+    measure_latency,
+    notes_between,
+    pinned,
+    snapshot,
+    summarize,
+    watch_machine,
+)
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.quantity import Quantity
@@ -144,3 +162,218 @@ def test_a_latency_becomes_a_measured_figure_with_its_interval():
 def test_a_latency_of_few_runs_becomes_a_figure_without_interval():
     figure = Latency(3.0, 5.0, None, 5).quantity("a clock")
     assert figure == Quantity(3.0, "measured", "a clock", runs=5)
+
+
+needs_affinity = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this system cannot pin a process to cores"
+)
+
+
+@needs_affinity
+def test_threads_and_cores_are_set_and_restored():
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    with pinned(1) as pinning:
+        assert torch.get_num_threads() == 1
+        assert os.sched_getaffinity(0) == {min(cores)}
+        assert pinning == Pinning(1, (min(cores),))
+    assert (os.sched_getaffinity(0), torch.get_num_threads()) == (cores, threads)
+
+
+@needs_affinity
+def test_where_nothing_loaded_torch_it_stays_so(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch")
+    cores = os.sched_getaffinity(0)
+    with pinned(1) as pinning:
+        assert pinning == Pinning(1, (min(cores),))
+        assert "torch" not in sys.modules
+    assert os.sched_getaffinity(0) == cores
+
+
+@needs_affinity
+def test_threads_that_exist_move_and_threads_started_inside_are_let_go():
+    cores = os.sched_getaffinity(0)
+    done = threading.Event()
+
+    def start():
+        ready, thread = threading.Event(), None
+        thread = threading.Thread(target=lambda: (ready.set(), done.wait()))
+        thread.start()
+        ready.wait()
+        return thread
+
+    older = start()
+    with pinned(1):
+        younger = start()
+        assert os.sched_getaffinity(older.native_id) == {min(cores)}
+        assert os.sched_getaffinity(younger.native_id) == {min(cores)}
+    assert os.sched_getaffinity(older.native_id) == cores
+    assert os.sched_getaffinity(younger.native_id) == cores
+    done.set()
+    older.join()
+    younger.join()
+
+
+@needs_affinity
+def test_an_error_inside_restores_too():
+    cores = os.sched_getaffinity(0)
+    with pytest.raises(KeyError), pinned(1):
+        raise KeyError
+    assert os.sched_getaffinity(0) == cores
+
+
+def test_without_affinity_it_says_so(monkeypatch):
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    with pinned(1) as pinning:
+        assert torch.get_num_threads() == 1
+    assert str(pinning) == "1 thread, not pinned to cores (this system has no call for it)"
+
+
+def test_the_cores_are_named():
+    assert str(Pinning(2, (0, 3))) == "2 threads pinned to cores 0, 3"
+    assert str(Pinning(1, (2,))) == "1 thread pinned to core 2"
+
+
+@pytest.mark.parametrize("threads", [0, 100_000])
+def test_refuses_threads_that_there_are_no_cores_for(threads):
+    with pytest.raises(InputError, match=f"cores usable here, got {threads}"), pinned(threads):
+        pass
+
+
+TICK = os.sysconf("SC_CLK_TCK")
+QUIET = Snapshot(at_s=100.0, own_s=10.0, busy_s=50.0, cores=2, clock_mhz=3000.0)
+
+
+def later(**changes):
+    """Ten seconds after QUIET, of which this process used 8 on one core; nothing else ran."""
+    values = {"at_s": 110.0, "own_s": 18.0, "busy_s": 58.0, "cores": 2, "clock_mhz": 3000.0}
+    return Snapshot(**(values | changes))
+
+
+def test_a_quiet_machine_has_no_notes():
+    assert notes_between(QUIET, later()) == ()
+
+
+def test_other_processes_are_what_this_one_did_not_use():
+    # 16.3 s of all processes, 8 of them our own: 8.3 s in 10.
+    assert notes_between(QUIET, later(busy_s=66.3)) == (
+        "the machine was busy: other processes used 0.83 of 2 cores",
+    )
+
+
+@pytest.mark.parametrize(("busy_s", "is_noted"), [(58.9, False), (59.1, True)])
+def test_a_twentieth_of_the_cores_is_let_pass(busy_s, is_noted):
+    assert bool(notes_between(QUIET, later(busy_s=busy_s))) is is_noted
+
+
+@pytest.mark.parametrize(
+    ("mhz", "notes"),
+    [
+        (2900.0, ()),
+        (2400.0, ("the clock moved from 3000 to 2400 MHz (-20%)",)),
+        (3300.0, ("the clock moved from 3000 to 3300 MHz (+10%)",)),
+    ],
+)
+def test_a_moving_clock_is_noted_over_five_percent(mhz, notes):
+    assert notes_between(QUIET, later(clock_mhz=mhz)) == notes
+
+
+def test_a_short_window_cannot_tell_the_load():
+    (note,) = notes_between(QUIET, later(at_s=100.1, busy_s=51.0, own_s=10.0))
+    assert "cannot be told: 0.10 s are too short a window" in note
+
+
+def test_a_snapshot_reads_the_ticks_that_are_not_idle(tmp_path):
+    (tmp_path / "proc").mkdir()
+    # user 1, nice 2, system 3, (idle 4, iowait 5), irq 6, softirq 7, steal 8 seconds; guest is in user.
+    ticks = " ".join(str(seconds * TICK) for seconds in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10))
+    (tmp_path / "proc/stat").write_text(f"cpu  {ticks}\ncpu0 1\ncpu1 1\ncpu2 1\nintr 5\n")
+    (tmp_path / "proc/cpuinfo").write_text("cpu MHz\t\t: 1800.0\n")
+    seen = snapshot(tmp_path)
+    assert (seen.busy_s, seen.cores, seen.clock_mhz) == (1 + 2 + 3 + 6 + 7 + 8, 3, 1800.0)
+
+
+def test_without_proc_the_notes_say_that_they_cannot_tell(tmp_path):
+    with watch_machine(tmp_path) as watch:
+        assert watch.notes == ()
+    load, clock = watch.notes
+    assert load.startswith("whether other processes used the machine cannot be told")
+    assert clock.startswith("whether the clock moved cannot be told")
+
+
+def test_the_notes_are_there_after_an_error(tmp_path):
+    with pytest.raises(KeyError), watch_machine(tmp_path) as watch:
+        raise KeyError
+    assert len(watch.notes) == 2
+
+
+KEPT, USUAL = "freed memory kept by malloc", "memory as malloc handles it"
+
+
+@pytest.fixture
+def libc(monkeypatch):
+    """A C library that notes what mallopt is asked for. answers: what mallopt returns, for each call."""
+    fake = SimpleNamespace(calls=[], answers=[1, 1])
+
+    def mallopt(parameter, value):
+        fake.calls.append((parameter, value))
+        return fake.answers[len(fake.calls) - 1]
+
+    fake.mallopt = mallopt
+    monkeypatch.setattr("hwkd.measure.timing.sys", SimpleNamespace(platform="linux"))
+    monkeypatch.setattr("hwkd.measure.timing.ctypes.CDLL", lambda name: fake)
+    return fake
+
+
+def test_no_block_is_mapped_and_the_heap_is_never_trimmed(libc):
+    assert keep_memory() == KEPT
+    # malloc.h of glibc: M_TRIM_THRESHOLD is -1, M_MMAP_MAX is -4.
+    assert libc.calls == [(-4, 0), (-1, 2**31 - 1)]
+
+
+@pytest.mark.parametrize("answers", [[0, 1], [1, 0]])
+def test_a_malloc_that_refuses_is_told(libc, answers):
+    libc.answers = answers
+    assert keep_memory() == USUAL
+
+
+def test_another_c_library_is_left_alone(libc, monkeypatch):
+    del libc.mallopt
+    assert keep_memory() == USUAL
+
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr("hwkd.measure.timing.ctypes.CDLL", missing)
+    assert keep_memory() == USUAL
+
+
+def test_another_system_is_left_alone(libc, monkeypatch):
+    monkeypatch.setattr("hwkd.measure.timing.sys", SimpleNamespace(platform="darwin"))
+    assert keep_memory() == USUAL
+    assert libc.calls == []
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
+@pytest.mark.parametrize(("call", "kept"), [("keep_memory()", True), ("None", False)])
+def test_a_freed_block_stays_with_the_process(call, kept):
+    program = (
+        "import ctypes, re\n"
+        "from hwkd.measure.timing import keep_memory\n"
+        f"{call}\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
+        "block = libc.malloc(2**27)\n"
+        "ctypes.memset(block, 1, 2**27)\n"
+        "libc.free(block)\n"
+        "print(re.search(r'VmRSS:\\s*(\\d+) kB', open('/proc/self/status').read()).group(1))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (int(done.stdout) > 2**27 / 1024) == kept, done.stderr
+
+
+def test_the_real_library_is_asked_by_its_own_name(monkeypatch):
+    names = []
+    monkeypatch.setattr("hwkd.measure.timing.sys", SimpleNamespace(platform="linux"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: names.append(name) or SimpleNamespace())
+    keep_memory()
+    assert names == ["libc.so.6"]

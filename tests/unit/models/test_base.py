@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from hwkd.models.base import RowNoise
 from hwkd.models.build import build
-from hwkd.models.noise import RowNoise
 
 
 def _noise(step: int = 3, rows: range = range(4), key: tuple[int, ...] = (7, 0)) -> RowNoise:

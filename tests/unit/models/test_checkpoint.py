@@ -1,19 +1,22 @@
 """Files that are not a teacher: one line each, and nothing in them is run."""
 
+import json
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
+from hwkd.bits import BitPlan
 from hwkd.errors import InputError
 from hwkd.models.build import build
-from hwkd.models.checkpoint import read_checkpoint
+from hwkd.models.checkpoint import fill, read_checkpoint, save_weights
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.models.teacher import load_teacher
-from hwkd.models.weights import save_weights
+from hwkd.quantize.qat import calibrate, quantize
 
 SPEC = HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8)
 TRY = "give a CompressAI checkpoint (.pth.tar, .pth, .pt), a .safetensors file or a run folder"
@@ -217,3 +220,47 @@ def test_a_checkpoint_keeps_the_precision_and_texts_of_its_file(tmp_path: Path) 
     assert held.state["g_a.0.weight"].dtype == torch.float16
     assert held.state["entropy_bottleneck.quantiles"].dtype == torch.float32
     assert set(held.metadata) == {"spec", "steps"}
+
+
+SPEC_WEIGHTS = HyperpriorSpec("relu", (8, 8, 8), 12, 8, 8)
+METADATA = {"lmbda": "0.025", "teacher": "t", "data": "d", "e": "1", "f": "2", "g": "3"}
+
+
+def test_equal_weights_make_equal_files(tmp_path):
+    """safetensors itself writes its metadata in random order; six texts would rarely fall in place by chance."""
+    model = build(SPEC_WEIGHTS)
+    contents = set()
+    for i in range(8):
+        path = tmp_path / f"{i}.safetensors"
+        save_weights(path, model, half=False, metadata=METADATA)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+
+
+def test_the_file_is_safetensors_with_aligned_tensors(tmp_path):
+    model = build(SPEC_WEIGHTS)
+    path = tmp_path / "w.safetensors"
+    save_weights(path, model, half=False, metadata=METADATA)
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    assert size % 8 == 0
+    header = json.loads(path.read_bytes()[8 : 8 + size])
+    assert METADATA.items() <= header["__metadata__"].items()
+    held = safetensors.torch.load_file(path)
+    assert all(held[name].equal(tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_quantized_models_file_fills_a_new_one(tmp_path):
+    model = build(SPEC_WEIGHTS)
+    plan = BitPlan(4, 8)
+    quantize(model, plan)
+    x = torch.rand(2, 3, 64, 64)
+    calibrate(model, [x])
+    model.eval().update(force=True)
+    path = tmp_path / "w.safetensors"
+    save_weights(path, model, half=False, metadata={})
+    again = build(SPEC_WEIGHTS)
+    quantize(again, plan)
+    again.eval()
+    fill(again, read_checkpoint(path).state, "w")
+    with torch.no_grad():
+        assert again(x).x_hat.equal(model(x).x_hat)

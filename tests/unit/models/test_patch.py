@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwkd import qualities
-from hwkd.models.build import build
+from hwkd.models.build import build, recognise
 from hwkd.models.patch import PatchCodec
-from hwkd.models.recognise import recognise
 from hwkd.models.spec import PatchSpec
 from hwkd.qualities import lmbda_at
 

@@ -9,8 +9,8 @@ import pytest
 from hwkd.errors import HwkdError, InputError
 from hwkd.models import shipped
 from hwkd.models.build import build
+from hwkd.models.checkpoint import save_weights
 from hwkd.models.spec import PatchSpec
-from hwkd.models.weights import save_weights
 
 SPEC = PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,))
 

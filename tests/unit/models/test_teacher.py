@@ -14,10 +14,10 @@ import torch
 from hwkd.errors import HwkdError, InputError
 from hwkd.models import shipped
 from hwkd.models.build import build
+from hwkd.models.checkpoint import save_weights
 from hwkd.models.compat import MeanScaleHyperprior, ScaleHyperprior, load_pretrained, model_urls
 from hwkd.models.spec import HyperpriorSpec, PatchSpec, spec_to_json
 from hwkd.models.teacher import Teacher, load_teacher
-from hwkd.models.weights import save_weights
 
 SCALE = HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8)
 MEAN = HyperpriorSpec("mean", (8, 8, 8), 12, 8, 8)

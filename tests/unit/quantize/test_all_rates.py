@@ -5,7 +5,7 @@ import torch
 
 from hwkd.bits import BitPlan
 from hwkd.distill.data import calibration_crops, whole_image
-from hwkd.distill.validate import validation_rd
+from hwkd.distill.losses import validation_rd
 from hwkd.images import embedded_images
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.teacher import load_teacher
@@ -28,7 +28,7 @@ def rd(codec: HyperpriorCodec, quality: int) -> float:
 @pytest.mark.usefixtures("in_one_thread")
 @pytest.mark.parametrize("weight_bits", [7, 8])
 def test_both_ends_of_the_qualities_lose_no_more_than_the_middle(weight_bits: int) -> None:
-    """g_s sees y_hat over its gain, whose range is that of the image at every quality (hwkd/quantize/inputs.py)."""
+    """g_s sees y_hat over its gain, whose range is that of the image at every quality (hwkd/quantize/qat.py)."""
     trained = load_teacher(SHIPPED).model
     with torch.no_grad():
         quantized = post_training_quantize(

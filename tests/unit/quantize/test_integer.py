@@ -10,13 +10,22 @@ from torch import Tensor
 from hwkd.bits import BitPlan
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
+from hwkd.models.build import build
 from hwkd.models.patch import PatchCodec
-from hwkd.quantize.brevitas_qat import quantize, quantized_layers
-from hwkd.quantize.inputs import conv_layers, layer_inputs
-from hwkd.quantize.integer import Grid, IntegerLayer, halved, held_to_bits, integer_layers
+from hwkd.models.spec import HyperpriorSpec
+from hwkd.quantize.integer import (
+    Grid,
+    IntegerLayer,
+    halved,
+    held_to_bits,
+    integer_layers,
+    integer_weights,
+    layer_bits,
+    left_in_float,
+    weight_bytes,
+)
 from hwkd.quantize.ptq import post_training_quantize
-
-pytestmark = pytest.mark.usefixtures("in_one_thread")
+from hwkd.quantize.qat import calibrate, conv_layers, layer_inputs, quantize, quantized_layers
 
 
 @pytest.fixture
@@ -60,6 +69,7 @@ def computed(layer: IntegerLayer, q: Tensor) -> Tensor:
     return acc * step[:, None, None]
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_weight_times_step_is_the_fake_quantized_weight(quantized: HyperpriorCodec) -> None:
     found = integer_layers(quantized)
     assert list(found) == list(conv_layers(quantized))
@@ -71,6 +81,7 @@ def test_weight_times_step_is_the_fake_quantized_weight(quantized: HyperpriorCod
         assert found[name].weight_step.dtype == np.float32
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_every_layer_computes_in_integers_what_it_computes_fake_quantized(
     quantized: HyperpriorCodec, images: Tensor
 ) -> None:
@@ -93,6 +104,7 @@ def test_every_layer_computes_in_integers_what_it_computes_fake_quantized(
         assert apart <= 2e-5 * float(expected.abs().max()) + 0.51 * bias_step, name
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_a_bias_is_the_nearest_whole_number_of_steps(quantized: HyperpriorCodec) -> None:
     found = integer_layers(quantized)
     for name, layer in quantized_layers(quantized).items():
@@ -106,6 +118,7 @@ def test_a_bias_is_the_nearest_whole_number_of_steps(quantized: HyperpriorCodec)
         assert np.abs(found[name].bias - exact).max() <= 0.5, name
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_the_grid_of_each_kind_of_input(quantized: HyperpriorCodec) -> None:
     found = integer_layers(quantized)
     ranges = {
@@ -129,6 +142,7 @@ def test_the_grid_of_each_kind_of_input(quantized: HyperpriorCodec) -> None:
             assert grid.step == 1
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_a_float_codec_has_no_integers(codec: HyperpriorCodec) -> None:
     with pytest.raises(InputError) as caught:
         integer_layers(codec)
@@ -137,6 +151,7 @@ def test_a_float_codec_has_no_integers(codec: HyperpriorCodec) -> None:
     )
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_scales_that_were_never_set_are_named(codec: HyperpriorCodec) -> None:
     quantize(codec, BitPlan())
     with pytest.raises(InputError, match=r"^the scale of \S+'s input is not set: calibrate"):
@@ -165,6 +180,7 @@ def real_weights(layer: IntegerLayer) -> np.ndarray:
     return layer.weight.astype(np.float64) * layer.weight_step.reshape(weight_shape(layer))
 
 
+@pytest.mark.usefixtures("in_one_thread")
 @pytest.mark.parametrize("kind", ["conv", "transposed"])
 def test_taps_are_the_weights_by_output_channel(kind: str) -> None:
     layer = random_layer(kind)
@@ -173,6 +189,7 @@ def test_taps_are_the_weights_by_output_channel(kind: str) -> None:
         np.testing.assert_array_equal(layer.taps[channel], own.reshape(-1))
 
 
+@pytest.mark.usefixtures("in_one_thread")
 @pytest.mark.parametrize("kind", ["conv", "transposed"])
 def test_a_halved_channel_stays_within_half_a_step_and_no_other_changes(kind: str) -> None:
     layer = random_layer(kind)
@@ -187,6 +204,7 @@ def test_a_halved_channel_stays_within_half_a_step_and_no_other_changes(kind: st
     assert shorter.weight.dtype == np.int8 and shorter.bias.dtype == np.int64
 
 
+@pytest.mark.usefixtures("in_one_thread")
 @pytest.mark.parametrize("kind", ["conv", "transposed"])
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_weights_held_to_bits_lose_no_more_than_they_must(kind: str, bits: int) -> None:
@@ -209,6 +227,77 @@ def test_weights_held_to_bits_lose_no_more_than_they_must(kind: str, bits: int) 
     assert (off <= 1.0 * held.weight_step.reshape(shape)).all()
 
 
+@pytest.mark.usefixtures("in_one_thread")
 def test_weights_with_enough_bits_are_left_alone() -> None:
     layer = random_layer("conv")
     assert held_to_bits(layer, 8) is layer
+
+
+def test_report_covers_every_layer(codec: HyperpriorCodec, images: Tensor) -> None:
+    quantize(codec, BitPlan(4, 6))
+    assert all(
+        layer.act_scale is None for layer in layer_bits(codec) if layer.input_kind == "activation"
+    )
+    calibrate(codec, [images])
+    report = layer_bits(codec)
+    assert [layer.name for layer in report] == list(conv_layers(codec))
+    for layer in report:
+        assert layer.weight_bits == 4
+        assert layer.power_of_two == layer.name.startswith("h_s.")
+        assert layer.act_scale is not None and layer.act_scale > 0
+        beyond_8 = {"activation": 6, "integers": None, "fractions": None}
+        assert layer.act_bits == beyond_8.get(layer.input_kind, 8)
+        assert bool(layer.act_note) == (layer.input_kind != "activation")
+
+
+def test_kinds_of_layers() -> None:
+    codec = build(HyperpriorSpec("relu", (8, 8, 8), 12, 8, 8))
+    quantize(codec, BitPlan())
+    kinds = {layer.name: layer.kind for layer in layer_bits(codec)}
+    assert kinds["g_a.0"] == "conv" and kinds["g_s.0"] == "transposed"
+
+
+def test_float_codec_has_no_report_and_all_layers_left_in_float(codec: HyperpriorCodec) -> None:
+    assert layer_bits(codec) == ()
+    assert integer_weights(codec) == {}
+    sentences = left_in_float(codec)
+    for name in conv_layers(codec):
+        assert f"{name}: float32 weights and input, it was not quantized" in sentences
+
+
+def test_gdn_and_biases_are_listed() -> None:
+    codec = build(HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8))
+    quantize(codec, BitPlan())
+    sentences = left_in_float(codec)
+    assert "g_a.1: GDN, its squares, 1x1 convolution, root and product are float32" in sentences
+    assert sum("inverse GDN" in s for s in sentences) == 3
+    assert sentences[-1].startswith("biases: ")
+    assert len(sentences) == 7
+
+
+def test_float_bytes_are_four_per_parameter(codec: HyperpriorCodec) -> None:
+    count = sum(
+        p.numel() for t in (codec.g_a, codec.h_a, codec.h_s, codec.g_s) for p in t.parameters()
+    )
+    assert weight_bytes(codec) == 4 * count
+
+
+def test_quantized_bytes_by_hand() -> None:
+    codec = build(HyperpriorSpec("relu", (2, 2, 2), 3, 2, 1))
+    # weights, output channels (= biases) of g_a, g_s, h_a, h_s
+    layers = [
+        *[(3 * 2 * 25, 2), (2 * 2 * 25, 2), (2 * 2 * 25, 2), (2 * 3 * 25, 3)],
+        *[(3 * 2 * 25, 2), (2 * 2 * 25, 2), (2 * 2 * 25, 2), (2 * 3 * 25, 3)],
+        *[(3 * 2 * 9, 2), (2 * 2 * 25, 2), (2 * 1 * 25, 1)],
+        *[(1 * 2 * 25, 2), (2 * 2 * 25, 2), (2 * 3 * 9, 3)],
+    ]
+    # Learned activation scales: every layer but g_a.0 (pixels), g_s.0 and h_s.0 (symbols).
+    scales = len(layers) - 3
+    quantize(codec, BitPlan(3, 8))
+    expected = sum(-(-3 * n // 8) + 4 * c + 4 * c for n, c in layers) + 4 * scales
+    assert weight_bytes(codec) == expected
+    # Held to two bits, but for the entropy path: the last three.
+    held = [
+        -(-bits * n // 8) for bits, part in ((2, layers[:-3]), (3, layers[-3:])) for n, _ in part
+    ]
+    assert weight_bytes(codec, 2) == sum(held) + sum(8 * c for _, c in layers) + 4 * scales

@@ -1,12 +1,13 @@
+from copy import deepcopy
+
+import pytest
 import torch
 from torch import Tensor
 
 from hwkd.bits import BitPlan
 from hwkd.models.base import HyperpriorCodec
-from hwkd.quantize.brevitas_qat import quantized_layers
-from hwkd.quantize.inputs import conv_layers
-from hwkd.quantize.ptq import post_training_quantize
-from hwkd.quantize.qat import is_calibrated
+from hwkd.quantize.ptq import post_training_quantize, round_weights
+from hwkd.quantize.qat import calibrate, conv_layers, is_calibrated, quantize, quantized_layers
 
 
 def test_one_call_quantizes_a_copy(codec: HyperpriorCodec, images: Tensor) -> None:
@@ -38,3 +39,67 @@ def test_the_same_images_give_the_same_codec(codec: HyperpriorCodec, images: Ten
     again = post_training_quantize(codec, BitPlan(8, 8), [images])
     with torch.no_grad():
         assert torch.equal(once(images).x_hat, again(images).x_hat)
+
+
+# Weights rounded by what they do to the outputs: against nearest rounding, on layers whose inputs are unlike.
+
+
+def outputs_of(codec: HyperpriorCodec, name: str, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What layer `name` takes and gives."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    hook = codec.get_submodule(name).register_forward_hook(
+        lambda _, arguments, output: seen.append((arguments[0], output))
+    )
+    with torch.no_grad():
+        codec(images)
+    hook.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("bits", [4, 7])
+def test_the_first_layer_errs_less_than_by_nearest_rounding(
+    codec: HyperpriorCodec, images: Tensor, bits: int
+) -> None:
+    """Pixels beside each other are alike, so that the errors of their weights can make up for each other."""
+    name = next(iter(quantized_layers(post_training_quantize(codec, BitPlan(8, 8), [images]))))
+    plan = BitPlan(bits, 8)
+    x, exact = outputs_of(codec, name, images)
+    errors = []
+    for keeps in (True, False):
+        quantized = post_training_quantize(codec, plan, [images], keeps_weights=keeps)
+        layer = quantized_layers(quantized)[name]
+        with torch.no_grad():
+            error = layer(x) - exact
+        # Of the whole output: that of `linear`, whose rest `head` makes up, is about its mean here.
+        errors.append(float((error - error.mean((0, 2, 3), keepdim=True)).square().mean()))
+    assert errors[1] < 0.5 * errors[0], errors
+
+
+def test_rounded_weights_lie_on_the_grid_of_their_layer(
+    codec: HyperpriorCodec, images: Tensor
+) -> None:
+    """So that what was rounded is what the layer's quantizer, which has no state, makes of them."""
+    rounded = post_training_quantize(codec, BitPlan(5, 8), [images])
+    for name, layer in quantized_layers(rounded).items():
+        if name.startswith(("h_", "g_s.post")) or layer.groups > 1:
+            continue
+        if not isinstance(layer, torch.nn.Conv2d):
+            continue
+        with torch.no_grad():
+            on_grid = layer.quant_weight().value
+        assert torch.allclose(layer.weight, on_grid, rtol=0, atol=1e-6), name
+
+
+def test_the_hyper_networks_and_the_activations_stay(
+    codec: HyperpriorCodec, images: Tensor
+) -> None:
+    quantized = deepcopy(codec)
+    quantize(quantized, BitPlan(7, 8))
+    calibrate(quantized, [images])
+    before = {k: v.clone() for k, v in quantized.state_dict().items()}
+    round_weights(quantized, [images])
+    after = quantized.state_dict()
+    assert after.keys() == before.keys()
+    changed = {k for k, v in after.items() if not torch.equal(v, before[k])}
+    assert changed
+    assert all(k.startswith(("g_a.", "g_s.")) and k.endswith(("weight", "bias")) for k in changed)

@@ -6,9 +6,8 @@ from hwkd.bits import BitPlan
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
-from hwkd.quantize.brevitas_qat import quantize
-from hwkd.quantize.inputs import conv_layers
-from hwkd.quantize.layers import weight_bytes
+from hwkd.quantize.integer import weight_bytes
+from hwkd.quantize.qat import conv_layers, quantize
 from hwkd.quantize.torchao import pt2e, weight_only
 
 

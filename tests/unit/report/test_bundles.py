@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from hwkd.report.card_tables import card_tables, hours_in_words
-from hwkd.runtime.card import Card, SetFigures
+from hwkd.report.bundles import card_tables, hours_in_words
+from hwkd.runtime.manifest import Card, SetFigures
 
 KODAK = SetFigures("kodak", 24, "openvino 2026.4.1", 34.25, 0.98765, 0.75, 1.5)
 FULL = Card(

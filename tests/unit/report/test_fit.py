@@ -7,9 +7,7 @@ import pytest
 from hwkd.bits import BitPlan
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
 from hwkd.quantity import Quantity, not_known
-from hwkd.report.fit import fit_plots
-from hwkd.report.fit_result import FitResult
-from hwkd.report.fit_tables import front_table, trials_table
+from hwkd.report.fit import FitResult, fit_plots, front_table, trials_table
 from hwkd.report.plots.figures import draw_plot
 from hwkd.search.cost import Budget, Cost
 from hwkd.search.found import COMPLETE, FAILED, REFERENCE, SEARCHED, STOPPED, UNIFORM, Found

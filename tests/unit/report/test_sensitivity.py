@@ -4,13 +4,28 @@ from dataclasses import replace
 import pytest
 
 from hwkd.errors import InputError
-from hwkd.measure.allocations import Checked, base_allocation, uniform
-from hwkd.measure.sensitivity import Coded, Layer, Point, Sensitivity
+from hwkd.measure.sensitivity import (
+    Checked,
+    Coded,
+    Layer,
+    Point,
+    Sensitivity,
+    base_allocation,
+    uniform,
+)
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
 from hwkd.report.plots.sensitivity import write_figure
-from hwkd.report.sensitivity import allocations_table, bits_table, layers_table, points_table
-from hwkd.report.sensitivity_file import Told, read_points, write_sensitivity
-from hwkd.report.sensitivity_recipe import Origin, recipe_text
+from hwkd.report.sensitivity import (
+    Origin,
+    Told,
+    allocations_table,
+    bits_table,
+    layers_table,
+    points_table,
+    read_points,
+    recipe_text,
+    write_sensitivity,
+)
 
 LMBDA = 0.01
 K = LMBDA * 255**2

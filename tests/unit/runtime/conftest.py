@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwkd.runtime.card import Card, SetFigures
-from hwkd.runtime.manifest import Executed, Manifest, Reach
+from hwkd.runtime.manifest import Card, Executed, Manifest, Reach, SetFigures
 
 
 @pytest.fixture

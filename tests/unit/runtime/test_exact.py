@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwkd.errors import InputError
-from hwkd.runtime.array_part import pack_arrays, unpack_arrays
+from hwkd.runtime.bundle import pack_arrays, unpack_arrays
 from hwkd.runtime.exact import BOUND, ExactLayer, ExactPath, exact_path
 
 

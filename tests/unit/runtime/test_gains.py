@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwkd.errors import InputError
-from hwkd.runtime.array_part import pack_arrays, unpack_arrays
+from hwkd.runtime.bundle import pack_arrays, unpack_arrays
 from hwkd.runtime.gains import Gains, read_gains
 
 UNITS = 256

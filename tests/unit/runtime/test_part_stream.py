@@ -3,12 +3,7 @@ import random
 
 import pytest
 
-from hwkd.runtime.part_stream import (
-    pack_index,
-    pack_stream,
-    unpack_index,
-    unpack_stream,
-)
+from hwkd.runtime.bundle import pack_index, pack_stream, unpack_index, unpack_stream
 
 PARTS = {"b.onnx": b"first" * 20, "a.npz": b"", "c.json": b"\0last"}
 SIZES = {"b.onnx": 100, "a.npz": 0, "c.json": 5}

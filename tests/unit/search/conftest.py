@@ -10,12 +10,17 @@ import pytest
 from hwkd.bits import BitPlan
 from hwkd.quantity import Quantity
 from hwkd.search.cost import Budget, Cost
-from hwkd.search.found import Found, found_from_dict
-from hwkd.search.halving import rungs
+from hwkd.search.found import Found, found_from_dict, rungs
 from hwkd.search.settings import Settings, TeacherFacts
 from hwkd.search.space import FamilySpace, Range, Space
-from hwkd.search.storage import open_storage, storage_errors
-from hwkd.search.study import Limit, create_or_join, found_in, set_limit
+from hwkd.search.study import (
+    Limit,
+    create_or_join,
+    found_in,
+    open_storage,
+    set_limit,
+    storage_errors,
+)
 from hwkd.search.train import Standing
 from hwkd.search.worker import Worker
 

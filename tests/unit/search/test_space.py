@@ -3,8 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwkd.errors import InputError
-from hwkd.models.spec import HyperpriorSpec, PatchSpec
-from hwkd.models.student import student_spec
+from hwkd.models.spec import HyperpriorSpec, PatchSpec, student_spec
 from hwkd.search.space import Range, Space, distill_options, family_space, space_from_json
 
 PATCH_TEACHER = PatchSpec(M=192, H=96, Z=64, C=192, widths=(192,) * 5, post=(48, 48))

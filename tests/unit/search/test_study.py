@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sqlite3
 import time
 from dataclasses import replace
 
@@ -10,20 +11,24 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-import hwkd.search.life as life
+import hwkd.search.study as storage
+import hwkd.search.worker as life
 from hwkd.errors import InputError
-from hwkd.search.cost import Budget
-from hwkd.search.found import (
-    COMPLETE,
-    FAILED,
-    REFERENCE,
-    SEARCHED,
-    STOPPED,
-    UNIFORM,
-    best_of,
+from hwkd.search.cost import Budget, fits_budget
+from hwkd.search.found import COMPLETE, FAILED, REFERENCE, SEARCHED, STOPPED, UNIFORM, best_of
+from hwkd.search.study import (
+    FAMILY,
+    FOUND,
+    Limit,
+    Proposals,
+    distributions,
+    family_distribution,
+    open_storage,
+    parameter,
+    set_limit,
+    storage_errors,
+    stored_settings,
 )
-from hwkd.search.storage import open_storage
-from hwkd.search.study import FOUND, Limit, set_limit, stored_settings
 from hwkd.search.train import Diverged
 from hwkd.search.worker import Worker
 from tests.unit.search.conftest import (
@@ -32,6 +37,7 @@ from tests.unit.search.conftest import (
     cost_by_channels,
     loss_of,
     small_settings,
+    small_space,
     without_times,
 )
 
@@ -251,3 +257,124 @@ def test_the_records_lie_in_the_study_for_any_other_reader(search):
     assert trial.value == begun.found()[1].rd_loss
     assert FOUND in trial.user_attrs and trial.params["family"] == "gdn"
     assert isinstance(begun.study, optuna.Study)
+
+
+def test_an_sqlite_file_that_another_program_holds_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "LOCK_WAIT_S", 0.1)
+    path = tmp_path / "study.db"
+    open_storage(str(path), must_exist=False)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        locked = pytest.raises(InputError, match=r"study\.db is locked: another program has held")
+        with locked, storage_errors(str(path)):
+            open_storage(str(path), must_exist=True).get_all_studies()
+    finally:
+        holder.close()
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path):
+    path = tmp_path / "photo.db"
+    path.write_bytes(b"not a database " * 100)
+    with pytest.raises(InputError, match=r"photo\.db is not an SQLite database"):
+        open_storage(str(path), must_exist=True)
+
+
+def test_a_journal_that_is_none_is_one_line(tmp_path):
+    path = tmp_path / "notes.log"
+    path.write_text("what I did today\nand yesterday\n")
+    with pytest.raises(InputError, match=r"notes\.log is not a journal of a study"):
+        open_storage(str(path), must_exist=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("study.txt", r"--study .*study\.txt is no place for a study: give FILE\.db"),
+        ("study.db", r"there is no study in .*study\.db: start it with `hwkd fit"),
+    ],
+)
+def test_what_is_no_study_is_refused(tmp_path, name, message):
+    with pytest.raises(InputError, match=message):
+        open_storage(str(tmp_path / name), must_exist=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_url_that_nothing_can_open_is_one_line():
+    with pytest.raises(InputError, match="cannot use the study nonsense://host"):
+        open_storage("nonsense://host/db", must_exist=False)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot use the study"):
+        open_storage(str(tmp_path / "file/study.db"), must_exist=False)
+
+
+# Proposals: within the budget, on the steps of the space, from the seed and the trial's number alone.
+
+SPACE = small_space()
+FITS = fits_budget(Budget(90, None, None), cost_by_channels)
+
+
+def ask(study):
+    """A trial's family and channels, as a worker asks for them."""
+    trial = study.ask()
+    family = trial.suggest_categorical(FAMILY, family_distribution(SPACE).choices)
+    part = SPACE.of(family)
+    values = {
+        r.name: trial.suggest_int(parameter(part, r.name), r.low, r.high, step=r.step)
+        for r in part.ranges
+    }
+    return trial, part, values
+
+
+@pytest.fixture
+def study():
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    return lambda seed=0: optuna.create_study(sampler=Proposals(SPACE, FITS, seed))
+
+
+def proposed(study, count):
+    found = []
+    for _ in range(count):
+        trial, part, values = ask(study)
+        found.append((part.family, values))
+        study.tell(trial, float(values["M"] + sum(values.values())))
+    return found
+
+
+def test_proposals_keep_the_budget_and_the_steps_of_the_space(study):
+    for family, values in proposed(study(), 25):
+        part = SPACE.of(family)
+        assert FITS(part.spec(values))
+        assert all((values[r.name] - r.low) % r.step == 0 for r in part.ranges)
+
+
+def test_every_family_is_tried(study):
+    assert {family for family, _ in proposed(study(), 12)} == {"gdn", "patch"}
+
+
+def test_one_seed_proposes_the_same_another_something_else(study):
+    assert proposed(study(1), 15) == proposed(study(1), 15)
+    assert proposed(study(1), 15) != proposed(study(2), 15)
+
+
+def test_a_new_process_goes_on_as_the_old_one_would_have(study):
+    whole = study()
+    expected = proposed(whole, 15)
+    halves = study()
+    first = proposed(halves, 9)
+    halves.sampler = Proposals(SPACE, FITS, 0)
+    assert first + proposed(halves, 6) == expected
+
+
+def test_running_trials_of_others_are_kept_apart_from(study):
+    made = study()
+    proposed(made, 12)
+    asked = [ask(made)[2] for _ in range(4)]
+    assert len({tuple(values.items()) for values in asked}) > 1
+
+
+def test_parameters_carry_the_familys_name():
+    assert list(distributions(SPACE.of("patch")))[:3] == ["patch.w1", "patch.w2", "patch.w3"]

@@ -6,13 +6,16 @@ import pytest
 import torch
 
 from hwkd.distill.data import ImageSet
+from hwkd.errors import InputError
+from hwkd.measure.energy.rapl import RaplMeter
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
-from hwkd.models.teacher import Teacher
-from hwkd.search.cost import MIB
-from hwkd.search.layers import stored_bytes
+from hwkd.models.teacher import Teacher, load_teacher
+from hwkd.search import train
+from hwkd.search.cost import MIB, Predicted, stored_bytes
 from hwkd.search.space import Space, family_space
-from hwkd.search.train import Diverged, Trainer, rate_share
+from hwkd.search.train import Diverged, Measured, Trainer, rate_share
+from hwkd.target import load_target
 from tests.unit.search.conftest import small_settings
 
 
@@ -107,7 +110,7 @@ def test_with_room_for_all_bits_every_layer_keeps_them(trainer, spec, alone):
 def test_choosing_bits_leaves_the_training_as_it_is(trainer, spec, alone, monkeypatch):
     # The gradients are taken, and whatever they say every layer keeps its bits.
     monkeypatch.setattr(
-        "hwkd.search.bits.allocate", lambda layers, room: {one.name: 8 for one in layers}
+        "hwkd.search.train.allocate", lambda layers, room: {one.name: 8 for one in layers}
     )
     assert trainer().train(spec, 5, 0.001, always) == alone
 
@@ -125,3 +128,43 @@ def test_the_rate_rises_to_the_first_rung_and_falls_to_a_hundredth():
     assert shares.index(max(shares)) == 31
     assert shares[128] == pytest.approx((1 + 0.01) / 2)
     assert shares[256] == pytest.approx(0.01)
+
+
+# What a tiny student costs on this machine.
+
+
+@pytest.fixture
+def costs(made_teacher, monkeypatch, in_one_thread):
+    """Measured with little patience, without a sensor; the tiny teacher's."""
+    monkeypatch.setattr(train, "SECONDS", 0.01)
+    monkeypatch.setattr(train, "SENSORS", ())
+    teacher = load_teacher(str(made_teacher))
+    return teacher, Measured(load_target("x86-avx2"), lambda family: teacher, 1)
+
+
+def test_a_student_is_exported_and_timed_once(costs, monkeypatch):
+    teacher, costs = costs
+    part = family_space("patch", teacher.spec)
+    spec = part.spec(part.cheapest())
+    cost = costs(spec)
+    assert cost.latency_ms.found == "measured" and cost.latency_ms.runs >= 6
+    assert cost.latency_ms.low <= cost.latency_ms.value <= cost.latency_ms.high
+    assert cost.energy_mj.value is None
+    assert cost.energy_mj.reason.startswith("no sensor measures energy here")
+    # What is counted does not depend on where it runs.
+    predicted = Predicted(load_target("x86-avx2"))(spec)
+    assert cost.kmac_per_pixel == predicted.kmac_per_pixel
+    assert cost.least_mib == predicted.least_mib
+    monkeypatch.setattr(train, "export", None)
+    assert costs(spec) is cost
+
+
+def test_without_a_runtime_nothing_can_be_measured(monkeypatch):
+    monkeypatch.setattr(train, "preferred_runtimes", lambda: ())
+    with pytest.raises(InputError, match="nothing can be measured here, no runtime is installed"):
+        Measured(load_target("x86-avx2"), lambda family: None, 1)
+
+
+def test_sensors_are_those_that_measure():
+    assert "codecarbon" not in train.SENSORS
+    assert RaplMeter.__module__.endswith(train.SENSORS[1])

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import hwkd.search.life as life
-from hwkd.search.life import ALIVE, BEAT_S, LOST_AFTER_S, Watch, giving_signs, my_sign
+import hwkd.search.worker as life
+from hwkd.search.worker import ALIVE, BEAT_S, LOST_AFTER_S, Watch, giving_signs, my_sign
 
 
 class Clock:

@@ -3,10 +3,10 @@ import json
 import pytest
 import torch
 
-from hwkd.data import data_folder
+from hwkd.files import data_folder
 from hwkd.measure.eager import benchmark_networks
 from hwkd.measure.eager.benchmark_networks import NETWORKS, benchmark_layers
-from hwkd.measure.layer_table import network_layers
+from hwkd.measure.eager.macs import network_layers
 
 # Millions of multiply-accumulates as others published them; where they are told as operations, half of those.
 PUBLISHED = {

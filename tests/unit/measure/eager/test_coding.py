@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.measure.eager.coding import HEADER_BYTES, analyse, bits_estimated, decode, encode
+from hwkd.models.base import padded
 from hwkd.models.build import build
-from hwkd.models.image_tensors import padded
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
 
 SPECS = {

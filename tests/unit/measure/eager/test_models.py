@@ -14,9 +14,9 @@ from hwkd.images import open_images
 from hwkd.measure.eager.models import evaluated, load_subject, newest_run, quantized
 from hwkd.measure.quality import evaluate
 from hwkd.models.build import build
-from hwkd.models.weights import save_weights
+from hwkd.models.checkpoint import save_weights
 from hwkd.qualities import lmbda_at
-from hwkd.quantize.brevitas_qat import quantize
+from hwkd.quantize.qat import quantize
 
 BARE = "hyperprior:N=8,M=12,family=relu"
 

@@ -1,19 +1,37 @@
+import os
 import re
+from collections import Counter
 from dataclasses import replace
+from importlib.metadata import version
 
+import numpy as np
 import pytest
+import torch
 
 from hwkd.bits import BitPlan
-from hwkd.errors import InputError
-from hwkd.measure import eager_profile
+from hwkd.errors import HwkdError, InputError
+from hwkd.measure.eager import profile
+from hwkd.measure.eager.macs import count_macs
 from hwkd.measure.eager.models import load_subject, quantized
-from hwkd.measure.eager_profile import host_steps, profile_host
+from hwkd.measure.eager.profile import (
+    TOLERANCE,
+    UNTRAINED,
+    graph_latencies,
+    host_steps,
+    largest_difference,
+    layer_latencies,
+    profile_host,
+    stage_latencies,
+)
 from hwkd.measure.energy.sensors import OpenedMeter
-from hwkd.measure.host import eager_setting, host_facts, host_name
+from hwkd.measure.machine import eager_setting, host_facts, host_name
 from hwkd.measure.profile import Wanted
-from hwkd.measure.record import Entry
-from hwkd.measure.stages import UNTRAINED
+from hwkd.measure.record import Entry, Setting
+from hwkd.models.build import build
+from hwkd.models.spec import HyperpriorSpec
+from hwkd.models.teacher import load_teacher
 from hwkd.quantity import Quantity
+from hwkd.runtime.session import RUNTIMES
 from tests.fakes.steady_meter import SteadyMeter
 
 BARE = "hyperprior:N=4,M=6,family=relu"
@@ -168,8 +186,8 @@ def asked(monkeypatch):
         return [Entry("peak_mib", "encode", "end_to_end", eager_setting(threads), peak)]
 
     for name in ("stage_latencies", "_layer_entries"):
-        monkeypatch.setattr(eager_profile, name, lambda *_, **__: [])
-    monkeypatch.setattr(eager_profile, "measure_memory", measure_memory)
+        monkeypatch.setattr(profile, name, lambda *_, **__: [])
+    monkeypatch.setattr(profile, "measure_memory", measure_memory)
     return calls
 
 
@@ -196,3 +214,210 @@ def test_a_bare_architecture_has_no_twin_whatever_its_bits(bare, asked):
 def test_too_many_threads_are_refused(bare):
     with pytest.raises(InputError, match="threads must be 1 to"):
         profile_host(bare, 64, 64, replace(WITHOUT, threads=(4096,)), "c")
+
+
+PLACES = [
+    ("encode", "preprocess"),
+    ("encode", "transform"),
+    ("encode", "hyper"),
+    ("encode", "entropy"),
+    ("encode", "networks"),
+    ("encode", "end_to_end"),
+    ("decode", "entropy"),
+    ("decode", "hyper"),
+    ("decode", "transform"),
+    ("decode", "postprocess"),
+    ("decode", "networks"),
+    ("decode", "end_to_end"),
+]
+
+
+def places(entries):
+    return [(entry.side, entry.part) for entry in entries]
+
+
+@pytest.fixture
+def trained_stages(made_teacher):
+    return load_teacher(str(made_teacher)).model
+
+
+def test_every_stage_of_a_trained_codec_is_measured(trained_stages, photo):
+    threads = torch.get_num_threads()
+    entries = stage_latencies(
+        trained_stages, photo(60, 100, 1), threads=1, seconds=1e-9, is_trained=True
+    )
+    assert places(entries) == PLACES
+    for entry in entries:
+        figure = entry.quantity
+        assert entry.name == "latency_ms"
+        assert entry.setting == eager_setting(1)
+        assert (figure.found, figure.runs, figure.level) == ("measured", 6, 0.95)
+        assert "1 thread" in figure.by
+        assert entry.p95 >= figure.value > 0
+    assert torch.get_num_threads() == threads
+
+
+def test_untrained_weights_have_no_coding_time(tiny_specs, photo):
+    codec = build(tiny_specs["gdn"])
+    entries = stage_latencies(codec, photo(64, 64, 1), threads=1, seconds=1e-9, is_trained=False)
+    assert places(entries) == PLACES
+    unknown = [entry for entry in entries if entry.quantity.value is None]
+    assert places(unknown) == [
+        ("encode", "entropy"),
+        ("encode", "end_to_end"),
+        ("decode", "entropy"),
+        ("decode", "end_to_end"),
+    ]
+    for entry in unknown:
+        assert entry.quantity.reason.startswith("untrained weights: ")
+        assert entry.p95 is None
+    assert codec.training
+
+
+def test_stages_run_their_networks_once_each(trained_stages, photo):
+    calls = Counter()
+    for name in ("g_a", "h_a", "h_s", "g_s"):
+        getattr(trained_stages, name).register_forward_hook(
+            lambda *_, name=name: calls.update([name])
+        )
+    stage_latencies(trained_stages, photo(64, 64, 1), threads=1, seconds=1e-9, is_trained=True)
+    # 2 warm-up rounds and 6 timed ones, and one pass to make the inputs. In a round: g_a in transform, networks and
+    # end_to_end; h_a in hyper, networks, end_to_end; h_s in those of both sides; g_s as g_a.
+    assert calls == {"g_a": 8 * 3 + 1, "h_a": 8 * 3 + 1, "h_s": 8 * 6 + 1, "g_s": 8 * 3 + 1}
+
+
+def test_untrained_weights_are_not_coded_even_once(tiny_specs, photo, monkeypatch):
+    def coded(*_, **__):
+        raise AssertionError("coded")
+
+    codec = build(tiny_specs["patch"])
+    for model in (codec.entropy_bottleneck, codec.gaussian_conditional):
+        monkeypatch.setattr(model, "compress", coded)
+        monkeypatch.setattr(model, "decompress", coded)
+    stage_latencies(codec, photo(64, 64, 1), threads=1, seconds=1e-9, is_trained=False)
+
+
+def test_what_is_no_image_is_refused(trained_stages):
+    with pytest.raises(InputError, match="uint8 array"):
+        stage_latencies(trained_stages, np.zeros((8, 8)), threads=1, seconds=1, is_trained=True)
+
+
+def test_a_model_elsewhere_is_refused(tiny_specs, photo):
+    codec = build(tiny_specs["relu"]).to("meta")
+    with pytest.raises(InputError, match="on the CPU, the model is on meta"):
+        stage_latencies(codec, photo(64, 64, 1), threads=1, seconds=1, is_trained=False)
+
+
+RESTS = {"g_a.rest", "h_a.rest", "h_s.rest", "g_s.rest"}
+
+
+@pytest.mark.parametrize("family", ["gdn", "relu", "patch"])
+def test_layers_are_those_that_have_macs(tiny_specs, family):
+    codec = build(tiny_specs[family])
+    result = layer_latencies(codec, 100, 60, threads=1, repeats=3)
+    assert set(result) == set(count_macs(codec, 100, 60).by_layer) | RESTS
+    assert {latency.runs for latency in result.values()} == {3}
+    assert all(latency.median_ms > 0 for latency in result.values())
+
+
+def test_the_order_is_that_of_the_run(tiny_specs):
+    names = list(layer_latencies(build(tiny_specs["gdn"]), 64, 64, threads=1, repeats=1))
+    layers = [name for name in names if name not in RESTS]
+    assert layers == [
+        *(f"g_a.{i}" for i in range(7)),
+        *("h_a.0", "h_a.2", "h_a.4"),
+        *("h_s.0", "h_s.2", "h_s.4"),
+        *(f"g_s.{i}" for i in range(7)),
+    ]
+
+
+def test_hooks_and_modes_are_as_before(tiny_specs):
+    codec = build(tiny_specs["gdn"])
+    layer_latencies(codec, 64, 64, threads=1, repeats=1)
+    assert codec.training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in codec.modules())
+
+
+@pytest.mark.parametrize(("width", "height", "repeats"), [(0, 64, 1), (64, 0, 1), (64, 64, 0)])
+def test_nothing_to_time_is_refused(tiny_specs, width, height, repeats):
+    with pytest.raises(InputError, match=f"got {width}x{height} and {repeats} runs"):
+        layer_latencies(build(tiny_specs["relu"]), width, height, threads=1, repeats=repeats)
+
+
+@pytest.mark.parametrize("family", ["gdn", "relu", "patch", "mean"])
+def test_both_sides_are_measured_in_each_runtime(tiny_specs, family):
+    codec = build(tiny_specs.get(family, HyperpriorSpec("mean", (8, 8, 8), 12, 8, 8)))
+    threads = torch.get_num_threads()
+    entries = graph_latencies(codec, 100, 60, runtimes=RUNTIMES, threads=1, seconds=0.001)
+    assert [(e.name, e.side, e.part, e.setting) for e in entries] == [
+        ("latency_ms", side, "networks", Setting("cpu", f"{name} {version(name)}", "fp32", 1))
+        for name in RUNTIMES
+        for side in ("encode", "decode")
+    ]
+    for entry in entries:
+        figure = entry.quantity
+        assert (figure.found, figure.runs, figure.level) == ("measured", 6, 0.95)
+        assert "of torch's, relative to its largest value" in figure.by
+        assert entry.p95 >= figure.value > 0
+    assert codec.training
+    assert torch.get_num_threads() == threads
+
+
+def test_no_runtime_gives_no_figures(tiny_specs):
+    codec = build(tiny_specs["relu"])
+    assert graph_latencies(codec, 64, 64, runtimes=(), threads=1, seconds=1) == []
+
+
+def test_an_unknown_runtime_is_refused_before_any_work(tiny_specs, monkeypatch):
+    monkeypatch.setattr(profile, "export_networks", None)
+    with pytest.raises(InputError, match="unknown runtime 'tensorrt'"):
+        graph_latencies(
+            build(tiny_specs["relu"]), 64, 64, runtimes=["tensorrt"], threads=1, seconds=1
+        )
+
+
+def test_the_difference_is_relative_to_the_largest_value():
+    expected = {"y": np.array([-200.0, 1.0]), "z": np.array([0.0, 0.0])}
+    outputs = {"y": np.array([-200.0, 1.1]), "z": np.array([0.0, -0.0001])}
+    assert largest_difference("r", outputs, expected) == pytest.approx(0.1 / 200)
+
+
+@pytest.mark.parametrize("value", [1 + 2 * TOLERANCE, float("nan")])
+def test_another_result_than_torchs_is_an_error(value):
+    with pytest.raises(HwkdError, match=r"openvino 1 computes another x_hat than torch") as caught:
+        largest_difference("openvino 1", {"x_hat": np.array([value])}, {"x_hat": np.ones(1)})
+    assert caught.value.exit_code == 1
+
+
+def test_a_runtime_that_computes_something_else_is_not_timed(tiny_specs, monkeypatch):
+    class Doubling:
+        def __init__(self, path, runtime, threads):
+            self.session = real(path, runtime, threads)
+
+        def run(self, inputs):
+            return {name: 2 * array for name, array in self.session.run(inputs).items()}
+
+    real = profile.open_session
+    monkeypatch.setattr(profile, "open_session", Doubling)
+    with pytest.raises(HwkdError, match=r"onnxruntime .* computes another y than torch"):
+        graph_latencies(
+            build(tiny_specs["relu"]), 64, 64, runtimes=["onnxruntime"], threads=1, seconds=1
+        )
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot pin")
+def test_graphs_are_opened_before_the_cores_are_fixed(tiny_specs, monkeypatch):
+    # Else OpenVINO takes the one core for all there are, for as long as the process lives.
+    seen = []
+
+    def opened(path, runtime, threads):
+        seen.append(os.sched_getaffinity(0))
+        return real(path, runtime, threads)
+
+    real = profile.open_session
+    monkeypatch.setattr(profile, "open_session", opened)
+    cores = os.sched_getaffinity(0)
+    graph_latencies(
+        build(tiny_specs["relu"]), 64, 64, runtimes=["openvino"], threads=1, seconds=0.001
+    )
+    assert seen == [cores] * 3

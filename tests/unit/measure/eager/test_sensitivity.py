@@ -10,7 +10,7 @@ from hwkd.errors import InputError
 from hwkd.images import write_png
 from hwkd.measure.eager.sensitivity import CROPS, fingerprint, load_base, measured_crops
 from hwkd.models.build import build
-from hwkd.quantize.layers import layer_bits
+from hwkd.quantize.integer import layer_bits
 from hwkd.quantize.ptq import post_training_quantize
 from hwkd.target import load_target
 

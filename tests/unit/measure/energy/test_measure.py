@@ -1,10 +1,25 @@
 import math
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.measure.energy.measure import SETTLE_S, T_975, measure_energy
+from hwkd.measure.classic import EqualQuality
+from hwkd.measure.energy.measure import (
+    LINKS,
+    SECONDS,
+    SETTLE_S,
+    T_975,
+    Link,
+    measure_classic,
+    measure_energy,
+    parse_link,
+)
+from hwkd.quantity import Quantity
+from hwkd.target import CONFIDENCES, Fact
 from tests.fakes.meters import FakeClock, FakeMeter
 
 
@@ -164,3 +179,138 @@ def test_refuses_what_allows_no_measurement(clock, options):
 
 def test_table_of_student_t():
     assert pytest.approx(stats.t.ppf(0.975, range(1, 31)), abs=6e-4) == T_975
+
+
+IMAGES = [("a", np.zeros((400, 500, 3), np.uint8)), ("b", np.zeros((600, 500, 3), np.uint8))]
+"""0.2 and 0.3 megapixels."""
+
+
+@pytest.fixture
+def encoded(monkeypatch, clock):
+    """What was encoded: (codec, shape, quality); each takes an eighth of a second."""
+    calls = []
+
+    def encode(codec, image, quality):
+        calls.append((codec, image.shape, quality))
+        clock.sleep(0.125)
+        return b""
+
+    monkeypatch.setattr("hwkd.measure.energy.measure.encode", encode)
+    return calls
+
+
+@pytest.fixture
+def equal(monkeypatch):
+    """JPEG between its qualities 41 and 42."""
+
+    def equal_quality(codec, images, psnr_db):
+        bpp = Quantity(0.5, "estimated", "interpolated")
+        ms = Quantity(3.0, "estimated", "interpolated")
+        return EqualQuality(codec, psnr_db, bpp, ms, ms, 250_000.0, (41, 42))
+
+    monkeypatch.setattr("hwkd.measure.energy.measure.equal_quality", equal_quality)
+
+
+def test_energy_per_megapixel_by_hand(clock, encoded, equal):
+    # Both images take 0.25 s, so a window of 1 s holds 4 calls. Above the 2 W at rest: 4 J over 4 x 0.5 Mpx.
+    meter = FakeMeter(clock, lambda window: 6.0 if window % 2 else 2.0)
+    found = measure_classic("jpeg", IMAGES, 33.0, meter)
+    energy = found.encode_mj_per_mpx
+    assert energy.value == pytest.approx(2000)
+    assert (energy.found, energy.by) == ("measured", "fake: a made-up machine")
+    assert (found.equal.codec, found.equal.psnr_db, found.equal.bpp.value) == ("jpeg", 33.0, 0.5)
+
+
+def test_every_call_encodes_all_images_at_the_setting_below(clock, encoded, equal):
+    measure_classic("webp", iter(IMAGES), 33.0, FakeMeter(clock, lambda window: 2.0 + window % 2))
+    assert encoded[:2] == [("webp", (400, 500, 3), 41), ("webp", (600, 500, 3), 41)]
+    assert encoded == encoded[:2] * (len(encoded) // 2)
+
+
+def test_it_ends_when_its_time_is_spent(clock, encoded, equal):
+    begin = clock.now
+    # Powers that never agree: the interval stays wide.
+    measure_classic("jpeg", IMAGES, 33.0, FakeMeter(clock, lambda window: 1.0 + window**2 % 7))
+    assert SECONDS < clock.now - begin < SECONDS + 4
+
+
+def test_an_estimate_stays_one(clock, encoded, equal):
+    meter = FakeMeter(clock, lambda window: 6.0 if window % 2 else 2.0, found="estimated")
+    assert measure_classic("jpeg", IMAGES, 33.0, meter).encode_mj_per_mpx.found == "estimated"
+
+
+def test_a_quality_out_of_reach_is_not_measured(clock, photo, encoded):
+    meter = FakeMeter(clock, lambda window: 1.0)
+    found = measure_classic("jpeg", [("a", photo(32, 32, 0))], 99.0, meter)
+    assert found.encode_mj_per_mpx.value is None
+    assert found.encode_mj_per_mpx.reason == found.equal.bpp.reason
+    assert found.encode_mj_per_mpx.reason.endswith("(quality 5 to 95), not 99.00 dB")
+    assert (meter.lengths_s, encoded) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        # mW per Mbit/s is nJ/bit; the base power is spread over the rate in Mbit/s.
+        ("wifi", 283.17e-9, (283.17 + 132.86 / 1) * 1e-9),
+        ("lte", 438.39e-9, (438.39 + 1288.04 / 6) * 1e-9),
+        ("lora", 0.0331 * 3.3 / 5470, 0.0331 * 3.3 / 250),
+    ],
+)
+def test_costs_follow_from_the_published_powers_and_rates(name, low, high):
+    assert LINKS[name].low == pytest.approx(low, rel=2e-3)
+    assert LINKS[name].high == pytest.approx(high, rel=2e-3)
+
+
+def test_every_link_says_where_its_figure_comes_from_and_what_it_leaves_out():
+    for link in LINKS.values():
+        assert link.joule_per_bit.confidence in CONFIDENCES
+        assert link.joule_per_bit.source
+        assert "not counted" in link.note
+
+
+def test_figures_from_memory_are_marked():
+    assert LINKS["wifi"].joule_per_bit.confidence == "M"
+    assert LINKS["lte"].joule_per_bit.confidence == "M"
+    assert LINKS["lora"].joule_per_bit.confidence == "D"
+
+
+@pytest.mark.parametrize("text", ["lte", "LTE"])
+def test_a_link_is_found_by_its_name(text):
+    assert parse_link(text) is LINKS["lte"]
+
+
+def test_a_number_is_joule_per_bit():
+    link = parse_link("2e-7")
+    assert (link.name, link.label) == ("2e-7", "2e-7 J/bit")
+    assert (link.low, link.high) == (2e-7, 2e-7)
+    assert link.joule_per_bit.source == "given by the user"
+
+
+def test_an_unknown_link_suggests_the_near_one_and_the_unit():
+    with pytest.raises(InputError) as error:
+        parse_link("wfi")
+    assert str(error.value) == (
+        "unknown link 'wfi': did you mean wifi? Known: lora, lte, wifi; "
+        "or give what a bit costs in joule (J/bit), as 2e-7"
+    )
+
+
+@pytest.mark.parametrize("text", ["0", "-1e-7", "inf", "nan"])
+def test_a_cost_must_be_a_finite_number_above_0(text):
+    with pytest.raises(InputError) as error:
+        parse_link(text)
+    assert str(error.value) == (
+        f"a bit costs a finite number of joule above 0, got '{text}'; "
+        "give J/bit as 2e-7, or one of lora, lte, wifi"
+    )
+
+
+def test_a_link_without_a_cost_is_refused():
+    with pytest.raises(InputError, match="link x needs a cost"):
+        Link("x", "X", Fact(unknown="never measured"))
+
+
+def test_links_need_no_torch():
+    code = "import sys, hwkd.measure.energy.measure; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -62,7 +62,7 @@ def test_measuring_loads_no_torch():
         "hwkd.measure.energy.nvml",
         "hwkd.measure.energy.ina3221",
         "hwkd.measure.energy.codecarbon",
-        "hwkd.measure.emissions",
+        "hwkd.measure.energy.codecarbon",
     )
     code = (
         "import importlib, sys\n"

@@ -1,14 +1,185 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from hwkd.errors import InputError
-from hwkd.measure.board_constants import FEWEST_SIGMA, constants_from
-from hwkd.measure.cost_predict import predict
-from hwkd.measure.layers import LayerCost
+from hwkd.measure.layers import TERMS, LayerCost
+from hwkd.measure.machine import HostFacts
+from hwkd.measure.predict.constants import (
+    FEWEST_SIGMA,
+    Fitted,
+    check_name,
+    constants_from,
+    constants_of,
+    target_from,
+)
+from hwkd.measure.predict.fit import Fit, predict
+from hwkd.measure.predict.published import Configuration, LeftOut, Population
+from hwkd.measure.predict.target import predicted_entries
 from hwkd.measure.record import Entry, Macs, ModelFacts, Provenance, Record, Setting, Size
 from hwkd.quantity import Quantity, not_known
+from hwkd.target import Fact, load_target, write_target
+
+K = len(TERMS)
+CPU_TERMS = tuple((term, is_int8) for is_int8 in (False, True) for term in TERMS)
+NONLINEAR = TERMS.index("nonlinear")
+
+
+def fitted(name, configurations, seed=0):
+    """A population and a fit of it with made-up numbers; two networks in float, the first in int8 too on CPUs."""
+    rng = np.random.default_rng(seed)
+    columns = [("a", False), ("b", False), ("a", True)] if name == "CPU" else [("a", False)]
+    terms = CPU_TERMS if name == "CPU" else CPU_TERMS[:K]
+    rows = len(configurations)
+    work = np.zeros((len(columns), len(terms)))
+    for n, (_, is_int8) in enumerate(columns):
+        work[n, K * is_int8 : K * is_int8 + K] = 1.0
+        if is_int8:
+            work[n, K + NONLINEAR] = 0.0
+    half = rng.normal(0, 0.1, (rows, len(terms), len(terms)))
+    theta = rng.normal(-10, 1, (rows, len(terms)))
+    population = Population(
+        name, tuple(configurations), tuple(columns), terms, work, np.zeros((rows, len(columns)))
+    )
+    error = np.log(1 + 0.1 * (1 + np.arange(rows * len(columns)).reshape(rows, -1)))
+    return Fitted(
+        LeftOut(population, error, np.full_like(error, 10.0)),
+        Fit(theta, half @ half.transpose(0, 2, 1), 0.123456),
+    )
+
+
+@pytest.fixture
+def board():
+    """board(cores=4): a target with one CPU that names "a board"; None: nobody knows its cores."""
+
+    def make(cores=4):
+        target = load_target("raspberry-pi-4")
+        unknown = "" if cores else "a class of machines"
+        fact = Fact(cores, unknown=unknown, confidence="S", source="a page")
+        timings = replace(target.cpu.timings, device="a board")
+        unit = replace(target.cpu, timings=timings, cores=fact)
+        return replace(target, units=(unit,), constants=())
+
+    return make
+
+
+def cpus(*threads, device="a board"):
+    return [Configuration(device, t, -1) for t in threads]
+
+
+def test_constants_are_those_of_the_fit_in_nanoseconds(board):
+    of = fitted("CPU", cpus(4))
+    found = constants_of(board(), "a table", [of])
+    assert [str(c) for c in found] == ["cpu fp32, 4 threads", "cpu int8, 4 threads"]
+    for c, first in zip(found, (0, K), strict=True):
+        for term, place in zip(TERMS, range(first, first + K), strict=True):
+            if (term, first) != ("nonlinear", K):
+                expected = of.fit.theta[0, place] + math.log(1e6)
+                assert c.ln_ns[term] == pytest.approx(expected, abs=0.00006)
+        assert (c.scheme, c.sigma, c.source, c.device) == ("kinds", 0.1235, "a table", "a board")
+    assert (found[0].networks, found[1].networks) == (2, 1)
+    np.testing.assert_allclose(found[0].covariance, of.fit.covariance[0, :K, :K], atol=0.00006)
+
+
+def test_a_term_that_no_int8_network_has_is_the_float_one(board):
+    of = fitted("CPU", cpus(4))
+    in_float, in_int8 = constants_of(board(), "a table", [of])
+    assert in_int8.ln_ns["nonlinear"] == in_float.ln_ns["nonlinear"]
+    places = [*range(K, 2 * K)]
+    places[NONLINEAR] = NONLINEAR
+    expected = of.fit.covariance[0][places][:, places]
+    np.testing.assert_allclose(in_int8.covariance, expected, atol=0.00006)
+    assert list(in_int8.ln_ns) == list(TERMS)
+
+
+def test_the_error_is_that_of_the_very_configuration_and_precision(board):
+    of = fitted("CPU", cpus(1, 4))
+    found = {str(c): c for c in constants_of(board(), "a table", [of])}
+    # Errors of 10, 20, 30 % (float, float, int8) in the first row, 40, 50, 60 % in the second.
+    assert found["cpu fp32, 1 thread"].error_percent == 15
+    assert found["cpu int8, 1 thread"].error_percent == 30
+    assert found["cpu fp32, 4 threads"].error_percent == 45
+    assert found["cpu int8, 4 threads"].error_percent == 60
+    assert {c.coverage for c in found.values()} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("cores", "timed", "chosen"),
+    [
+        (4, (1, 2, 4, 8), [4, 1]),
+        (6, (1, 2, 4, 8), [4, 1]),
+        (8, (8, 4, 2, 1), [8, 1]),
+        (1, (1, 2, 4), [1]),
+        (4, (2,), [2]),
+        (4, (8, 16), [8]),
+        (None, (1, 2, 4, 8, 64), [4, 1]),
+    ],
+)
+def test_as_many_threads_as_cores_and_one(board, cores, timed, chosen):
+    found = constants_of(board(cores), "a table", [fitted("CPU", cpus(*timed))])
+    assert [c.threads for c in found if c.precision != "int8"] == chosen
+
+
+def test_of_a_device_published_twice_the_first_row_counts(board):
+    configurations = [*cpus(4, device="another"), *cpus(4, 4)]
+    of = fitted("CPU", configurations)
+    (found, _) = constants_of(board(), "a table", [of])
+    expected = of.fit.theta[1, 0] + math.log(1e6)
+    assert found.ln_ns[TERMS[0]] == pytest.approx(expected, abs=0.00006)
+
+
+def test_of_a_gpu_one_row_in_the_float_it_has():
+    target = load_target("jetson-nano")
+    device = target.preferred.timings.device
+    gpus = fitted("GPU", [Configuration(device, t, 0) for t in (1, 4)])
+    found = constants_of(target, "a table", [fitted("CPU", cpus(4, device=device)), gpus])
+    assert [str(c) for c in found] == [
+        "gpu fp16, 4 threads",
+        "cpu fp32, 4 threads",
+        "cpu int8, 4 threads",
+    ]
+
+
+def test_a_unit_that_nobody_timed_has_no_constants(board):
+    target = board()
+    untimed = replace(target, units=(replace(target.cpu, timings=None),))
+    assert constants_of(untimed, "a table", [fitted("CPU", cpus(4))]) == ()
+
+
+def test_a_device_that_the_timings_lack_is_refused(board):
+    with pytest.raises(InputError) as caught:
+        constants_of(board(), "a table", [fitted("CPU", cpus(4, device="another"))])
+    assert str(caught.value) == (
+        "the published timings hold no CPU of 'a board', which unit cpu names"
+    )
+
+
+def with_rates(pointwise, winograd, spatial):
+    """A fit in which a MAC of the reference layers takes exp of these, and nothing else takes any time."""
+    of = fitted("CPU", cpus(4))
+    theta = np.full_like(of.fit.theta, -60.0)
+    # Between 128 channels a MAC weighs (64 / 128) ^ exponent.
+    for term, ln, exponent in (
+        ("pointwise", pointwise, 0.25),
+        ("winograd", winograd, 0.5),
+        ("spatial", spatial, 0.25),
+    ):
+        for block in (0, K):
+            theta[:, block + TERMS.index(term)] = ln - exponent * math.log(0.5)
+    return Fitted(of.left_out, replace(of.fit, theta=theta))
+
+
+@pytest.mark.parametrize(
+    ("rates", "spread"), [((1, 1, 1), 0.0), ((0, 1, 2), 1.0), ((3, 0, 0), 3**0.5)]
+)
+def test_what_nobody_timed_is_as_far_off_as_the_kinds_of_convolution_from_each_other(
+    board, rates, spread
+):
+    (found, _) = constants_of(board(), "a table", [with_rates(*rates)])
+    assert found.unseen == pytest.approx(spread, abs=0.0001)
+
 
 ONE, TWO = (Setting("cpu", "torch 2.13.0 eager", "fp32", n) for n in (1, 2))
 RATES = {
@@ -207,3 +378,125 @@ def test_records_without_measured_layers_are_refused():
     assert str(caught.value) == (
         "none of the records has measured layers: make them with `hwkd profile --target host`"
     )
+
+
+SETTING = Setting("cpu", "torch 2.13.0 eager", "fp32", 2)
+FACTS = HostFacts("A Processor 9000", ("avx2",), 6, 16_000.0, 3456.7, None)
+LIKE = load_target("jetson-nano")
+
+
+def layer_save_target(network, outputs):
+    """A MAC takes a nanosecond, and nothing else any time."""
+    macs = 1_000_000 * outputs
+    return LayerCost(
+        f"{network}.0", network, "conv", 64, 64, 5, 2, 1, 100, 100 * outputs, 102_400, macs
+    )
+
+
+LAYERS = (
+    layer_save_target("g_a", 1),
+    layer_save_target("h_a", 2),
+    layer_save_target("h_s", 3),
+    layer_save_target("g_s", 4),
+)
+
+
+@pytest.fixture
+def record_save_target():
+    def latency(side, part, ms, name=""):
+        quantity = Quantity(ms, "measured", "the clock", runs=10)
+        return Entry("latency_ms", side, part, SETTING, quantity, layer=name)
+
+    times = [latency("both", "layer", of.macs / 1e6, of.name) for of in LAYERS]
+    return Record(
+        schema=1,
+        target="a-processor-9000-6-cores",
+        is_host=True,
+        width=64,
+        height=64,
+        model=ModelFacts("m", "m", "{}", "gdn", "32", False),
+        size=Size(1, 4, 4, 0),
+        macs=Macs(1, 1, 1, 1),
+        layers=LAYERS,
+        entries=(
+            *times,
+            latency("encode", "networks", 1 + 2 + 3),
+            latency("decode", "networks", 3 + 4),
+        ),
+        provenance=Provenance("2026-01-01T00:00:00Z", "hwkd profile m", "host", {}),
+    )
+
+
+def test_the_machine_is_what_the_system_tells(record_save_target):
+    target = target_from("my-board", [record_save_target], LIKE, FACTS)
+    assert (target.name, target.preferred_unit) == ("my-board", "cpu")
+    (cpu,) = target.units
+    assert (cpu.model, cpu.cores.value, cpu.clock_ghz.value) == ("A Processor 9000", 6, 3.457)
+    assert target.description == (
+        "A Processor 9000, 6 cores, as profiled; arithmetic and runtime as jetson-nano"
+    )
+
+
+def test_arithmetic_is_that_of_the_likeness_and_its_power_and_limits_are_not(record_save_target):
+    target = target_from("my-board", [record_save_target], LIKE, FACTS)
+    assert target.cpu.arithmetic == LIKE.cpu.arithmetic
+    assert target.cpu.runtime == LIKE.cpu.runtime
+    assert target.cpu.quantization == LIKE.cpu.quantization
+    assert LIKE.power_modes and LIKE.limits and LIKE.cpu.timings
+    assert (target.power_modes, target.limits, target.sensors) == ((), (), ())
+    assert target.cpu.timings is None
+    assert target.idle_w.unknown == target.load_w.unknown
+    assert target.load_w.unknown == "not measured: a meter at the plug would tell"
+
+
+def test_a_clock_that_the_system_does_not_tell_stays_unknown(record_save_target):
+    target = target_from("my-board", [record_save_target], LIKE, replace(FACTS, clock_mhz=None))
+    assert target.cpu.clock_ghz.unknown == "the system does not tell"
+
+
+def test_its_constants_predict_what_was_measured(record_save_target):
+    target = target_from("my-board", [record_save_target], LIKE, FACTS)
+    entries, notes = predicted_entries(LAYERS, target, None)
+    ms = {(e.name, e.side): e.quantity for e in entries}
+    assert ms["latency_ms", "encode"].value == pytest.approx(6, rel=2e-4)
+    assert ms["latency_ms", "decode"].value == pytest.approx(7, rel=2e-4)
+    assert ms["latency_ms", "encode"].found == "predicted"
+    assert ms["energy_mj", "encode"].reason == (
+        "the power of my-board under load is unknown: not measured: a meter at the plug would tell"
+    )
+    assert {e.setting for e in entries} == {SETTING}
+    assert notes == ()
+
+
+def test_the_file_gives_the_same_target_back(record_save_target, tmp_path):
+    target = target_from("my-board", [record_save_target], LIKE, FACTS)
+    path = tmp_path / "my-board.toml"
+    write_target(path, target, "first line\nsecond line")
+    assert load_target(str(path)) == target
+    assert path.read_text().startswith("# first line\n# second line\n")
+    assert math.isfinite(target.constants[0].sigma)
+
+
+@pytest.mark.parametrize("name", ["", " ", " a", "a/b", "..", "a.toml", "-x", "a\\b", "Board 2"])
+def test_what_is_no_name_is_refused(name, record_save_target):
+    for refuse in (
+        lambda: check_name(name),
+        lambda: target_from(name, [record_save_target], LIKE, FACTS),
+    ):
+        with pytest.raises(InputError) as caught:
+            refuse()
+        assert str(caught.value) == (
+            f"--save-target {name!r} is no name for a target; give letters, digits and dashes, as my-board"
+        )
+
+
+@pytest.mark.parametrize("name", ["my-board", "Board2", "kiste_3"])
+def test_names_are_accepted(name, record_save_target):
+    check_name(name)
+    assert target_from(name, [record_save_target], LIKE, FACTS).name == name
+
+
+def test_records_without_measured_layers_make_no_target(record_save_target):
+    bare = replace(record_save_target, entries=())
+    with pytest.raises(InputError, match="none of the records has measured layers"):
+        target_from("my-board", [bare], LIKE, FACTS)

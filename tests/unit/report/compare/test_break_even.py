@@ -5,7 +5,7 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.measure.classic import EqualQuality
-from hwkd.measure.links import LINKS, parse_link
+from hwkd.measure.energy.measure import LINKS, parse_link
 from hwkd.quantity import Quantity, not_known
 from hwkd.report.compare.break_even import (
     Sender,

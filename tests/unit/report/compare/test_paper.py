@@ -7,8 +7,8 @@ from hwkd.measure.record import Size
 from hwkd.models.spec import HyperpriorSpec, PatchSpec, spec_to_json
 from hwkd.report.compare.paper import paper_sheets
 from hwkd.report.compare.published import read_paper
-from hwkd.report.compared import compare
-from hwkd.report.comparison_tables import for_machines, for_people
+from hwkd.report.compare.rows import compare
+from hwkd.report.compare.tables import for_machines, for_people
 
 KODAK = {"width": 768, "height": 512}
 

@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-import hwkd.report.published_curves as module
+import hwkd.report.compare.published as module
 from hwkd.errors import HwkdError
 from hwkd.metrics import bd_rate_percent
-from hwkd.report.published_curves import FILE, HYPERPRIOR, read_published_curves
+from hwkd.report.compare.published import CURVES_FILE, HYPERPRIOR, read_published_curves
 
 # Computed apart from hwkd: PCHIP on ln(bpp) over the overlapping PSNRs, integrated, percent.
 BD_RATES = (
@@ -44,7 +44,7 @@ def test_learned_codecs_are_those_decoded_to_8_bits():
 def test_a_damaged_file_is_no_users_fault(tmp_path, monkeypatch, content):
     monkeypatch.setattr(module, "data_folder", lambda name: tmp_path)
     if content is not None:
-        (tmp_path / FILE).parent.mkdir()
-        (tmp_path / FILE).write_text(content)
+        (tmp_path / CURVES_FILE).parent.mkdir()
+        (tmp_path / CURVES_FILE).write_text(content)
     with pytest.raises(HwkdError, match=r"cannot read .*kodak-rd\.json .*; install hwkd again"):
         read_published_curves()

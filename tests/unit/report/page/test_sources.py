@@ -1,14 +1,18 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from hwkd.codec.shipped import shipped
-from hwkd.data import data_folder
 from hwkd.errors import InputError
-from hwkd.measure.record_file import find_records
-from hwkd.report.page.sources import gather
-from hwkd.target import list_targets
+from hwkd.files import data_folder
+from hwkd.measure.record import find_records
+from hwkd.report.page.sources import Gathered, gather, plots_of
+from hwkd.report.plots.plot import file_name
+from hwkd.report.plots.training import LogEntry, TrainingLog
+from hwkd.report.results import read_result_files, shipped_results
+from hwkd.target import list_targets, load_target
 
 RESULT = {"name": "mine", "results": {"psnr-rgb": [30, 34], "bpp": [0.3, 0.8]}}
 LINE = '{"phase": "float", "step": 200, "validation_rd": 2.5}\n'
@@ -140,3 +144,45 @@ def test_two_boards_of_one_name_are_refused(tmp_path):
     shutil.copy(data_folder("targets") / "jetson-nano.toml", tmp_path / "mine.toml")
     with pytest.raises(InputError, match="two of the targets are called jetson-nano"):
         gather([], ["jetson-nano", str(tmp_path / "mine.toml")])
+
+
+LOG = TrainingLog("a", (LogEntry("float", 100, 1.0, 2.0, 2.0, 1.0, 0.001),))
+NOTHING = Gathered((), None, (), (), ())
+
+
+def test_nothing_gathered_has_no_plots():
+    assert plots_of(NOTHING) == ()
+
+
+def test_plots_come_in_the_order_of_the_page():
+    gathered = Gathered(
+        find_records("raspberry-pi-4"),
+        read_result_files(shipped_results()),
+        (LOG,),
+        (load_target("raspberry-pi-4"),),
+        (),
+    )
+    plots = plots_of(gathered)
+    assert list(dict.fromkeys(plot.key for plot in plots)) == [
+        *("rd", "psnr-macs", "psnr-latency", "psnr-energy"),
+        *("layer-macs", "layer-latency", "training"),
+    ]
+    names = [file_name(plot) for plot in plots]
+    assert len(set(names)) == len(names)
+    for plot in plots:
+        assert plot.caption.endswith(".")
+        assert plot.table.rows
+
+
+def test_each_source_alone_has_its_own_plots():
+    assert [p.key for p in plots_of(replace(NOTHING, logs=(LOG,)))] == ["training"]
+    results = read_result_files(shipped_results())
+    assert [p.key for p in plots_of(replace(NOTHING, results=results))] == ["rd"]
+
+
+def test_plots_of_one_key_have_the_same_names_of_choices():
+    records = (*find_records("raspberry-pi-4"), *find_records("amd-epyc-2-cores"))
+    plots = plots_of(replace(NOTHING, records=records, targets=(load_target("raspberry-pi-4"),)))
+    for plot in plots:
+        first = next(other for other in plots if other.key == plot.key)
+        assert list(plot.choices) == list(first.choices)

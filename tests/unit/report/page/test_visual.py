@@ -1,6 +1,7 @@
 import base64
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,21 @@ from PIL import Image
 
 from hwkd.errors import InputError
 from hwkd.images import open_images, write_png
-from hwkd.measure.visual_codecs import Coder
-from hwkd.report.page.visual import visual
+from hwkd.measure.classic import ShownCoder
+from hwkd.report.page.visual import (
+    Crop,
+    Figures,
+    ShownImage,
+    View,
+    Visual,
+    crop_at,
+    embedded,
+    most_detailed,
+    sides,
+    spread,
+    visual,
+    visual_html,
+)
 
 NOTHING_ELSE = 200_000
 """What is kept free for the page around the images."""
@@ -40,8 +54,8 @@ def one_up(image):
     return image + np.uint8(1)
 
 
-BRIGHTER = Coder("brighter", "made here", lambda image: (600, one_up(image)))
-EXACT = Coder("exact", "made here", lambda image: (1200, image))
+BRIGHTER = ShownCoder("brighter", "made here", lambda image: (600, one_up(image)))
+EXACT = ShownCoder("exact", "made here", lambda image: (1200, image))
 
 
 def silent(doing, done, count):
@@ -84,7 +98,7 @@ def test_jpeg_and_webp_stand_at_the_rate_of_the_last_model(folder_of, photo):
     ("stream_bytes", "words"), [(1, "its lowest, is still larger"), (10**6, "its highest here, is")]
 )
 def test_a_rate_that_jpeg_does_not_reach_is_told(folder_of, stream_bytes, words):
-    coder = Coder("model", "made here", lambda image: (stream_bytes, image))
+    coder = ShownCoder("model", "made here", lambda image: (stream_bytes, image))
     (image,) = visual(folder_of([noise(40, 60, 4)]), [coder], silent).images
     assert words in image.views[2].note
     assert f"{8 * stream_bytes / 2400:.4f} bpp of model" in image.views[2].note
@@ -152,4 +166,141 @@ def test_an_error_of_a_coder_names_the_image_and_the_model(folder_of):
         raise InputError("too large; cut it")
 
     with pytest.raises(InputError, match=r"^0\.png with picky: too large; cut it$"):
-        visual(folder_of([noise(20, 20, 10)]), [Coder("picky", "made here", refuse)], silent)
+        visual(folder_of([noise(20, 20, 10)]), [ShownCoder("picky", "made here", refuse)], silent)
+
+
+def test_the_window_holds_the_only_detail_there_is(photo):
+    image = np.full((700, 900, 3), 90, np.uint8)
+    image[400:464, 600:664] = photo(64, 64, 1)
+    crop = crop_at(900, 700, most_detailed(image), 256)
+    assert crop.x <= 600 and crop.x + crop.width >= 664
+    assert crop.y <= 400 and crop.y + crop.height >= 464
+
+
+def test_of_two_places_the_one_with_the_steeper_gradient_is_taken():
+    image = np.zeros((300, 1000, 3), np.uint8)
+    image[:, 100:200:2] = 50
+    image[:, 800:900:2] = 200
+    crop = crop_at(1000, 300, most_detailed(image), 256)
+    assert crop.x <= 800 and crop.x + 256 >= 900
+
+
+def test_where_there_is_no_detail_the_first_window_is_taken():
+    assert most_detailed(np.zeros((512, 512, 3), np.uint8)) == (96, 96)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 900), (17, 300), (255, 257)])
+def test_an_image_smaller_than_a_window_has_a_place_too(height, width, photo):
+    image = photo(height, width, 2)
+    crop = crop_at(width, height, most_detailed(image), 256)
+    assert (crop.width, crop.height) == (min(width, 256), min(height, 256))
+    assert crop.of(image).shape == (crop.height, crop.width, 3)
+
+
+@pytest.mark.parametrize("middle", [(0, 0), (350, 250), (700, 499), (128.0, 420.0)])
+def test_crops_lie_in_the_image_and_each_in_the_next_larger(middle):
+    inner = None
+    for side in reversed(sides(701)):
+        crop = crop_at(701, 500, middle, side)
+        assert crop.x >= 0 and crop.y >= 0
+        assert crop.x + crop.width <= 701 and crop.y + crop.height <= 500
+        if inner is not None:
+            assert crop.x <= inner.x and crop.x + crop.width >= inner.x + inner.width
+            assert crop.y <= inner.y and crop.y + crop.height >= inner.y + inner.height
+        inner = crop
+    assert inner == Crop(0, 0, 701, 500)
+
+
+def test_sides_go_down_from_all_to_the_least():
+    assert sides(300) == [300, 288, 272, 256, 240, 224, 208, 192]
+    assert sides(208) == [208, 192]
+    assert sides(192) == [192]
+    assert sides(100) == [100]
+
+
+def test_what_is_left_is_spread_evenly():
+    assert spread(10, 2) == [2, 7]
+    assert spread(9, 3) == [1, 4, 7]
+    assert spread(4, 4) == spread(4, 9) == [0, 1, 2, 3]
+    assert spread(5, 1) == [2]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (33, 47), (64, 64)])
+def test_an_embedded_image_decodes_to_exactly_its_pixels(shape):
+    pixels = np.random.default_rng(3).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    head, _, data = embedded(pixels[:, ::-1]).partition(",")
+    assert head == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert np.array_equal(np.asarray(image.convert("RGB")), pixels[:, ::-1])
+
+
+ADDRESS = "data:image/webp;base64,UklGRg=="
+
+
+def view(name, figures=None, note=""):
+    return View(name, f"{name}'s library", note, figures, ADDRESS)
+
+
+FIGURES = Figures(34.216, 0.98765, None, 5898, 0.12)
+VIEWS = (
+    view("original"),
+    view("student", FIGURES),
+    view("JPEG", replace(FIGURES, psnr_db=math.inf), "quality 3, the nearest"),
+    view("WebP", replace(FIGURES, ms_ssim=None, ms_ssim_reason="a side is under 161 pixels")),
+)
+IMAGE = ShownImage("a.png", 768, 512, Crop(10, 20, 384, 256), VIEWS)
+VISUAL = Visual("1 image of photos", 1, (IMAGE,), "student")
+
+
+def test_figures_stand_below_the_view_and_in_its_text_alternative():
+    page = visual_html(VISUAL, "hwkd report --images photos")
+    assert 'alt="part of a.png by student: 34.22 dB at 0.1200 bpp"' in page
+    assert "<dd>34.22</dd>" in page and "<dd>0.98765</dd>" in page and "<dd>0.1200</dd>" in page
+    assert "5,898 bytes" in page
+    assert "library; quality 3, the nearest." in page
+
+
+def test_what_part_is_shown_is_said():
+    page = visual_html(VISUAL, "")
+    assert "Shown: 384x256 of 768x512 at (10, 20). The figures are of the whole image." in page
+    whole = replace(VISUAL, images=(replace(IMAGE, crop=Crop(0, 0, 768, 512)),))
+    assert "Shown: all of 768x512." in visual_html(whole, "")
+
+
+def test_a_view_without_error_has_no_number_and_a_missing_ms_ssim_its_reason():
+    page = visual_html(VISUAL, "")
+    assert "a.png by JPEG: no error at" in page
+    assert "ms_ssim is n/a: a side is under 161 pixels." in page
+    assert (
+        "inf" not in page.partition("<main")[2].replace("information", "").partition("<script")[0]
+    )
+
+
+def test_how_many_images_are_left_out_is_said():
+    assert "left out" not in visual_html(VISUAL, "")
+    page = visual_html(replace(VISUAL, found=9), "")
+    assert "<strong>8 of 9 images are left out</strong>" in page
+
+
+def test_names_cannot_end_what_they_stand_in():
+    name = "</script><b>&\"'.png"
+    page = visual_html(replace(VISUAL, images=(replace(IMAGE, name=name),)), name)
+    assert "<b>" not in page
+    assert "&lt;/script&gt;&lt;b&gt;&amp;" in page
+
+
+def test_nothing_can_be_loaded_from_elsewhere():
+    page = visual_html(VISUAL, "")
+    assert "default-src 'none'" in page
+    assert "http:" not in page and "https:" not in page
+
+
+def test_the_same_input_gives_the_same_page():
+    assert visual_html(VISUAL, "x") == visual_html(VISUAL, "x")
+
+
+@pytest.mark.parametrize(("models", "columns"), [(1, 4), (2, 5), (3, 3), (4, 4)])
+def test_views_stand_in_one_row_or_in_two_of_equal_length(models, columns):
+    views = (VIEWS[0], *(view(f"m{n}", FIGURES) for n in range(models)), *VIEWS[2:])
+    made = replace(VISUAL, images=(replace(IMAGE, views=views),), matched_to="m0")
+    assert f'style="--columns: {columns}"' in visual_html(made, "")

@@ -1,4 +1,4 @@
-from hwkd.report.figure_labels import Box, Wanted, place
+from hwkd.report.plots.draw_matplotlib import Box, Wanted, place
 
 AREA = Box(0, 0, 100, 100)
 

@@ -2,11 +2,8 @@ import math
 
 import pytest
 
-from hwkd.report.numbers import interval_text, number_text, three_digits
-from hwkd.report.page_axes import log_ticks
-from hwkd.report.page_figures import figure_groups
-from hwkd.report.page_plots import drawing_of
-from hwkd.report.page_styles import styles_of
+from hwkd.quantity import interval_text, number_text, three_digits
+from hwkd.report.plots.draw_plotly import drawing_of, figure_groups, log_ticks, styles_of
 from hwkd.report.plots.plot import Bar, Bars, Panel, Point, Scatter, Series
 from hwkd.report.table import Table
 

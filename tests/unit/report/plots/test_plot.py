@@ -1,7 +1,7 @@
 import pytest
 
-from hwkd.report.numbers import three_digits
-from hwkd.report.plot_words import counted, exact, in_words, short_name, span
+from hwkd.quantity import three_digits
+from hwkd.report.plots.plot import counted, exact, in_words, short_name, span
 
 
 @pytest.mark.parametrize(
