@@ -93,8 +93,10 @@ class _Inputs:
             values = torch.cat(self.seen, 1)
             self.seen = []
             self.count += len(values)
-            self.sum = self.sum + values.sum(0, dtype=torch.float64)
-            self.products = self.products + (values.T @ values).double()
+            # In float32 the largest products hide what the smallest inputs vary.
+            values = values.double()
+            self.sum = self.sum + values.sum(0)
+            self.products = self.products + values.T @ values
 
     def mean_and_covariance(self) -> tuple[Tensor, Tensor]:
         """[K] and [K, K]."""
@@ -173,8 +175,10 @@ def _round_layer(layer: QuantConv2d, mean: Tensor, covariance: Tensor) -> Tensor
     nearest = layer.quant_weight().value.flatten(1).double()
     best, least = nearest, _error(nearest - weights, covariance)
     scales = weights.abs().amax(1) / largest
+    order = covariance.diagonal().argsort(descending=True, stable=True)
+    factor = _factor_of_inverse(covariance[order][:, order])
     for part in _RANGES:
-        found = _rounded(weights, (part * scales)[:, None], largest, covariance)
+        found = _rounded(weights, (part * scales)[:, None], largest, order, factor)
         error = _error(found - weights, covariance)
         # The layer's grid follows from its largest weight: a channel that does not reach its last integer has another.
         reaches = (found.abs().amax(1) / (part * scales)).round() == largest
@@ -193,11 +197,28 @@ def _error(change: Tensor, covariance: Tensor) -> Tensor:
     return ((change @ covariance) * change).sum(1)
 
 
-def _rounded(weights: Tensor, scales: Tensor, largest: int, covariance: Tensor) -> Tensor:
-    """`weights`, [O, K], on the grids of `scales`, [O, 1]: inputs of the largest variance first, the rest makes up."""
-    order = covariance.diagonal().argsort(descending=True, stable=True)
-    inverse = torch.linalg.inv(covariance[order][:, order])
-    factor = torch.linalg.cholesky(inverse, upper=True)
+def _factor_of_inverse(covariance: Tensor) -> Tensor:
+    """U, upper triangular, with U^T U the inverse of `covariance`."""
+    smallest = 1e-9 * covariance.diagonal().mean()
+    damped = covariance
+    while True:
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if not failed:
+            factor, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+            if not failed:
+                return cast(Tensor, factor)
+        # Inputs that are all but functions of others: rounding took what was left of them.
+        damped = covariance + smallest * torch.eye(len(covariance), dtype=covariance.dtype)
+        smallest = 10 * smallest
+
+
+def _rounded(
+    weights: Tensor, scales: Tensor, largest: int, order: Tensor, factor: Tensor
+) -> Tensor:
+    """`weights`, [O, K], on the grids of `scales`, [O, 1]: inputs of the largest variance first, the rest makes up.
+
+    order: of the inputs. factor: of the inverse of their covariance, in this order.
+    """
     left = weights[:, order].clone()
     found = torch.empty_like(left)
     for column in range(left.shape[1]):
