@@ -9,16 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO, TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from hwkd.codec.codec import Codec
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import check_new, write_bytes
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.session import runtime_label, saturation_warning, usable_cores
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 # Where `hwkd encode` and `hwkd decode` read from and write to: a file, a folder, standard input and output.
 
@@ -191,7 +192,7 @@ def run_jobs(
         Interrupted: Ctrl-C; the images in work then were finished first.
         HwkdError: `work` raised it, other than LeftOut; as for Ctrl-C.
     """
-    console = Console(stderr=True)
+    console = _stderr()
     futures: list[Future[R]] = []
     with _bar(console) as bar, ThreadPoolExecutor(workers) as pool:
         task = bar.add_task(doing, total=len(jobs))
@@ -226,19 +227,22 @@ def check_none_left_out(done: int, jobs: int) -> None:
 
 def tell_dropped(dropped: Sequence[tuple[Job, tuple[str, ...]]]) -> None:
     """Say on standard error what was lost of each image; where many lost the same, how many, and name one."""
-    console = Console(stderr=True)
-    for texts, count in Counter(texts for _, texts in dropped if texts).items():
+    counts = Counter(texts for _, texts in dropped if texts)
+    if not counts:
+        return
+    console = _stderr()
+    for texts, count in counts.items():
         first = next(job for job, its in dropped if its == texts)
         others = f" and {count - 1} more" if count > 1 else ""
         tell(console, f"note: {first.source_name}{others}: {'; '.join(texts)}")
 
 
-def tell(console: Console, line: str) -> None:
+def tell(console: "Console", line: str) -> None:
     """Print `line` above a bar, as it is."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _stop(pool: ThreadPoolExecutor, futures: Sequence["Future[R]"], console: Console) -> None:
+def _stop(pool: ThreadPoolExecutor, futures: Sequence["Future[R]"], console: "Console") -> None:
     """Begin nothing further, and wait for what is in work; a codec cannot be stopped within an image."""
     tell(console, f"stopping: {sum(f.running() for f in futures)} images are in work")
     is_done = False
@@ -249,7 +253,22 @@ def _stop(pool: ThreadPoolExecutor, futures: Sequence["Future[R]"], console: Con
             is_done = True
 
 
-def _bar(console: Console) -> Progress:
+def _stderr() -> "Console":
+    # Rich takes 30 ms, and one image without a note has nothing to draw.
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _bar(console: "Console") -> "Progress":
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

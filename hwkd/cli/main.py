@@ -10,26 +10,27 @@ from typing import Any
 from hwkd import __version__
 from hwkd.errors import HwkdError, InputError, unknown
 
-COMMANDS = (
-    "distill",
-    "fit",
-    "quantize",
-    "sensitivity",
-    "export",
-    "evaluate",
-    "profile",
-    "compare",
-    "encode",
-    "decode",
-    "info",
-    "verify",
-    "bench",
-    "report",
-    "models",
-    "targets",
-    "doctor",
-)
-"""In the order of `hwkd --help`; each is a module hwkd/cli/NAME.py with HELP, EXAMPLES, configure and run."""
+COMMANDS = {
+    "distill": "distil a small quantized student from a teacher, for a target",
+    "fit": "search the widths, the family and the bits that are best within what a device can afford",
+    "quantize": "post-training quantization of a trained model: figures before and after, and what stays in float",
+    "sensitivity": "what each layer's bits cost in rate and distortion, and bits for each layer for a size",
+    "export": "write a trained student as a bundle (.hwkd) that encodes and decodes without torch",
+    "evaluate": "PSNR, MS-SSIM and bits per pixel of models, measured on real bytes",
+    "profile": "MACs, size, latency, memory and energy of models: measured here, predicted for every target",
+    "compare": "profile records side by side, or results on Kodak against published curves",
+    "encode": "write images as streams (.hwk) that every machine decodes to the same symbols",
+    "decode": "write the images that streams (.hwk) hold",
+    "info": "say what a bundle (.hwkd) or a stream (.hwk) is, and check it for damage",
+    "verify": "check that a bundle's streams decode to the same symbols in every runtime here",
+    "bench": "time bundles end to end beside CompressAI, JPEG, WebP and AVIF, and say where it goes",
+    "report": "one page that opens offline: tables, plots, a card for each target; figures for a paper; images side by side",
+    "models": "list the trained models that come with hwkd, and CompressAI's that it fetches",
+    "targets": "list the devices hwkd knows, show the facts about one, fit and validate what is predicted for them",
+    "doctor": "what this machine has for hwkd, and the line that mends each lack",
+}
+"""Every command with its line in `hwkd --help`, in that order. Each is a module hwkd/cli/NAME.py with HELP, the same line,
+EXAMPLES, configure and run; it is imported when it runs, so that no command waits for the others."""
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C stopped."""
@@ -54,8 +55,33 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"hwkd: error: {message} (see `{self.prog} --help`)\n")
 
 
+class _CommandParser(_Parser):
+    """The parser of one command, which gets its arguments when it is first used."""
+
+    is_configured = False
+
+    def configure(self) -> None:
+        """Import the command, and take its arguments."""
+        if self.is_configured:
+            return
+        module = import_module(f"hwkd.cli.{self.prog.split()[-1]}")
+        self.epilog = module.EXAMPLES
+        module.configure(self)
+        self.set_defaults(run=module.run)
+        self.is_configured = True
+
+    def add_subparsers(self, **settings: Any) -> Any:
+        """As argparse; what is below a command is there with it."""
+        return super().add_subparsers(**{"parser_class": _Parser, **settings})
+
+    def parse_known_args(self, *args: Any, **settings: Any) -> Any:
+        """As argparse, once the command is there."""
+        self.configure()
+        return super().parse_known_args(*args, **settings)
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all subcommands; importing none of torch, compressai or brevitas."""
+    """The parser of all commands; of these it imports the one whose arguments it parses."""
     parser = _Parser(
         prog="hwkd",
         description="Distil learned image codecs into small quantized ones, and say what that costs and saves.",
@@ -64,19 +90,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hwkd {__version__}")
     subparsers = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+        dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser
     )
-    for name in COMMANDS:
-        module = import_module(f"hwkd.cli.{name}")
-        sub = subparsers.add_parser(
+    for name, line in COMMANDS.items():
+        subparsers.add_parser(
             name,
-            help=module.HELP,
-            description=module.HELP,
-            epilog=module.EXAMPLES,
+            help=line,
+            description=line,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.configure(sub)
-        sub.set_defaults(run=module.run)
     return parser
 
 

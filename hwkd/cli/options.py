@@ -7,15 +7,16 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from shutil import get_terminal_size
+from typing import TYPE_CHECKING
 
 from hwkd.codec.shipped import shipped
 from hwkd.errors import InputError, unknown
 from hwkd.files import write_text
 from hwkd.images import MAX_PIXELS
-from hwkd.models.shipped import read_card, shipped_names
-from hwkd.models.spec import FAMILIES
-from hwkd.report.table import FORMATS, Table, render
 from hwkd.runtime.session import RUNTIMES
+
+if TYPE_CHECKING:
+    from hwkd.report.table import Table
 
 # How the texts of `hwkd distill`'s options become values, and what is refused before anything is loaded.
 
@@ -32,6 +33,8 @@ DEFAULT_FAMILY = "patch"
 
 def check_choices(args: argparse.Namespace) -> None:
     """Refuse names that are none, and options that are missing or contradict each other. Raises InputError."""
+    from hwkd.models.spec import FAMILIES
+
     if args.target is None:
         raise InputError(
             "no target is given: name one with --target (see `hwkd targets`), or a --recipe that has one"
@@ -68,6 +71,8 @@ def check_choices(args: argparse.Namespace) -> None:
 
 def family_of(start: str) -> str:
     """The family of the run or of the shipped model that `--start` names; the default where it names none."""
+    from hwkd.models.shipped import read_card, shipped_names
+
     if start in shipped_names():
         return read_card(start).spec.family
     try:
@@ -174,6 +179,9 @@ def add_output_options(parser: argparse.ArgumentParser, *, is_nested: bool = Fal
 
     is_nested: the parser is below one that has them too, whose values must stand unless given again.
     """
+    # Rich, which draws tables, takes 30 ms that a command without a table need not wait for.
+    from hwkd.report.table import FORMATS
+
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -190,7 +198,7 @@ def add_output_options(parser: argparse.ArgumentParser, *, is_nested: bool = Fal
     )
 
 
-def emit(table: Table, args: argparse.Namespace) -> None:
+def emit(table: "Table", args: argparse.Namespace) -> None:
     """Print `table` as `args.format`, or write it to `args.output`, whole or not at all.
 
     Raises:
@@ -199,8 +207,10 @@ def emit(table: Table, args: argparse.Namespace) -> None:
     emit_all((table,), args)
 
 
-def emit_all(tables: tuple[Table, ...], args: argparse.Namespace) -> None:
+def emit_all(tables: "tuple[Table, ...]", args: argparse.Namespace) -> None:
     """Like `emit`, for several tables, an empty line between them; JSON becomes a list."""
+    from hwkd.report.table import render
+
     width = terminal_width() if args.output is None else None
     parts = [render(table, args.format, width) for table in tables]
     is_list = args.format == "json" and len(parts) > 1
@@ -235,6 +245,8 @@ def refuse_unknown(texts: Iterable[str]) -> None:
     Raises:
         InputError: there is one.
     """
+    from hwkd.models.shipped import shipped_names
+
     known = (*shipped(), *shipped_names(), *ZOO)
     for text in texts:
         is_bare = not any(mark in text for mark in ":./")

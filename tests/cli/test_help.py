@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 import pytest
+from PIL import Image
 
 from hwkd.cli.main import COMMANDS, build_parser, main
 
@@ -37,8 +38,49 @@ def test_help_shows_examples_that_parse(capsys, words):
 
 def test_the_main_help_names_every_command_with_its_purpose(capsys):
     text = " ".join(help_of(capsys).split())
-    for name in COMMANDS:
-        assert import_module(f"hwkd.cli.{name}").HELP in text
+    for line in COMMANDS.values():
+        assert line in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_table_of_commands_says_what_the_command_says(name):
+    assert COMMANDS[name] == import_module(f"hwkd.cli.{name}").HELP
+
+
+def loaded_modules(*words):
+    """What a process holds after `hwkd WORDS`."""
+    program = (
+        "import sys\n"
+        "from hwkd.cli.main import main\n"
+        f"main({list(words)!r})\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",)], ids=" ".join)
+def test_the_version_and_the_list_of_commands_import_no_command(words):
+    loaded = loaded_modules(*words)
+    assert {name for name in loaded if name.startswith("hwkd.")} == {
+        *("hwkd.cli", "hwkd.cli.main", "hwkd.errors")
+    }
+    assert not loaded & {"numpy", "PIL", "rich", "torch"}
+
+
+def test_a_command_imports_no_other():
+    loaded = loaded_modules("decode", "--help")
+    assert not {f"hwkd.cli.{name}" for name in COMMANDS if name != "decode"} & loaded
+    assert not loaded & {"numba", "onnxruntime", "openvino", "rich", "torch"}
+
+
+def test_encoding_one_image_loads_what_it_runs(tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (64, 64), "teal").save(photo)
+    loaded = loaded_modules("encode", str(photo), "--runtime", "onnxruntime")
+    assert photo.with_name("photo.png.hwk").is_file()
+    assert {"numba", "onnxruntime"} <= loaded
+    assert not loaded & {"openvino", "rich", "torch", "hwkd.measure", "hwkd.report"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -52,7 +94,10 @@ def test_help_fits_80_columns_but_for_the_examples(capsys, monkeypatch, name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_a_help_text(name):
     (action,) = (a for a in build_parser()._actions if getattr(a, "choices", None))
-    for option in action.choices[name]._actions:
+    command = action.choices[name]
+    command.configure()
+    assert len(command._actions) > 1
+    for option in command._actions:
         assert option.help or option.dest == "action", option.dest
 
 

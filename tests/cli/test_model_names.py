@@ -15,7 +15,7 @@ def shelf(tmp_path, monkeypatch):
     (tmp_path / "shipped/little.hwkd").touch()
     (tmp_path / "here").mkdir()
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr("hwkd.cli.options.shipped_names", lambda: ["hyperprior-64", "patch-q5"])
+    monkeypatch.setattr("hwkd.models.shipped.shipped_names", lambda: ["hyperprior-64", "patch-q5"])
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
 
