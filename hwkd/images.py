@@ -67,6 +67,29 @@ def to_rgb(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
     return _converted(image, convert), (*dropped, *said)
 
 
+def pixels_of(image: Image.Image) -> Pixels:
+    """The pixels of an image that a program holds, as `to_rgb` gives them; `image` itself stays as it is.
+
+    Raises:
+        InputError: alpha that is not all opaque, float samples, a mode that has no RGB; a damaged file behind it.
+    """
+    try:
+        # A copy, which unlike image.copy() is turned as EXIF says that did not come with the file.
+        own = ImageOps.exif_transpose(image)
+    except OSError as error:
+        raise InputError(f"the image cannot be read: {error}; open another file") from error
+    if _has_alpha(own):
+        raise InputError(
+            f"an image of mode {own.mode} has alpha, which is not stored; give image.convert('RGB')"
+        )
+    try:
+        return to_rgb(own)[0]
+    except ValueError as error:
+        raise InputError(
+            f"an image of mode {own.mode} has no 8-bit RGB ({error}); give one of mode RGB or L"
+        ) from error
+
+
 def _stored_forms(image: Image.Image) -> list[str]:
     """How Pillow is going to unpack the samples: "RGB;16B" say. Known until the image is loaded."""
     forms = [tile[3] for tile in image.tile] if hasattr(image, "tile") else []

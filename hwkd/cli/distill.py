@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from hwkd.models.base import HyperpriorCodec
     from hwkd.models.spec import Spec
     from hwkd.models.teacher import Teacher
+    from hwkd.report.run import Assembled
 
 __all__ = ["EXAMPLES", "HELP", "configure", "run"]
 
@@ -302,6 +303,16 @@ def run(args: argparse.Namespace) -> int:
     if args.recipes:
         print(render(recipes_table(), "table", terminal_width()))
         return 0
+    done = distilled(args)
+    if done is not None:
+        folder, assembled = done
+        print(assembled.terminal(terminal_width()))
+        print(f"written: {folder}/student.safetensors, report.md, report.json")
+    return 0
+
+
+def distilled(args: argparse.Namespace) -> "tuple[Path, Assembled] | None":
+    """The run's folder and its report, written there; None in a process that is not the first. Said on the way: stderr."""
     args = with_recipe(args)
     args.family = args.family or family_of(args.start)
     check_choices(args)
@@ -334,7 +345,7 @@ def _run(
     folder: Path,
     evaluation: ImageSource,
     processes: "Processes",
-) -> int:
+) -> "tuple[Path, Assembled] | None":
     import torch
 
     from hwkd.distill.batches import Teaching
@@ -388,7 +399,7 @@ def _run(
             processes=processes,
         )
     if outcome is None:
-        return 0
+        return None
     history = tuple(event.sentence() for event in read_events(folder))
     if len(history) == 2:  # started and finished
         history = ()
@@ -407,9 +418,7 @@ def _run(
         history,
     )
     assembled.write(folder)
-    print(assembled.terminal(terminal_width()))
-    print(f"written: {folder}/student.safetensors, report.md, report.json")
-    return 0
+    return folder, assembled
 
 
 def _trained_on(

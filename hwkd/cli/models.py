@@ -4,9 +4,8 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 from hwkd.cli.options import ZOO, add_output_options, emit_all
-from hwkd.codec.codec import Z_PX
 from hwkd.codec.shipped import shipped
-from hwkd.measure.bundles import read_costs
+from hwkd.measure.bundles import macs_per_pixel
 from hwkd.models.shipped import Card as TeacherCard
 from hwkd.models.shipped import is_half, read_card, shipped_names, shipped_path
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
@@ -70,7 +69,7 @@ def bundles_table(held: Sequence[tuple[str, Bundle, int]]) -> Table:
                 manifest.architecture,
                 _lmbdas(manifest),
                 f"{manifest.weight_bits} / {manifest.act_bits}",
-                f"{_kmac_per_pixel(bundle):.2f}",
+                f"{macs_per_pixel(bundle) / 1e3:.2f}",
                 f"{file_bytes / MIB:.2f}",
                 NA if on_kodak is None else number(on_kodak.psnr_db, 2),
                 NA if on_kodak is None else number(on_kodak.bpp, 3),
@@ -147,8 +146,3 @@ def _lmbdas(manifest: Manifest) -> str:
 
 def _of_all_rates(qualities: tuple[int, int]) -> str:
     return " to ".join(f"{lmbda_at(quality):.4f}" for quality in qualities)
-
-
-def _kmac_per_pixel(bundle: Bundle) -> float:
-    macs, _ = read_costs(bundle).for_image(Z_PX, Z_PX)
-    return macs.total_macs / Z_PX**2 / 1e3

@@ -79,6 +79,18 @@ def run(args: argparse.Namespace) -> int:
         InputError: a name, number or sensor that there is not, or options that contradict each other; told before
             anything is measured.
     """
+    records = records_of(args)
+    if args.save:
+        for record in records:
+            write_record(record_path(args.save, record), record)
+    if args.save_target:
+        _save_target(args.save_target, records)
+    emit_all(_tables(records, args), args)
+    return 0
+
+
+def records_of(args: argparse.Namespace) -> list[Record]:
+    """A record for each model and each machine or target that `args` name. Raises as `run`."""
     width, height = parse_size(args.size)
     refuse_unknown(args.models)
     texts = list(dict.fromkeys(args.models or default_models()))
@@ -113,14 +125,7 @@ def run(args: argparse.Namespace) -> int:
     if images is not None:
         with Console(stderr=True).status("evaluating"):
             subjects = [evaluated_model(subject, images, quality) for subject in subjects]
-    records = _records(subjects, targets, width, height, wanted, shlex.join(["hwkd", *args.argv]))
-    if args.save:
-        for record in records:
-            write_record(record_path(args.save, record), record)
-    if args.save_target:
-        _save_target(args.save_target, records)
-    emit_all(_tables(records, args), args)
-    return 0
+    return _records(subjects, targets, width, height, wanted, shlex.join(["hwkd", *args.argv]))
 
 
 def record_path(folder: Path, record: Record) -> Path:

@@ -16,15 +16,17 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from hwkd.codec import entropy
 from hwkd.codec.entropy import DamagedStream
 from hwkd.codec.networks import Indexes, Networks, Symbols, checked_array, default_runtime, gains_of
 from hwkd.codec.search import Asked, encode_to
+from hwkd.codec.shipped import named_bundle
 from hwkd.codec.stream import Stream, pack, unpack
 from hwkd.codec.tables import Array, Tables
 from hwkd.errors import InputError
-from hwkd.images import MAX_PIXELS, Pixels
+from hwkd.images import MAX_PIXELS, Pixels, pixels_of
 from hwkd.runtime.bundle import Bundle, arrays, read_bundle
 from hwkd.runtime.exact import INDEXES
 from hwkd.runtime.gains import Rate, chosen_quality
@@ -115,18 +117,20 @@ class Codec:
         """The codec of a bundle.
 
         Args:
-            bundle: a .hwkd file, or one that is read already.
+            bundle: the name of one that ships ("patch-medium"), a .hwkd file, or one that is read already. A name
+                that ships comes before a file of that name; a Path is always a file.
             runtime: one of hwkd.runtime.session.RUNTIMES; OpenVINO where it is installed, else ONNX Runtime.
             threads: of the networks; all cores that the process may use unless given.
         Raises:
-            InputError: no bundle, no such runtime.
+            InputError: no bundle of that name, a file that is none, no such runtime.
         """
-        held = bundle if isinstance(bundle, Bundle) else read_bundle(Path(bundle))
+        path = named_bundle(bundle) if isinstance(bundle, str) else bundle
+        held = path if isinstance(path, Bundle) else read_bundle(path)
         return cls(held, runtime or default_runtime(held), threads or usable_cores())
 
     def encode(
         self,
-        image: Pixels,
+        image: Pixels | Image.Image,
         tile_px: int | None = None,
         max_pixels: int = MAX_PIXELS,
         *,
@@ -135,19 +139,22 @@ class Codec:
         bpp: float | None = None,
         min_psnr_db: float | None = None,
     ) -> bytes:
-        """The stream of `image`, [H, W, 3] uint8, any size from 1x1.
+        """The stream of `image`, any size from 1x1.
 
         Args:
+            image: [H, W, 3] uint8 in sRGB, or an image of Pillow's as hwkd.images.pixels_of takes it.
             tile_px: side of the tiles, a multiple of 64; 0 for the whole image at once. Unless given, TILE_PX for
                 images of more than WHOLE_PIXELS.
             quality: of a bundle of all rates (hwkd/qualities.py): within its qualities, DEFAULT_QUALITY or the nearest to it
                 unless given. A bundle of one rate takes none.
             max_bytes, bpp, min_psnr_db: in its place, what is asked of the stream (hwkd/codec/search.py).
         Raises:
-            InputError: not such an array; an image of more than `max_pixels`; a side that is no multiple of 64; a
+            InputError: not such an array or image; an image of more than `max_pixels`; a side that is no multiple of 64; a
                 quality that the bundle has not.
             SelfTestFailed, HwkdError: as `Networks`.
         """
+        if isinstance(image, Image.Image):
+            image = pixels_of(image)
         _check_image(image, max_pixels)
         asked = Asked(quality, max_bytes, bpp, min_psnr_db)
         if asked.is_searched:
@@ -332,6 +339,11 @@ def _padded(image: Pixels, rows: Span, columns: Span) -> Pixels:
 
 
 def _check_image(image: Pixels, max_pixels: int) -> None:
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            f"an image must be a uint8 array [H, W, 3] or an image of Pillow's, got {type(image).__name__}; read it with "
+            "hwkd.images.read_rgb"
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise InputError(
             f"an image must be a uint8 array [H, W, 3] with at least one pixel, got {image.dtype} "

@@ -97,6 +97,10 @@ def header_bytes(number_of_segments: int) -> int:
     return _FIXED.size + number_of_segments * _LENGTH.size + _CRC.size
 
 
+LEAST_BYTES = header_bytes(1)
+"""No stream has fewer."""
+
+
 def pack(stream: Stream) -> bytes:
     """The bytes that `unpack` reads back."""
     lengths = struct.pack(f"<{len(stream.segments)}I", *map(len, stream.segments))
@@ -138,6 +142,16 @@ def unpack(data: bytes, max_pixels: int) -> Stream:
     segments = tuple(data[begin:end] for begin, end in pairwise(ends))
     z = data[start : ends[0]]
     return Stream(width, height, values["model_id"], tile_px, z, segments, values["quality"])
+
+
+def read_size(start: bytes) -> tuple[int, int]:
+    """(width, height) that a stream's first LEAST_BYTES bytes, or more, say; nothing after them is checked.
+
+    Raises:
+        InputError: no stream, one of another format, or cut short within them.
+    """
+    values = _read_fields(start)
+    return values["width"], values["height"]
 
 
 def _read_fields(data: bytes) -> dict[str, Any]:

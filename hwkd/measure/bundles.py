@@ -225,6 +225,12 @@ def read_costs(bundle: Bundle) -> Costs:
         raise _refused(str(error).removeprefix(f"{COSTS}: ")) from error
 
 
+def macs_per_pixel(bundle: Bundle) -> float:
+    """Of the four networks, each once, where sides are multiples of 64. Raises as `read_costs`."""
+    macs, _ = read_costs(bundle).for_image(Z_PX, Z_PX)
+    return macs.total_macs / Z_PX**2
+
+
 def _refused(reason: str) -> InputError:
     line = "".join(sign if sign.isprintable() else "?" for sign in reason[:_SHOWN])
     return InputError(f"the part {COSTS}: {line}; export the bundle again")

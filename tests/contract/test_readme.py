@@ -2,9 +2,12 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import hwkd
 from hwkd.cli.main import COMMANDS, build_parser
@@ -88,3 +91,40 @@ def test_commands_are_found_in_text_like_a_readmes():
 def test_a_command_that_does_not_parse_is_noticed():
     with pytest.raises(SystemExit):
         build_parser().parse_args(["distill", "--no-such-option"])
+
+
+PYTHON = """
+import hwkd
+from PIL import Image
+
+image = Image.open("photo.jpg")                       # or a uint8 array [H, W, 3]
+codec = hwkd.Codec.load("patch-medium")
+data = codec.encode(image, quality=60)                # or max_bytes=20_000, bpp=0.5, min_psnr_db=34
+x_hat = codec.decode(data)                            # uint8 [H, W, 3]
+time = hwkd.predict("patch-small", "raspberry-pi-4").decode_latency_ms
+print(f"{time.value:.0f} ms, {time.low:.0f} to {time.high:.0f} at {time.level:.0%}")
+"""
+"""Ten lines as a README may show them."""
+
+
+def python_blocks(text):
+    """The fenced blocks of Python."""
+    return [body for language, body in FENCE.findall(text) if language == "python"]
+
+
+@pytest.mark.parametrize("lines", [PYTHON, *python_blocks(README)])
+def test_the_lines_of_python_run(tmp_path, photo, lines):
+    Image.fromarray(photo(120, 200, 3)).save(tmp_path / "photo.jpg")
+    done = subprocess.run(
+        [sys.executable, "-W", "error:::hwkd", "-c", lines],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    if lines == PYTHON:
+        assert re.fullmatch(r"\d+ ms, \d+ to \d+ at 90%\n", done.stdout)
+
+
+def test_python_is_found_in_text_like_a_readmes():
+    assert python_blocks("```python\nimport hwkd\n```\n```sh\nls\n```\n") == ["import hwkd\n"]

@@ -1,13 +1,17 @@
 """Images to streams and back with a bundle."""
 
+import io
+import shutil
 import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from hwkd.codec import codec as codec_module
 from hwkd.codec import entropy
@@ -610,3 +614,78 @@ def test_spans_by_hand() -> None:
     assert list(spans(10, 4, 2, 1)) == [Span(0, 5, 0, 4), Span(2, 9, 4, 8), Span(6, 10, 8, 10)]
     assert Span(2, 9, 4, 8).times(3) == Span(6, 27, 12, 24)
     assert Span(2, 9, 4, 8).inside == slice(2, 6)
+
+
+# What a program hands to the codec: names, arrays, images of Pillow's.
+
+
+def test_load_takes_a_shipped_name_a_path_or_a_bundle(tiny_bundles, monkeypatch, tmp_path) -> None:
+    ship = Codec.load("patch-small")
+    assert ship.bundle.manifest.name == "patch-small"
+    path = tiny_bundles["patch"]
+    ids = {Codec.load(given).bundle.id for given in (path, str(path), read_bundle(path))}
+    assert len(ids) == 1
+    # A name that ships is no file, a Path is always one.
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(path, "patch-small")
+    assert Codec.load("patch-small").bundle.id == ship.bundle.id
+    assert {Codec.load(Path("patch-small")).bundle.id} == ids
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "YCbCr"])
+def test_an_image_of_pillows_is_coded_as_its_pixels(loaded, photo, mode: str) -> None:
+    image = Image.fromarray(photo(70, 50, 2)).convert(mode)
+    before = image.tobytes()
+    data = loaded().encode(image)
+    assert data == loaded().encode(np.asarray(image.convert("RGB")))
+    assert (image.mode, image.tobytes()) == (mode, before)
+
+
+def test_an_image_of_pillows_is_turned_upright_and_stays_as_it_is(loaded, photo) -> None:
+    pixels = photo(70, 50, 2)
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = 6  # to be turned by a quarter, clockwise
+    assert loaded().encode(image) == loaded().encode(np.ascontiguousarray(np.rot90(pixels, -1)))
+    assert image.size == (50, 70)
+    assert image.getexif()[0x0112] == 6
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (
+            np.zeros((8, 8, 3), np.float32),
+            "got float32 [8, 8, 3]; read it with hwkd.images.read_rgb",
+        ),
+        ([[[0, 0, 0]]], "a uint8 array [H, W, 3] or an image of Pillow's, got list"),
+        (Image.new("F", (8, 8)), "an image of mode F has no 8-bit RGB (float samples"),
+        (
+            Image.new("I", (8, 8), -1),
+            "an image of mode I has no 8-bit RGB (integer samples outside",
+        ),
+        (
+            Image.new("RGBA", (8, 8), (0, 0, 0, 9)),
+            "an image of mode RGBA has alpha, which is not stored",
+        ),
+        (Image.new("LA", (8, 8), (0, 9)), "an image of mode LA has alpha, which is not stored"),
+    ],
+    ids=["float", "list", "F", "I", "RGBA", "LA"],
+)
+def test_an_image_that_is_not_taken_is_an_input_error_of_one_line(loaded, image, said) -> None:
+    with pytest.raises(InputError) as caught:
+        loaded().encode(image)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_alpha_that_hides_nothing_is_no_loss(loaded, photo) -> None:
+    image = Image.fromarray(photo(64, 64, 2))
+    assert loaded().encode(image.convert("RGBA")) == loaded().encode(image)
+
+
+def test_an_image_behind_which_a_file_is_damaged_is_an_input_error(loaded, photo) -> None:
+    held = io.BytesIO()
+    Image.fromarray(photo(64, 64, 2)).save(held, "PNG")
+    image = Image.open(io.BytesIO(held.getvalue()[:2000]))
+    with pytest.raises(InputError, match=r"^the image cannot be read: "):
+        loaded().encode(image)

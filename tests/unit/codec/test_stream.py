@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hwkd.codec.stream import MAGIC, Stream, header_bytes, number_of_segments, pack, unpack
+from hwkd.codec.stream import (
+    LEAST_BYTES,
+    MAGIC,
+    Stream,
+    header_bytes,
+    number_of_segments,
+    pack,
+    read_size,
+    unpack,
+)
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS
 
@@ -259,3 +268,14 @@ def test_a_stream_that_the_format_cannot_hold_is_refused(changes, message):
     with pytest.raises(InputError) as caught:
         replace(ONE, **changes)
     assert str(caught.value) == message
+
+
+def test_the_size_is_read_from_the_first_bytes_alone():
+    assert read_size(pack(TILED)[:LEAST_BYTES]) == (130, 65)
+    assert read_size(pack(ONE)) == (5, 3)
+    with pytest.raises(
+        InputError, match=f"^the stream is cut short: it has 36 of at least {LEAST_BYTES}"
+    ):
+        read_size(pack(ONE)[: LEAST_BYTES - 1])
+    with pytest.raises(InputError, match=r"^not a hwkd stream: it starts with"):
+        read_size(b"x" * LEAST_BYTES)

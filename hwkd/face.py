@@ -1,0 +1,258 @@
+"""What hwkd offers a program beside Codec; each function runs what the command of that name runs.
+
+Arguments become the words of that command's line. So both check alike, and a record or a report names the line that makes
+it again.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from hwkd.errors import InputError
+from hwkd.quantity import Quantity
+
+if TYPE_CHECKING:
+    from hwkd.distill.options import DistillOptions
+    from hwkd.measure.record import Macs, Record, Setting
+    from hwkd.report.run import RunReport
+
+SIZE = (768, 512)
+"""Width and height, in pixels, of the image that costs are told for: Kodak's."""
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A model that comes with hwkd and encodes: `Codec.load(name)`.
+
+    qualities: the lowest and the highest; None of one rate. weight_bits: in words. macs_per_pixel: each of the four
+    networks once. kodak_psnr_db, kodak_bpp: means over Kodak's 24 images, of real bytes; of a model of all rates at the
+    quality that its card tells of, 50 or the nearest. None where they were not measured.
+    """
+
+    name: str
+    family: str
+    architecture: str
+    qualities: tuple[int, int] | None
+    weight_bits: str
+    act_bits: int
+    macs_per_pixel: float
+    file_bytes: int
+    kodak_psnr_db: float | None
+    kodak_bpp: float | None
+
+
+def models() -> tuple[ShippedModel, ...]:
+    """The models that come with hwkd and encode, by name: those of the first table of `hwkd models`.
+
+    Raises:
+        InputError: one of them is damaged.
+    """
+    from hwkd.codec.shipped import shipped
+    from hwkd.measure.bundles import macs_per_pixel
+    from hwkd.runtime.bundle import read_bundle
+
+    found = []
+    for name, path in shipped().items():
+        bundle = read_bundle(path)
+        manifest, card = bundle.manifest, bundle.manifest.card
+        on_kodak = None if card is None else card.on_kodak
+        found.append(
+            ShippedModel(
+                name=name,
+                family=manifest.family,
+                architecture=manifest.architecture,
+                qualities=manifest.qualities,
+                weight_bits=manifest.weight_bits,
+                act_bits=manifest.act_bits,
+                macs_per_pixel=macs_per_pixel(bundle),
+                file_bytes=path.stat().st_size,
+                kodak_psnr_db=None if on_kodak is None else on_kodak.psnr_db,
+                kodak_bpp=None if on_kodak is None else on_kodak.bpp,
+            )
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a model is predicted to take on a target, for one image of width x height pixels.
+
+    setting: unit, runtime, precision and threads that the figures are for: the target's preferred ones. Each figure has
+    value, low, high and level, the probability that the interval holds the truth; or None and the reason. Latency: of
+    the networks, in milliseconds, without entropy coding. Energy: that time at the board's power, idle included, in
+    millijoules. notes: how far to trust it.
+    """
+
+    model: str
+    target: str
+    width: int
+    height: int
+    setting: "Setting"
+    encode_latency_ms: Quantity
+    decode_latency_ms: Quantity
+    encode_energy_mj: Quantity
+    decode_energy_mj: Quantity
+    notes: tuple[str, ...]
+
+
+def predict(model: str | Path, target: str, size: tuple[int, int] = SIZE) -> Predicted:
+    """Latency and energy of `model` on a target that is not here.
+
+    Args:
+        model: what `hwkd profile` takes: the name of a model that ships, a bundle (.hwkd), a run folder, a checkpoint,
+            a bare architecture ("hyperprior:N=64,M=192"). All but bundles take torch.
+        target: a name of `hwkd targets`, or a .toml file.
+        size: (width, height) in pixels.
+    Raises:
+        InputError: no such model or target; host, which is measured (`hwkd.profile`).
+    """
+    if target == "host":
+        raise InputError(
+            "hwkd.predict is for a target that is not here, got host; hwkd.profile measures"
+        )
+    record = profile(model, target, size=size)
+    setting = record.entries[0].setting
+    mine = {(e.side, e.name): e.quantity for e in record.entries if e.setting == setting}
+    return Predicted(
+        record.model.name,
+        record.target,
+        record.width,
+        record.height,
+        setting,
+        mine["encode", "latency_ms"],
+        mine["decode", "latency_ms"],
+        mine["encode", "energy_mj"],
+        mine["decode", "energy_mj"],
+        record.notes_on({setting.unit}),
+    )
+
+
+def macs(model: str | Path, size: tuple[int, int] = SIZE) -> "Macs":
+    """Multiply-accumulates of `model` for one image: encode_macs, decode_macs, total_macs, and of each network.
+
+    Counts: the convolutions and matrix products of the float model, the image padded to multiples of 64.
+    Does not count: ReLU, clamping, entropy coding; what else is in not_counted.
+
+    Args:
+        model: as `predict`. size: (width, height) in pixels.
+    Raises:
+        InputError: no such model, or a size under 1x1.
+    """
+    from hwkd.cli.options import refuse_unknown
+    from hwkd.cli.profile import check_torch, load_model
+    from hwkd.codec.shipped import shipped_or_as_given
+
+    text = shipped_or_as_given(_as_text(model))
+    refuse_unknown([text])
+    check_torch([text])
+    return load_model(text, *size, None).macs
+
+
+def profile(
+    model: str | Path,
+    target: str = "host",
+    *,
+    size: tuple[int, int] = SIZE,
+    threads: int | Sequence[int] | None = None,
+    seconds: float = 4.0,
+    energy: str = "auto",
+    country: str | None = None,
+    quality: int | None = None,
+    bits: str | None = None,
+    evaluate: Path | None = None,
+    memory: bool = True,
+) -> "Record":
+    """What `model` costs: measured on this machine, which takes a minute, or predicted for a target.
+
+    Args:
+        model, size: as `predict`.
+        target: "host", this machine; or as `predict`.
+        threads: on this machine; of several the first is the main one; all usable cores unless given.
+        seconds: to spend on each group of latencies and on the energy of each side.
+        energy: the sensor: auto, none, or a name that `hwkd profile --help` lists. country: three letters (FRA), for
+            emissions.
+        quality: of a model of all rates, at which it is measured.
+        bits: "8" or "4/8", which a bare architecture is predicted as quantized to.
+        evaluate: a folder of images to measure PSNR and rate on.
+        memory: whether to start the processes that measure memory.
+    Returns:
+        The figures as entries of a record, each with its unit in the name (latency_ms, energy_mj, peak_mib), its interval
+        and how it was found. `hwkd.measure.record.write_record` writes it for `hwkd compare`.
+    Raises:
+        InputError: no such model, target or sensor, or arguments that contradict each other.
+        HwkdError: a measurement failed.
+    """
+    from hwkd.cli.profile import ALL, records_of
+
+    if target == ALL:
+        raise InputError("hwkd.profile takes one target, got all; give host or a name")
+    words = [_as_text(model), "--target", target]
+    if size != SIZE:
+        words.append("--size={}x{}".format(*size))
+    if threads is not None:
+        each = (threads,) if isinstance(threads, int) else threads
+        words.append(f"--threads={','.join(map(str, each))}")
+    given = {"seconds": seconds, "energy": energy, "country": country, "quality": quality}
+    given |= {"bits": bits, "evaluate": evaluate}
+    default = _parsed("profile", [])
+    words += [
+        f"--{name}={value}"
+        for name, value in given.items()
+        if value not in (None, getattr(default, name))
+    ]
+    if not memory:
+        words.append("--no-memory")
+    (record,) = records_of(_parsed("profile", words))
+    return record
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A finished run. folder: with student.safetensors, report.md and report.json. report: teacher beside student."""
+
+    folder: Path
+    report: "RunReport"
+
+
+def distill(options: "DistillOptions") -> Distilled | None:
+    """Train a student from a teacher for a target, evaluate both, and write the run's folder, as `hwkd distill` does.
+
+    It says on standard error what it does, and shows a bar on a terminal. Ctrl-C stops it after a step, to be resumed;
+    so it runs in the main thread only.
+
+    Returns:
+        None in every process but the first, under torchrun.
+    Raises:
+        InputError: a value that is not accepted, names of nothing, options that contradict each other; told before
+            anything is written.
+        HwkdError: the work failed, or was interrupted.
+    """
+    from hwkd.cli.distill import distilled
+
+    done = distilled(_parsed("distill", options.words()))
+    return None if done is None else Distilled(done[0], done[1].report)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A command's own arguments, wrong ones as InputError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message}")
+
+
+def _parsed(command: str, words: list[str]) -> argparse.Namespace:
+    parser = _Parser(f"hwkd.{command}", allow_abbrev=False, add_help=False)
+    import_module(f"hwkd.cli.{command}").configure(parser)
+    args = parser.parse_args(words)
+    args.argv = [command, *words]
+    return args
+
+
+def _as_text(model: str | Path) -> str:
+    """A path as no shipped model's name."""
+    if isinstance(model, str):
+        return model
+    return str(model) if len(model.parts) > 1 else f"./{model}"
