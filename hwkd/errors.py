@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+FEWEST_LETTERS = 3
+"""Of a text that is looked for inside of longer names."""
+
 
 class HwkdError(Exception):
     """The work failed although the input was right (a full disk, a diverged loss). Exit code 1."""
@@ -27,6 +30,8 @@ def unknown(kind: str, received: str, known: Iterable[str], see: str = "") -> In
     """
     names = sorted(known)
     near = get_close_matches(received.lower(), names, n=3, cutoff=0.5)
+    if not near and len(received) >= FEWEST_LETTERS:
+        near = [name for name in names if received.lower() in name.lower()][:3]
     text = f"unknown {kind} {received!r}"
     if near:
         text += f": did you mean {' or '.join(near)}?"

@@ -185,7 +185,7 @@ def profile(
         InputError: no such model, target or sensor, or arguments that contradict each other.
         HwkdError: a measurement failed.
     """
-    from hwkd.cli.profile import ALL, records_of
+    from hwkd.cli.profile import ALL, profile_each
 
     if target == ALL:
         raise InputError("hwkd.profile takes one target, got all; give host or a name")
@@ -205,8 +205,9 @@ def profile(
     ]
     if not memory:
         words.append("--no-memory")
-    (record,) = records_of(_parsed("profile", words))
-    return record
+    records: list[Record] = []
+    profile_each(_parsed("profile", words), records.append)
+    return records[0]
 
 
 @dataclass(frozen=True)

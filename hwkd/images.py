@@ -1,12 +1,12 @@
 """Images in and out: folders, files, pixels, and the photographs that come with scikit-image."""
 
+import hashlib
 import importlib.util
 import io
 import os
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any, Literal
@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from hwkd.errors import InputError, unknown
+from hwkd.errors import HwkdError, InputError, unknown
 from hwkd.files import replacing
+from hwkd.image_metadata import HEAD_BYTES, NOT_USABLE, colour_signals, turn_of, without_metadata
+from hwkd.notes import note
 
 # From an image that Pillow has opened to upright 8-bit RGB, with a word on all that is lost on the way.
 
@@ -25,6 +27,9 @@ _Convert = Callable[[Image.Image], Image.Image]
 
 BAND_PIXELS = 2**20
 """Converted at a time, so that a large image is never held a third time beside Pillow's copy and the result."""
+
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+"""TIFF's tag for what a sample means, and its value for grey from white to black."""
 
 _GREY = ("1", "L", "LA", "La")
 _IS_SRGB_WITHIN = 1
@@ -36,8 +41,10 @@ class UnusableSamples(ValueError):
     """Samples that do not say what 8-bit value they stand for."""
 
 
-def to_rgb(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
+def to_rgb(image: Image.Image, head: bytes = b"") -> tuple[Pixels, tuple[str, ...]]:
     """(pixels, dropped) of an open image: [H, W, 3] uint8, and what it holds beyond them, a few words each.
+
+    head: the first bytes of its file, which say of its colours what Pillow does not hand on.
 
     It is turned as its EXIF orientation says, and its colours are brought to sRGB where a profile gives them in another
     space. Grey becomes three equal channels. Alpha is dropped, as by Pillow's convert("RGB"). 16-bit samples keep their
@@ -51,20 +58,27 @@ def to_rgb(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         dropped.append(f"only the first of its {frames} frames was taken")
-    has_16_bits = image.mode.startswith("I") or any(";16" in form for form in _stored_forms(image))
-    if has_16_bits:
-        dropped.append("16-bit samples kept their high byte")
+    forms = _stored_forms(image)
+    bits = _bits(image, forms)
+    if bits > 8:
+        dropped.append(f"{bits}-bit samples kept their high byte")
+    tags = getattr(image, "tag_v2", {})
+    is_white_zero = image.mode.startswith("I") and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     image.load()
+    turn, unread = turn_of(image)
+    coloured = colour_signals(image, head)
     _check_samples(image)
+    image = _full_range(image, bits, is_white_zero=is_white_zero)
     if _has_alpha(image):
         dropped.append("alpha was dropped")
     # Without it Pillow's convert neither warns nor looks for an alpha.
     image.info.pop("transparency", None)
-    ImageOps.exif_transpose(image, in_place=True)
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode in _GREY or image.mode.startswith("I"):
         dropped.append("grey became three channels")
     convert, said = _conversion(image)
-    return _converted(image, convert), (*dropped, *said)
+    return _converted(image, convert), (*dropped, *said, *unread, *coloured)
 
 
 def pixels_of(image: Image.Image) -> Pixels:
@@ -96,6 +110,23 @@ def _stored_forms(image: Image.Image) -> list[str]:
     return [str(form[0] if isinstance(form, tuple) and form else form) for form in forms]
 
 
+def _bits(image: Image.Image, forms: list[str]) -> int:
+    """Of a sample, as stored."""
+    if "I;12" in forms:
+        return 12
+    return 16 if image.mode.startswith("I") or any(";16" in form for form in forms) else 8
+
+
+def _full_range(image: Image.Image, bits: int, *, is_white_zero: bool) -> Image.Image:
+    """16-bit grey as 0 (black) to 65535: Pillow gives 12 bits as they are, and hands on what white is for 8 bits alone."""
+    if not is_white_zero and bits != 12:
+        return image
+    samples = np.asarray(image).astype(np.uint16) << (16 - bits)
+    full = Image.fromarray(65535 - samples if is_white_zero else samples)
+    full.info = image.info
+    return full
+
+
 def _check_samples(image: Image.Image) -> None:
     if image.mode == "F":
         raise UnusableSamples("float samples, whose range is not known; store it with 8 or 16 bits")
@@ -119,13 +150,21 @@ def _has_alpha(image: Image.Image) -> bool:
 def _conversion(image: Image.Image) -> tuple[_Convert, tuple[str, ...]]:
     """How a part of `image` becomes RGB, and what is to be said about its colours."""
     icc = image.info.get("icc_profile")
+    if image.mode == "LAB":
+        # What the numbers mean is known, whatever profile stands beside them.
+        transform = ImageCms.buildTransform(
+            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+        )
+        return _by(transform, _to_mode("LAB")), ("colours were converted from CIE L*a*b* to sRGB",)
     if not icc:
         said = ("CMYK became RGB without a colour profile",) if image.mode == "CMYK" else ()
         return _to_mode("RGB"), said
     try:
         return _to_srgb(image, icc)
     # A profile that is damaged or for other samples, or a Pillow without LittleCMS: each raises something else.
-    except (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError):
+    except MemoryError:
+        raise
+    except Exception:
         return _to_mode("RGB"), ("its colour profile cannot be used and was dropped",)
 
 
@@ -146,13 +185,19 @@ def _to_srgb(image: Image.Image, icc: bytes) -> tuple[_Convert, tuple[str, ...]]
     if mode != "CMYK" and _keeps_colours(transform, mode):
         return _to_mode("RGB"), ()
 
+    name = "".join(c for c in ImageCms.getProfileDescription(profile) if c.isprintable())
+    return _by(transform, to_mode), (
+        f"colours were converted from {name[:_SHOWN].strip()} to sRGB",
+    )
+
+
+def _by(transform: ImageCms.ImageCmsTransform, to_mode: _Convert) -> _Convert:
     def convert(part: Image.Image) -> Image.Image:
         converted = ImageCms.applyTransform(to_mode(part), transform)
         assert converted is not None  # it is None where it works in place
         return converted
 
-    name = "".join(c for c in ImageCms.getProfileDescription(profile) if c.isprintable())
-    return convert, (f"colours were converted from {name[:_SHOWN].strip()} to sRGB",)
+    return convert
 
 
 def _keeps_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
@@ -194,14 +239,26 @@ def _converted(image: Image.Image, convert: _Convert) -> Pixels:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """The names of image files end in one of these, in any case."""
 
+OTHER_SUFFIXES = (
+    *(".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".avif", ".heic", ".heif", ".gif", ".apng"),
+    *(".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".dng", ".exr", ".psd"),
+)
+"""The names of files that are images as well, but are passed over in a folder: of these some cannot be read."""
+
+_NAMED = 5
+"""Files that a note names."""
+
 EMBEDDED = {
     "train": ("astronaut.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png"),
     "eval": ("chelsea.png", "rocket.jpg"),
 }
 """scikit-image's photographs by what they are used for: nothing is trained on and evaluated on."""
 
-# What Pillow's readers raise on a damaged file, besides OSError.
-_DAMAGED = (ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+_FORMATS = (
+    *("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "MPO", "AVIF", "JPEG2000", "DIB", "ICO"),
+    *("PCX", "PSD", "QOI", "SGI", "TGA", "HEIF"),
+)
+"""Pillow's names of the kinds that are read; the last where a plugin for it is registered."""
 
 MAX_PIXELS = 178_956_970
 """Pillow's limit on an image's pixels, so that a header cannot ask for any amount of memory."""
@@ -230,14 +287,63 @@ def find_images(folder: Path) -> tuple[Path, ...]:
         )
     if not os.access(folder, os.R_OK | os.X_OK):
         raise InputError(f"the folder {folder} may not be read; change its rights or give another")
-    found = tuple(
-        sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    )
+    found = find_files(folder, SUFFIXES, OTHER_SUFFIXES)
     if not found:
         raise InputError(
             f"no images in {folder} or below; accepted are files ending in {' '.join(SUFFIXES)}"
         )
     return found
+
+
+def find_files(
+    folder: Path, suffixes: Sequence[str], related: Sequence[str] = ()
+) -> tuple[Path, ...]:
+    """The files in `folder` and in all folders below it whose names end in one of `suffixes`, in any case, sorted by path.
+
+    What may have been meant and is passed over is noted (hwkd.notes), with the reason.
+
+    Args:
+        related: other endings that may have been meant.
+    """
+    found: list[Path] = []
+    passed_over: dict[str, list[str]] = {}
+
+    def pass_over(path: Path, why: str) -> None:
+        name = path.relative_to(folder).as_posix() if path != folder else str(folder)
+        passed_over.setdefault(why, []).append(name)
+
+    def unreadable(error: OSError) -> None:
+        pass_over(Path(error.filename), f"cannot be read ({error.strerror})")
+
+    for top, folders, files in os.walk(folder, onerror=unreadable):
+        for name in folders:
+            if (path := Path(top, name)).is_symlink():
+                pass_over(path, "is a link to a folder, which is not followed")
+        for name in files:
+            path = Path(top, name)
+            suffix = path.suffix.lower()
+            if suffix in related:
+                pass_over(path, f"does not end in one of {' '.join(suffixes)}")
+            elif suffix not in suffixes:
+                continue
+            elif name.startswith("._"):
+                # Of macOS, beside the file itself, wherever a file system has no other place for its metadata.
+                continue
+            elif path.is_file():
+                found.append(path)
+            elif path.is_symlink():
+                pass_over(path, "is a link that leads nowhere")
+            else:
+                pass_over(path, "is no regular file")
+    for why, names in passed_over.items():
+        note(f"{folder}: passed over {_named(names)}: {'each ' * (len(names) > 1)}{why}")
+    return tuple(sorted(found))
+
+
+def _named(names: Sequence[str]) -> str:
+    """Some of `names`, and how many there are."""
+    shown = ", ".join(sorted(names)[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,20 +369,51 @@ def read_image(
     name = name or str(source)
     try:
         opened = source.open("rb") if isinstance(source, Path) else nullcontext(source)
-        with opened as file, _opened(file) as image:
-            _check_size(image, max_pixels, name)
-            return ReadImage(*to_rgb(image))
+        with opened as file:
+            return _read(file, max_pixels, name)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise InputError(
             f"cannot read {name}: {error.strerror}; give an existing image file"
         ) from error
     except UnusableSamples as error:
         raise BrokenImage(f"{name} holds {error}") from error
-    except (OSError, *_DAMAGED) as error:
+    except (HwkdError, MemoryError):
+        raise
+    # Damage has no class of its own: Pillow's readers let out whatever they stumble over.
+    except Exception as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         raise BrokenImage(
             f"{name} is not a readable image ({cause}); replace it or leave it out"
         ) from error
+
+
+def _read(file: IO[bytes], max_pixels: int, name: str) -> ReadImage:
+    data = file if file.seekable() else io.BytesIO(file.read())
+
+    def read(data: IO[bytes]) -> ReadImage:
+        head = data.read(HEAD_BYTES)
+        data.seek(0)
+        with opened_image(data) as image:
+            _check_size(image, max_pixels, name)
+            return ReadImage(*to_rgb(image, head))
+
+    try:
+        return read(data)
+    except (HwkdError, MemoryError, UnusableSamples):
+        raise
+    except Exception:
+        # Where the pixels alone can be read, it was the metadata that is damaged or too large.
+        data.seek(0)
+        pixels_only = without_metadata(data.read())
+        if pixels_only is None:
+            raise
+        try:
+            found = read(io.BytesIO(pixels_only))
+        except Exception:
+            found = None
+        if found is None:
+            raise
+        return replace(found, dropped=(*found.dropped, NOT_USABLE))
 
 
 def read_rgb(path: Path) -> Pixels:
@@ -284,9 +421,8 @@ def read_rgb(path: Path) -> Pixels:
     return read_image(path, 2 * MAX_PIXELS).pixels
 
 
-def _opened(file: IO[bytes]) -> Image.Image:
-    """The image in `file`, of which only the header is read; Pillow's limit on its size is not asked."""
-    data = file if file.seekable() else io.BytesIO(file.read())
+def opened_image(data: IO[bytes]) -> Image.Image:
+    """The image in `data`, of which only the header is read; Pillow's limit on its size is not asked."""
     if not data.read(1):
         raise EOFError("it is empty")
     data.seek(0)
@@ -295,10 +431,16 @@ def _opened(file: IO[bytes]) -> Image.Image:
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
-            return Image.open(data)
+            # Some of Pillow's readers start programs: Ghostscript for what claims to be PostScript, whatever its name.
+            try:
+                return Image.open(data, formats=[form for form in _FORMATS if form in Image.OPEN])
+            except UnidentifiedImageError:
+                Image.init()  # the kinds that Pillow does not load at first
+                data.seek(0)
+                return Image.open(data, formats=[form for form in _FORMATS if form in Image.OPEN])
         except UnidentifiedImageError as error:
             # Pillow's own text names the object that was read from.
-            raise ValueError("of no kind that Pillow knows") from error
+            raise ValueError("of no kind that is read here") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -359,11 +501,81 @@ class ImageSource:
         for path in self.paths:
             yield path.relative_to(self.folder).as_posix(), read_rgb(path)
 
+    def readable(self) -> "ImageSource":
+        """Without the images that cannot be read, each of which is noted (hwkd.notes).
+
+        Every image is decoded once, which is little against what is done with it afterwards.
+
+        Raises:
+            InputError: none can be read.
+        """
+        kept, error = [], None
+        for path in self.paths:
+            try:
+                read_rgb(path)
+                kept.append(path)
+            except BrokenImage as caught:
+                error = caught
+                note(f"left out: {caught}")
+        if error is not None and not kept:
+            raise error
+        return replace(self, paths=tuple(kept))
+
+    def sha256(self) -> str | None:
+        """Of the files' content, whatever their names; None for the embedded photographs, which their name tells.
+
+        Raises:
+            InputError: a file that cannot be read.
+        """
+        return None if self.folder is None else content_sha256(self.paths)
+
     def __str__(self) -> str:
         if self.folder is None:
             names = EMBEDDED["eval"]
             return f"{len(names)} embedded photographs ({', '.join(names)})"
         return f"{len(self.paths)} image{'s' * (len(self.paths) != 1)} of {self.folder.name}"
+
+
+def content_sha256(paths: Iterable[Path]) -> str:
+    """What files hold, whatever their names, order and folders.
+
+    Raises:
+        InputError: one that cannot be read.
+    """
+    digests = []
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise InputError(
+                f"cannot read {path}: {error.strerror or error}; leave it out, or change its rights"
+            ) from error
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def also_among(paths: Iterable[Path], others: Iterable[Path]) -> tuple[Path, ...]:
+    """Those of `paths` that `others` hold too: the same file, or a copy under any name. What cannot be read is in neither."""
+    held = {path: size for path in paths if (size := _size(path)) is not None}
+    sizes = set(held.values())
+    # Hardly any file of `others` is read: a copy is as long as what it is of.
+    alike = [path for path in others if _size(path) in sizes]
+    digests = {digest for path in alike if (digest := _digest(path)) is not None}
+    return tuple(path for path in held if _digest(path) in digests)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return content_sha256([path])
+    except InputError:
+        return None
 
 
 def open_images(folder: Path | None) -> ImageSource:

@@ -15,15 +15,20 @@ from hwkd.schema import read_toml
 
 # A number about a device, and where it comes from.
 
-CONFIDENCES = {"S": "seen in a source", "D": "derived", "M": "from memory, unverified"}
-"""How sure a fact is. A derivation is S or D only if all its premises are."""
+CONFIDENCES = {
+    "S": "seen in a source",
+    "R": "reported by others, not by the vendor or who measured",
+    "D": "derived",
+    "M": "from memory, unverified",
+}
+"""How sure a fact is. A derivation is S or D only if all its premises are S, R or D."""
 
 
 def check_source(confidence: str, source: str) -> None:
     """Raise InputError unless the confidence is one of CONFIDENCES and the source says something."""
     if confidence not in CONFIDENCES:
         raise InputError(
-            f"confidence must be S (seen), D (derived) or M (memory), got {confidence!r}"
+            f"confidence must be S (seen), R (reported), D (derived) or M (memory), got {confidence!r}"
         )
     if not source.strip():
         raise InputError("a fact needs a source, or the way it was derived; got an empty one")
@@ -34,7 +39,7 @@ class Fact:
     """A number with its source, or the reason why there is none. The unit stands in the name of the field.
 
     value: the number, or the lower end of a range that ends at `upto`. unknown: why there is no value.
-    source: where it was seen, or how it was derived. confidence: S, D or M.
+    source: where it was seen, or how it was derived. confidence: S, R, D or M.
     """
 
     value: float | None = None
@@ -97,11 +102,44 @@ SCHEMES = ("kinds", "shapes")
 
 
 @dataclass(frozen=True)
+class Carried:
+    """One step from what was timed to what is predicted: to another runtime, or to the other machines of a class.
+
+    to: what the step leads to. ln_factor: natural logarithm of the ratio of times. sd: standard deviation of ln(time) that
+    the step adds. timings: how many published times (or machines) speak for it; 0 where none does. how: where it comes from.
+
+    Raises:
+        InputError: a spread or a count below 0, or an empty text.
+    """
+
+    to: str
+    ln_factor: float
+    sd: float
+    timings: int
+    how: str
+
+    def __post_init__(self) -> None:
+        if not self.to.strip() or not self.how.strip():
+            raise InputError("a step to another runtime or machine needs `to` and `how`")
+        if self.sd < 0 or self.timings < 0 or not math.isfinite(self.ln_factor):
+            raise InputError(
+                f"sd and timings of a step must be 0 or more and ln_factor finite; got {self.sd}, {self.timings} and "
+                f"{self.ln_factor}"
+            )
+
+    def __str__(self) -> str:
+        """As "to onnxruntime times 1.15, spread 20 % (27 published times ...)"."""
+        spread = 100 * math.expm1(self.sd)
+        return f"to {self.to}: times {math.exp(self.ln_factor):.2f}, spread {spread:.0f} % ({self.how})"
+
+
+@dataclass(frozen=True)
 class Constants:
     """The constants of one unit in one precision with one number of threads.
 
     unit: of the target. threads: that the timings were taken with. runtime: that they were taken with, which is not
-    the target's own where nobody published that. device: what was timed; is_same_device: False for a stand-in, note
+    the target's own where nobody published that; predicts: the one that predictions hold for, empty where that is
+    `runtime`; carried: the steps between, whose spreads are in every interval. device: what was timed; is_same_device: False for a stand-in, note
     then says what is alike. source: of the timings.
     scheme: of SCHEMES. ln_ns: term -> natural logarithm of the nanoseconds for one unit of work.
     covariance: of ln_ns, in the order of its keys; empty: none but sigma.
@@ -130,6 +168,23 @@ class Constants:
     error_percent: float | None = None
     coverage: float | None = None
     note: str = ""
+    predicts: str = ""
+    carried: tuple[Carried, ...] = ()
+
+    @property
+    def predicted_runtime(self) -> str:
+        """What predictions hold for."""
+        return self.predicts or self.runtime
+
+    @property
+    def ln_factor(self) -> float:
+        """Of all steps together."""
+        return sum(step.ln_factor for step in self.carried)
+
+    @property
+    def carried_variance(self) -> float:
+        """Of ln(time), of all steps together."""
+        return sum(step.sd**2 for step in self.carried)
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -165,6 +220,19 @@ RUNTIMES = ("openvino", "onnxruntime", "tensorrt")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Of a target."""
 SENSOR_KINDS = ("rapl", "nvml", "ina3221")
+ALIASES = {
+    "rpi4": "raspberry-pi-4",
+    "pi4": "raspberry-pi-4",
+    "rpi5": "raspberry-pi-5",
+    "pi5": "raspberry-pi-5",
+    "pi-zero-2w": "raspberry-pi-zero-2w",
+    "orin-nano": "jetson-orin-nano",
+    "orin-nx": "jetson-orin-nx",
+    "agx-orin": "jetson-agx-orin",
+    "xavier-nx": "jetson-xavier-nx",
+    "m1": "apple-m1",
+}
+"""Short names that mean one target; one that may mean several ("orin") is answered with these."""
 
 
 @dataclass(frozen=True)
@@ -229,13 +297,16 @@ class Timings:
     """Published timings of networks that a prediction may be fitted on.
 
     device: its name in the published table. is_same_device: False for a stand-in; the note then says which part
-    is alike.
+    is alike. int8_device: the row for int8, where that is another one. peers: the other machines of a class, whose
+    spread belongs into the interval.
     """
 
     device: str
     is_same_device: bool
     source: str
     note: str = ""
+    int8_device: str = ""
+    peers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.is_same_device and not self.note:
@@ -248,7 +319,8 @@ class Timings:
 class ExecutionUnit:
     """A processor of a target: how fast it computes in which precision, and through which runtime.
 
-    bandwidth_gbs: 1e9 bytes a second, peak; units of one board share it. quantization: None without int8.
+    bandwidth_gbs: 1e9 bytes a second, peak; units of one board share it. quantization: None without int8. load_w: what the
+    whole board draws while this unit runs networks, idle included; None where nobody measured that.
     """
 
     name: str
@@ -262,6 +334,7 @@ class ExecutionUnit:
     runtime: Runtime
     quantization: Quantization | None = None
     timings: Timings | None = None
+    load_w: Fact | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in UNIT_KINDS:
@@ -365,11 +438,12 @@ def list_targets() -> tuple[str, ...]:
 
 
 def load_target(name: str) -> Target:
-    """The target of that name, or the one in the user's own .toml file at that path.
+    """The target of that name or alias, or the one in the user's own .toml file at that path.
 
     Raises:
         InputError: no such target or file, or a file that does not describe a target.
     """
+    name = ALIASES.get(name.lower(), name)
     if name in list_targets():
         return read_toml(Target, data_folder("targets") / f"{name}.toml")
     if name.endswith(".toml"):

@@ -5,9 +5,14 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from rich.console import Console
-
-from hwkd.cli.options import SHIPPED_FIRST, above_0, add_output_options, emit_all, whole
+from hwkd.cli.options import (
+    SHIPPED_FIRST,
+    above_0,
+    add_output_options,
+    emit_all,
+    stderr_console,
+    whole,
+)
 from hwkd.cli.profile import parse_size
 from hwkd.codec.search import Asked
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given
@@ -113,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = Wanted(
         args.against, runtimes, args.threads, args.seconds, args.classic_quality, args.quality
     )
-    with Console(stderr=True).status("opening") as status:
+    with stderr_console().status("opening") as status:
         found = bench(image, bundles, wanted, status.update)
     emit_all(bench_tables(found, words, args.format), args)
     return 0

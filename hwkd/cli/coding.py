@@ -1,6 +1,6 @@
 """What `hwkd encode` and `hwkd decode` share: where they read and write, codecs for several threads, many images at a time."""
 
-import argparse
+import os
 import sys
 import threading
 from collections import Counter
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from hwkd.cli.options import stderr_console
 from hwkd.codec.codec import Codec
 from hwkd.errors import HwkdError, InputError
-from hwkd.files import check_new, write_bytes
+from hwkd.files import check_new, is_special, write_bytes
+from hwkd.notes import detail, note
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.session import runtime_label, saturation_warning, usable_cores
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-# Where `hwkd encode` and `hwkd decode` read from and write to: a file, a folder, standard input and output.
+# Where `hwkd encode` and `hwkd decode` read from and write to: files, folders, standard input and output.
 
 STANDARD = "-"
 """In place of a file: standard input, or standard output."""
@@ -64,17 +66,58 @@ def say(line: str, file: TextIO) -> None:
     print(line.encode(errors="backslashreplace").decode(), file=file)
 
 
-def is_folder(args: argparse.Namespace) -> bool:
-    """Whether IN is a folder, and so many images are meant."""
-    return args.source != STANDARD and Path(args.source).is_dir()
+def counted(images: int) -> str:
+    """So many images, in words."""
+    return f"{images} image{'s' * (images != 1)}"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """IN and OUT of a command line. target: None where it is left out. is_many: for a folder of outputs."""
+
+    sources: tuple[str, ...]
+    target: str | None
+    is_many: bool
+
+
+def paths_of(words: Sequence[str]) -> Paths:
+    """What the words IN [IN ...] [OUT] of a command line mean.
+
+    Two are IN and OUT; of three or more the last is a folder. Where the last is a folder that exists, or ends as one, the
+    outputs go into it, so that `*.jpg out/` means the same for one image as for many.
+
+    Raises:
+        InputError: several IN, and no folder to write to, or standard input among them.
+    """
+    *sources, last = words
+    if not sources:
+        return Paths((last,), None, last != STANDARD and Path(last).is_dir())
+    is_into = last != STANDARD and (last.endswith(os.sep) or Path(last).is_dir())
+    is_many = len(sources) > 1 or is_into or Path(sources[0]).is_dir()
+    if len(sources) > 1:
+        if STANDARD in sources:
+            raise InputError(
+                "standard input is one image, and several files are given: give it alone, as `- OUT`"
+            )
+        if last == STANDARD or (Path(last).exists() and not Path(last).is_dir()):
+            raise InputError(
+                f"{len(words)} files are given, and the last, {last}, is no folder to write to: end with one, "
+                f"{sources[0]} {sources[1]} ... out{os.sep} say"
+            )
+    if sources[0] == STANDARD:
+        # Its only name is that of its output.
+        is_many = False
+    return Paths(tuple(sources), last, is_many)
 
 
 def one_job(
-    args: argparse.Namespace,
+    paths: Paths,
     check_target: Callable[[Path], object],
     renamed: Callable[[Path], Path],
+    *,
+    force: bool,
 ) -> Job:
-    """The job of a command whose IN is no folder.
+    """The job of a command that has one IN, which is no folder.
 
     Args:
         check_target: raises InputError where an output may not have this name.
@@ -83,17 +126,16 @@ def one_job(
         InputError: no such IN; as OUT a folder, a file that exists (without --force), or a terminal; no OUT for standard
             input.
     """
-    source = None if args.source == STANDARD else Path(args.source)
-    if source is not None and not source.exists():
-        raise InputError(
-            f"no such file or folder: {source}; give a file, a folder, or - for standard input"
-        )
-    if args.target == STANDARD:
+    (given,) = paths.sources
+    source = None if given == STANDARD else Path(given)
+    if source is not None:
+        _check_there(source)
+    if paths.target == STANDARD:
         if sys.stdout.isatty():
             raise InputError("standard output is a terminal: send it to a file or a pipe")
         return Job(source, None)
-    if args.target is not None:
-        target = Path(args.target)
+    if paths.target is not None:
+        target = Path(paths.target)
     elif source is not None:
         target = renamed(source)
     else:
@@ -104,43 +146,71 @@ def one_job(
         raise InputError(
             f"{target} is a folder, and one image is written to a file: give its name in it"
         )
-    check_target(target)
-    check_new(target, force=args.force)
+    # A device or a pipe has the name that it has.
+    if not is_special(target):
+        check_target(target)
+    check_new(target, force=force)
     return Job(source, target)
 
 
 def folder_jobs(
-    args: argparse.Namespace,
+    paths: Paths,
     find: Callable[[Path], tuple[Path, ...]],
     renamed: Callable[[Path], Path],
+    *,
+    force: bool,
 ) -> tuple[Job, ...]:
-    """The jobs of a command whose IN is a folder: for each file found, one at the same place below OUT.
+    """The jobs of a command that writes into a folder: one for each file that is IN, and for each file found in a folder
+    that is IN, which is written at the same place below OUT.
 
     Args:
         find: gives the files in a folder and below. renamed: gives the path of an output of that of its input.
     Raises:
-        InputError: nothing found; no OUT, or one that is no folder; outputs that exist (without --force), or two
-            of one name.
+        InputError: no such IN, or nothing found in it; no OUT, or one that is no folder or cannot be written to; outputs
+            that exist (without --force), or two of one name.
     """
-    if args.target is None:
-        raise InputError(f"{args.source} is a folder: give OUT, a folder to write to")
-    source, target = Path(args.source), Path(args.target)
-    if args.target == STANDARD:
+    first = paths.sources[0]
+    if paths.target is None:
+        raise InputError(f"{first} is a folder: give OUT, a folder to write to")
+    if paths.target == STANDARD:
         raise InputError(
-            f"{source} is a folder, and standard output takes one file: give a folder to write to"
+            f"{first} is a folder, and standard output takes one file: give a folder to write to"
         )
+    target = Path(paths.target)
     if target.exists() and not target.is_dir():
-        raise InputError(f"{source} is a folder and {target} is none: give a folder to write to")
-    sources: dict[Path, Path] = {}
-    for path in find(source):
-        output = target / renamed(path.relative_to(source))
-        if output in sources:
-            raise InputError(
-                f"{sources[output]} and {path} would both be written to {output}: rename one of them"
-            )
-        sources[output] = path
-    _check_new(sources, force=args.force)
-    return tuple(Job(path, output) for output, path in sources.items())
+        raise InputError(f"{first} is a folder and {target} is none: give a folder to write to")
+    jobs: dict[Path, Path] = {}
+    for source in map(Path, paths.sources):
+        if source.is_dir():
+            found = [(path, target / renamed(path.relative_to(source))) for path in find(source)]
+        else:
+            _check_there(source)
+            found = [(source, target / renamed(Path(source.name)))]
+        for path, output in found:
+            if output in jobs and jobs[output] != path:
+                raise InputError(
+                    f"{jobs[output]} and {path} would both be written to {output}: rename one of them"
+                )
+            jobs[output] = path
+    _check_new(jobs, force=force)
+    _check_writable(target)
+    return tuple(Job(path, output) for output, path in jobs.items())
+
+
+def _check_there(source: Path) -> None:
+    if not source.exists():
+        raise InputError(
+            f"no such file or folder: {source}; give a file, a folder, or - for standard input"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder in which nothing can be written, before every image of a long run fails for it."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            f"cannot write into {place}: Permission denied; give a place that you may write to"
+        )
 
 
 def _check_new(outputs: dict[Path, Path], *, force: bool) -> None:
@@ -183,6 +253,14 @@ def memory_told(job: Job) -> Iterator[None]:
         raise LeftOut(cause) from error
 
 
+def write(job: Job, how: Callable[[], None]) -> None:
+    """Write by `how`; where this output cannot be written, the others may be: LeftOut. Raises HwkdError on a full disk."""
+    try:
+        how()
+    except InputError as error:
+        raise LeftOut(error) from error
+
+
 def run_jobs(
     doing: str, jobs: Sequence[Job], workers: int, work: Callable[[Job], R]
 ) -> tuple[R, ...]:
@@ -192,7 +270,7 @@ def run_jobs(
         Interrupted: Ctrl-C; the images in work then were finished first.
         HwkdError: `work` raised it, other than LeftOut; as for Ctrl-C.
     """
-    console = _stderr()
+    console = stderr_console()
     futures: list[Future[R]] = []
     with _bar(console) as bar, ThreadPoolExecutor(workers) as pool:
         task = bar.add_task(doing, total=len(jobs))
@@ -203,7 +281,7 @@ def run_jobs(
                 try:
                     future.result()
                 except LeftOut as error:
-                    tell(console, f"left out: {error}")
+                    say(f"left out: {error}", sys.stderr)
                 bar.advance(task)
         except KeyboardInterrupt:
             _stop(pool, futures, console)
@@ -230,7 +308,7 @@ def tell_dropped(dropped: Sequence[tuple[Job, tuple[str, ...]]]) -> None:
     counts = Counter(texts for _, texts in dropped if texts)
     if not counts:
         return
-    console = _stderr()
+    console = stderr_console()
     for texts, count in counts.items():
         first = next(job for job, its in dropped if its == texts)
         others = f" and {count - 1} more" if count > 1 else ""
@@ -253,13 +331,6 @@ def _stop(pool: ThreadPoolExecutor, futures: Sequence["Future[R]"], console: "Co
             is_done = True
 
 
-def _stderr() -> "Console":
-    # Rich takes 30 ms, and one image without a note has nothing to draw.
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
 def _bar(console: "Console") -> "Progress":
     from rich.progress import (
         BarColumn,
@@ -270,7 +341,7 @@ def _bar(console: "Console") -> "Progress":
     )
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -312,7 +383,7 @@ class Codecs:
                 self._bundles[path] = read_bundle(path)
                 warning = saturation_warning(self._bundles[path].manifest.most_weight_bits)
                 if warning is not None:
-                    say(f"note: {path}: {warning}", sys.stderr)
+                    note(f"{path}: {warning}")
             return self._bundles[path]
 
     def codec(self, path: Path) -> Codec:
@@ -320,4 +391,6 @@ class Codecs:
         held: dict[Path, Codec] = self._of_thread.__dict__.setdefault("codecs", {})
         if path not in held:
             held[path] = Codec.load(self.bundle(path), self._runtime, self._threads)
+            runtime = runtime_label(held[path].runtime)
+            detail(f"{path}: {runtime}, {self._threads} threads for each of {self.workers} images")
         return held[path]

@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
-from hwkd.cli.options import add_output_options, emit_all, whole
+from hwkd.cli.options import add_output_options, emit_all, stderr_console, whole
 from hwkd.errors import InputError, unknown
 from hwkd.images import ImageSource, open_images
 from hwkd.measure.bundles import records_named
@@ -231,11 +229,12 @@ def link_tables(
     Raises:
         InputError: no record of that kind (the message says what each of them lacks), or a sensor that is not there now.
     """
-    images = open_images(data)
+    images = open_images(data).readable()
+    images_sha256 = images.sha256()
     usable = []
     lacking: dict[str, list[str]] = {}
     for record in records:
-        lack = _lack(record, images)
+        lack = _lack(record, images, images_sha256)
         if lack is None:
             usable.append(record)
         else:
@@ -249,7 +248,7 @@ def link_tables(
     # A break-even between a sensor's figure and an estimate would say nothing.
     names = dict.fromkeys(_meter_name(record) for record in usable)
     meters = {name: open_meter(name).meter for name in names}
-    with Console(stderr=True).status("measuring JPEG and WebP"):
+    with stderr_console().status("measuring JPEG and WebP"):
         tables = [_table(r, links, images, meters[_meter_name(r)]) for r in usable]
     if lacking:
         notes = (*tables[-1].notes, f"Not compared: {_said(lacking)}.")
@@ -261,8 +260,8 @@ def _said(lacking: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{', '.join(whose)}: {lack}" for lack, whose in lacking.items())
 
 
-def _lack(record: Record, images: ImageSource) -> str | None:
-    """What keeps a record from being compared; None for nothing."""
+def _lack(record: Record, images: ImageSource, images_sha256: str | None) -> str | None:
+    """What keeps a record from being compared; None for nothing. images_sha256: of `images`."""
     here = host_name(host_facts())
     if not record.is_host:
         return "predicted, and JPEG and WebP cannot be timed there"
@@ -272,6 +271,8 @@ def _lack(record: Record, images: ImageSource) -> str | None:
         return "its quality was not measured"
     if record.quality.on != str(images):
         return f"its quality is known on {record.quality.on} only"
+    if record.quality.images_sha256 != images_sha256:
+        return f"its quality is of other images called {record.quality.on}: what the files hold differs"
     if _energy(record).value is None:
         return f"its energy is not known ({_energy(record).reason})"
     if _meter_name(record) not in KINDS:

@@ -11,19 +11,22 @@ from hwkd.cli.coding import (
     Job,
     LeftOut,
     check_none_left_out,
+    counted,
     folder_jobs,
-    is_folder,
     memory_told,
     one_job,
+    paths_of,
     run_jobs,
     say,
+    write,
 )
 from hwkd.cli.options import add_coding_options
 from hwkd.codec.entropy import DamagedStream
 from hwkd.codec.shipped import Shelves, named_bundle
 from hwkd.codec.stream import Stream, unpack
 from hwkd.errors import InputError
-from hwkd.images import FORMATS, check_fits, format_of, png_bytes, write_image
+from hwkd.files import is_special
+from hwkd.images import FORMATS, check_fits, find_files, format_of, png_bytes, write_image
 
 HELP = "write the images that streams (.hwk) hold"
 
@@ -31,6 +34,7 @@ EXAMPLES = """examples:
   hwkd decode photo.jpg.hwk
   hwkd decode photo.hwk photo.png
   hwkd decode streams/ images/ --model small.hwkd
+  hwkd decode *.hwk images/
   hwkd decode - - --model models/
 """
 
@@ -49,17 +53,13 @@ class Decoded:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `hwkd decode`."""
     parser.add_argument(
-        "source",
+        "paths",
+        nargs="+",
         metavar="IN",
-        help=f"a stream ({STREAM_SUFFIX}), a folder of streams (with all below it), or - for standard input",
-    )
-    parser.add_argument(
-        "target",
-        nargs="?",
-        metavar="OUT",
-        help=f"the image ({' '.join(FORMATS)}), - for a PNG to standard output (default: a PNG beside IN, photo.jpg.png "
-        f"of photo.jpg{STREAM_SUFFIX}); for a folder another one; there too a.png{STREAM_SUFFIX} becomes a.png, and any "
-        f"other name ends in {DEFAULT_SUFFIX}",
+        help=f"IN [OUT], or several IN and a folder. IN: a stream ({STREAM_SUFFIX}), a folder of streams (with all below it), or - for standard input. OUT: the "
+        f"image ({' '.join(FORMATS)}), - for a PNG to standard output (default: a PNG beside IN, photo.jpg.png of "
+        f"photo.jpg{STREAM_SUFFIX}). For a folder, or several IN, OUT is a folder; there too a.png{STREAM_SUFFIX} becomes "
+        f"a.png, and any other name ends in {DEFAULT_SUFFIX}",
     )
     parser.add_argument(
         "--model",
@@ -72,11 +72,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Decode, and say what was written."""
-    is_many = is_folder(args)
+    paths = paths_of(args.paths)
     jobs = (
-        folder_jobs(args, find_streams, _renamed)
-        if is_many
-        else (one_job(args, format_of, _renamed),)
+        folder_jobs(paths, find_streams, _renamed, force=args.force)
+        if paths.is_many
+        else (one_job(paths, format_of, _renamed, force=args.force),)
     )
     codecs = Codecs(args.runtime, args.threads, len(jobs))
     shelves = Shelves()
@@ -88,13 +88,13 @@ def run(args: argparse.Namespace) -> int:
         with memory_told(job):
             return _decode(job, codecs, shelves, args.model, args.max_pixels)
 
-    if not is_many:
+    if not paths.is_many:
         done = work(jobs[0])
         done.job.say(f"{done.job.source_name} -> {done.job.target_name} {done.width}x{done.height}")
         return 0
     decoded = run_jobs("decoding", jobs, codecs.workers, work)
     if decoded:
-        say(f"{len(decoded)} images -> {args.target}", sys.stdout)
+        say(f"{counted(len(decoded))} -> {paths.target}", sys.stdout)
     check_none_left_out(len(decoded), len(jobs))
     return 0
 
@@ -105,14 +105,12 @@ def find_streams(folder: Path) -> tuple[Path, ...]:
     Raises:
         InputError: there is none.
     """
-    found = sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() == STREAM_SUFFIX and p.is_file()
-    )
+    found = find_files(folder, (STREAM_SUFFIX,))
     if not found:
         raise InputError(
             f"no streams in {folder} or below; accepted are files ending in {STREAM_SUFFIX}"
         )
-    return tuple(found)
+    return found
 
 
 def _decode(
@@ -129,10 +127,11 @@ def _decode(
         pixels = codec.decode(data, max_pixels)
     except DamagedStream as error:
         raise LeftOut(InputError(f"{job.source_name}: {error}")) from error
-    if job.target is None:
+    target = job.target
+    if target is None or is_special(target):
         job.write(png_bytes(pixels))
     else:
-        write_image(job.target, pixels)
+        write(job, lambda: write_image(target, pixels))
     return Decoded(job, stream.width, stream.height)
 
 
@@ -152,7 +151,7 @@ def _opened(
 ) -> tuple[Stream, Path]:
     """The stream in `data`, checked, and the bundle that it was written with."""
     stream = unpack(data, max_pixels)
-    if job.target is not None:
+    if job.target is not None and not is_special(job.target):
         check_fits(job.target, stream.width, stream.height)
     beside = Path() if job.source is None else job.source.parent
     return stream, shelves.bundle_of(stream.model_id, beside, model)

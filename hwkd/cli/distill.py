@@ -20,11 +20,12 @@ from hwkd.cli.options import (
     family_of,
     parse_channels,
     parse_kd,
+    stderr_console,
     terminal_width,
 )
 from hwkd.cli.progress import TrainingBar
 from hwkd.errors import InputError
-from hwkd.images import ImageSource, find_images, open_images
+from hwkd.images import ImageSource, also_among, find_images, open_images
 from hwkd.models.shipped import shipped_names
 from hwkd.quantize.precision import plan_precision
 from hwkd.report.table import render
@@ -196,7 +197,7 @@ def run_config(
         schedule=args.schedule,
         precision=_precision(args.precision, device),
         device=device,
-        threads=args.threads or torch.get_num_threads(),
+        threads=args.threads or min(torch.get_num_threads(), usable_cores()),
         seed=args.seed,
         cached_crops=args.cache_crops,
         checkpoint_every=args.checkpoint_every,
@@ -354,7 +355,7 @@ def _run(
     from hwkd.models.teacher import load_teacher
     from hwkd.report.run import assemble
 
-    console = Console(stderr=True, quiet=not processes.is_first)
+    console = stderr_console(quiet=not processes.is_first)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     processes.by_first(lambda: check_folder(folder, resume=args.resume, force=args.force))
     loss = loss_weights(args)
@@ -427,8 +428,7 @@ def _trained_on(
     """A note where the report's images are not new to the student."""
     if data is None:
         return ()
-    trained = {(data / name).resolve() for name in images.train_names}
-    known = sum(path.resolve() in trained for path in evaluation.paths)
+    known = len(also_among(evaluation.paths, [data / name for name in images.train_names]))
     if not known:
         return ()
     return (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hwkd.cli.options import add_output_options, emit
 from hwkd.errors import InputError
-from hwkd.measure.machine import Limits, Machine, Package, Processor, Sensor
+from hwkd.measure.machine import Gpu, Limits, Machine, Package, Processor, Sensor
 from hwkd.report.table import Table
 
 HELP = "what this machine has for hwkd, and the line that mends each lack"
@@ -213,7 +213,12 @@ def _gpu(machine: Machine) -> Check:
             return Check("gpu", "n/a", "limited", "pip install nvidia-ml-py", follows)
         follows = f"{machine.no_gpu}; {on_cpu}"
         return Check("gpu", "no NVIDIA GPU", "missing", "none: hwkd works without", follows)
-    found = "; ".join(f"{gpu.name}, {gpu.memory_mib:,.0f} MiB" for gpu in machine.gpus)
+    found = "; ".join(map(_one_gpu, machine.gpus))
+    if any(gpu.problem for gpu in machine.gpus):
+        follows = "a GPU that does not answer is not used; what is on it is lost"
+        return Check(
+            "gpu", found, "limited", "restart the machine, or reset it: nvidia-smi -r", follows
+        )
     torch = next(package for package in machine.packages if package.name == "torch")
     if torch.version is not None and "+cpu" in torch.version:
         mend = f'pip install --force-reinstall "torch{torch.required}"'
@@ -223,6 +228,13 @@ def _gpu(machine: Machine) -> Check:
         )
         return Check("gpu", found, "limited", mend, follows)
     return Check("gpu", found, "ok")
+
+
+def _one_gpu(gpu: Gpu) -> str:
+    if gpu.problem:
+        return f"{gpu.name}: {gpu.problem}"
+    memory = "memory not told" if gpu.memory_mib is None else f"{gpu.memory_mib:,.0f} MiB"
+    return f"{gpu.name}, {memory}"
 
 
 def _rapl(rapl: Sensor, processor: Processor) -> Check:
@@ -237,9 +249,9 @@ def _rapl(rapl: Sensor, processor: Processor) -> Check:
     found = ", ".join(rapl.parts)
     if not rapl.problem:
         return Check(name, f"{found}: readable", "ok")
-    mend = RAPL_MEND if rapl.is_denied else "none known: the counter itself fails"
+    mend = RAPL_MEND if rapl.is_denied else "none known: see below"
     follows = "the processor's energy cannot be measured until its counters can be read"
-    return Check(name, f"{found}: not readable ({rapl.problem})", "limited", mend, follows)
+    return _unusable(name, found, rapl, mend, follows)
 
 
 def _gpu_energy(machine: Machine) -> Check:
@@ -247,9 +259,9 @@ def _gpu_energy(machine: Machine) -> Check:
     if not machine.gpus:
         mend = "none: it comes with an NVIDIA GPU"
         return Check(name, "absent", "missing", mend, "the energy of a GPU cannot be measured")
-    if machine.gpus[0].has_energy_counter:
+    if not machine.gpus[0].no_energy:
         return Check(name, "total energy counter", "ok")
-    follows = "NVML answers, but this GPU does not count its energy"
+    follows = f"NVML answers, but of the first GPU: {machine.gpus[0].no_energy}"
     return Check(name, "no energy counter", "limited", "none: the GPU is as it is", follows)
 
 
@@ -261,15 +273,21 @@ def _ina3221(ina3221: Sensor) -> Check:
     found = ", ".join(ina3221.parts)
     if not ina3221.problem:
         return Check(name, f"{found}: readable", "ok")
-    mend = INA3221_MEND if ina3221.is_denied else "none known: the sensor itself fails"
+    mend = INA3221_MEND if ina3221.is_denied else "none known: see below"
     follows = "the board's energy cannot be measured until its rails can be read"
-    return Check(name, f"{found}: not readable ({ina3221.problem})", "limited", mend, follows)
+    return _unusable(name, found, ina3221, mend, follows)
+
+
+def _unusable(name: str, found: str, sensor: Sensor, mend: str, follows: str) -> Check:
+    if sensor.is_denied:
+        return Check(name, f"{found}: not readable ({sensor.problem})", "limited", mend, follows)
+    return Check(name, f"{found}: not usable", "limited", mend, f"{sensor.problem}; {follows}")
 
 
 def _energy(machine: Machine) -> Iterator[Check]:
     """What the sensors together come to, where none of them can be read."""
-    is_measured = any(s.parts and not s.problem for s in (machine.rapl, machine.ina3221))
-    if is_measured or any(gpu.has_energy_counter for gpu in machine.gpus):
+    # A GPU's counter is none of them: what is measured here runs on the processor.
+    if any(s.parts and not s.problem for s in (machine.rapl, machine.ina3221)):
         return
     codecarbon = next(package for package in machine.packages if package.name == "codecarbon")
     if codecarbon.version is None:
@@ -310,10 +328,10 @@ def _clock(limits: Limits) -> Check:
 def _memory(limits: Limits) -> Check:
     if limits.available_mib is None:
         return Check("memory", "n/a", "limited", NOTHING, "the system does not tell what is free")
-    free_mib, where = limits.available_mib, "available"
-    if limits.memory_limit_mib is not None and limits.memory_limit_mib < free_mib:
-        free_mib, where = limits.memory_limit_mib, "by the control group's limit"
-    found = f"{free_mib:,.0f} MiB {where}"
+    free_mib = limits.available_mib
+    limit_mib = limits.memory_limit_mib
+    within = "" if limit_mib is None else f" (the control group's limit is {limit_mib:,.0f} MiB)"
+    found = f"{free_mib:,.0f} MiB available{within}"
     if free_mib >= LITTLE_MEMORY_MIB:
         return Check("memory", found, "ok")
     follows = (

@@ -13,13 +13,15 @@ from hwkd.cli.coding import (
     Job,
     LeftOut,
     check_none_left_out,
+    counted,
     folder_jobs,
-    is_folder,
     memory_told,
     one_job,
+    paths_of,
     run_jobs,
     say,
     tell_dropped,
+    write,
 )
 from hwkd.cli.options import above_0, add_coding_options, whole
 from hwkd.codec.codec import MAX_TILE_PX, TILE_PX, Z_PX
@@ -39,6 +41,7 @@ examples:
   hwkd encode photo.jpg
   hwkd encode photo.jpg photo.hwk --max-bytes 20k
   hwkd encode photos/ streams/ -q 75 --threads 2
+  hwkd encode *.jpg streams/
   hwkd encode - - --model small.hwkd --runtime onnxruntime
 """
 
@@ -64,16 +67,12 @@ class Encoded:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `hwkd encode`."""
     parser.add_argument(
-        "source",
+        "paths",
+        nargs="+",
         metavar="IN",
-        help="an image, a folder of images (with all below it), or - for standard input",
-    )
-    parser.add_argument(
-        "target",
-        nargs="?",
-        metavar="OUT",
-        help=f"the stream ({STREAM_SUFFIX}), - for standard output (default: IN with {STREAM_SUFFIX} after its name, "
-        f"photo.jpg{STREAM_SUFFIX} beside photo.jpg); for a folder another one, in which a.png becomes "
+        help="IN [OUT], or several IN and a folder. IN: an image, a folder of images (with all below it), or - for standard input. OUT: the stream "
+        f"({STREAM_SUFFIX}), - for standard output (default: IN with {STREAM_SUFFIX} after its name, "
+        f"photo.jpg{STREAM_SUFFIX} beside photo.jpg). For a folder, or several IN, OUT is a folder, in which a.png becomes "
         f"a.png{STREAM_SUFFIX}",
     )
     add_rate_options(parser)
@@ -92,11 +91,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode, and say how large the streams are."""
-    is_many = is_folder(args)
+    paths = paths_of(args.paths)
     jobs = (
-        folder_jobs(args, find_images, _renamed)
-        if is_many
-        else (one_job(args, _check_stream_name, _renamed),)
+        folder_jobs(paths, find_images, _renamed, force=args.force)
+        if paths.is_many
+        else (one_job(paths, _check_stream_name, _renamed, force=args.force),)
     )
     asked = asked_of(args)
     path = default_bundle() if args.model is None else named_bundle(args.model)
@@ -109,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         with memory_told(job):
             return _encode(job, codecs, path, asked, args.tile, args.max_pixels)
 
-    if not is_many:
+    if not paths.is_many:
         done = work(jobs[0])
         tell_dropped([(done.job, done.dropped)])
         _say_one(done)
@@ -117,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     encoded = run_jobs("encoding", jobs, codecs.workers, work)
     tell_dropped([(one.job, one.dropped) for one in encoded])
     if encoded:
-        _say_all(encoded, args.target)
+        _say_all(encoded, paths.target or "")
     check_none_left_out(len(encoded), len(jobs))
     return 0
 
@@ -133,7 +132,7 @@ def _encode(
         found = encode_to(codecs.codec(bundle), image.pixels, asked, tile_px, max_pixels)
     except OutOfReach as error:
         raise LeftOut(InputError(f"{job.source_name}: {error}")) from error
-    job.write(found.stream)
+    write(job, lambda: job.write(found.stream))
     height, width = image.pixels.shape[:2]
     return Encoded(
         job, width, height, len(found.stream), image.dropped, found.quality, found.psnr_db
@@ -152,7 +151,7 @@ def _say_one(one: Encoded) -> None:
 def _say_all(encoded: tuple[Encoded, ...], target: str) -> None:
     total_bytes = sum(one.stream_bytes for one in encoded)
     mean_bpp = sum(one.bpp for one in encoded) / len(encoded)
-    line = f"{len(encoded)} images -> {target} {_qualities(encoded)}{total_bytes:,} bytes, mean {mean_bpp:.3f} bpp"
+    line = f"{counted(len(encoded))} -> {target} {_qualities(encoded)}{total_bytes:,} bytes, mean {mean_bpp:.3f} bpp"
     psnrs = [one.psnr_db for one in encoded if one.psnr_db is not None]
     say(line + (f", at least {min(psnrs):.2f} dB" if psnrs else ""), sys.stdout)
 

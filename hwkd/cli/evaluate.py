@@ -8,12 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all, refuse_unknown, whole
+from hwkd.cli.options import (
+    SHIPPED_FIRST,
+    add_output_options,
+    emit_all,
+    refuse_unknown,
+    stderr_console,
+    whole,
+)
 from hwkd.codec.codec import Codec
 from hwkd.codec.shipped import shipped_or_as_given
-from hwkd.errors import InputError
+from hwkd.errors import HwkdError, InputError
 from hwkd.images import SUFFIXES, ImageSource, open_images
 from hwkd.measure.bundles import read_costs
 from hwkd.measure.classic import ALL_LABELS, check_codecs, evaluate_classic, made
@@ -278,10 +283,23 @@ def check_savable(groups: Sequence[Group]) -> None:
         )
 
 
+def _check_finite(evaluated: Sequence[Evaluated]) -> None:
+    for one in evaluated:
+        if one.evaluation.exact:
+            quality = "" if one.point.quality is None else f" at quality {one.point.quality}"
+            raise InputError(
+                f"--save-results holds finite figures, and {one.evaluation.exact[0]} came back from {one.model.name}{quality} "
+                "without error, so that the mean PSNR is infinite: leave that image out"
+            )
+
+
 def save_results(
     path: Path, group: Group, evaluated: Sequence[Evaluated], description: str
 ) -> None:
-    """Write the curve of `group` with what is known of each point. Raises as hwkd.results.write_result."""
+    """Write the curve of `group` with what is known of each point. Raises InputError where one is not finite; as
+    hwkd.results.write_result.
+    """
+    _check_finite(evaluated)
     named = replace(group, name=group.name or group.models[0].name)
     known = {id(model): model.trained() for model in group.models}
     trained = tuple(_trained(known[id(one.model)], one) for one in named.points(evaluated))
@@ -325,6 +343,9 @@ def bd_table(
     columns = ("curve", "against", "bd_rate_percent", "bd_psnr_db", "shared_psnr_db")
     return Table(title, columns, tuple(rows), tuple(notes))
 
+
+EXACT_SHOWN = 3
+"""Images that a note names."""
 
 _COLUMNS = ("psnr_db", "ms_ssim", "bpp", "bpp_estimated", "rd_loss")
 
@@ -394,8 +415,9 @@ def run(args: argparse.Namespace) -> int:
     anchors = [read_curve(path) for path in args.against]
     classic = None if args.classic is None else tuple(dict.fromkeys(args.classic or ALL_LABELS))
     check_codecs(classic or ())
-    images = open_images(args.data)
     refuse_unknown(args.models)
+    given = open_images(args.data)
+    images = given.readable()
 
     models = [load_evaluated(text, args.qualities) for text in args.models]
     if args.qualities is not None and not any(model.serves_all_rates for model in models):
@@ -405,28 +427,39 @@ def run(args: argparse.Namespace) -> int:
     groups = groups_of(models, args.curve)
     if args.save_results:
         check_savable(groups)
-    evaluated = []
+    evaluated: list[Evaluated] = []
     # A line that says how far it is, on a terminal only.
-    with Console(stderr=True).status("evaluating") as status:
-        for model in models:
-            for point in model.points:
-                what = _named(model.name, point.quality)
+    try:
+        with stderr_console().status("evaluating") as status:
+            for model in models:
+                for point in model.points:
+                    what = _named(model.name, point.quality)
 
-                def show(image: "ImageQuality", what: str = what) -> None:
-                    status.update(f"{what}: {image.name} done")
+                    def show(image: "ImageQuality", what: str = what) -> None:
+                        status.update(f"{what}: {image.name} done")
 
-                evaluation = point.evaluate(images, progress=show)
-                evaluated.append(Evaluated(model, point, evaluation))
-        found = _classic(classic or (), images, status.update)
+                    evaluation = point.evaluate(images, progress=show)
+                    evaluated.append(Evaluated(model, point, evaluation))
+            found = _classic(classic or (), images, status.update)
+    except BaseException:
+        # What is known after hours is not lost by what comes later, be it Ctrl-C.
+        if evaluated:
+            emit_all((_quality_table(evaluated, str(images), args.per_image),), args)
+        raise
     tables = [_quality_table(evaluated, str(images), args.per_image)]
     if anchors:
         tables.append(bd_table("Against published curves", groups, evaluated, anchors))
     if classic is not None:
         tables += _classic_tables(found, str(images), groups, evaluated)
+    emit_all(tuple(tables), args)
     if args.save_results:
         said = f"hwkd evaluate on {images}; bpp of real bytes"
         save_results(args.save_results, groups[0], evaluated, said)
-    emit_all(tuple(tables), args)
+    left_out = len(given.paths) - len(images.paths)
+    if left_out:
+        raise HwkdError(
+            f"{left_out} of {len(given.paths)} images were left out for the reasons above; the figures are those of the others"
+        )
     return 0
 
 
@@ -460,6 +493,8 @@ def _quality_table(evaluated: list[Evaluated], where: str, per_image: bool) -> T
         rows.append((*names, *average, *_cells(evaluation, point.lmbda)))
         if evaluation.ms_ssim_reason:
             notes.append(f"ms_ssim of {model.name} is n/a: {evaluation.ms_ssim_reason}.")
+        if evaluation.exact:
+            notes.append(_exact_note(model.name, evaluation))
         if evaluation.bpp_estimated is None:
             notes.append(f"bpp_estimated of {model.name} is n/a: a bundle holds no likelihoods.")
         if point.lmbda is None:
@@ -472,6 +507,17 @@ def _quality_table(evaluated: list[Evaluated], where: str, per_image: bool) -> T
     named = ("model", *(("quality",) if has_qualities else ()))
     columns = (*named, *(("image",) if per_image else ()), *_COLUMNS)
     return Table(f"Quality on {where}", columns, tuple(rows), tuple(dict.fromkeys(notes)))
+
+
+def _exact_note(name: str, evaluation: "Evaluation") -> str:
+    """What an image that came back without error does to the mean."""
+    exact, count = evaluation.exact, len(evaluation.images)
+    mean = evaluation.psnr_db_of_mean_error
+    others = "no image has any" if math.isinf(mean) else f"that of the mean error is {mean:.3f} dB"
+    return (
+        f"psnr_db of {name} is inf, as {', '.join(exact[:EXACT_SHOWN])} came back without error "
+        f"({len(exact)} of {count} images): {others}."
+    )
 
 
 def _cells(figures: "Evaluation | ImageQuality", lmbda: float | None) -> tuple[str, ...]:

@@ -6,15 +6,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from hwkd.cli.options import terminal_width
+from hwkd.cli.options import stderr_console, terminal_width
 from hwkd.cli.profile import parse_size
 from hwkd.errors import InputError
 from hwkd.export.card import Told, read_told
 from hwkd.files import check_new, write_bytes
 from hwkd.images import ImageSource, Pixels, open_images
 from hwkd.measure.quality import set_name
+from hwkd.quantize.precision import board_prefix
 from hwkd.report.bundles import bundle_tables
 from hwkd.report.table import render
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
@@ -97,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             f"a bundle's name ends in {BUNDLE_SUFFIX}, got {output}; give -o NAME{BUNDLE_SUFFIX}"
         )
     board_paths = (
-        [output.with_name(f"{output.stem}-{target.name}-{name}") for name in BOARD_GRAPHS]
+        [output.with_name(board_prefix(output.stem, target) + name) for name in BOARD_GRAPHS]
         if _has_compiler(target)
         else []
     )
@@ -111,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     from hwkd.measure.eager.bundle_file import write_bundle_file
 
     bits = None if args.bits is None else parse_bits(args.bits)
-    with Console(stderr=True).status("loading") as status:
+    with stderr_console().status("loading") as status:
         source = load_source(args.model, bits, target, args.data, status.update, told)
         status.update("reading the integers")
         prepared = prepare(replace(source, name=output.stem), target, images)

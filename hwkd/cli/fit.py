@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import tomli_w
-from rich.console import Console
 
-from hwkd.cli.options import LAST_SEED, MOST, above_0, crop, terminal_width, whole
+from hwkd.cli.options import LAST_SEED, MOST, above_0, crop, stderr_console, terminal_width, whole
 from hwkd.cli.profile import FALLBACK, HOST
 from hwkd.errors import HwkdError, InputError, unknown
 from hwkd.files import write_text
-from hwkd.images import find_images
+from hwkd.images import content_sha256, find_images
 from hwkd.measure.machine import find_processor, host_facts, host_name
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import FAMILIES, HyperpriorSpec, Spec, lmbda_of
@@ -327,8 +326,9 @@ def run(args: argparse.Namespace) -> int:
     shown = () if args.target == HOST else [n for n in PAPER_N if n not in trained]
     untrained = tuple((n, costs(paper_spec(n))) for n in shown)
     result = FitResult(settings, place.name, found, costs.setting, costs.notes, untrained)
-    written = write_result(result, folder, place.distill_target)
+    # Before the files: whatever keeps them from being written, what was found is seen.
     print(render(front_table(result), "table", terminal_width()))
+    written = write_result(result, folder, place.distill_target)
     print(f"written: {folder}/{', '.join(written)}")
     return 0
 
@@ -366,7 +366,7 @@ def _work(
     from hwkd.cli.progress import FitBar
     from hwkd.search.worker import Worker
 
-    console = Console(stderr=True)
+    console = stderr_console()
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
 
     def trainer() -> "Trainer":
@@ -376,8 +376,7 @@ def _work(
         from hwkd.models.teacher import load_teacher
         from hwkd.search.train import Trainer
 
-        if args.threads is not None:
-            torch.set_num_threads(args.threads)
+        torch.set_num_threads(args.threads or min(torch.get_num_threads(), usable_cores()))
         bar.tell("reading the images")
         images = load_images(data, settings.crop, settings.seed, lambda _name: None)
         for note in images.notes:
@@ -517,7 +516,7 @@ def paper_teacher_spec(settings: Settings) -> HyperpriorSpec:
 
 
 def data_facts(folder: Path | None) -> str:
-    """Which images these are, whatever folder they lie in: their number, and a digest of names and sizes.
+    """Which images these are, whatever folder they lie in: their number, and a digest of names and content.
 
     Raises:
         InputError: no folder, or no images in it.
@@ -527,7 +526,9 @@ def data_facts(folder: Path | None) -> str:
     digest = hashlib.sha256()
     paths = find_images(folder)
     for path in sorted(paths):
-        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+        # The name counts as well: which images are held out follows from their order.
+        name = path.relative_to(folder).as_posix()
+        digest.update(f"{name} {content_sha256([path])}\n".encode(errors="surrogateescape"))
     return f"{len(paths)} images, {digest.hexdigest()[:12]}"
 
 

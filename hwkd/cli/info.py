@@ -1,21 +1,25 @@
 """`hwkd info`: what a bundle or a stream is, without torch and without running it."""
 
 import argparse
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+from hwkd.cli.coding import STANDARD
 from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
 from hwkd.codec.shipped import SHIPPED, Shelves, shipped
 from hwkd.codec.stream import MAGIC, Stream, header_bytes, unpack
 from hwkd.errors import InputError
 from hwkd.report.bundles import bundle_tables, parts_table
 from hwkd.report.table import Table
-from hwkd.runtime.bundle import read_bundle
+from hwkd.runtime.bundle import bundle_of
 
 HELP = "say what a bundle (.hwkd) or a stream (.hwk) is, and check it for damage"
 
 EXAMPLES = """examples:
   hwkd info small.hwkd
   hwkd info photo.hwk --format json
+  hwkd info - < photo.hwk
 """
 
 _ANY_PIXELS = 2**64
@@ -30,47 +34,56 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help=f"a bundle, a stream, or the name of a bundle that ships (see `hwkd models`); {SHIPPED_FIRST}",
+        help="a bundle, a stream, the name of a bundle that ships (see `hwkd models`), or - for standard input; "
+        f"{SHIPPED_FIRST}",
     )
     add_output_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables of the file."""
-    path = shipped().get(args.file, Path(args.file))
+    path = None if args.file == STANDARD else shipped().get(args.file, Path(args.file))
     emit_all(_tables(path), args)
     return 0
 
 
-def _tables(path: Path) -> tuple[Table, ...]:
+def _tables(path: Path | None) -> tuple[Table, ...]:
+    """path: None for standard input."""
+    name = "standard input" if path is None else str(path)
     try:
-        with path.open("rb") as file:
-            start = file.read(len(MAGIC))
+        with nullcontext(sys.stdin.buffer) if path is None else path.open("rb") as file:
+            content = file.read(len(MAGIC))
+            # Nothing more is read of what is neither: it may have no end.
+            if content.startswith((_BUNDLE_START, _STREAM_START)):
+                content += file.read()
     except OSError as error:
         raise InputError(
-            f"cannot read {path}: {error.strerror or error}; give a bundle (.hwkd) or a stream (.hwk)"
+            f"cannot read {name}: {error.strerror or error}; give a bundle (.hwkd) or a stream (.hwk)"
         ) from error
+    start = content[: len(MAGIC)]
     if start.startswith(_BUNDLE_START):
-        bundle = read_bundle(path)
+        bundle = bundle_of(content, name)
         return (*bundle_tables(bundle), parts_table(bundle))
     if start.startswith(_STREAM_START):
-        return (_of_stream(path),)
+        return (_of_stream(content, path, name),)
     begins = f"starts with {start!r}" if start else "is empty"
     raise InputError(
-        f"{path} is neither a bundle nor a stream: it {begins}; give a file that `hwkd export` or `hwkd encode` wrote"
+        f"{name} is neither a bundle nor a stream: it {begins}; give a file that `hwkd export` or `hwkd encode` wrote"
     )
 
 
-def _of_stream(path: Path) -> Table:
+def _of_stream(content: bytes, path: Path | None, name: str) -> Table:
     try:
-        stream = unpack(path.read_bytes(), _ANY_PIXELS)
+        stream = unpack(content, _ANY_PIXELS)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    found = Shelves().find(stream.model_id, (SHIPPED, path.parent, Path()))
+        raise InputError(f"{name}: {error}") from error
+    beside = Path() if path is None else path.parent
+    title = name if path is None else path.name
+    found = Shelves().find(stream.model_id, (SHIPPED, beside, Path()))
     if found is None:
-        return stream_table(path.name, stream, None)
+        return stream_table(title, stream, None)
     is_shipped = found.parent == SHIPPED
-    return stream_table(path.name, stream, found.stem if is_shipped else str(found))
+    return stream_table(title, stream, found.stem if is_shipped else str(found))
 
 
 # A stream as a table: what it holds and where its bytes go.

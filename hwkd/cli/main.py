@@ -1,13 +1,24 @@
 """The `hwkd` command: picks the subcommand, and turns our errors into one line and an exit code."""
 
 import argparse
+import atexit
+import io
 import os
+import secrets
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from hwkd import __version__
+from hwkd.cli.options import ENCODABLE, add_talk_options, talking
+from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import HwkdError, InputError, unknown
 
 COMMANDS = {
@@ -52,7 +63,49 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(2, f"hwkd: error: {message} (see `{self.prog} --help`)\n")
+        line = " ".join(f"hwkd: error: {message} (see `{self.prog} --help`)".split())
+        self.exit(2, f"{line}\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but what a command does not know is said by its own parser, whose help lists what it knows."""
+        found, unknown_words = super().parse_known_args(args, namespace)
+        if unknown_words:
+            near = get_close_matches(unknown_words[0], self._option_string_actions, n=1)
+            hint = f": did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown_words)}{hint}")
+        return found, unknown_words
+
+
+_SHELLS = ("bash", "zsh", "tcsh")
+_FILES = (Path, shipped_or_as_given)
+_FILE_NAMES = ("IN", "FILE", "MODEL", "M", "TEACHER", "BUNDLE", "SOURCE")
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints the completion script of a shell. It is made once, so that completing starts no Python."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _names: Any, shell: Any, *_: Any) -> None:
+        try:
+            import shtab
+        except ImportError:
+            parser.error("--print-completion needs shtab: pip install shtab")
+        for one in _all_parsers(parser):
+            for action in one._actions:
+                takes_file = action.type in _FILES or action.metavar in _FILE_NAMES
+                if takes_file and action.choices is None:
+                    action.complete = shtab.FILE  # type: ignore[attr-defined]
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
+def _all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                if isinstance(sub, _CommandParser):
+                    sub.configure()
+                yield from _all_parsers(sub)
 
 
 class _CommandParser(_Parser):
@@ -67,6 +120,7 @@ class _CommandParser(_Parser):
         module = import_module(f"hwkd.cli.{self.prog.split()[-1]}")
         self.epilog = module.EXAMPLES
         module.configure(self)
+        add_talk_options(self)
         self.set_defaults(run=module.run)
         self.is_configured = True
 
@@ -89,6 +143,14 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"hwkd {__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=_SHELLS,
+        metavar="SHELL",
+        help=f"print a script that completes commands and options in {', '.join(_SHELLS)}, and how to use it",
+    )
+    add_talk_options(parser)
     subparsers = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser
     )
@@ -105,12 +167,22 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    has_stdout = _streams_made_usable()
+    _calm_libraries()
+    is_verbose = False
     try:
+        if not has_stdout:
+            raise InputError(
+                "standard output is closed, and what it was given would go into the next file that is opened: send it "
+                "to a file, or to /dev/null"
+            )
         _check_command(words)
         # argparse leaves through SystemExit, with our codes: 0 after --help, 2 after a wrong argument.
         args = build_parser().parse_args(words)
         args.argv = words
-        return int(args.run(args))
+        is_verbose = getattr(args, "verbose", False)
+        with talking(verbose=is_verbose, quiet=getattr(args, "quiet", False)):
+            return int(args.run(args))
     except SystemExit as left:
         return int(left.code or 0)
     except HwkdError as error:
@@ -119,18 +191,72 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Under torchrun the same input is wrong for every process, and an interruption reaches all: one says so.
         is_shared = error.exit_code in (InputError.exit_code, INTERRUPTED)
         if not is_shared or os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"hwkd: {kind}{_one_line(error)}", file=sys.stderr)
+            _say(f"{kind}{error}", error if is_verbose else None)
         return error.exit_code
     except KeyboardInterrupt:
-        print("hwkd: interrupted", file=sys.stderr)
+        _say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout has had enough (head, less); without this Python complains at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        print(f"hwkd: error: {_one_line(error)}", file=sys.stderr)
+    except MemoryError as error:
+        _say(
+            "error: there is not enough memory; close other programs, or give smaller images or a smaller model",
+            error if is_verbose else None,
+        )
         return 1
+    except OSError as error:
+        _say(f"error: {error}", error if is_verbose else None)
+        return 1
+    except Exception as error:
+        more = "" if is_verbose else "; -v shows where it came from"
+        _say(
+            f"error: this should not happen, {type(error).__name__}: {error}{more}",
+            error if is_verbose else None,
+        )
+        return 1
+
+
+def _calm_libraries() -> None:
+    """Keep libraries from leaving files in the user's folders, and from what an environment says for other programs."""
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\."
+    )  # of metadata; what is lost by it, hwkd says itself
+    # All figures go to files. A notebook names its own back end to every command that it starts.
+    os.environ["MPLBACKEND"] = "agg"
+    folder = Path(tempfile.gettempdir(), f"hwkd-{secrets.token_hex(6)}")
+    # Matplotlib keeps a list of fonts, torch makes a folder for compiled code, and asks for the user's name for that.
+    wanted = {"TORCHINDUCTOR_CACHE_DIR": folder / "inductor"}
+    if not Path(
+        os.path.expanduser("~/.cache/matplotlib")
+    ).is_dir():  # pathlib's raises without a HOME
+        wanted["MPLCONFIGDIR"] = folder / "matplotlib"
+    missing = {name: str(path) for name, path in wanted.items() if name not in os.environ}
+    if missing:
+        os.environ.update(missing)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _streams_made_usable() -> bool:
+    """Make standard streams that take every text; whether standard output was there.
+
+    A closed stream's number is given to the next file that is opened, and what a library prints would go into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    has_stdout = sys.stdout is not None
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name or a frame that the terminal's encoding has not must not lose the figures beside it.
+        sys.stdout.reconfigure(errors=ENCODABLE)
+    return has_stdout
 
 
 def _check_command(words: list[str]) -> None:
@@ -142,8 +268,12 @@ def _check_command(words: list[str]) -> None:
         raise unknown("command", words[0], COMMANDS, see="hwkd --help")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _say(text: str, error: BaseException | None = None) -> None:
+    """Print `text` as one line; above it where `error` came from, if it is given."""
+    if error is not None:
+        print("".join(traceback.format_exception(error)), file=sys.stderr)
+    line = " ".join(text.split()).encode(errors="backslashreplace").decode()
+    print(f"hwkd: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

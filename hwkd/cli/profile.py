@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hwkd.bits import BitPlan, parse_bits
@@ -17,6 +16,7 @@ from hwkd.cli.options import (
     add_output_options,
     emit_all,
     refuse_unknown,
+    stderr_console,
     whole,
 )
 from hwkd.codec.shipped import shipped_or_as_given
@@ -79,18 +79,28 @@ def run(args: argparse.Namespace) -> int:
         InputError: a name, number or sensor that there is not, or options that contradict each other; told before
             anything is measured.
     """
-    records = records_of(args)
-    if args.save:
-        for record in records:
+    records: list[Record] = []
+
+    def keep(record: Record) -> None:
+        # As soon as it is known: what comes later may fail, or be interrupted.
+        records.append(record)
+        if args.save:
             write_record(record_path(args.save, record), record)
+
+    try:
+        profile_each(args, keep)
+    except BaseException:
+        if records:
+            emit_all(_tables(records, args), args)
+        raise
+    emit_all(_tables(records, args), args)
     if args.save_target:
         _save_target(args.save_target, records)
-    emit_all(_tables(records, args), args)
     return 0
 
 
-def records_of(args: argparse.Namespace) -> list[Record]:
-    """A record for each model and each machine or target that `args` name. Raises as `run`."""
+def profile_each(args: argparse.Namespace, keep: Callable[[Record], None]) -> None:
+    """Give `keep` a record for each model and each machine or target that `args` name. Raises as `run`."""
     width, height = parse_size(args.size)
     refuse_unknown(args.models)
     texts = list(dict.fromkeys(args.models or default_models()))
@@ -103,7 +113,7 @@ def records_of(args: argparse.Namespace) -> list[Record]:
     meter, why_no_meter = _meter(args.energy, has_host=bool(on_host))
     images = None
     if args.evaluate is not None:
-        images = open_images(None if args.evaluate is EMBEDDED else args.evaluate)
+        images = open_images(None if args.evaluate is EMBEDDED else args.evaluate).readable()
 
     # Torch is loaded only now: what the user got wrong was said at once.
     subjects = [load_model(text, width, height, bits) for text in texts]
@@ -123,9 +133,10 @@ def records_of(args: argparse.Namespace) -> list[Record]:
     )
     check_runtimes([subject for subject in subjects if subject.text in on_host], wanted)
     if images is not None:
-        with Console(stderr=True).status("evaluating"):
+        with stderr_console().status("evaluating"):
             subjects = [evaluated_model(subject, images, quality) for subject in subjects]
-    return _records(subjects, targets, width, height, wanted, shlex.join(["hwkd", *args.argv]))
+    command = shlex.join(["hwkd", *args.argv])
+    _profile(subjects, targets, width, height, wanted, command, keep)
 
 
 def record_path(folder: Path, record: Record) -> Path:
@@ -205,16 +216,16 @@ def _meter(kind: str, *, has_host: bool) -> tuple[OpenedMeter | None, str]:
         return None, str(error)
 
 
-def _records(
+def _profile(
     subjects: Sequence["Model"],
     targets: Targets,
     width: int,
     height: int,
     wanted: Wanted,
     command: str,
-) -> list[Record]:
-    """A record for each model and each machine or target, this machine first."""
-    records: list[Record] = []
+    keep: Callable[[Record], None],
+) -> None:
+    """Give `keep` a record for each model and each machine or target, this machine first."""
     total = 0
     for subject in subjects:
         on_host, others = targets[subject.text]
@@ -229,11 +240,10 @@ def _records(
             on_host, others = targets[subject.text]
             if on_host:
                 say = partial(step, subject)
-                records.append(profile_here(subject, width, height, wanted, command, say))
+                keep(profile_here(subject, width, height, wanted, command, say))
             for target in others:
                 step(subject, target.name)
-                records.append(profile_target(subject, width, height, target, command))
-    return records
+                keep(profile_target(subject, width, height, target, command))
 
 
 def _save_target(name: str, records: Sequence[Record]) -> None:
@@ -257,9 +267,9 @@ def _tables(records: Sequence[Record], args: argparse.Namespace) -> tuple[Table,
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
+    console = stderr_console()
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total:.0f}"),
         TimeElapsedColumn(),

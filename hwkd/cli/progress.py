@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
-from rich.status import Status
 
 from hwkd.search.found import Found
 
@@ -79,7 +78,7 @@ class FitBar:
 
     def __init__(self, console: Console) -> None:
         self._say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-        self._status = Status("", console=console) if console.is_terminal else None
+        self._status = console.status("") if console.is_terminal else None
 
     def __enter__(self) -> "FitBar":
         if self._status is not None:

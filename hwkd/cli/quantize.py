@@ -4,10 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from hwkd.bits import BitPlan, parse_bits
-from hwkd.cli.options import add_output_options, crop, emit
+from hwkd.cli.options import add_output_options, crop, emit, stderr_console
 from hwkd.errors import InputError, unknown
 from hwkd.images import open_images
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
@@ -71,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--backend torchao stores weights in 8 or 4 bits, got {args.bits}")
     if args.backend == "torchao-pt2e" and args.bits != "8":
         raise InputError(f"--backend torchao-pt2e computes in 8 bits, got --bits {args.bits}")
-    images = open_images(args.evaluate)
+    images = open_images(args.evaluate).readable()
 
     from hwkd.distill.run_folder import load_model
     from hwkd.measure.quality import evaluate
@@ -82,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"{loaded.name} is quantized already: name its float student, {args.model}:float"
         )
-    with Console(stderr=True).status("quantizing and evaluating"):
+    with stderr_console().status("quantizing and evaluating"):
         quantized, stored, in_float = _quantized(
             args.backend, loaded.codec, plan, args.data, args.crop
         )

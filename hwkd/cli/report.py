@@ -4,11 +4,10 @@ import argparse
 import shlex
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from hwkd.cli.coding import tell
-from hwkd.cli.options import refuse_unknown
+from hwkd.cli.options import refuse_unknown, stderr_console
 from hwkd.cli.profile import check_torch
 from hwkd.codec.shipped import default_bundle, shipped_or_as_given
 from hwkd.errors import HwkdError, InputError
@@ -84,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         check_page(page)
     if args.figures is not None and args.figures.exists() and not args.figures.is_dir():
         raise InputError(f"--figures {args.figures} is a file, figures need a folder: give another")
-    console = Console(stderr=True)
+    console = stderr_console()
     with console.status("reading") as status:
         gathered = gather(args.sources, args.target, lambda text: status.update(f"reading {text}"))
         plots = plots_of(gathered)
@@ -143,10 +142,13 @@ def show_images(args: argparse.Namespace) -> None:
     from hwkd.measure.classic import load_coders
     from hwkd.report.page.visual import visual, visual_html
 
-    console = Console(stderr=True)
+    console = stderr_console()
     with console.status("loading models"):
         coders = load_coders(models)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("")
 
         def show(doing: str, done: int, count: int) -> None:

@@ -13,12 +13,12 @@ from rich.progress import Progress
 
 from hwkd import __version__
 from hwkd.bits import WEIGHT_BITS
-from hwkd.cli.options import above_0, crop, emit_all, refuse_unknown
+from hwkd.cli.options import above_0, crop, emit_all, refuse_unknown, stderr_console
 from hwkd.cli.profile import file_name
 from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import HwkdError, InputError
-from hwkd.files import write_text
-from hwkd.images import ImageSource, open_images
+from hwkd.files import claimed, write_text
+from hwkd.images import ImageSource, also_among, find_images, open_images
 from hwkd.measure.machine import host_facts, installed_version
 from hwkd.measure.record import Entry
 from hwkd.measure.sensitivity import (
@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
     from hwkd.measure.eager.sensitivity import fingerprint, load_base, measured_crops
     from hwkd.quantize.integer import weight_bytes
 
-    console = Console(stderr=True)
+    console = stderr_console()
     with console.status("loading"):
         base = load_base(args.model, args.data, args.crop, args.lmbda, target)
         crops, images = measured_crops(args.data, args.crop)
@@ -184,10 +184,10 @@ def run(args: argparse.Namespace) -> int:
         versions={"hwkd": __version__, **{name: version(name) for name in VERSIONS}},
         latency=latency,
     )
-    known = {} if args.force else read_points(folder / NAME, told.fingerprint)
     blank = unmeasured(base.layers, base.lmbda, weight_bytes(base.codec), tried)
     proposals(blank, tried, args.max_kib)  # refuses a size that cannot be before it is measured for
-    with _progress(console) as progress:
+    with claimed(folder), _progress(console) as progress:
+        known = {} if args.force else read_points(folder / NAME, told.fingerprint)
         task = progress.add_task("measuring layers", total=len(base.layers))
 
         def keep(found: Sensitivity) -> None:
@@ -210,8 +210,9 @@ def run(args: argparse.Namespace) -> int:
         )
     tables = tables_of(told, found, checked, notes)
     origin = origin_of(base, args.model, args.target)
-    said = write_folder(folder, told, found, checked, tables, recipes, origin)
+    # Before the files: whatever keeps them from being written, what was found is seen.
     emit_all(tables, argparse.Namespace(format=args.format, output=None))
+    said = write_folder(folder, told, found, checked, tables, recipes, origin)
     for sentence in said:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     return 0
@@ -255,15 +256,14 @@ def check_apart(data: Path | None, evaluation: ImageSource) -> None:
     """Refuse to check an allocation on images that it is made from.
 
     Raises:
-        InputError: an image of `evaluation` lies in `data`.
+        InputError: an image of `evaluation`, or a copy of it, lies in `data`.
     """
     if data is None:
         return
-    folder = data.resolve()
-    known = [path for path in evaluation.paths if path.resolve().is_relative_to(folder)]
+    known = also_among(evaluation.paths, find_images(data))
     if known:
         raise InputError(
-            f"{len(known)} of the {len(evaluation.paths)} images of --evaluate lie in --data {data}, {known[0].name} say: "
+            f"{len(known)} of the {len(evaluation.paths)} images of --evaluate lie in --data {data} too, {known[0].name} say: "
             "allocations are checked on images that they are not made from, give other ones"
         )
 

@@ -1,31 +1,52 @@
 """hwkd targets: the devices hwkd knows, what it knows about one, and how well it predicts for them."""
 
 import argparse
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.progress import Progress
 
-from hwkd.cli.options import add_output_options, emit, emit_all
+from hwkd.cli.options import add_output_options, emit, emit_all, stderr_console
 from hwkd.files import data_folder
-from hwkd.measure.predict.constants import Fitted, constants_of
-from hwkd.measure.predict.fit import fit
+from hwkd.measure.layers import LayerCost
+from hwkd.measure.other_runtimes import (
+    POOLED_DEVICE,
+    Checked,
+    Evidence,
+    Network,
+    OtherTiming,
+    check,
+    evidence,
+    pooled_table,
+    read_other,
+)
+from hwkd.measure.predict.constants import Fitted, carried_on, constants_of
+from hwkd.measure.predict.fit import Z90, Prediction, fit, predict
 from hwkd.measure.predict.published import (
+    INT8,
+    NCNN,
+    TENSORRT,
     Accuracy,
     LeftOut,
     Population,
     Timings,
     leave_networks_out,
+    merged,
     population,
     read_timings,
+    size_of,
 )
+from hwkd.measure.predict.target import _guessed_int8
 from hwkd.quantize.precision import PrecisionPlan, plan_precision
 from hwkd.report.table import Table
 from hwkd.target import (
     CONFIDENCES,
     PRECISIONS,
+    Carried,
+    Constants,
     ExecutionUnit,
     Fact,
     Rate,
@@ -100,8 +121,9 @@ def run(args: argparse.Namespace) -> int:
 # The actions of `hwkd targets` that work on published timings: fit and validate.
 
 CONSTANTS_NOTE = (
-    "error_percent, coverage_percent: each network left out in turn, of that very configuration. Whole networks in "
-    "the named runtime; none of them has transposed convolutions or GDN, for which the interval widens."
+    "error_percent, coverage_percent: each network left out in turn, of that very configuration, without the steps to "
+    "another runtime. Whole networks in the timed runtime; none of them has transposed convolutions or GDN, for which the "
+    "interval widens. steps: what a time is carried over by, which is in every interval."
 )
 
 
@@ -111,8 +133,21 @@ def add_timings_option(parser: argparse.ArgumentParser) -> None:
         "--timings",
         type=Path,
         metavar="FILE.json",
-        help="published timings to fit on (default: ncnn's benchmark, as shipped)",
+        help="published timings to fit on in place of all that ship (ncnn's benchmark, TensorRT on Jetsons, other runtimes)",
     )
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What the timings give. constants: of each shipped target. others, found, layers, left_out: for the second set."""
+
+    fitted: tuple[Fitted, ...]
+    targets: Mapping[str, Target]
+    constants: Mapping[str, tuple[Constants, ...]]
+    others: tuple[OtherTiming, ...]
+    found: Evidence
+    layers: Mapping[Network, tuple[LayerCost, ...]]
+    left_out: Mapping[tuple[str, bool], Prediction]
 
 
 def run_fit(args: argparse.Namespace) -> int:
@@ -121,52 +156,162 @@ def run_fit(args: argparse.Namespace) -> int:
     Raises:
         InputError: the timings cannot be read, or the files not written.
     """
-    timings = read_timings(args.timings)
     with _progress() as progress:
-        fitted = [
-            Fitted(leave_out(p, progress), fit(p.work, p.ln_times))
-            for p in populations(timings, progress)
-        ]
-    # All are derived before the first is written: a target whose device the timings lack must not leave a mixture.
-    derived = {
-        name: constants_of(load_target(name), timings.source, fitted) for name in list_targets()
-    }
+        derived = derive(args.timings, progress)
     rows = []
     folder = data_folder("targets")
-    for name, constants in derived.items():
+    # All are derived before the first is written: a target whose device the timings lack must not leave a mixture.
+    for name, constants in derived.constants.items():
         path = folder / f"{name}.toml"
         write_constants(path, (args.into or folder) / path.name, constants)
         for c in constants:
             error = "n/a" if c.error_percent is None else f"{c.error_percent:.1f}"
             coverage = "n/a" if c.coverage is None else f"{100 * c.coverage:.0f}"
-            rows.append((name, str(c), c.device, str(c.networks), error, coverage))
+            timed = f"{c.device}, {c.runtime}"
+            steps = "; ".join(map(str, c.carried)) or "none"
+            rows.append((name, str(c), timed, str(c.networks), error, coverage, steps))
     columns = ("target", "constants", "timed", "networks", "error_percent", "coverage_percent")
     where = args.into or "the targets that ship"
     table = Table(
-        f"Constants fitted and written to {where}", columns, tuple(rows), (CONSTANTS_NOTE,)
+        f"Constants fitted and written to {where}",
+        (*columns, "steps"),
+        tuple(rows),
+        (CONSTANTS_NOTE,),
     )
-    emit_all((table, overall_table(tuple(f.left_out for f in fitted))), args)
+    emit_all((table, overall_table(tuple(f.left_out for f in derived.fitted))), args)
     return 0
 
 
 def run_validate(args: argparse.Namespace) -> int:
-    """Print how far predictions of a left-out network are off. Raises InputError as `run_fit`."""
-    timings = read_timings(args.timings)
+    """Print how far predictions of a left-out network are off, and those of other runtimes. Raises as `run_fit`."""
     with _progress() as progress:
-        left_out = tuple(leave_out(p, progress) for p in populations(timings, progress))
+        derived = derive(args.timings, progress, needs_targets=args.timings is None)
     worst = None if args.all_devices else WORST
-    emit_all(
-        (overall_table(left_out), network_table(left_out), device_table(left_out, worst)), args
-    )
+    left_out = tuple(f.left_out for f in derived.fitted)
+    tables = [overall_table(left_out), network_table(left_out), device_table(left_out, worst)]
+    if args.timings is None:
+        checked = checked_others(derived)
+        tables += [other_table(checked), other_worst_table(checked, worst)]
+    emit_all(tuple(tables), args)
     return 0
+
+
+def derive(path: Path | None, progress: Progress, *, needs_targets: bool = True) -> Derived:
+    """Everything that follows from the timings: those that ship, or the table at `path` alone."""
+    others = () if path else read_other()
+    tables = [read_timings(path)]
+    if path is None:
+        tables += [read_timings(data_folder("profiles") / TENSORRT), pooled_table(others)]
+    timings = merged(tables)
+    fitted = tuple(
+        Fitted(leave_out(p, progress), fit(p.work, p.ln_times))
+        for p in populations(timings, progress)
+    )
+    nothing = Evidence((), ())
+    if not needs_targets:
+        return Derived(fitted, {}, {}, (), nothing, {}, {})
+    targets = {name: load_target(name) for name in list_targets()}
+    source = timings.source
+    base = {name: constants_of(target, source, fitted) for name, target in targets.items()}
+    if path:
+        return Derived(fitted, targets, base, (), nothing, {}, {})
+    plain = {
+        name: constants_of(_without_int8_device(target), source, fitted)
+        for name, target in targets.items()
+    }
+    from hwkd.measure.other_networks import other_layers
+
+    layers = other_layers(row.network for row in others)
+    left_out = _left_out_of(fitted[0].left_out)
+    both = {name: (*base[name], *plain[name]) for name in base}
+    found = evidence(others, targets, layers, both, left_out)
+
+    def step(name: str, unit: ExecutionUnit, c: Constants) -> Carried:
+        return found.step(name, unit, c, unit.runtime.name)
+
+    constants = {
+        name: carried_on(target, base[name], fitted, step) for name, target in targets.items()
+    }
+    return Derived(fitted, targets, constants, others, found, layers, left_out)
+
+
+def checked_others(derived: Derived) -> tuple[Checked, ...]:
+    """The second set: every time of another runtime, and TensorRT's with the network left out."""
+
+    def of_gpu(
+        layers: Sequence[LayerCost], constants: Sequence[Constants], row: OtherTiming
+    ) -> Prediction:
+        floats = predict(layers, constants[0])
+        return _guessed_int8(floats) if row.is_int8 else floats
+
+    checked = check(
+        derived.others,
+        derived.targets,
+        derived.layers,
+        derived.constants,
+        derived.found,
+        derived.left_out,
+        of_gpu,
+    )
+    return (*checked, *_from_fit(derived.fitted[1].left_out, derived.targets))
+
+
+def _from_fit(of_gpus: LeftOut, targets: Mapping[str, Target]) -> list[Checked]:
+    """TensorRT's times that the GPUs' constants are fitted on, each network left out."""
+    places = {
+        unit.timings.device: (name, unit.name)
+        for name, target in targets.items()
+        for unit in target.units
+        if unit.timings and unit.timings.is_same_device and unit.kind == "gpu"
+    }
+    found = []
+    for d, c in enumerate(of_gpus.population.configurations):
+        if c.device not in places or c.runtime == NCNN:
+            continue
+        target, unit = places[c.device]
+        for n, (column, _) in enumerate(of_gpus.population.columns):
+            error, sd = float(of_gpus.ln_error[d, n]), float(of_gpus.ln_sd[d, n])
+            if math.isfinite(error):
+                name = column.replace("@", " ")
+                found.append(
+                    Checked(target, unit, name, "fp16", c.runtime, error, sd, from_fit=True)
+                )
+    return found
+
+
+def _left_out_of(cpus: LeftOut) -> dict[tuple[str, bool], Prediction]:
+    """What `pooled_table`'s networks were predicted to take without themselves."""
+    found: dict[tuple[str, bool], Prediction] = {}
+    for d, c in enumerate(cpus.population.configurations):
+        if c.device != POOLED_DEVICE:
+            continue
+        for n, column in enumerate(cpus.population.columns):
+            error = cpus.ln_error[d, n]
+            if np.isfinite(error):
+                ms = math.exp(cpus.population.ln_times[d, n] + error)
+                found[column] = Prediction(ms, float(cpus.ln_sd[d, n]), 0.0)
+    return found
+
+
+def _without_int8_device(target: Target) -> Target:
+    units = tuple(
+        replace(unit, timings=replace(unit.timings, int8_device="")) if unit.timings else unit
+        for unit in target.units
+    )
+    return replace(target, units=units)
 
 
 def populations(timings: Timings, progress: Progress) -> tuple[Population, Population]:
     """CPUs and GPUs, the networks counted first."""
     from hwkd.measure.eager.benchmark_networks import NETWORKS, benchmark_layers
+    from hwkd.measure.other_networks import other_layers
 
     task = progress.add_task("counting networks", total=len(NETWORKS))
-    layers = benchmark_layers(lambda _: progress.advance(task))
+    layers = dict(benchmark_layers(lambda _: progress.advance(task)))
+    named = {name.removesuffix(INT8): size_of(name) for name in timings.networks}
+    sizes = {name: size for name, size in named.items() if size is not None}
+    counted = other_layers(sizes.values())
+    layers |= {name: counted[size] for name, size in sizes.items()}
     return population(timings, layers, of_gpus=False), population(timings, layers, of_gpus=True)
 
 
@@ -178,7 +323,7 @@ def leave_out(of: Population, progress: Progress) -> LeftOut:
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
+    console = stderr_console()
     # Where nobody watches, rich would leave an empty line.
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
@@ -277,6 +422,8 @@ def _unit_rows(unit: ExecutionUnit) -> Iterator[tuple[str, str, str, str]]:
     yield _fact_row(f"{unit.name}: cores", unit.cores)
     yield _fact_row(f"{unit.name}: clock_ghz", unit.clock_ghz)
     yield _fact_row(f"{unit.name}: bandwidth_gbs", unit.bandwidth_gbs)
+    if unit.load_w is not None:
+        yield _fact_row(f"{unit.name}: load_w of the board", unit.load_w)
     for precision in PRECISIONS:
         rate = unit.arithmetic.rate(precision)
         name = f"{unit.name}: {precision} peak_gops"
@@ -336,6 +483,11 @@ def overall_table(left_out: tuple[LeftOut, ...]) -> Table:
             if columns.any():
                 of = f"{population.name} {'int8' if is_int8 else 'float'}"
                 rows.append((of, *_cells(errors.accuracy(columns=columns))))
+                if len(population.runtimes) > 1:
+                    for runtime in population.runtimes:
+                        chosen = errors.accuracy(rows=population.rows_of(runtime), columns=columns)
+                        if chosen.count:
+                            rows.append((f"{of}, {runtime}", *_cells(chosen)))
     rows.append(("all", *_cells(_pooled(left_out))))
     title = "Predicted against published: each network left out of all devices in turn"
     notes += [
@@ -380,6 +532,62 @@ def device_table(left_out: tuple[LeftOut, ...], worst: int | None) -> Table:
         "By configuration" if worst is None else f"The {worst} worst configurations of each kind"
     )
     return Table(title, ("configuration", *_COLUMNS, "furthest_off"), tuple(rows))
+
+
+def other_table(checked: Sequence[Checked]) -> Table:
+    """The second set: one row for each target, unit, precision and runtime, below one for the unit as a whole."""
+    rows = []
+    for target, unit in dict.fromkeys((c.target, c.unit) for c in checked):
+        of_unit = [c for c in checked if (c.target, c.unit) == (target, unit)]
+        whole = [c for c in of_unit if not c.is_apart]
+        rows.append((target, unit, "all", "all", *_cells(_accuracy(whole))))
+        for key in dict.fromkeys((_precision(c), c.runtime, c.from_fit) for c in of_unit):
+            chosen = [c for c in of_unit if (_precision(c), c.runtime, c.from_fit) == key]
+            precision, runtime, from_fit = key
+            name = runtime + (", network left out" if from_fit else "")
+            rows.append((target, unit, precision, name, *_cells(_accuracy(chosen))))
+    whole = [c for c in checked if not c.is_apart]
+    rows.append(("all", "all", "all", "all", *_cells(_accuracy(whole))))
+    notes = (
+        "None of these times went into its own prediction: the step to a runtime is found without the network, and where "
+        "constants are fitted on such times (network left out), they are fitted without it.",
+        "apart: what ran is not what is predicted, by the source's own remark or by the board's power (networks quantized in "
+        "part, small cores); these rows are shown and not counted in the rows above them.",
+        "The interval holds the spread between runtimes, that of a class of machines, and one thread or all where the "
+        "source does not say.",
+    )
+    title = "Other runtimes: predicted against published, never fitted on"
+    return Table(title, ("target", "unit", "precision", "runtime", *_COLUMNS), tuple(rows), notes)
+
+
+def other_worst_table(checked: Sequence[Checked], worst: int | None) -> Table:
+    """The rows of the second set that are furthest off, in standard deviations of their own prediction."""
+    ordered = sorted(checked, key=lambda c: -abs(c.ln_error) / c.ln_sd)
+    rows = tuple(
+        (
+            *(c.target, c.unit, c.network, _precision(c), c.runtime),
+            f"{math.exp(c.ln_error):.2f}",
+            f"{math.exp(-Z90 * c.ln_sd):.2f} to {math.exp(Z90 * c.ln_sd):.2f}",
+            "yes" if abs(c.ln_error) <= Z90 * c.ln_sd else "no",
+        )
+        for c in ordered[:worst]
+    )
+    columns = ("target", "unit", "network", "precision", "runtime", "predicted_to_published")
+    title = "Other runtimes, every row" if worst is None else f"Other runtimes, the {worst} worst"
+    return Table(title, (*columns, "interval", "inside"), rows)
+
+
+APART = " (apart)"
+
+
+def _precision(c: Checked) -> str:
+    return c.precision + APART * c.is_apart
+
+
+def _accuracy(checked: Sequence[Checked]) -> Accuracy:
+    return Accuracy.of(
+        np.array([c.ln_error for c in checked]), np.array([c.ln_sd for c in checked])
+    )
 
 
 def _cells(accuracy: Accuracy) -> tuple[str, ...]:

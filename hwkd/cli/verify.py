@@ -7,11 +7,17 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.progress import Progress
 
 from hwkd import __version__
-from hwkd.cli.options import MOST, SHIPPED_FIRST, add_output_options, emit_all, whole
+from hwkd.cli.options import (
+    MOST,
+    SHIPPED_FIRST,
+    add_output_options,
+    emit_all,
+    stderr_console,
+    whole,
+)
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.codec.verify import (
     COUNT,
@@ -100,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         what += f", at qualities {', '.join(map(str, qualities))} in turn"
     runtimes = None if ALL in args.runtime else list(dict.fromkeys(args.runtime))
     coders = open_coders(bundle, runtimes, sorted({1, args.threads}))
-    console = Console(stderr=True)
+    console = stderr_console()
     # Where nobody watches, rich would leave an empty line.
     made = made_symbols(bundle.manifest.Z, bundle.manifest.largest_z)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

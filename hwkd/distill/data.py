@@ -90,6 +90,9 @@ class TrainingImages(Protocol):
         ...
 
 
+OR_SMALLER_CROP = "use larger images or a smaller --crop"
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """`TrainingImages` that are held in memory, decoded."""
@@ -116,7 +119,13 @@ class ImageSet:
         return Crops(self.train, crop, seed)
 
 
-def load_images(folder: Path | None, crop: int, seed: int, tell: Callable[[str], None]) -> ImageSet:
+def load_images(
+    folder: Path | None,
+    crop: int,
+    seed: int,
+    tell: Callable[[str], None],
+    instead: str = OR_SMALLER_CROP,
+) -> ImageSet:
     """Decode the images of `folder`, or the embedded photographs when it is None.
 
     Args:
@@ -124,6 +133,7 @@ def load_images(folder: Path | None, crop: int, seed: int, tell: Callable[[str],
         crop: images with a smaller side are left out, and named in the notes.
         seed: chooses the held-out images.
         tell: receives the name of each file as it is decoded.
+        instead: of a command without --crop, what may be done instead.
     Raises:
         InputError: the folder is missing or empty, or too few images are usable.
     """
@@ -149,7 +159,7 @@ def load_images(folder: Path | None, crop: int, seed: int, tell: Callable[[str],
         have = "no image" if not usable else "only one image"
         raise InputError(
             f"{folder} holds {have} of at least {crop}x{crop} pixels (largest short side: {largest}); "
-            "two are needed, one to train on and one to hold out: use larger images or a smaller --crop"
+            f"two are needed, one to train on and one to hold out: {instead}"
         )
     order = np.random.default_rng(seed).permutation(len(usable))
     held = min(HELD_OUT_AT_MOST, max(1, round(HELD_OUT_SHARE * len(usable))))
@@ -273,14 +283,17 @@ def whole_image(image: Image, multiple: int = 64, at_most: int = 512) -> Tensor:
 
 
 def calibration_crops(
-    folder: Path | None, side: int, count: int = CALIBRATION_IMAGES
+    folder: Path | None,
+    side: int,
+    count: int = CALIBRATION_IMAGES,
+    instead: str = OR_SMALLER_CROP,
 ) -> list[Tensor]:
     """Crops of one size, [1, 3, side, side], of the images of `folder`, or of the embedded training photographs.
 
     Raises:
         InputError: as `load_images`.
     """
-    crops = Crops(load_images(folder, side, 0, lambda _name: None).train, side, 0)
+    crops = Crops(load_images(folder, side, 0, lambda _name: None, instead).train, side, 0)
     return [crops.batch(1) for _ in range(count)]
 
 

@@ -3,9 +3,7 @@
 import io
 import multiprocessing
 import signal
-import struct
 import tarfile
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,10 +18,19 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.images import MAX_PIXELS, SUFFIXES, BrokenImage, Pixels, find_images, read_image
+from hwkd.image_metadata import without_metadata
+from hwkd.images import (
+    MAX_PIXELS,
+    SUFFIXES,
+    BrokenImage,
+    Pixels,
+    find_images,
+    opened_image,
+    read_image,
+)
+from hwkd.runtime.session import PROC, SYS, free_memory_bytes
 
 # Whether the decoded images of a folder fit in the free memory: asked of their headers, before any is decoded.
 
@@ -31,19 +38,19 @@ SHARE = 0.8
 """Of the free memory that images may take: networks, activations and the page cache need the rest."""
 GB = 1e9
 
-_MEMINFO = Path("/proc/meminfo")
 
-
-def check_fits(folder: Path, paths: Iterable[Path], crop: int, meminfo: Path = _MEMINFO) -> None:
+def check_fits(
+    folder: Path, paths: Iterable[Path], crop: int, sys: Path = SYS, proc: Path = PROC
+) -> None:
     """Refuse images that would fill the memory.
 
     Args:
         paths: of the images; those that are too small for `crop`, or have no header, are not kept and not counted.
-        meminfo: as Linux writes it; where there is none, nothing is refused.
+        sys, proc: as Linux has them; where they do not tell, nothing is refused.
     Raises:
         InputError: decoded they take more than SHARE of the available memory.
     """
-    free = _available(meminfo)
+    free = free_memory_bytes(sys, proc)
     if free is None:
         return
     needed = 0
@@ -62,28 +69,7 @@ def check_fits(folder: Path, paths: Iterable[Path], crop: int, meminfo: Path = _
         )
 
 
-def _available(meminfo: Path) -> int | None:
-    """Bytes that can be had without swapping."""
-    try:
-        for line in meminfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
-
-
 # An image that can be read alone: where its bytes lie, in a file or in a shard, and what its header says.
-
-# What Pillow's readers raise on a header that is none.
-_NO_HEADER = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +108,16 @@ def header_size(data: IO[bytes]) -> tuple[int, int] | None:
     Images that `Entry.pixels` would refuse for their number of pixels have none.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns at half the size that is accepted.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(data) as image:
-                return image.size
-    except _NO_HEADER:
-        return None
+        with opened_image(data) as image:
+            width, height = image.size
+    except MemoryError:
+        raise
+    # Damage has no class of its own. Where the metadata alone are damaged, the pixels are read all the same.
+    except Exception:
+        data.seek(0)
+        pixels_only = without_metadata(data.read())
+        return None if pixels_only is None else header_size(io.BytesIO(pixels_only))
+    return (width, height) if width * height <= 2 * MAX_PIXELS else None
 
 
 # One image decoded and cropped, wherever that is done.
@@ -415,8 +404,9 @@ def read_catalogue(source: Path, crop: int, tell: Callable[[str], None]) -> Cata
     usable: list[Entry] = []
     small: list[str] = []
     unreadable: list[str] = []
+    others: list[str] = []
     largest = 0
-    for entry in _in_shards(source, shards) if shards else _in_folder(source):
+    for entry in _in_shards(source, shards, others) if shards else _in_folder(source):
         tell(entry.name)
         side = min(entry.width, entry.height)
         largest = max(largest, side)
@@ -434,6 +424,11 @@ def read_catalogue(source: Path, crop: int, tell: Callable[[str], None]) -> Cata
         )
     notes = _note(f"smaller than the crop ({crop} pixels)", small)
     notes += _note("that cannot be read", unreadable)
+    notes += _note(
+        "of a key that was taken, or with more dots in the name than the one before its ending, which webdataset takes for "
+        "parts of one sample",
+        others,
+    )
     how = f"{len(shards)} shard{'s' * (len(shards) != 1)}" if shards else "streamed"
     return Catalogue(f"{source}, {how}", tuple(usable), notes)
 
@@ -453,12 +448,16 @@ def _in_folder(folder: Path) -> Iterator[Entry]:
         yield Entry(name, str(path), 0, size, width, height)
 
 
-def _in_shards(source: Path, shards: tuple[Path, ...]) -> Iterator[Entry]:
-    """Their images; width and height are 0 where there is no header to read."""
+def _in_shards(source: Path, shards: tuple[Path, ...], others: list[str]) -> Iterator[Entry]:
+    """Their images; width and height are 0 where there is no header to read. others: gets what ends as one and is none."""
     folder = source if source.is_dir() else source.parent
     for shard in shards:
         of, file = shard.relative_to(folder).as_posix(), str(shard)
-        for name, offset, size, data in shard_images(shard):
+
+        def pass_over(name: str, of: str = of) -> None:
+            others.append(f"{of}/{name}")
+
+        for name, offset, size, data in shard_images(shard, pass_over):
             width, height = header_size(data) or (0, 0)
             yield Entry(f"{of}/{name}", file, offset, size, width, height)
 
@@ -514,12 +513,16 @@ def find_shards(source: Path) -> tuple[Path, ...]:
     return tars
 
 
-def shard_images(shard: Path) -> Iterator[tuple[str, int, int, IO[bytes]]]:
+def shard_images(
+    shard: Path, passed_over: Callable[[str], None] = lambda _name: None
+) -> Iterator[tuple[str, int, int, IO[bytes]]]:
     """(name, offset, size, data) of each image in a tar file, in its order; `data` reads it from its start.
 
     An image is a member KEY.SUFFIX, with KEY up to the first dot of its name, as in webdataset; of one key the first is
     taken, since others are masks or smaller versions of it. All other members are passed over.
 
+    Args:
+        passed_over: called with the name of each member that ends as an image does and is none by these rules.
     Raises:
         InputError: the file cannot be read, is no tar file, or is cut short or damaged; at the latest at its end.
     """
@@ -537,6 +540,9 @@ def shard_images(shard: Path) -> Iterator[tuple[str, int, int, IO[bytes]]]:
                     )
                 key, suffix = _split(member.name)
                 if not member.isreg() or suffix not in SUFFIXES or key == taken:
+                    path = Path(member.name)
+                    if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                        passed_over(member.name)
                     continue
                 taken = key
                 data = archive.extractfile(member)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwkd.errors import InputError, unknown
+from hwkd.files import in_home
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 SUFFIX = ".toml"
@@ -40,7 +41,7 @@ def read_recipe(text: str) -> Recipe:
         InputError: no such recipe or file, not TOML, or a description that is not one line of text.
     """
     if text.endswith(SUFFIX):
-        path = Path(text).expanduser()
+        path = in_home(text)
     elif text in recipe_names():
         path = RECIPES / f"{text}{SUFFIX}"
     else:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from hwkd.distill.run_folder import (
 )
 from hwkd.distill.train import Interrupted, Loop, Phase, Progress
 from hwkd.errors import InputError
-from hwkd.files import write_text
+from hwkd.files import claimed, write_text
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.checkpoint import save_weights
@@ -82,7 +83,7 @@ def distill(
     Returns:
         None in every process but the first.
     Raises:
-        InputError: as `check_folder`; a run of another configuration; a pattern of the bits that matches no layer;
+        InputError: as `check_folder`; another process is at work in `folder`; a run of another configuration; a pattern of the bits that matches no layer;
             a batch that the processes cannot share. Nothing has been written or removed then.
         Interrupted, HwkdError: as `Loop.run`.
     """
@@ -90,11 +91,43 @@ def distill(
     if config.bits is not None:
         config.bits.check_patterns(layer_inputs(build(config.spec)))
 
-    def claim() -> TrainState | None:
-        check_folder(folder, resume=resume, force=force)
-        return _open(config, folder, resume, processes)
+    with ExitStack() as held:
 
-    state = processes.by_first(claim)
+        def claim() -> TrainState | None:
+            check_folder(folder, resume=resume, force=force)
+            held.enter_context(claimed(folder))
+            # Another run may have come and gone since.
+            check_folder(folder, resume=resume, force=force)
+            return _open(config, folder, resume, processes)
+
+        state = processes.by_first(claim)
+        return _trained(
+            config,
+            folder,
+            images,
+            teaching,
+            start,
+            start_lmbda,
+            state,
+            show,
+            wants_to_stop,
+            processes,
+        )
+
+
+def _trained(
+    config: RunConfig,
+    folder: Path,
+    images: TrainingImages,
+    teaching: Teaching | None,
+    start: HyperpriorCodec | None,
+    start_lmbda: float | None,
+    state: TrainState | None,
+    show: Callable[[Progress], None],
+    wants_to_stop: Callable[[], bool],
+    processes: Processes,
+) -> Outcome | None:
+    """As `distill`, in a folder that is claimed; state: of a run that goes on."""
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     origin = None if start is None else Origin(start, config.start, start_lmbda)
@@ -185,15 +218,16 @@ def _forget_later_rows(path: Path, state: TrainState) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    # A machine that lost its power leaves bytes of any kind.
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+            phase, step = row["phase"], row["step"]
+            is_known = phase != state.phase or step <= state.step
+        except (ValueError, TypeError, KeyError):
             continue
         # A phase that is not in the state's steps has not begun for it.
-        if row["phase"] in state.steps and (
-            row["phase"] != state.phase or row["step"] <= state.step
-        ):
+        if phase in state.steps and is_known:
             kept.append(line + "\n")
     write_text(path, "".join(kept))
 

@@ -17,7 +17,7 @@ from hwkd.errors import InputError
 from hwkd.files import append_line, write_bytes
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
-from hwkd.models.checkpoint import fill, read_checkpoint
+from hwkd.models.checkpoint import check_memory, fill, read_checkpoint
 from hwkd.models.spec import Spec
 from hwkd.models.teacher import FLOAT_STUDENT, STUDENT, load_teacher
 from hwkd.quantize.qat import quantize
@@ -77,8 +77,9 @@ def append_event(folder: Path, event: Event) -> None:
 def read_events(folder: Path) -> tuple[Event, ...]:
     """The diary of the run in `folder`; empty where there is none. Lines that are no events are passed over."""
     try:
-        lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        # A machine that lost its power leaves bytes of any kind at the end.
+        lines = (folder / FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
         return ()
     events = []
     for line in lines:
@@ -270,6 +271,7 @@ def read_state(folder: Path) -> TrainState:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     # Damage has no class of its own: torch's unpickler lets out whatever it stumbles over.
     except Exception as error:
+        check_memory(error, path)
         raise InputError(
             f"{path} is damaged ({type(error).__name__}): start over with --force"
         ) from error

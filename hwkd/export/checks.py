@@ -70,9 +70,7 @@ def executed(graph: bytes, network: str, runtime: str) -> Executed:
 
 
 def _openvino_nodes(graph: bytes) -> list[tuple[str, str]]:
-    import openvino
-
-    from hwkd.runtime.openvino_runtime import compiled
+    from hwkd.runtime.openvino_runtime import compiled, openvino
 
     found = []
     model = compiled(openvino.Core().read_model(graph), threads=1).get_runtime_model()
@@ -89,7 +87,7 @@ def _openvino_nodes(graph: bytes) -> list[tuple[str, str]]:
 
 
 def _onnxruntime_nodes(graph: bytes) -> list[tuple[str, str]]:
-    import onnxruntime
+    from hwkd.runtime.onnx_runtime import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()

@@ -34,7 +34,7 @@ from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import Spec, spec_to_json
 from hwkd.qualities import HIGHEST, LMBDA_OF_UNIT_GAIN, LOWEST
 from hwkd.quantize.integer import IntegerLayer, held_to_bits, integer_layers
-from hwkd.quantize.precision import plan_precision
+from hwkd.quantize.precision import board_prefix, plan_precision
 from hwkd.quantize.ptq import post_training_quantize
 from hwkd.quantize.qat import ENTROPY_PATH
 from hwkd.runtime.bundle import Bundle, pack_arrays
@@ -153,7 +153,11 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
         selftest(path.path, codec.Z, latents.largest_z, real, gains=gains)
     )
     plan = plan_precision(
-        target, source.bits.weight_bits, source.bits.act_bits, family=source.spec.family
+        target,
+        source.bits.weight_bits,
+        source.bits.act_bits,
+        family=source.spec.family,
+        prefix=board_prefix(source.name, target),
     )
     manifest = Manifest(
         name=source.name,
@@ -252,6 +256,7 @@ def _symbols_of_z(
 # From what the user names to a quantized codec to export, with where it comes from.
 
 CALIBRATION_SIDE = 256
+LARGER_IMAGES = "give larger ones with --data, or leave it out for the embedded photographs"
 FITTED_CROPS = 64
 """Three million symbols of y: of the scales that carry the bits, tens of thousands each."""
 VERSIONS = ("torch", "brevitas", "compressai", "onnx")
@@ -299,7 +304,7 @@ def load_source(
         bits = replace(bits, weight_bits=min(bits.weight_bits, fitting.weight_storage_bits))
         show(f"quantizing after training, to {bits.weights_in_words()} bits")
         codec = post_training_quantize(
-            loaded.codec, bits, calibration_crops(data, CALIBRATION_SIDE)
+            loaded.codec, bits, calibration_crops(data, CALIBRATION_SIDE, instead=LARGER_IMAGES)
         )
         plan = bits
         provenance["quantized"] = f"after training, activations calibrated on crops of {on}"
@@ -319,7 +324,7 @@ def load_source(
 def _to_fit_on(data: Path | None, on: str) -> tuple[tuple[Tensor, ...], str]:
     """The crops to fit the tables of y on, and in words what they are; none where the images do not give any."""
     try:
-        crops = calibration_crops(data, CALIBRATION_SIDE, FITTED_CROPS)
+        crops = calibration_crops(data, CALIBRATION_SIDE, FITTED_CROPS, LARGER_IMAGES)
     except InputError:
         # Images too few or too small for crops can still be compared on.
         return (), f"those of a Gaussian, as {on} are too few or too small to fit others on"

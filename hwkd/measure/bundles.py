@@ -136,7 +136,7 @@ def evaluated_bundle(
         InputError, HwkdError: as hwkd.codec.codec.Codec and `evaluate_bundle`.
     """
     found = evaluate_bundle(Codec.load(subject.bundle), images, quality=quality)
-    return replace(subject, quality=found.recorded(str(images), quality))
+    return replace(subject, quality=found.recorded(images, quality))
 
 
 # What a bundle says that its model costs (costs.json), counted when it was exported: read without torch.

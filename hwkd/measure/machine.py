@@ -4,8 +4,9 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib import import_module, metadata
 from importlib.metadata import version
 from pathlib import Path
@@ -15,8 +16,19 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from hwkd.errors import InputError
+from hwkd.measure.energy.sensors import open_meter
 from hwkd.measure.record import Setting
-from hwkd.runtime.session import usable_cores
+from hwkd.runtime.session import (
+    MIB,
+    PROC,
+    SYS,
+    core_quota,
+    file_lines,
+    free_memory_bytes,
+    memory_limit_mib,
+    usable_cores,
+)
 
 # What this host is, for the provenance of a measured figure.
 
@@ -162,18 +174,14 @@ def _first_line(path: Path) -> str | None:
 
 # What this process may use of the machine: cores, memory, places to write. /sys and /proc are parameters.
 
-SYS = Path("/sys")
-PROC = Path("/proc")
-MIB = 2**20
-
 
 @dataclass(frozen=True)
 class Limits:
     """What this process may use.
 
     cores_online: of the machine; cores_allowed: by affinity; core_quota: by the control group, in cores, None for no
-    limit. governors: of the processor's clock, () where the system does not tell. available_mib: memory, None where
-    the system does not tell; memory_limit_mib: by the control group, None for no limit. temp: the folder for temporary
+    limit. governors: of the processor's clock, () where the system does not tell. available_mib: memory that can still be
+    had, within the control group's limit too, None where the system does not tell; memory_limit_mib: by the control group, None for no limit. temp: the folder for temporary
     files; temp_free_mib: space there; temp_problem: why nothing can be written there, "" if it can.
     """
 
@@ -192,61 +200,23 @@ def find_limits(sys: Path = SYS, proc: Path = PROC) -> Limits:
     """Cores, clock, memory and temporary files, as this process may use them."""
     online = _count(" ".join(file_lines(sys / "devices/system/cpu/online"))) or os.cpu_count() or 1
     governors = sys.glob("devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
-    total, available = (_meminfo_mib(proc, key) for key in ("MemTotal", "MemAvailable"))
-    limit = _memory_limit_mib(sys, proc)
+    total = _meminfo_mib(proc, "MemTotal")
+    free = free_memory_bytes(sys, proc)
+    limit = memory_limit_mib(sys, proc)
     # Control groups of version 1 write "no limit" as a number beyond any memory.
     is_limited = limit is not None and (total is None or limit < total)
     temp = tempfile.gettempdir()
     return Limits(
         cores_online=online,
         cores_allowed=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else online,
-        core_quota=_core_quota(sys, proc),
+        core_quota=core_quota(sys, proc),
         governors=tuple(sorted({" ".join(file_lines(path)) for path in governors} - {""})),
-        available_mib=available,
+        available_mib=None if free is None else free / MIB,
         memory_limit_mib=limit if is_limited else None,
         temp=temp,
         temp_free_mib=shutil.disk_usage(temp).free / MIB,
         temp_problem=_write_problem(temp),
     )
-
-
-def _core_quota(sys: Path, proc: Path) -> float | None:
-    quotas = []
-    for folder in _cgroup_folders("cpu", sys, proc):
-        words = " ".join(file_lines(folder / "cpu.max")).split()
-        if not words:  # version 1 of control groups
-            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            words = [word for name in names for word in file_lines(folder / name)]
-        if len(words) == 2 and words[0] not in ("max", "-1"):
-            quotas.append(int(words[0]) / int(words[1]))
-    return min(quotas, default=None)
-
-
-def _memory_limit_mib(sys: Path, proc: Path) -> float | None:
-    limits = [
-        int(word) / MIB
-        for folder in _cgroup_folders("memory", sys, proc)
-        for name in ("memory.max", "memory.limit_in_bytes")
-        for word in file_lines(folder / name)
-        if word != "max"
-    ]
-    return min(limits, default=None)
-
-
-def _cgroup_folders(controller: str, sys: Path, proc: Path) -> Iterator[Path]:
-    """The folders of this process's control groups for `controller`, versions 1 and 2, and all above them: a limit on
-    any of them holds."""
-    for line in file_lines(proc / "self/cgroup"):
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers and controller not in controllers.split(","):
-            continue
-        root = sys / "fs/cgroup" / (controller if controllers else "")
-        folder = root / path.lstrip("/")
-        yield folder
-        while folder != root:
-            folder = folder.parent
-            yield folder
 
 
 def _meminfo_mib(proc: Path, key: str) -> float | None:
@@ -270,14 +240,6 @@ def _write_problem(folder: str) -> str:
     except OSError as error:
         return error.strerror or type(error).__name__
     return ""
-
-
-def file_lines(path: Path) -> list[str]:
-    """The lines of a file, none where it is missing or cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
 
 
 # The installed packages that decide what hwkd can do here, against the ranges that hwkd states.
@@ -384,7 +346,11 @@ BOARDS = {
 }
 """A part of the board's name in /proc/device-tree/model, and the shipped target."""
 
-RAPL_COUNTERS = "class/powercap/intel-rapl:*/energy_uj"
+RAPL_COUNTERS = (
+    "class/powercap/intel-rapl:*/energy_uj",
+    "class/powercap/intel-rapl/intel-rapl:*/energy_uj",
+)
+"""The same ones: the kernel links each zone into the class."""
 INA3221_RAILS = (
     "bus/i2c/drivers/ina3221/*/hwmon/hwmon*/in*_label",  # the mainline driver, since JetPack 5
     "bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_*",  # NVIDIA's own, JetPack 4
@@ -407,17 +373,20 @@ class Processor:
 
 @dataclass(frozen=True)
 class Gpu:
-    """An NVIDIA GPU as NVML tells. has_energy_counter: whether it counts its own joules."""
+    """An NVIDIA GPU as NVML tells. memory_mib: None where it does not tell (a chip that shares the machine's memory, an
+    instance of a divided GPU). problem: why nothing else is known of it, "" for none. no_energy: why its energy cannot be
+    measured, "" if it can."""
 
     name: str
-    memory_mib: float
-    has_energy_counter: bool
+    memory_mib: float | None
+    no_energy: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Sensor:
     """A power sensor in sysfs. parts: the domains or rails it sees, none where it is absent. problem: why it cannot be
-    read, "" if it can. is_denied: the problem is one of permissions."""
+    used, "" if it can. is_denied: the problem is one of permissions."""
 
     parts: tuple[str, ...] = ()
     problem: str = ""
@@ -506,6 +475,9 @@ def find_gpus() -> tuple[tuple[Gpu, ...], str]:
         return (), f"NVML says: {error}"
     try:
         gpus = tuple(_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
+        if gpus and not gpus[0].no_energy:
+            # As `hwkd profile --energy nvml` judges it, which takes the first.
+            gpus = (replace(gpus[0], no_energy=_meter_problem("nvml", SYS)), *gpus[1:])
     except nvml.NVMLError as error:
         return (), f"NVML says: {error}"
     finally:
@@ -515,37 +487,51 @@ def find_gpus() -> tuple[tuple[Gpu, ...], str]:
 
 def find_rapl(sys: Path = SYS) -> Sensor:
     """RAPL's counters in powercap: the domains ("package-0", "dram"), and whether all of them can be read."""
-    counters = sorted(sys.glob(RAPL_COUNTERS))
+    counters = sorted(path for pattern in RAPL_COUNTERS for path in sys.glob(pattern))
     parts = tuple(
         " ".join(file_lines(counter.parent / "name")) or counter.parent.name for counter in counters
     )
-    return _sensor(parts, counters)
+    return _sensor("rapl", sys, tuple(dict.fromkeys(parts)), counters)
 
 
 def find_ina3221(sys: Path = SYS) -> Sensor:
     """The rails that a Jetson's INA3221 measures, and whether their names can be read."""
     labels = [label for pattern in INA3221_RAILS for label in sorted(sys.glob(pattern))]
     parts = tuple(" ".join(file_lines(label)) or label.name for label in labels)
-    return _sensor(parts, labels)
+    return _sensor("ina3221", sys, parts, labels)
 
 
 def _gpu(nvml: ModuleType, index: int) -> Gpu:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    """One GPU; one that is lost must not hide the others."""
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        name = str(nvml.nvmlDeviceGetName(handle))
+    except nvml.NVMLError as error:
+        return Gpu(f"GPU {index}", None, str(error), str(error))
+    no_energy, memory_mib = "", None
     try:
         nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-        has_counter = True
-    except nvml.NVMLError:
-        # The one way to find out; whoever measures says what NVML answered.
-        has_counter = False
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    return Gpu(str(nvml.nvmlDeviceGetName(handle)), memory.total / MIB, has_counter)
+    except nvml.NVMLError as error:
+        no_energy = f"it does not count its energy ({error})"
+    with suppress(nvml.NVMLError):
+        memory_mib = nvml.nvmlDeviceGetMemoryInfo(handle).total / MIB
+    return Gpu(name, memory_mib, no_energy)
 
 
-def _sensor(parts: tuple[str, ...], files: Sequence[Path]) -> Sensor:
+def _meter_problem(kind: str, sys: Path) -> str:
+    """Why the command that measures cannot use the sensor; "" if it can."""
+    try:
+        open_meter(kind, sysfs=sys)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _sensor(kind: str, sys: Path, parts: tuple[str, ...], files: Sequence[Path]) -> Sensor:
     for path in files:
         try:
             path.read_text(encoding="utf-8")
         except OSError as error:
             reason = error.strerror or type(error).__name__
             return Sensor(parts, f"{path.name}: {reason}", isinstance(error, PermissionError))
-    return Sensor(parts)
+    return Sensor(parts, _meter_problem(kind, sys) if parts else "")

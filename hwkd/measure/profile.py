@@ -11,6 +11,7 @@ import numpy as np
 
 from hwkd import __version__
 from hwkd.bits import BitPlan
+from hwkd.errors import HwkdError, InputError
 from hwkd.images import Pixels, embedded_images
 from hwkd.measure.energy.codecarbon import emissions_g_per_1000
 from hwkd.measure.energy.measure import ImageEnergy, measure_energy
@@ -32,6 +33,7 @@ from hwkd.measure.record import (
     Size,
 )
 from hwkd.qualities import DEFAULT_QUALITY
+from hwkd.quantity import not_known
 from hwkd.quantize.precision import plan_precision
 from hwkd.target import Target
 
@@ -174,18 +176,29 @@ def energy_entries(
     seconds: float,
     country: str | None,
 ) -> list[Entry]:
-    """energy_mj and power_w of encode and decode, and emissions where a country is given.
+    """energy_mj and power_w of encode and decode, and emissions where a country is given; not known, with the reason, where
+    the meter fails.
 
     Args:
         runs: by side; each handles one image of `pixels`. part: of hwkd.measure.record.PARTS, what they do.
         seconds: for each side. country: ISO code for the emissions of its electricity.
 
     Raises:
-        InputError, HwkdError: as `hwkd.measure.energy.measure.measure_energy`.
+        InputError: as `hwkd.measure.energy.measure.measure_energy`.
     """
     entries: list[Entry] = []
     for side, run in runs.items():
-        energy = measure_energy(run, meter, pixels=pixels, seconds=seconds)
+        try:
+            energy = measure_energy(run, meter, pixels=pixels, seconds=seconds)
+        except InputError:
+            raise
+        except HwkdError as error:
+            # A sensor that fails takes nothing with it: what else was measured stands.
+            entries += [
+                Entry(name, side, part, setting, not_known(f"{meter.name}: {error}"))
+                for name in ("energy_mj", "power_w")
+            ]
+            continue
         entries += _energies(energy, side, part, setting, country)
     return entries
 

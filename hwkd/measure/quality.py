@@ -73,6 +73,17 @@ class Evaluation:
         return fmean(image.psnr_db for image in self.images)
 
     @property
+    def psnr_db_of_mean_error(self) -> float:
+        """PSNR of the mean MSE in dB; inf only where no image has an error."""
+        error = fmean(image.mse for image in self.images)
+        return -10 * math.log10(error) if error > 0 else math.inf
+
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """The names of the images that came back without error, whose PSNR, and so the mean, is infinite."""
+        return tuple(image.name for image in self.images if math.isinf(image.psnr_db))
+
+    @property
     def bpp(self) -> float:
         """Mean bits per pixel of the real bytes."""
         return fmean(image.bpp for image in self.images)
@@ -101,11 +112,20 @@ class Evaluation:
             f"{len(without)} of {len(self.images)} images have a side under {MS_SSIM_SIDE} pixels"
         )
 
-    def recorded(self, on: str, quality: int | None) -> Quality:
-        """The averages for a profile's record. on: which images they are of. quality: None of a model of one rate."""
+    def recorded(self, on: ImageSource, quality: int | None) -> Quality:
+        """The averages for a profile's record.
+
+        on: the images that they are of. quality: None of a model of one rate.
+        Raises:
+            InputError: an image came back without error, so that the mean PSNR is not finite.
+        """
+        if self.exact:
+            raise InputError(
+                f"the mean PSNR on {on} is not finite, as {self.exact[0]} came back without error: leave it out"
+            )
         at = "" if quality is None else f", quality {quality}"
         source = f"hwkd profile --evaluate (real bytes{at})"
-        return Quality(self.psnr_db, self.bpp, on, source, self.ms_ssim)
+        return Quality(self.psnr_db, self.bpp, str(on), source, self.ms_ssim, on.sha256())
 
     def rd_loss(self, lmbda: float) -> float:
         """Mean over the images of bpp + lmbda * 255^2 * mse."""

@@ -168,13 +168,15 @@ class Macs:
 @dataclass(frozen=True)
 class Quality:
     """Rate and distortion, means over images, from real bytes. ms_ssim: None where images are too small. on: which
-    images. source: what measured it ("hwkd evaluate", "the model's card")."""
+    images. source: what measured it ("hwkd evaluate", "the model's card"). images_sha256: of a folder's images
+    (hwkd.images.content_sha256); None of images that `on` names for good."""
 
     psnr_db: float
     bpp: float
     on: str
     source: str
     ms_ssim: float | None = None
+    images_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.bpp < math.inf and 0 < self.psnr_db < math.inf):

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hwkd.errors import InputError
+from hwkd.errors import HwkdError, InputError
 from hwkd.files import write_bytes
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import recognise
@@ -38,9 +38,17 @@ _NUMPY_SCALARS: list[Any] = [
     (_scalar, "numpy.core.multiarray.scalar"),
     (_scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
-    type(np.dtype(np.float32)),
-    type(np.dtype(np.float64)),
+    *(type(np.dtype(kind)) for kind in (*"?bBhHiIlLqQefdgFD", "U", "S")),
 ]
+
+_REFUSED = re.compile(
+    r"Unsupported (?:global: GLOBAL|class) (\S+)|but got <class '([^']+)'>|Trying to instantiate (\S+)"
+)
+"""How torch's loader names what it does not take."""
+
+_SAVE_ALONE = "save the weights alone: torch.save(model.state_dict(), FILE)"
+_SHOWN = 160
+"""Characters of what a library says."""
 
 _TRY = "give a CompressAI checkpoint (.pth.tar, .pth, .pt), a .safetensors file or a run folder"
 
@@ -123,13 +131,35 @@ def _read_torch(path: Path, content: bytes) -> object:
             return torch.load(BytesIO(content), map_location="cpu", weights_only=True)
     # A damaged pickle can fail in any way: struct, key, value, unicode, ...
     except Exception as error:
-        refused = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        check_memory(error, path)
+        refused = _REFUSED.search(str(error))
         if isinstance(error, pickle.UnpicklingError) and refused:
+            name = next(filter(None, refused.groups()))
             raise InputError(
-                f"{path} holds a Python object ({refused[1]}), which is not loaded because it could run code; "
-                "save the weights alone: torch.save(model.state_dict(), FILE)"
+                f"{path} holds a Python object ({name}), which is not loaded because it could run code; {_SAVE_ALONE}"
+            ) from error
+        if content.startswith(b"PK") and _is_whole(content):
+            cause = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise InputError(
+                f"{path} is whole, but torch cannot load it ({cause[:_SHOWN]}); {_SAVE_ALONE}"
             ) from error
         raise _damaged(path) from error
+
+
+def check_memory(error: Exception, path: Path) -> None:
+    """Raise HwkdError where `error` is that memory ran out: torch says so in words of a RuntimeError."""
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        raise HwkdError(
+            f"there is not enough memory to read {path}; close other programs, and run the same command again"
+        ) from error
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether every part of a zip has the checksum that it should have."""
+    try:
+        return zipfile.ZipFile(BytesIO(content)).testzip() is None
+    except Exception:  # a damaged zip fails in any way
+        return False
 
 
 def _read_safetensors(path: Path, content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -174,9 +204,29 @@ def _present_names(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**rest, **remap_old_keys("entropy_bottleneck", old)}
 
 
+def _unusual(tensor: Tensor) -> str:
+    """What keeps a tensor from being computed with; "" for nothing."""
+    if tensor.is_meta:
+        return "a meta tensor, which has no values"
+    if tensor.is_quantized:
+        return "a quantized tensor"
+    if tensor.is_complex():
+        return "a complex tensor"
+    return "" if tensor.layout == torch.strided else f"a {tensor.layout} tensor"
+
+
 def _check_finite(path: Path, state: dict[str, Tensor]) -> None:
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        kind = _unusual(tensor)
+        if kind:
+            raise InputError(
+                f"{path}: {name} is {kind}, and dense weights in float are needed; give another checkpoint"
+            )
+        if not tensor.is_floating_point():
+            continue
+        # torch has no isfinite for floats of eight bits.
+        tensor = tensor if tensor.element_size() > 1 else tensor.float()
+        if not bool(torch.isfinite(tensor).all()):
             wrong = int((~torch.isfinite(tensor)).sum())
             raise InputError(
                 f"{path}: {wrong} of the {tensor.numel()} values of {name} are NaN or infinite (a training that "
@@ -279,6 +329,8 @@ def save_weights(
     parameters = {name for name, _ in model.named_parameters()}
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     header = {"spec": spec_to_json(recognise(state, metadata, str(path))), **metadata}
+    # safetensors takes text alone, and a folder's name may hold bytes that are none.
+    header = {k: v.encode(errors="backslashreplace").decode() for k, v in header.items()}
     if half:
         for name in parameters:
             if name.startswith(HALVED):

@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 import torch
 
 from hwkd.errors import HwkdError, InputError, unknown
+from hwkd.files import in_home
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build, recognise
 from hwkd.models.checkpoint import Checkpoint, fill, read_checkpoint
@@ -116,8 +117,11 @@ def fetch(name: ZooName) -> Path:
     print(f"downloading {name.url} to {path}", file=sys.stderr)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(name.url, str(path), progress=sys.stderr.isatty())
-    except (OSError, HTTPException) as error:
+        torch.hub.download_url_to_file(
+            name.url, str(path), hash_prefix=digest_in(path.name), progress=sys.stderr.isatty()
+        )
+    # RuntimeError: what came is not the file whose digest the name holds (a proxy's page, say).
+    except (OSError, HTTPException, RuntimeError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         raise HwkdError(
             f"could not fetch {name} from {name.url}: {reason}; it is kept in {cache} once fetched. Without a "
@@ -177,7 +181,7 @@ def load_teacher(text: str | None) -> Teacher:
         return _shipped(DEFAULT)
     if text in shipped_names():
         return _shipped(text)
-    path = Path(text).expanduser()
+    path = in_home(text)
     if path.is_dir():
         return _run_folder(path)
     if path.exists() or path.name.endswith(SUFFIXES) or path.parent != Path():
@@ -212,8 +216,12 @@ def _zoo(name: ZooName) -> Teacher:
         held = read_checkpoint(path)
     except InputError as error:
         raise HwkdError(f"{error} (delete it, and it is fetched again)") from error
-    if not held.sha256.startswith(digest_in(name.file_name)):
-        source += f" (its sha256 {held.sha256[:8]} is not the one in its name)"
+    if not _is_published(held, name):
+        raise HwkdError(
+            f"{path} is not the file that CompressAI publishes as {name}: its sha256 begins with {held.sha256[:8]}, not "
+            f"{digest_in(name.file_name)} as its name says; delete it, and it is fetched again, or give it by its path, "
+            "as your own"
+        )
     spec = recognise(held.state, held.metadata, str(path))
     return _teacher(str(name), held, spec, name.lmbda, source, path)
 
@@ -222,11 +230,16 @@ def _file(path: Path) -> Teacher:
     held = read_checkpoint(path)
     spec = recognise(held.state, held.metadata, str(path))
     published = published_as(path.name)
-    if published is not None:
+    # A file of one's own may have been saved under a published name: then it is neither that model nor of its lambda.
+    if published is not None and _is_published(held, published):
         return _teacher(str(published), held, spec, published.lmbda, str(path), path)
     name = next((path.name.removesuffix(s) for s in SUFFIXES if path.name.endswith(s)), path.name)
     lmbda = _positive(held.metadata.get("lmbda"), path)
     return _teacher(name, held, spec, lmbda, str(path), path)
+
+
+def _is_published(held: Checkpoint, name: ZooName) -> bool:
+    return held.sha256.startswith(digest_in(name.file_name))
 
 
 def _run_folder(folder: Path) -> Teacher:

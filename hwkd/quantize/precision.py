@@ -8,6 +8,7 @@ Encoder and decoder go to the target's preferred unit. hyper always runs on the 
 every machine must get the same scale index from it, or the stream does not decode.
 """
 
+import shlex
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,19 +48,26 @@ class ExportForm:
         return text + "."
 
 
-def export_form(unit: ExecutionUnit, arithmetic: str) -> ExportForm:
-    """The form for `unit` when its networks run in `arithmetic` (int8, fp16, bf16 or fp32)."""
+def board_prefix(bundle: str, target: Target) -> str:
+    """What the names of the graphs for the compiler of `target` begin with, beside the bundle of this name."""
+    return f"{bundle}-{target.name}-"
+
+
+def export_form(unit: ExecutionUnit, arithmetic: str, prefix: str = "") -> ExportForm:
+    """The form for `unit` when its networks run in `arithmetic` (int8, fp16, bf16 or fp32).
+
+    prefix: what the names of the exported files begin with.
+    """
     runtime = unit.runtime
-    commands = _trtexec(arithmetic) if runtime.name == "tensorrt" else ()
+    commands = _trtexec(arithmetic, prefix) if runtime.name == "tensorrt" else ()
     return ExportForm(runtime.name, runtime.version, runtime.opset, arithmetic, commands)
 
 
-def _trtexec(arithmetic: str) -> tuple[str, ...]:
+def _trtexec(arithmetic: str, prefix: str) -> tuple[str, ...]:
     # With --int8 alone TensorRT runs what has no scale (GDN) in fp32; fp16 is the better rest.
     flags = {"int8": " --int8 --fp16", "fp16": " --fp16", "bf16": " --bf16", "fp32": ""}[arithmetic]
-    return tuple(
-        f"trtexec --onnx={name}.onnx --saveEngine={name}.engine{flags}" for name in EXPORTED
-    )
+    names = [shlex.quote(f"{prefix}{name}") for name in EXPORTED]
+    return tuple(f"trtexec --onnx={name}.onnx --saveEngine={name}.engine{flags}" for name in names)
 
 
 NETWORKS = ("encoder", "hyper", "decoder")
@@ -127,7 +135,13 @@ class PrecisionPlan:
 
 
 def plan_precision(
-    target: Target, weight_bits: int, act_bits: int, *, family: str, strict: bool = False
+    target: Target,
+    weight_bits: int,
+    act_bits: int,
+    *,
+    family: str,
+    strict: bool = False,
+    prefix: str = "",
 ) -> PrecisionPlan:
     """What runs where in which precision when `family` is quantized for `target`.
 
@@ -135,6 +149,7 @@ def plan_precision(
         weight_bits, act_bits: as the user asked, in the ranges of hwkd.bits.
         family: of the student, one of hwkd.models.spec.FAMILIES.
         strict: refuse where the preferred unit cannot compute in int8 with weights of `weight_bits`.
+        prefix: what the names of exported files begin with, for the commands to type on the board.
 
     Raises:
         InputError: bits or family are not accepted, or `strict` refuses; the message says what to try.
@@ -152,7 +167,7 @@ def plan_precision(
             continue
         for unit in (target.preferred, *others):
             entries.append(_entry(network, unit, unit is target.preferred, weight_bits, family))
-    export = export_form(target.preferred, _arithmetic(target.preferred))
+    export = export_form(target.preferred, _arithmetic(target.preferred), prefix)
     return PrecisionPlan(
         target=target.name,
         family=family,
@@ -261,5 +276,5 @@ def _weight_limit_note(target: Target, quantization: Quantization, act_bits: int
     limit = quantization.weight_bits
     return (
         f"{target.name} takes weights of at most {limit} bits, they are held to that; "
-        f"use --bits {limit}/{act_bits} to train for it: {quantization.reason}."
+        f"`hwkd distill --bits {limit}/{act_bits}` trains for it: {quantization.reason}."
     )

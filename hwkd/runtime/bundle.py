@@ -238,6 +238,14 @@ def read_bundle(path: Path) -> Bundle:
         raise InputError(f"{path}: {error}") from error
 
 
+def bundle_of(content: bytes, name: str) -> Bundle:
+    """The bundle in `content`, as `read_bundle` gives it. name: what messages call it. Raises InputError as `read_bundle`."""
+    try:
+        return _read(io.BytesIO(content))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
 def write_bundle(path: Path, manifest: Manifest, parts: Mapping[str, bytes]) -> Bundle:
     """Write `parts` with `manifest`, its own `parts` filled in, to `path`, whole or not at all.
 

@@ -307,7 +307,7 @@ def manifest_to_json(manifest: Manifest) -> bytes:
     text = json.dumps(
         asdict(manifest), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False
     )
-    return text.encode() + b"\n"
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def manifest_from_json(content: bytes) -> Manifest:

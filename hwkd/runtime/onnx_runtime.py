@@ -1,16 +1,29 @@
 """ONNX Runtime on the CPU. Imports it, so only `hwkd.runtime.session` imports this module."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-import onnxruntime
+
+
+def _without_telemetry() -> Any:
+    """onnxruntime, imported so that it reports nothing.
+
+    Official builds report to their maker and keep an identifier of the machine in the user's folder; nobody asked them
+    to. 1.32 does so on Linux too, from the import on: its function for that comes too late for the folder.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # stays, for processes that this one starts
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+onnxruntime = _without_telemetry()
 
 _ERRORS_ONLY = 3
-
-# Official builds report to their maker and keep an identifier of the machine in the user's folder; nobody asked them to.
-onnxruntime.disable_telemetry_events()
 
 
 class OnnxRuntimeSession:

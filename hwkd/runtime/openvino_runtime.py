@@ -8,7 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-import openvino
+
+
+def _without_telemetry() -> Any:
+    """openvino, imported so that it reports nothing.
+
+    Its import alone sends an event to its maker and leaves an identifier in the user's folder, and no setting of ours
+    keeps it from that. Where its package for this cannot be imported, it has a stand-in that does nothing.
+    """
+    name = "openvino_telemetry"
+    is_loaded = name in sys.modules
+    if not is_loaded:
+        sys.modules[name] = None  # type: ignore[assignment]  # so Python is told that there is no such module
+    try:
+        import openvino
+
+        return openvino
+    finally:
+        if not is_loaded:
+            del sys.modules[name]
+
+
+openvino = _without_telemetry()
 
 
 def compiled(model: Any, threads: int) -> Any:

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,12 +93,13 @@ def open_session(graph: Path | bytes, runtime: str, threads: int) -> Session:
             f"{runtime_label(runtime)} is installed but cannot be loaded ({error}); install it again: "
             f"pip install --force-reinstall {runtime}"
         ) from error
+    except MemoryError:
+        raise
     # Both runtimes raise classes of their own; some derive from RuntimeError, some from Exception alone.
     except Exception as error:
         name = graph.name if isinstance(graph, Path) else "the graph"
-        raise HwkdError(
-            f"{runtime_label(runtime)} refuses {name}: {str(error).splitlines()[0]}"
-        ) from error
+        cause = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise HwkdError(f"{runtime_label(runtime)} refuses {name}: {cause}") from error
 
 
 def _check_present(runtime: str) -> None:
@@ -151,10 +152,91 @@ def saturation_warning(
     )
 
 
-# How many cores there are to use.
+# How many cores and how much memory there are to use: of the machine, and of the container.
+
+SYS = Path("/sys")
+PROC = Path("/proc")
+MIB = 2**20
 
 
 def usable_cores() -> int:
-    """How many cores this process may run on."""
+    """How many cores this process may keep busy: by its affinity, and by the processor time that its container has."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cores or 1
+    quota = core_quota()
+    # More threads than the quota are all paused once it is used up, and each waits for the others.
+    return max(1, min(cores or 1, cores or 1 if quota is None else int(quota)))
+
+
+def free_memory_bytes(sys: Path = SYS, proc: Path = PROC) -> int | None:
+    """Memory that can be had without swapping, within the limits of the control groups; None where the system does not
+    tell."""
+    free = [
+        1024 * int(value.split()[0])
+        for line in file_lines(proc / "meminfo")
+        for key, _, value in [line.partition(":")]
+        if key == "MemAvailable" and value.split()[0].isdigit()
+    ]
+    for folder in _cgroup_folders("memory", sys, proc):
+        for limit, usage, stale in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            words = [" ".join(file_lines(folder / name)) for name in (limit, usage)]
+            if not all(word.isdigit() for word in words):
+                continue
+            # Pages of files that were read once are given up when memory is needed.
+            stat = dict(
+                line.split(" ", 1) for line in file_lines(folder / "memory.stat") if " " in line
+            )
+            used = int(words[1]) - int(stat.get(stale, "0"))
+            free.append(max(int(words[0]) - used, 0))
+    return min(free, default=None)
+
+
+def core_quota(sys: Path = SYS, proc: Path = PROC) -> float | None:
+    """Cores that the control groups let this process use, by processor time; None for no limit."""
+    quotas = []
+    for folder in _cgroup_folders("cpu", sys, proc):
+        words = " ".join(file_lines(folder / "cpu.max")).split()
+        if not words:  # version 1 of control groups
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            words = [word for name in names for word in file_lines(folder / name)]
+        if len(words) == 2 and words[0] not in ("max", "-1"):
+            quotas.append(int(words[0]) / int(words[1]))
+    return min(quotas, default=None)
+
+
+def memory_limit_mib(sys: Path = SYS, proc: Path = PROC) -> float | None:
+    """Memory that the control groups let this process take; None for no limit."""
+    limits = [
+        int(word) / MIB
+        for folder in _cgroup_folders("memory", sys, proc)
+        for name in ("memory.max", "memory.limit_in_bytes")
+        for word in file_lines(folder / name)
+        if word != "max"
+    ]
+    return min(limits, default=None)
+
+
+def _cgroup_folders(controller: str, sys: Path, proc: Path) -> Iterator[Path]:
+    """The folders of this process's control groups for `controller`, versions 1 and 2, and all above them: a limit on
+    any of them holds."""
+    for line in file_lines(proc / "self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = sys / "fs/cgroup" / (controller if controllers else "")
+        folder = root / path.lstrip("/")
+        yield folder
+        while folder != root:
+            folder = folder.parent
+            yield folder
+
+
+def file_lines(path: Path) -> list[str]:
+    """The lines of a file, none where it is missing or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

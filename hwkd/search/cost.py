@@ -308,7 +308,7 @@ class Predicted:
 
 def greater(entries: list[Entry], name: str) -> Quantity:
     """The greater of encode's and decode's figure; `by` tells which."""
-    of_name = [e for e in entries if e.name == name]
+    of_name = [e for e in entries if (e.name, e.part) == (name, "networks")]
     unknown = next((e.quantity for e in of_name if e.quantity.value is None), None)
     if unknown is not None:
         return unknown

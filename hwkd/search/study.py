@@ -1,6 +1,8 @@
 """A study of Optuna's: where it is stored, which student comes next, what is read back."""
 
+import errno
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +16,12 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from hwkd.errors import InputError
+from hwkd.errors import HwkdError, InputError
 from hwkd.search import found as kinds
 from hwkd.search.cost import Budget, Costing, Fits, fits_budget, shrunk, uniform_students
 from hwkd.search.found import AtRung, Found, found_from_dict
@@ -59,22 +62,48 @@ def open_storage(text: str, *, must_exist: bool) -> BaseStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in JOURNALS:
             return _journal(path)
-        arguments = {"connect_args": {"timeout": LOCK_WAIT_S}}
-        return RDBStorage(f"sqlite:///{path}", engine_kwargs=arguments)
+        return RDBStorage(_url(path), engine_kwargs={"connect_args": {"timeout": LOCK_WAIT_S}})
+
+
+def _url(path: Path) -> str:
+    """The URL of an SQLite file, whose name may hold any character that means something in a URL."""
+    try:
+        return URL.create("sqlite", database=str(path)).render_as_string()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{path} holds bytes that are no text, and SQLite takes none in a name: give another place with --study"
+        ) from error
 
 
 def _journal(path: Path) -> BaseStorage:
+    # The lock is a link to the name that it is given: one to a relative name leads nowhere, and Optuna would wait for
+    # a dead process's for ever.
+    path = path.absolute()
+    lock = JournalFileSymlinkLock(str(path))
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
+        backend = JournalFileBackend(str(path), lock_obj=lock)
+        lock.acquire()
+        try:
+            _end_last_line(path)
+        finally:
+            lock.release()
+        return JournalStorage(backend)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} is not a journal of a study ({error!r}): give another --study, or move it away"
         ) from error
 
 
+def _end_last_line(path: Path) -> None:
+    """Remove half a line that a killed worker left: Optuna would append to it, and read no further than there ever after."""
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
 @contextmanager
 def storage_errors(text: str) -> Iterator[None]:
-    """What goes wrong with the storage `text` inside is told in one line, as an InputError; Optuna's warnings are not."""
+    """What goes wrong with the storage `text` inside is told in one line, as an InputError or HwkdError; Optuna's warnings are not."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is experimental, or reported twice
@@ -86,17 +115,23 @@ def storage_errors(text: str) -> Iterator[None]:
             f"--study {text} needs a package that is not installed: {error}"
         ) from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _explained(text, error) from error
         raise InputError(
             f"cannot use the study {text}: {error.strerror or error}; give another place with --study"
         ) from error
 
 
-def _explained(text: str, error: Exception) -> InputError:
+def _explained(text: str, error: Exception) -> HwkdError:
     causes = " ".join(str(e) for e in (error, error.__cause__, error.__context__) if e is not None)
     if "locked" in causes:
         return InputError(
             f"the study {text} is locked: another program has held it for {LOCK_WAIT_S:g} s; close that program "
             "(`fuser FILE` names it), or give another --study, and run the same command again"
+        )
+    if "disk is full" in causes or "No space left" in causes:
+        return HwkdError(
+            f"the disk is full: the study {text} keeps what it held; free some space and run the same command again"
         )
     if "not a database" in causes or "malformed" in causes:
         return InputError(

@@ -6,7 +6,7 @@ import pytest
 from hwkd.cli.compare import link_tables, parse_links
 from hwkd.cli.main import main
 from hwkd.errors import InputError
-from hwkd.images import open_images
+from hwkd.images import ImageSource, open_images
 from hwkd.measure.classic import EqualQuality
 from hwkd.measure.energy.measure import LINKS, Classic
 from hwkd.measure.energy.sensors import OpenedMeter
@@ -28,6 +28,12 @@ from tests.fakes.steady_meter import SteadyMeter
 SPEC = HyperpriorSpec("gdn", (128, 128, 128), 192, 128, 128)
 CPU = Setting("cpu", "torch 2.13.0 eager", "fp32", 1)
 HERE = "this-machine"
+
+
+@pytest.fixture(autouse=True)
+def same_images(monkeypatch):
+    """The records below are of the images of every test, but where a test says otherwise."""
+    monkeypatch.setattr(ImageSource, "sha256", lambda self: None)
 
 
 def energy(mj, by="rapl: the processor", part="end_to_end", side="encode"):
@@ -166,6 +172,10 @@ def test_what_is_not_compared_is_told_below_the_last_table(image_folder, classic
         (
             replace(RECORD, quality=replace(RECORD.quality, on="Kodak, 24 images")),
             f"student on {HERE}: its quality is known on Kodak, 24 images only",
+        ),
+        (
+            replace(RECORD, quality=replace(RECORD.quality, images_sha256="of others")),
+            f"student on {HERE}: its quality is of other images called 6 images of images: what the files hold differs",
         ),
         (
             replace(RECORD, entries=RECORD.entries[:-1]),

@@ -128,7 +128,7 @@ def test_damaged_streams_of_a_folder_are_told_and_the_others_are_done(
     )
     (tmp_path / "in/d.hwk").write_bytes(data)
     code, out, err = run("in", "out")
-    assert (code, out) == (1, "1 images -> out\n")
+    assert (code, out) == (1, "1 image -> out\n")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["d.png"]
     lines = sorted(err.splitlines())
     assert lines[0] == (
@@ -230,8 +230,20 @@ def test_too_little_memory_is_one_line(refused, stream, tiny_bundle, monkeypatch
         ),
         ("photo.hwk old.png", "old.png exists: give another name, or --force to replace it"),
         (
-            "photo.hwk folder",
+            "- folder",
             "folder is a folder, and one image is written to a file: give its name in it",
+        ),
+        (
+            "photo.hwk photo.hwk photo.hwk",
+            "3 files are given, and the last, photo.hwk, is no folder to write to: end with one, photo.hwk photo.hwk ... out/ say",
+        ),
+        (
+            "photo.hwk - out/",
+            "standard input is one image, and several files are given: give it alone, as `- OUT`",
+        ),
+        (
+            "photo.hwk none out/",
+            "no such file or folder: none; give a file, a folder, or - for standard input",
         ),
         (
             "empty.hwk a.png",

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hwkd.cli.main import main
-from hwkd.distill.run_folder import read_state
+from hwkd.distill.run_folder import read_events, read_state
+from hwkd.files import claimed
 
 WEIGHTS = ("student.safetensors", "float.safetensors")
 
@@ -52,6 +53,32 @@ def finished(tmp_path_factory, made_teacher, photo):
 def folder(finished, tmp_path):
     """A copy of the finished run's folder."""
     return Path(shutil.copytree(finished.folder, tmp_path / "copy"))
+
+
+def test_a_folder_in_which_another_run_begins_is_left_alone(refused, finished, tmp_path):
+    with claimed(tmp_path / "run"):
+        assert refused(finished.into(tmp_path / "run")) == (
+            f"another run is at work in {tmp_path / 'run'}: wait until it is done, or give another folder with -o"
+        )
+
+
+def test_a_folder_whose_run_goes_on_is_not_started_over(refused, finished, folder):
+    with claimed(folder):
+        assert refused(finished.into(folder, "--force")).startswith("another run is at work in")
+
+
+def test_a_log_that_lost_power_has_damaged_is_gone_on_with(finished, folder):
+    (folder / "metrics.jsonl").write_bytes(b'[1]\n{"phase": "float", "step": 1}\n\0\xff\0')
+    with (folder / "events.jsonl").open("ab") as file:
+        file.write(b'{"kind": "\xff')
+    assert main(finished.into(folder, "--resume")) == 0
+    assert (folder / "metrics.jsonl").read_text() == '{"phase": "float", "step": 1}\n'
+    assert [event.kind for event in read_events(folder)] == [
+        "started",
+        "finished",
+        "resumed",
+        "finished",
+    ]
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(refused, finished, folder):

@@ -136,7 +136,7 @@ def test_a_broken_image_of_a_folder_is_told_and_the_others_are_done(run, photo, 
     assert sorted(p.name for p in target.iterdir()) == ["a.png.hwk", "c.png.hwk"]
     assert out.startswith(f"2 images -> {target} ")
     assert err == (
-        f"left out: {source}/b.png is not a readable image (of no kind that Pillow knows); replace it or leave it out\n"
+        f"left out: {source}/b.png is not a readable image (of no kind that is read here); replace it or leave it out\n"
         "hwkd: error: 1 of 3 images were left out for the reasons above; the others are done\n"
     )
 
@@ -307,8 +307,20 @@ def test_too_little_memory_is_one_line(run, image, tmp_path, monkeypatch):
         ),
         ("photo.png a.png", "a stream's name ends in .hwk, got a.png; give a.hwk"),
         (
-            "photo.png folder",
+            "- folder",
             "folder is a folder, and one image is written to a file: give its name in it",
+        ),
+        (
+            "photo.png photo.png photo.png",
+            "3 files are given, and the last, photo.png, is no folder to write to: end with one, photo.png photo.png ... out/ say",
+        ),
+        (
+            "photo.png - out/",
+            "standard input is one image, and several files are given: give it alone, as `- OUT`",
+        ),
+        (
+            "photo.png none out/",
+            "no such file or folder: none; give a file, a folder, or - for standard input",
         ),
         (
             "photo.png folder/old.hwk",
@@ -423,3 +435,71 @@ def test_a_terminal_gets_no_binary_data(refused, image, tiny_bundle, monkeypatch
     assert refused(["encode", image, "-", "--model", tiny_bundle]) == (
         "standard output is a terminal: send it to a file or a pipe"
     )
+
+
+def test_several_images_become_streams_in_a_folder(run, tiny_bundle, photo, tmp_path):
+    for seed, name in enumerate(("a.png", "b.png", "more/c.png")):
+        write_png(tmp_path / name, photo(64, 64, seed))
+    code, out, _ = run(
+        tmp_path / "a.png", tmp_path / "b.png", tmp_path / "more", f"{tmp_path}/out/"
+    )
+    assert code == 0 and out.startswith(f"3 images -> {tmp_path}/out/ ")
+    streams = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    assert streams == {
+        f"{name}.hwk": expected(tiny_bundle, path)
+        for name, path in (
+            ("a.png", tmp_path / "a.png"),
+            ("b.png", tmp_path / "b.png"),
+            ("c.png", tmp_path / "more/c.png"),
+        )
+    }
+
+
+@pytest.mark.parametrize("out", ["there", "new/"])
+def test_one_image_goes_into_a_folder_as_many_would(run, image, tmp_path, out):
+    (tmp_path / "there").mkdir()
+    assert run(image, f"{tmp_path}/{out}")[0] == 0
+    assert (tmp_path / out / "photo.png.hwk").is_file()
+
+
+def test_two_images_of_one_name_are_refused(refused, image, tmp_path, photo):
+    write_png(tmp_path / "other/photo.png", photo(64, 64, 0))
+    error = refused(["encode", image, tmp_path / "other/photo.png", f"{tmp_path}/out/"])
+    assert "would both be written to" in error
+
+
+def test_a_pipe_takes_a_stream_whatever_its_name(run, tiny_bundle, image, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        assert run(image, tmp_path / "pipe")[0] == 0
+        assert reader.communicate()[0] == expected(tiny_bundle, image)
+
+
+def test_a_name_that_is_too_long_ends_no_folder(run, photo, tmp_path):
+    long = "n" * 249 + ".png"  # .hwk makes it 257 bytes, and 255 are allowed
+    for name in ("a.png", long):
+        write_png(tmp_path / "in" / name, photo(64, 64, 0))
+    code, out, err = run(tmp_path / "in", tmp_path / "out")
+    assert code == 1 and out.startswith("1 image -> ")
+    assert "left out: cannot write" in err and "File name too long" in err
+
+
+def test_quiet_says_nothing_but_the_result_and_errors(run, photo, tmp_path):
+    write_png(tmp_path / "in/a.png", photo(64, 64, 0)[..., 0])  # grey, which is noted
+    (tmp_path / "in/b.png").write_bytes(b"")
+    (tmp_path / "in/c.bmp").write_bytes(b"")
+    loud = run(tmp_path / "in", tmp_path / "out")
+    quiet = run(tmp_path / "in", tmp_path / "out", "--force", "--quiet")
+    assert loud[:2] == quiet[:2]
+    notes = [line for line in loud[2].splitlines() if line.startswith("note: ")]
+    assert len(notes) == 2 and quiet[2].splitlines() == [
+        line for line in loud[2].splitlines() if line not in notes
+    ]
+
+
+def test_verbose_says_what_is_chosen_and_where_an_error_came_from(run, image, tmp_path):
+    code, _, err = run(image, tmp_path / "a.hwk", "-v")
+    assert code == 0 and "threads for each of 1 images" in err
+    code, _, err = run(image, tmp_path / "a.hwk", "-v")
+    assert code == 2 and "Traceback" in err and err.splitlines()[-1].startswith("hwkd: error: ")
+    assert "Traceback" not in run(image, tmp_path / "a.hwk")[2]

@@ -1,5 +1,6 @@
 import argparse
 import json
+import math
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from hwkd.cli import evaluate
 from hwkd.cli.evaluate import trained_by_card
-from hwkd.errors import InputError
+from hwkd.errors import HwkdError, InputError
 from hwkd.images import write_png
 from hwkd.measure.bundles import read_costs
 from hwkd.models.build import build
@@ -205,10 +206,59 @@ def test_wrong_input_is_found_before_a_model_is_loaded(tmp_path, monkeypatch):
         run("a", "pach-q5")
 
 
-def test_a_broken_image_is_named(images):
-    (images / "bad.png").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"bad\.png is not a readable image"):
-        run("a", "--data", images)
+def test_a_broken_image_is_left_out_and_the_figures_are_those_of_the_others(images, capsys, caplog):
+    (images / "z.png").write_bytes(b"junk")
+    with pytest.raises(HwkdError, match="1 of 3 images were left out for the reasons above"):
+        run("a", "--data", images, "--format", "json")
+    (table,) = tables(capsys)
+    assert table["title"] == "Quality on 2 images of images" and len(table["rows"]) == 1
+    assert [m.partition(" is not ")[0] for m in caplog.messages] == [f"left out: {images}/z.png"]
+
+
+@pytest.mark.parametrize("failure", [HwkdError("out of memory"), KeyboardInterrupt()])
+def test_what_is_known_is_printed_although_what_comes_later_fails(
+    images, capsys, monkeypatch, failure
+):
+    evaluated = []
+
+    def fails_at_the_second(codec, images, *, progress=None):
+        if evaluated:
+            raise failure
+        evaluated.append(codec)
+        return quality.evaluate(codec, images, progress=progress)
+
+    from hwkd.measure import quality
+
+    monkeypatch.setattr(
+        "hwkd.cli.evaluate._evaluate_in_torch",
+        lambda codec, _quality, images, progress=None: fails_at_the_second(
+            codec, images, progress=progress
+        ),
+    )
+    with pytest.raises(type(failure)):
+        run("a", "b", "--data", images, "--format", "json")
+    (table,) = tables(capsys)
+    assert [row["model"] for row in table["rows"]] == ["a"]
+
+
+def test_figures_are_printed_before_a_file_is_refused(images, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write"):
+        run("a", "--data", images, "--format", "json", "--save-results", tmp_path / "file/r.json")
+    assert tables(capsys)[0]["rows"]
+
+
+def test_an_image_without_error_is_named_and_not_saved(images, capsys, tmp_path, monkeypatch):
+    from hwkd.measure import quality
+
+    monkeypatch.setattr(quality, "psnr_db", lambda a, b: math.inf)
+    with pytest.raises(InputError, match=r"one\.png came back from a without error, so that"):
+        run("a", "--data", images, "--format", "json", "--save-results", tmp_path / "r.json")
+    (table,) = tables(capsys)
+    assert "psnr_db of a is inf, as one.png, sub/two.png came back without" in " ".join(
+        table["notes"]
+    )
+    assert not (tmp_path / "r.json").exists()
 
 
 def test_output_goes_to_a_file(images, tmp_path, capsys):

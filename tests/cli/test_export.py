@@ -127,7 +127,21 @@ def test_a_boards_compiler_gets_graphs_of_one_size(words, tmp_path, capsys) -> N
         ("y", [1, 12, 4, 8]),
         ("image", [1, 3, 64, 128]),
     ]
-    assert read_bundle(path).manifest.target == "jetson-nano"
+    manifest = read_bundle(path).manifest
+    assert manifest.target == "jetson-nano"
+    # The line to type names the files as they are.
+    line = "trtexec --onnx=small-jetson-nano-encoder.onnx --saveEngine=small-jetson-nano-encoder.engine --fp16"
+    assert line in " ".join(manifest.plan) and line in " ".join(out.split())
+
+
+def test_images_that_are_too_small_are_not_answered_with_an_option_of_others(
+    tiny_teacher_file, photo, tmp_path, refused
+) -> None:
+    for seed in range(2):
+        write_png(tmp_path / f"small/{seed}.png", photo(48, 48, seed))
+    argv = ["export", tiny_teacher_file, "--bits", "8", "--target", "raspberry-pi-4"]
+    error = refused([*argv, "--data", tmp_path / "small", "-o", tmp_path / "a.hwkd"])
+    assert "--crop" not in error and error.endswith("leave it out for the embedded photographs")
 
 
 def test_a_boards_graphs_are_not_written_over(words, tmp_path, refused) -> None:

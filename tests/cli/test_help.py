@@ -28,7 +28,7 @@ def test_help_shows_examples_that_parse(capsys, words):
     lines = examples(help_of(capsys, *words))
     assert len(lines) >= 2
     for line in lines:
-        program, *argv = shlex.split(line)
+        program, *argv = shlex.split(line.partition(" < ")[0])
         if program == "torchrun":
             program, argv = argv[argv.index("-m") + 1], argv[argv.index("-m") + 2 :]
         assert program == "hwkd"
@@ -93,7 +93,7 @@ def test_help_fits_80_columns_but_for_the_examples(capsys, monkeypatch, name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_a_help_text(name):
-    (action,) = (a for a in build_parser()._actions if getattr(a, "choices", None))
+    (action,) = (a for a in build_parser()._actions if a.dest == "command")
     command = action.choices[name]
     command.configure()
     assert len(command._actions) > 1
@@ -137,7 +137,7 @@ def test_an_unknown_command_suggests_the_near_one(capsys):
 def test_an_unknown_option_is_one_line(capsys):
     assert main(["models", "--fromat", "md"]) == 2
     assert capsys.readouterr().err == (
-        "hwkd: error: unrecognized arguments: --fromat md (see `hwkd --help`)\n"
+        "hwkd: error: unrecognized arguments: --fromat md: did you mean --format? (see `hwkd models --help`)\n"
     )
 
 
@@ -158,7 +158,36 @@ def test_every_command_tells_where_its_help_is(capsys, name):
     assert main([name, "--no-such-option"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "--help`)" in err
+    assert err.endswith(f"(see `hwkd {name} --help`)\n")
+
+
+def test_a_wrong_word_of_an_action_is_answered_by_the_actions_help(capsys):
+    assert main(["targets", "show", "jetson-nano", "--no-such-option"]) == 2
+    assert capsys.readouterr().err.endswith("(see `hwkd targets show --help`)\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_completion_script_names_every_command(capsys, shell):
+    assert main(["--print-completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(name in script for name in COMMANDS)
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_the_completion_of_bash_knows_options_and_files(tmp_path, capsys):
+    main(["--print-completion", "bash"])
+    (tmp_path / "photo.jpg").touch()
+    script = capsys.readouterr().out + (
+        "complete -p hwkd >/dev/null\n"
+        'f=$(complete -p hwkd | sed "s/.*-F \\([^ ]*\\).*/\\1/")\n'
+        'go(){ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); $f; echo "${COMPREPLY[@]}"; }\n'
+        "go hwkd enc; go hwkd encode --max-b; go hwkd encode pho\n"
+    )
+    done = subprocess.run(
+        ["bash", "--norc"], input=script, text=True, capture_output=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout.split("\n")[:3] == ["encode", "--max-bytes", "photo.jpg"]
 
 
 def test_a_reader_that_has_had_enough_is_no_traceback():
@@ -166,3 +195,8 @@ def test_a_reader_that_has_had_enough_is_no_traceback():
     done = subprocess.run(["sh", "-c", program], capture_output=True, text=True)
     assert done.stdout.startswith("fact,value,")
     assert done.stderr == ""
+
+
+def test_the_parser_needs_no_shtab():
+    program = "import sys; from hwkd.cli.main import build_parser; build_parser(); assert 'shtab' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)

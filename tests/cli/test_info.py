@@ -1,5 +1,7 @@
+import io
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -165,3 +167,14 @@ def test_a_folder_is_neither(refused, tmp_path):
     assert refused(["info", "a"]) == (
         "cannot read a: Is a directory; give a bundle (.hwkd) or a stream (.hwk)"
     )
+
+
+def test_standard_input_may_be_a_stream_or_a_bundle(capsys, monkeypatch, tiny_bundle, photo):
+    stream = Codec.load(tiny_bundle, threads=1).encode(photo(64, 64, 0))
+    for content, told in ((stream, "64x64"), (tiny_bundle.read_bytes(), "tiny")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert main(["info", "-"]) == 0
+        assert told in capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"neither")))
+    assert main(["info", "-"]) == 2
+    assert "standard input is neither a bundle nor a stream" in capsys.readouterr().err

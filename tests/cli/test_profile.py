@@ -89,8 +89,11 @@ def test_a_bare_architecture_at_bits_follows_each_targets_plan(capsys):
     found = tables(capsys, BARE, "--bits", "4/8", "--target", "jetson-nano", "raspberry-pi-4")
     (row,) = found["Size"]["rows"]
     assert (row["model"], row["weight_bits"]) == (f"{BARE} 4/8", "4")
-    settings = [row["setting"] for row in found["Latency"]["rows"]]
-    assert "fp16" in settings[0] and "int8" in settings[1]
+    settings = {row["target"]: row["setting"] for row in found["Latency"]["rows"]}
+    assert settings == {
+        "jetson-nano": "gpu, tensorrt fp16",
+        "raspberry-pi-4": "cpu, onnxruntime int8, 4 threads",
+    }
 
 
 def test_every_setting_and_layer_on_demand(capsys):

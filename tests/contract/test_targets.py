@@ -11,11 +11,12 @@ import pytest
 
 from hwkd.files import data_folder
 from hwkd.measure.layers import TERMS
-from hwkd.measure.predict.published import read_timings
+from hwkd.measure.other_runtimes import pooled_table, read_other
+from hwkd.measure.predict.published import TENSORRT, read_timings
 from hwkd.models.spec import FAMILIES
 from hwkd.quantize.precision import plan_precision
 from hwkd.schema import read_toml
-from hwkd.target import list_targets, load_target
+from hwkd.target import CONFIDENCES, list_targets, load_target
 
 FOLDER = data_folder("targets")
 PATHS = sorted(FOLDER.rglob("*.toml"))
@@ -24,7 +25,12 @@ EXPECTED = {
     "jetson-agx-orin",
     "jetson-nano",
     "jetson-orin-nano",
+    "jetson-orin-nx",
     "jetson-xavier-nx",
+    "apple-m1",
+    "raspberry-pi-zero-2w",
+    "rk3588",
+    "snapdragon-8-gen-2",
     "raspberry-pi-4",
     "raspberry-pi-5",
     "x86-avx2",
@@ -71,7 +77,7 @@ def test_every_number_has_a_source_and_a_confidence(path):
         ]
         if numbers:
             assert table.get("source"), f"{where}: {numbers} without a source"
-            assert table.get("confidence") in ("S", "D", "M"), f"{where}: {numbers}"
+            assert table.get("confidence") in CONFIDENCES, f"{where}: {numbers}"
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -116,16 +122,19 @@ def test_the_same_board_memory_serves_all_its_units():
 def test_every_unit_that_names_timings_has_constants_with_their_source(path):
     target = load_target(path.stem)
     assert {c.unit for c in target.constants} == {u.name for u in target.units if u.timings}
-    source = read_timings().source
+    tables = (read_timings(), read_timings(data_folder("profiles") / TENSORRT))
+    sources = {table.source for table in (*tables, pooled_table(read_other()))}
     for unit in target.units:
         mine = [c for c in target.constants if c.unit == unit.name]
         for c in mine:
-            assert c.source == source
+            assert c.source in sources
             assert (c.scheme, tuple(c.ln_ns)) == ("kinds", TERMS)
-            assert (c.device, c.is_same_device) == (
-                unit.timings.device,
-                unit.timings.is_same_device,
-            )
+            assert c.device in (unit.timings.device, unit.timings.int8_device)
+            assert c.is_same_device == unit.timings.is_same_device
+            # What a user will run, by its own timings or carried over to it with a spread.
+            assert c.predicted_runtime == unit.runtime.name
+            assert bool(c.predicts) == any(step.to == unit.runtime.name for step in c.carried)
+            assert all(step.sd > 0 for step in c.carried)
         # Whoever has int8 on a CPU has it with every number of threads that has float.
         for_float = [c.threads for c in mine if c.precision != "int8"]
         for_int8 = [c.threads for c in mine if c.precision == "int8"]
@@ -146,3 +155,46 @@ def test_the_covariance_of_constants_is_one(path):
 
 def test_a_shipped_file_can_be_read_by_its_path():
     assert load_target(str(PATHS[0])) == read_toml(type(load_target(PATHS[0].stem)), PATHS[0])
+
+
+SECOND_HAND = (
+    *("fixstars", "brojogopalsapui", "deepwiki", "mzph.cn", "hokwangchoi", "kvynlim"),
+    *("xiaopingtou", "documents.pub", "csdn", "alldbin", "vayrette", "llmperf", "scribd"),
+)
+"""Blogs, copies and summaries."""
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_copy_or_a_summary_by_others_is_no_source_of_the_vendor(path):
+    for where, table in raw_tables(path):
+        if any(name in table.get("source", "") for name in SECOND_HAND):
+            assert table["confidence"] != "S", where
+
+
+def test_the_jetsons_gpus_are_predicted_by_tensorrts_own_timings():
+    boards = ("nano", "xavier-nx", "orin-nano", "orin-nx", "agx-orin")
+    for target in map(load_target, (f"jetson-{board}" for board in boards)):
+        (gpu,) = (c for c in target.constants if c.unit == "gpu")
+        assert (gpu.runtime, gpu.is_same_device, gpu.carried) == ("tensorrt", True, ())
+
+
+def test_fp16_of_ncnn_does_not_stand_for_onnx_runtime():
+    """ONNX Runtime computes in fp32: published at 1.6 to 2.2 times what ncnn's fp16 predicts on the Raspberry Pi 5."""
+    for name in list_targets():
+        for c in load_target(name).constants:
+            if c.predicted_runtime == "onnxruntime":
+                assert c.precision in ("fp32", "int8"), name
+    pi5 = next(c for c in load_target("raspberry-pi-5").constants if c.precision == "fp32")
+    assert 1.4 < np.exp(pi5.ln_factor) < 2.3
+
+
+@pytest.mark.parametrize("name", ["x86-vnni", "x86-avx2", "arm-server"])
+def test_a_class_of_machines_carries_their_spread(name):
+    for c in load_target(name).constants:
+        (of_class,) = (step for step in c.carried if "class" in step.to)
+        assert of_class.sd > 0.2
+        assert of_class.timings >= 4
+
+
+def test_the_bandwidth_of_xavier_nx_is_that_of_the_released_data_sheet():
+    assert load_target("jetson-xavier-nx").preferred.bandwidth_gbs.value == 59.7

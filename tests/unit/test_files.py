@@ -1,12 +1,28 @@
 import errno
+import json
 import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from hwkd import files
 from hwkd.errors import HwkdError, InputError
-from hwkd.files import append_line, data_folder, replacing, write_bytes, write_text
+from hwkd.files import (
+    CLAIM,
+    append_line,
+    check_new,
+    claimed,
+    data_folder,
+    replacing,
+    write_bytes,
+    write_text,
+)
 
 FULL = "the disk is full: {} was not written, what stood there before is untouched; free some space and run the same command again"
 
@@ -139,6 +155,163 @@ def test_append_line_on_a_full_disk_is_failed_work(
 def test_append_line_into_a_missing_folder_is_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file or directory; give a place"):
         append_line(tmp_path / "none" / "log", "one")
+
+
+def test_a_link_stays_one_and_its_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real/file")
+    (tmp_path / "dangling").symlink_to("real/none")
+    for name in ("link", "dangling"):
+        write_bytes(tmp_path / name, b"new")
+        assert (tmp_path / name).is_symlink() and (tmp_path / name).read_bytes() == b"new"
+    assert _names(tmp_path / "real") == ["file", "none"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
+def test_the_mode_of_a_file_is_kept(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    with replacing(path) as neighbour:
+        readers = stat.S_IMODE(neighbour.stat().st_mode) & 0o077
+        assert readers & ~mode == 0  # not for others' eyes while it is written either
+        neighbour.write_bytes(b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == mode and path.read_bytes() == b"new"
+
+
+def test_a_new_file_has_the_mode_that_the_system_gives(tmp_path: Path) -> None:
+    (tmp_path / "usual").write_bytes(b"")
+    write_bytes(tmp_path / "file", b"new")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_pipe_is_written_into(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    # A daemon, so that a pipe that is never written to fails the test and does not hang it.
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    check_new(pipe, force=False)
+    write_bytes(pipe, b"new")
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    reader.join(timeout=30)
+    assert read == [b"new"]
+
+
+def test_a_stream_of_the_process_is_written_into_although_it_leads_to_a_file(
+    tmp_path: Path,
+) -> None:
+    with (tmp_path / "out").open("wb") as file:
+        before = os.fstat(file.fileno()).st_ino
+        write_bytes(Path(f"/dev/fd/{file.fileno()}"), b"new")
+    assert (tmp_path / "out").stat().st_ino == before
+    assert (tmp_path / "out").read_bytes() == b"new"
+
+
+def test_the_longest_name_that_the_system_takes_is_written(tmp_path: Path) -> None:
+    name = "n" * 255
+    write_bytes(tmp_path / name, b"new")
+    assert _names(tmp_path) == [name]
+
+
+def test_two_containers_with_one_process_number_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with replacing(tmp_path / "file") as one, replacing(tmp_path / "file") as other:
+        assert one != other
+        one.write_bytes(b"one")
+        other.write_bytes(b"other")
+    assert (tmp_path / "file").read_bytes() == b"one" and _names(tmp_path) == ["file"]
+
+
+def test_a_file_that_cannot_be_renamed_to_is_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As one that a container has mounted by itself.
+    path = tmp_path / "file"
+    path.write_bytes(b"a longer old content")
+    monkeypatch.setattr(Path, "replace", _fails(errno.EBUSY))
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new" and _names(tmp_path) == ["file"]
+
+
+def test_a_file_in_a_folder_that_takes_no_other_is_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a longer old content")
+    open_ = os.open
+
+    def refuse(name: object, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT and Path(str(name)).parent == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_(name, flags, *mode)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_name_that_is_no_text_is_written_as_json_reads_it_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    write_text(tmp_path / "file", json.dumps([name], ensure_ascii=False))
+    assert json.loads((tmp_path / "file").read_text(encoding="utf-8")) == [name]
+
+
+@pytest.mark.parametrize(
+    ("left", "whole"),
+    [
+        (b'{"a": 1}\n', ['{"a": 1}']),
+        (b'{"a": 1}\n{"b": 2', ['{"a": 1}']),  # a killed process, or a full disk
+        (b'{"a": 1}\n\0\0\0', ['{"a": 1}']),  # a machine that lost its power
+        (b'{"a": 1}\n{"b": 2}', ['{"a": 1}', '{"b": 2}']),
+        (b"half", []),
+    ],
+)
+def test_append_line_begins_a_line_of_its_own(
+    tmp_path: Path, left: bytes, whole: list[str]
+) -> None:
+    (tmp_path / "log").write_bytes(left)
+    append_line(tmp_path / "log", '{"c": 3}')
+    assert (tmp_path / "log").read_text().splitlines() == [*whole, '{"c": 3}']
+
+
+def test_a_line_that_a_full_disk_cuts_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"{}\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(InputError, match="File too large"):
+            append_line(path, '{"a": "more than ten bytes"}')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert path.read_bytes() == b"{}\n"
+
+
+def test_a_folder_is_claimed_by_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with (
+        claimed(folder),
+        pytest.raises(InputError, match=r"another run is at work in .*run: wait") as caught,
+        claimed(folder),
+    ):
+        pass
+    assert caught.value.exit_code == 2
+    with claimed(folder):  # it is free again
+        pass
+
+
+def test_a_killed_process_claims_nothing(tmp_path: Path) -> None:
+    code = f"import os, pathlib, hwkd.files as f; f.claimed(pathlib.Path({str(tmp_path)!r})).__enter__(); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    with claimed(tmp_path):
+        assert (tmp_path / CLAIM).exists()  # it had come so far
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import pytest
 from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.target import (
+    ALIASES,
     MARK,
+    Carried,
     Constants,
     Fact,
     Rate,
@@ -200,6 +202,27 @@ def test_a_rate_takes_one_form():
         Rate(confidence="S", source="a page", peak_gops=1.0, none="but there is")
 
 
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("rpi4", "raspberry-pi-4"), ("pi5", "raspberry-pi-5"), ("Orin-NX", "jetson-orin-nx")],
+)
+def test_short_names_that_mean_one_target_are_taken(alias, name):
+    assert load_target(alias).name == name
+
+
+def test_every_alias_leads_to_a_target_and_hides_none():
+    assert set(ALIASES.values()) <= set(list_targets())
+    assert not set(ALIASES) & set(list_targets())
+
+
+def test_a_short_name_that_may_mean_several_is_answered_with_these():
+    with pytest.raises(InputError) as caught:
+        load_target("orin")
+    assert "did you mean jetson-agx-orin or jetson-orin-nano or jetson-orin-nx?" in str(
+        caught.value
+    )
+
+
 def make(**fields):
     return Constants(
         **(
@@ -253,6 +276,37 @@ def test_what_cannot_be_is_refused(fields, message):
     with pytest.raises(InputError) as caught:
         make(**fields)
     assert str(caught.value).startswith(message)
+
+
+def step(to="onnxruntime", ln_factor=0.0, sd=0.3, timings=4, how="four times"):
+    return Carried(to, ln_factor, sd, timings, how)
+
+
+def test_steps_multiply_and_their_spreads_add_in_quadrature():
+    found = make(
+        predicts="onnxruntime",
+        carried=(step(ln_factor=math.log(2)), step("any machine", math.log(1.5), 0.4)),
+    )
+    assert math.exp(found.ln_factor) == pytest.approx(3.0)
+    assert found.carried_variance == pytest.approx(0.25)
+    assert found.predicted_runtime == "onnxruntime"
+    assert make().predicted_runtime == "ncnn"
+
+
+def test_a_step_says_where_it_leads_by_how_much_and_by_what():
+    text = str(step(ln_factor=math.log(1.5), sd=math.log(1.2)))
+    assert text == "to onnxruntime: times 1.50, spread 20 % (four times)"
+
+
+@pytest.mark.parametrize("fields", [{"sd": -0.1}, {"timings": -1}, {"ln_factor": math.inf}])
+def test_a_step_that_cannot_be_is_refused(fields):
+    with pytest.raises(InputError, match="of a step must be"):
+        step(**fields)
+
+
+def test_a_step_needs_to_say_how_it_was_found():
+    with pytest.raises(InputError, match="needs `to` and `how`"):
+        step(how=" ")
 
 
 CONSTANTS = Constants(

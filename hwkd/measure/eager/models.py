@@ -98,7 +98,7 @@ def evaluated(subject: Subject, images: ImageSource, quality: int | None) -> Sub
     codec = subject.codec if subject.bits is None else load_model(subject.text).codec
     if quality is not None:
         codec.set_lmbda(lmbda_at(quality))
-    return replace(subject, quality=evaluate(codec, images).recorded(str(images), quality))
+    return replace(subject, quality=evaluate(codec, images).recorded(images, quality))
 
 
 def newest_run(folder: Path = Path("runs")) -> str | None:

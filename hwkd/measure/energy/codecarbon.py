@@ -2,11 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from difflib import get_close_matches
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from hwkd.errors import HwkdError, InputError
+from hwkd.files import in_home
 from hwkd.measure.energy.meter import Window
 from hwkd.quantity import Quantity
 
@@ -33,6 +37,26 @@ NEVER_S = 1e7
 """Longer than any window: the background reading is not wanted."""
 
 
+class _Said(logging.Handler):
+    """Keeps the last thing that codecarbon logged, which is what went wrong."""
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record's text."""
+        self.last = record.getMessage()
+
+
+def _broken_file() -> str:
+    """What is wrong with a configuration file of codecarbon, which itself does not say; "" for nothing."""
+    for path in (in_home("~/.codecarbon.config"), Path(".codecarbon.config")):
+        try:
+            ConfigParser().read(path, encoding="utf-8")
+        except (ConfigParserError, OSError, UnicodeDecodeError) as error:
+            return str(error)
+    return ""
+
+
 class CodecarbonMeter:
     """codecarbon's OfflineEmissionsTracker, which never looks up the network, silent and without files.
 
@@ -48,19 +72,42 @@ class CodecarbonMeter:
         """Start codecarbon once, so that looking at the hardware falls into no window.
 
         Raises:
-            InputError: codecarbon is not installed.
-            HwkdError: it did not start.
+            InputError: codecarbon is not installed, or did not start.
         """
         try:
             from codecarbon import OfflineEmissionsTracker
-        except ImportError as error:
+        # Its import reads its configuration, and writes what it finds there to the log.
+        except Exception as error:
             raise InputError(
                 f"codecarbon cannot be imported ({error}): `pip install 'hwkd[energy]'`"
             ) from error
         # The import sets the level to INFO, and the tracker speaks before it sets its own.
         logging.getLogger("codecarbon").setLevel(logging.ERROR)
         self._version = version("codecarbon")
-        self._tracker: Any = OfflineEmissionsTracker(
+        said = _Said()
+        log = logging.getLogger("codecarbon")
+        log.addHandler(said)
+        try:
+            self._tracker: Any = self._started(OfflineEmissionsTracker)
+            # It logs what goes wrong in its constructor and returns a tracker that is not ready.
+            background = getattr(self._tracker, "_scheduler_monitor_power", None)
+            if background is None or not hasattr(self._tracker, "run_id"):
+                raise RuntimeError(said.last or _broken_file() or "its tracker is not ready")
+            background.interval = NEVER_S
+            self.begin_window()
+            self.end_window()
+        # Of a broken configuration each line raises something else.
+        except Exception as error:
+            cause = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"codecarbon {self._version} did not start ({cause}): look at ~/.codecarbon.config, .codecarbon.config "
+                "here and the variables CODECARBON_*; hwkd needs 3.3 or a later 3.x"
+            ) from error
+        finally:
+            log.removeHandler(said)
+
+    def _started(self, tracker: Any) -> Any:
+        return tracker(
             country_iso_code=COUNTRY,
             region=None,
             cloud_provider=None,
@@ -75,6 +122,7 @@ class CodecarbonMeter:
             output_handlers=[],
             output_dir=".",
             allow_multiple_runs=True,  # or it keeps a lock file and takes over SIGINT
+            measure_power_secs=NEVER_S,
             tracking_mode="process",
             force_mode_cpu_load=False,
             rapl_include_dram=False,  # its constant for memory is added in any case
@@ -83,16 +131,6 @@ class CodecarbonMeter:
             wue=0.0,
             log_level="error",
         )
-        # codecarbon logs what goes wrong in its constructor and returns a tracker that is not ready.
-        background = getattr(self._tracker, "_scheduler_monitor_power", None)
-        if background is None or not hasattr(self._tracker, "run_id"):
-            raise HwkdError(
-                f"codecarbon {self._version} did not start; hwkd needs 3.3 or a later 3.x: "
-                "`pip install 'hwkd[energy]'`"
-            )
-        background.interval = NEVER_S
-        self.begin_window()
-        self.end_window()
 
     @property
     def covers(self) -> str:
@@ -106,7 +144,10 @@ class CodecarbonMeter:
 
     def end_window(self) -> Window:
         """End the task. Raises HwkdError without a `begin_window` before it."""
-        data = self._tracker.stop_task()
+        try:
+            data = self._tracker.stop_task()
+        except Exception as error:
+            raise HwkdError(f"codecarbon failed ({error!r}); measure again") from error
         if data is None:
             raise HwkdError("end_window needs begin_window before it")
         by_domain = {

@@ -79,6 +79,12 @@ class Ina3221Meter:
                 "driver; use --energy auto"
             )
         names = [rail.name for rail in rails]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(
+                f"the INA3221s have two rails called {twice[0]}, and which of them is the board's is not known; use a "
+                "meter at the plug, or --energy auto"
+            )
         total = next((t for t in TOTAL if set(t) <= set(names)), None)
         if total is None:
             raise InputError(
@@ -106,7 +112,7 @@ class Ina3221Meter:
         """Stop sampling, take the last sample, integrate.
 
         Raises:
-            HwkdError: the sensor did not answer, or too few samples were taken.
+            HwkdError: the sensor did not answer, told no power, or too few samples were taken.
         """
         if self._thread is None:
             raise HwkdError("end_window needs begin_window before it")
@@ -127,7 +133,13 @@ class Ina3221Meter:
                 "longer window, or leave the machine a free core"
             )
         joules = {name: integral_j(times_s, powers) for name, powers in powers_w.items()}
-        return Window(sum(joules[name] for name in self._total), seconds, joules)
+        total_j = sum(joules[name] for name in self._total)
+        if total_j <= 0:
+            raise HwkdError(
+                f"the INA3221 tells {total_j / seconds:.3g} W for the whole module, which cannot be: its shunt is wired "
+                "or described the wrong way round; use a meter at the plug"
+            )
+        return Window(total_j, seconds, joules)
 
     def _go_on(self) -> None:
         try:

@@ -170,5 +170,8 @@ def _check_readable(files: list[Path]) -> None:
 
 
 def _range_uj(file: Path) -> float | None:
-    path = file.with_name("max_energy_range_uj")
-    return float(path.read_text()) if path.is_file() else None
+    try:
+        range_uj = float(file.with_name("max_energy_range_uj").read_text())
+    except (OSError, ValueError):
+        return None
+    return range_uj if range_uj > 0 else None  # 0 says nothing

@@ -1,9 +1,10 @@
 """The sensors of energy that there are, and the one that works here."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwkd.errors import InputError, unknown
+from hwkd.errors import HwkdError, InputError, unknown
 from hwkd.measure.energy.meter import SYSFS, Meter
 
 KINDS = ("auto", "rapl", "nvml", "ina3221", "codecarbon")
@@ -12,6 +13,10 @@ KINDS = ("auto", "rapl", "nvml", "ina3221", "codecarbon")
 AUTO = ("ina3221", "rapl", "codecarbon")
 """The order in which "auto" tries: the whole board, then the processor, then an estimate. NVML is never among them: the
 work runs on the CPU, which it does not see."""
+
+TRIED_S = {"rapl": 0.25, "nvml": 1.1, "ina3221": 0.15, "codecarbon": 0.0}
+"""Before a meter is taken, what it tells over so many seconds is looked at: a counter may be there and stand still. By
+how often each of them moves; codecarbon, which estimates, is tried where it starts."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +35,43 @@ def open_meter(kind: str, *, sysfs: Path = SYSFS) -> OpenedMeter:
         sysfs: where the kernel's /sys is. codecarbon and NVML look in their own places.
 
     Raises:
-        InputError: no such kind; a sensor that is absent or not permitted, with the cause and the cure; with "auto",
-            nothing that works.
+        InputError: no such kind; a sensor that is absent, not permitted or does not work, with the cause and the cure;
+            with "auto", nothing that works.
     """
     if kind not in KINDS:
         raise unknown("energy meter", kind, KINDS)
     if kind != "auto":
-        return OpenedMeter(_open(kind, sysfs))
+        return OpenedMeter(_tried(kind, sysfs))
     passed_over: list[str] = []
     for name in AUTO:
         try:
-            return OpenedMeter(_open(name, sysfs), tuple(passed_over))
+            return OpenedMeter(_tried(name, sysfs), tuple(passed_over))
         except InputError as error:
             passed_over.append(f"{name}: {error}")
     raise InputError(f"no energy meter works here: {' | '.join(passed_over)}")
+
+
+def _tried(kind: str, sysfs: Path) -> Meter:
+    """The meter, after a short window of rest that it has told something of.
+
+    Raises:
+        InputError: as `open_meter`; whatever else the sensor or its library fails with.
+    """
+    try:
+        meter = _open(kind, sysfs)
+        if TRIED_S[kind]:
+            meter.begin_window()
+            time.sleep(TRIED_S[kind])
+            meter.end_window()
+        return meter
+    except (InputError, MemoryError):
+        raise
+    except HwkdError as error:
+        raise InputError(str(error)) from error
+    # Each sensor has a library of its own, and each of those errors of its own.
+    except Exception as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"it fails with {type(error).__name__}: {cause}") from error
 
 
 def _open(kind: str, sysfs: Path) -> Meter:

@@ -1,7 +1,8 @@
 """A target's constants: from published timings or a profile on the board, and saved in its file."""
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,13 +11,16 @@ from hwkd.errors import InputError
 from hwkd.measure.layers import AMOUNTS, ANY, REST, TERMS, LayerCost, amounts, shape, work
 from hwkd.measure.machine import HostFacts
 from hwkd.measure.predict.fit import Array, Fit, predict
-from hwkd.measure.predict.published import LeftOut, Population
+from hwkd.measure.predict.published import NCNN, LeftOut, Population
 from hwkd.measure.record import Record, Setting
-from hwkd.target import NAME, Constants, ExecutionUnit, Fact, Target
+from hwkd.target import NAME, Carried, Constants, ExecutionUnit, Fact, Target
 
 # From the fitted population to the constants of the targets that ship.
 
-RUNTIME = "ncnn"
+RUNTIME_NAMES = {"TensorRT": "tensorrt"}
+"""Of published tables, as targets name them."""
+FLOAT_OF = {"onnxruntime": "fp32", "openvino": "fp32"}
+"""What a runtime computes float networks in on a CPU, whatever another does there."""
 CLASS_THREADS = 4
 """For a class of machines, whose cores nobody knows: a small instance, or a share of a large one."""
 DECIMALS = 4
@@ -73,17 +77,101 @@ def constants_of(target: Target, source: str, fitted: Sequence[Fitted]) -> tuple
         kind = "GPU" if unit.kind == "gpu" else "CPU"
         (of_kind,) = (f for f in fitted if f.left_out.population.name == kind)
         population = of_kind.left_out.population
-        for row in _rows(population, unit):
+        for row in _rows(population, unit, unit.timings.device):
             for is_int8 in sorted({is_int8 for _, is_int8 in population.terms}):
                 if not is_int8 or unit.arithmetic.int8.is_there:
-                    found.append(_constants(unit, source, of_kind, row, is_int8))
+                    of_precision = row
+                    if is_int8:
+                        of_precision = _int8_row(population, unit, row)
+                    found.append(_constants(unit, source, of_kind, of_precision, is_int8))
     return tuple(found)
 
 
-def _rows(population: Population, unit: ExecutionUnit) -> list[int]:
-    """The rows of the unit's device: the one with its number of threads, then the one with a single thread."""
+def _int8_row(population: Population, unit: ExecutionUnit, row: int) -> int:
+    """The row of the unit's int8_device with as many threads as `row`; `row` itself where there is none."""
     assert unit.timings is not None
-    device = unit.timings.device
+    for i, c in enumerate(population.configurations):
+        if (c.device, c.threads) == (
+            unit.timings.int8_device,
+            population.configurations[row].threads,
+        ):
+            return i
+    return row
+
+
+def class_step(unit: ExecutionUnit, is_int8: bool, of_kind: Fitted) -> Carried | None:
+    """From the machine that was timed to any of its class; None where the unit names no other machines.
+
+    A machine is compared with those that were timed with as many threads: by ln(time) of REFERENCE_LAYERS. The factor
+    leads from the unit's device to the mean of each group that it is in; the spread is that within the groups, for one
+    machine more.
+    """
+    timings = unit.timings
+    if timings is None or not timings.peers:
+        return None
+    population, theta = of_kind.left_out.population, of_kind.fit.theta
+    place = _block(population, is_int8, NCNN)
+    groups: dict[int, list[tuple[str, float]]] = {}
+    for row, c in enumerate(population.configurations):
+        if c.device in (timings.device, *timings.peers):
+            ms = np.exp(theta[row, place]) @ _amounts().T
+            groups.setdefault(c.threads, []).append((c.device, float(np.mean(np.log(ms)))))
+    squares, free, shifts = 0.0, 0, []
+    for group in groups.values():
+        mean = float(np.mean([x for _, x in group]))
+        squares += sum((x - mean) ** 2 for _, x in group)
+        free += len(group) - 1
+        mine = [x for device, x in group if device == timings.device]
+        if mine and len(group) > len(mine):
+            # Of a device that stands twice in the table the first row is the one that is fitted.
+            shifts.append(mean - mine[0])
+    if not free:
+        return None
+    machines = {device for group in groups.values() for device, _ in group}
+    sd = math.sqrt(squares / free * (1 + 1 / len(machines)))
+    return Carried(
+        "any machine of the class",
+        round(float(np.mean(shifts)) if shifts else 0.0, DECIMALS),
+        round(sd, DECIMALS),
+        len(machines),
+        f"{len(machines)} machines of the class in {NCNN}'s table, with as many threads",
+    )
+
+
+def carried_on(
+    target: Target,
+    constants: Sequence[Constants],
+    fitted: Sequence[Fitted],
+    runtime_step: Callable[[str, ExecutionUnit, Constants], Carried],
+) -> tuple[Constants, ...]:
+    """`constants` with the steps to the unit's own runtime and to the other machines of its class.
+
+    runtime_step: from the constants to the runtime of the unit.
+    """
+    units = {unit.name: unit for unit in target.units}
+    (cpus,) = (f for f in fitted if f.left_out.population.name == "CPU")
+    found = []
+    for c in constants:
+        unit = units[c.unit]
+        steps: list[Carried] = []
+        if unit.runtime.name != c.runtime:
+            steps.append(_rounded_step(runtime_step(target.name, unit, c)))
+        if unit.kind == "cpu":
+            of_class = class_step(unit, c.precision == "int8", cpus)
+            steps += [of_class] if of_class else []
+        is_float = c.precision != "int8" and unit.runtime.name != c.runtime
+        precision = FLOAT_OF.get(unit.runtime.name, c.precision) if is_float else c.precision
+        predicts = unit.runtime.name if unit.runtime.name != c.runtime else ""
+        found.append(replace(c, precision=precision, predicts=predicts, carried=tuple(steps)))
+    return tuple(found)
+
+
+def _rounded_step(step: Carried) -> Carried:
+    return replace(step, ln_factor=round(step.ln_factor, DECIMALS), sd=round(step.sd, DECIMALS))
+
+
+def _rows(population: Population, unit: ExecutionUnit, device: str) -> list[int]:
+    """The rows of the device: the one with the unit's number of threads, then the one with a single thread."""
     rows = {
         c.threads: i
         for i, c in reversed(list(enumerate(population.configurations)))
@@ -107,7 +195,7 @@ def _constants(
     assert unit.timings is not None
     errors, fitted = of_kind.left_out, of_kind.fit
     population = errors.population
-    of_block = _block(population, is_int8)
+    of_block = _block(population, is_int8, population.configurations[row].runtime)
     columns = population.is_int8 == is_int8
     rows = np.zeros(len(population.configurations), bool)
     rows[row] = True
@@ -126,10 +214,10 @@ def _constants(
         unit=unit.name,
         precision="int8" if is_int8 else _float_precision(unit),
         threads=configuration.threads,
-        runtime=RUNTIME,
+        runtime=RUNTIME_NAMES.get(configuration.runtime, configuration.runtime),
         device=configuration.device,
         is_same_device=unit.timings.is_same_device,
-        source=source,
+        source=configuration.source or source,
         scheme="kinds",
         networks=int(number),
         sigma=round(fitted.sigma, DECIMALS),
@@ -142,9 +230,11 @@ def _constants(
     )
 
 
-def _block(population: Population, is_int8: bool) -> list[int]:
-    """The places of TERMS in this precision; of a term that no int8 network has (nonlinear), the float one's."""
-    has_work = population.work.sum(0) > 0
+def _block(population: Population, is_int8: bool, runtime: str) -> list[int]:
+    """The places of TERMS in this precision; of a term that no int8 network timed with `runtime` has (nonlinear in ncnn's
+    benchmark), the float one's."""
+    is_timed = np.isfinite(population.ln_times[population.rows_of(runtime)]).any(0)
+    has_work = population.work[is_timed].sum(0) > 0
     places = []
     for term in TERMS:
         place = population.terms.index((term, is_int8))
@@ -153,7 +243,7 @@ def _block(population: Population, is_int8: bool) -> list[int]:
 
 
 def _float_precision(unit: ExecutionUnit) -> str:
-    """ncnn computes in fp16 wherever the processor can."""
+    """ncnn on a CPU, and TensorRT, compute in fp16 wherever the processor can."""
     return "fp16" if unit.arithmetic.fp16.is_there else "fp32"
 
 
@@ -163,12 +253,17 @@ def _spread_of_kinds(theta: Array) -> float:
 
     theta: [D, K], of TERMS.
     """
+    ln_time = np.log(np.exp(theta) @ _amounts().T)
+    return float(np.sqrt(np.mean(np.var(ln_time, axis=1, ddof=1))))
+
+
+def _amounts() -> Array:
+    """[layers, terms] of REFERENCE_LAYERS, for one MAC."""
     amounts = np.zeros((len(REFERENCE_LAYERS), len(TERMS)))
     for n, layer in enumerate(REFERENCE_LAYERS):
         for term, amount in work(layer).items():
             amounts[n, TERMS.index(term)] = amount / layer.macs
-    ln_time = np.log(np.exp(theta) @ amounts.T)
-    return float(np.sqrt(np.mean(np.var(ln_time, axis=1, ddof=1))))
+    return amounts
 
 
 def _rounded(number: float | None) -> float | None:

@@ -148,7 +148,8 @@ def predict(layers: Sequence[LayerCost], constants: Constants) -> Prediction:
     """How long `layers` take one after the other.
 
     The variance of ln(time) is that of the constants, plus sigma^2 for what the terms cannot explain, plus
-    (unseen x share)^2 for layers of a kind that no timing speaks for.
+    (unseen x share)^2 for layers of a kind that no timing speaks for, plus those of the steps to another runtime or to
+    the other machines of a class.
 
     Raises:
         InputError: no layers, or constants that lack a term which the layers have.
@@ -167,10 +168,12 @@ def predict(layers: Sequence[LayerCost], constants: Constants) -> Prediction:
         raise InputError(f"ln_ns of the constants of {constants} has no term of these layers")
     names = list(constants.ln_ns)
     shares = [math.exp(constants.ln_ns[name]) * total[name] / 1e6 / ms for name in names]
-    variance = constants.sigma**2 + (constants.unseen * unseen_ms / ms) ** 2
+    variance = (
+        constants.sigma**2 + constants.carried_variance + (constants.unseen * unseen_ms / ms) ** 2
+    )
     for a, row in zip(shares, constants.covariance, strict=False):
         variance += sum(a * b * c for b, c in zip(shares, row, strict=True))
-    return Prediction(ms, math.sqrt(variance), unseen_ms / ms)
+    return Prediction(ms * math.exp(constants.ln_factor), math.sqrt(variance), unseen_ms / ms)
 
 
 def together(parts: Sequence[Prediction]) -> Prediction:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,23 +16,38 @@ from hwkd.measure.layers import TERMS, LayerCost, work
 from hwkd.measure.predict.fit import Z90, Array, fit
 
 SHIPPED = "published/ncnn-benchmark.json"
+TENSORRT = "published/tensorrt-jetson.json"
 """Below profiles/."""
+NCNN = "ncnn"
+"""The runtime of a table that names none."""
 INT8 = "_int8"
 """What a column's name ends in where the network ran in int8."""
 FEWEST = 10
-"""A configuration with fewer float networks is left out: the first devices were timed with other versions."""
+"""A configuration of ncnn with fewer float networks is left out: the first devices were timed with other versions."""
+FEWEST_OTHER = 5
+"""The same for other runtimes, of which less was published."""
+ALIASES = {
+    "mobilenet_v1_1.0": "mobilenet",
+    "mobilenet_v2_1.0": "mobilenet_v2",
+    "mobilenet_v3_large": "mobilenet_v3",
+}
+"""Networks of other tables that ncnn's benchmark has under another name."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A device as it was timed. gpu: its number, -1 for the CPU."""
+    """A device as it was timed. gpu: its number, -1 for the CPU. source: of its times."""
 
     device: str
     threads: int
     gpu: int
+    runtime: str = NCNN
+    source: str = ""
 
     def __str__(self) -> str:
         where = "CPU" if self.gpu < 0 else f"GPU {self.gpu}"
+        if self.runtime != NCNN:
+            where += f" by {self.runtime}"
         return f"{self.device}, {where}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
@@ -60,6 +76,15 @@ class Population:
     work: Array
     ln_times: Array
 
+    def rows_of(self, runtime: str) -> npt.NDArray[np.bool_]:
+        """[D], which configurations were timed with `runtime`."""
+        return np.array([c.runtime == runtime for c in self.configurations])
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """Of the configurations, each once."""
+        return tuple(dict.fromkeys(c.runtime for c in self.configurations))
+
     @property
     def is_int8(self) -> npt.NDArray[np.bool_]:
         """[N], which columns are of int8."""
@@ -70,26 +95,22 @@ def read_timings(path: Path | None = None) -> Timings:
     """The table at `path`; the one that ships with hwkd for None.
 
     Form: {"source": .., "networks": [..], "rows": [{"device": .., "threads": .., "gpu": .., "ms": [..]}]}, ms in the
-    order of networks, null where nothing was published.
+    order of networks, null where nothing was published. "runtime": what ran them, where that is not ncnn.
 
     Raises:
         InputError: no such file, not of that form, or a time that cannot be.
     """
     path = data_folder("profiles") / SHIPPED if path is None else path
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the timings {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
+    raw = read_json(path)
     try:
         networks = tuple(str(name) for name in raw["networks"])
         rows = raw["rows"]
+        source, runtime = str(raw["source"]), str(raw.get("runtime", NCNN))
         configurations = tuple(
-            Configuration(str(row["device"]), int(row["threads"]), int(row["gpu"])) for row in rows
+            Configuration(str(row["device"]), int(row["threads"]), int(row["gpu"]), runtime, source)
+            for row in rows
         )
         ms = tuple(tuple(None if t is None else float(t) for t in row["ms"]) for row in rows)
-        source = str(raw["source"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is no table of timings ({error!r}): it needs source, networks and rows of device, threads, gpu, ms"
@@ -105,6 +126,47 @@ def read_timings(path: Path | None = None) -> Timings:
                 f"{path}: {configuration} has a time of {wrong[0]} ms; above 0 is accepted"
             )
     return Timings(source, networks, configurations, ms)
+
+
+def read_json(path: Path) -> Any:
+    """What the file holds. Raises InputError: it cannot be read, or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the timings {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+
+
+def merged(tables: Sequence[Timings]) -> Timings:
+    """One table with the configurations and the networks of all; a time that a table lacks is None."""
+    networks = tuple(dict.fromkeys(name for table in tables for name in table.networks))
+    ms = []
+    for table in tables:
+        for row in table.ms:
+            of_row = dict(zip(table.networks, row, strict=True))
+            ms.append(tuple(of_row.get(name) for name in networks))
+    return Timings(
+        tables[0].source,
+        networks,
+        tuple(c for table in tables for c in table.configurations),
+        tuple(ms),
+    )
+
+
+def size_of(column: str) -> tuple[str, int, int] | None:
+    """(name, width, height) of a column NAME@WIDTHxHEIGHT; None for one of ncnn's benchmark."""
+    name, at, size = column.removesuffix(INT8).partition("@")
+    if not at:
+        return None
+    width, _, height = size.partition("x")
+    return name, int(width), int(height)
+
+
+def network_of(column: str) -> str:
+    """The network of a column by one name for all tables: to leave it out is to leave out all of these columns."""
+    name = column.removesuffix(INT8).partition("@")[0]
+    return ALIASES.get(name, name)
 
 
 def population(
@@ -127,7 +189,8 @@ def population(
     for configuration, ms in zip(timings.configurations, timings.ms, strict=True):
         times = [math.nan if (t := ms[place]) is None else math.log(t) for place in places]
         floats = [t for t, (_, is_int8) in zip(times, columns, strict=True) if not is_int8]
-        if (configuration.gpu >= 0) == of_gpus and sum(map(math.isfinite, floats)) >= FEWEST:
+        fewest = FEWEST if configuration.runtime == NCNN else FEWEST_OTHER
+        if (configuration.gpu >= 0) == of_gpus and sum(map(math.isfinite, floats)) >= fewest:
             chosen.append(configuration)
             rows.append(times)
     if not rows:
@@ -135,6 +198,12 @@ def population(
         raise InputError(
             f"no {kind} has timings of {FEWEST} known networks; got {len(timings.ms)} rows"
         )
+    # A merged table has columns of the other kind of unit.
+    times_of = np.array(rows)
+    is_timed = np.isfinite(times_of).any(0) | np.array(
+        [size_of(name) is None for name, _ in columns]
+    )
+    columns = [column for column, timed in zip(columns, is_timed, strict=True) if timed]
     precisions = sorted({is_int8 for _, is_int8 in columns})
     terms = [(term, is_int8) for is_int8 in precisions for term in TERMS]
     amounts = np.zeros((len(columns), len(terms)))
@@ -148,7 +217,7 @@ def population(
         tuple(columns),
         tuple(terms),
         amounts,
-        np.array(rows),
+        times_of[:, is_timed],
     )
 
 
@@ -156,6 +225,8 @@ def population(
 #
 # A codec's networks were timed by nobody on these devices, so the network that is left out is left out everywhere: what
 # other devices took for it may not help.
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -171,7 +242,7 @@ class LeftOut:
     ln_error: Array
     ln_sd: Array
 
-    def accuracy(self, rows: Array | None = None, columns: Array | None = None) -> "Accuracy":
+    def accuracy(self, rows: Mask | None = None, columns: Mask | None = None) -> "Accuracy":
         """Over the chosen rows and columns (masks; None: all)."""
         chosen = np.isfinite(self.ln_error)
         if rows is not None:
@@ -216,12 +287,12 @@ def leave_networks_out(
     """
     error = np.full(population.ln_times.shape, np.nan)
     sd = np.full(population.ln_times.shape, np.nan)
-    names = [name for name, _ in population.columns]
+    names = [network_of(name) for name, _ in population.columns]
     for network in dict.fromkeys(names):
         if progress is not None:
             progress(network)
         out = np.array([name == network for name in names])
-        # A device with no other timing in any column cannot be fitted; FEWEST sees to it that there is none.
+        # A device with no other timing in any column cannot be fitted; FEWEST and FEWEST_OTHER see to it that there is none.
         fitted = fit(population.work[~out], population.ln_times[:, ~out])
         is_known = population.work[~out].sum(0) > 0
         for n in np.flatnonzero(out):

@@ -4,11 +4,13 @@ Latency: of the networks, from the target's constants. Energy: that time at the 
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hwkd.errors import InputError
 from hwkd.measure.layers import LayerCost
+from hwkd.measure.movement import coded, moved, movement
 from hwkd.measure.predict.fit import LEVEL, Z90, Prediction, predict, together
 from hwkd.measure.record import Entry, Setting, note_on
 from hwkd.quantity import Quantity, not_known
@@ -45,15 +47,17 @@ def predicted_entries(
     """
     entries: list[Entry] = []
     notes: list[str] = []
-    power = board_power(target)
     for unit in _units(target):
+        power = board_power(target, unit)
         arithmetic = _arithmetic(target, unit, plan)
         for threads in _threads(target, unit):
             of_cpu = threads if unit.kind == "cpu" else None
             setting = Setting(unit.name, _runtime(target, unit), arithmetic, of_cpu)
             for side in SIDES:
                 time = _side(side, layers, target, unit, plan, threads)
-                entries += _both(time, side, setting, power, target)
+                entries += _both(time, side, "networks", setting, power, target)
+                if plan is not None and not isinstance(time, str):
+                    entries += _end_to_end(time, side, layers, setting, power, target)
             notes += _notes(target, unit, arithmetic)
     return tuple(entries), tuple(dict.fromkeys(notes))
 
@@ -68,18 +72,78 @@ def layer_times(
     """
     unit = next(unit for unit in target.units if unit.name == setting.unit)
     of_network = {transform: name for name, held in NETWORKS.items() for transform in held}
+    amounts = _amounts(layers) if plan is not None else {}
     times = []
     for layer in layers:
         network = of_network[layer.network]
         time = _on_its_unit(network, [layer], target, unit, plan, setting.threads)
         if isinstance(time, str):
             return time
-        times.append(time)
+        moving = moved(
+            amounts.get(layer.name, {}),
+            unit,
+            target.constants,
+            setting.threads or _threads(target, unit)[0],
+        )
+        times.append(together([time, moving]) if moving else time)
     return tuple(times)
 
 
-def board_power(target: Target) -> Power | str:
-    """What the board draws under load; the reason where nobody says."""
+def _amounts(layers: Sequence[LayerCost]) -> dict[str, dict[str, float]]:
+    """What is moved, by layer; that of the hyper network, which runs apart in float, is little and left out."""
+    of_transforms = [layer for layer in layers if layer.network in ("g_a", "h_a", "g_s")]
+    return movement(of_transforms)
+
+
+def _moving(
+    network: str,
+    layers: Sequence[LayerCost],
+    target: Target,
+    unit: ExecutionUnit,
+    threads: int,
+) -> Prediction | None:
+    """Data movement in one network of the plan."""
+    if network == "hyper":
+        return None
+    total: Counter[str] = Counter()
+    for of_layer in _amounts(layers).values():
+        total.update(of_layer)
+    return moved(total, unit, target.constants, threads)
+
+
+def _end_to_end(
+    networks: Prediction,
+    side: str,
+    layers: Sequence[LayerCost],
+    setting: Setting,
+    power: Power | str,
+    target: Target,
+) -> list[Entry]:
+    """Entropy coding, and all of a side: what a user waits for."""
+    # h_s writes a scale for every latent value.
+    latents = next((x.out_values for x in reversed(layers) if x.network == "h_s"), 0)
+    coding = coded(side, latents, target.cpu, target.constants)
+    if coding is None:
+        return []
+    whole = together([networks, coding])
+    by = f"{target.name}.toml, hwkd's coder in one thread"
+    quantity = Quantity(coding.ms, "predicted", by, coding.low, coding.high, LEVEL)
+    return [
+        Entry("latency_ms", side, "entropy", setting, quantity),
+        *_both(whole, side, "end_to_end", setting, power, target),
+    ]
+
+
+def board_power(target: Target, unit: ExecutionUnit) -> Power | str:
+    """What the board draws while `unit` runs networks; the reason where nobody says."""
+    measured = unit.load_w
+    if measured is not None and measured.value is not None and measured.high is not None:
+        return Power(
+            (measured.value + measured.high) / 2,
+            measured.value,
+            measured.high,
+            f"the board's power while its {unit.name} runs networks ({measured.source})",
+        )
     load = target.load_w
     if load.value is not None and load.high is not None:
         return Power(
@@ -109,7 +173,7 @@ def _threads(target: Target, unit: ExecutionUnit) -> list[int]:
 
 
 def _runtime(target: Target, unit: ExecutionUnit) -> str:
-    runtimes = {c.runtime for c in target.constants if c.unit == unit.name}
+    runtimes = {c.predicted_runtime for c in target.constants if c.unit == unit.name}
     return " or ".join(sorted(runtimes)) or unit.runtime.name
 
 
@@ -132,6 +196,15 @@ def _find(target: Target, unit: str, precisions: Sequence[str], threads: int) ->
             if (c.unit, c.precision, c.threads) == (unit, precision, threads):
                 return c
     return None
+
+
+def _step_notes(target: Target, unit: ExecutionUnit, mine: Sequence[Constants]) -> Iterator[str]:
+    """What a time was carried over by, for float and for int8."""
+    for kind in ("float", "int8"):
+        of_kind = [c for c in mine if (c.precision == "int8") == (kind == "int8")]
+        if of_kind and of_kind[0].carried:
+            steps = "; ".join(map(str, of_kind[0].carried))
+            yield f"{note_on(target.name, unit.name)}{kind} times carried over, all of it in the interval, {steps}."
 
 
 def _side(
@@ -157,6 +230,9 @@ def _side(
         if isinstance(found, str):
             return found
         parts.append(found)
+        moving = _moving(network, chosen, target, unit, threads)
+        if moving is not None:
+            parts.append(moving)
     return together(parts)
 
 
@@ -211,17 +287,22 @@ def _guessed_int8(floats: Prediction) -> Prediction:
 
 
 def _both(
-    time: Prediction | str, side: str, setting: Setting, power: Power | str, target: Target
+    time: Prediction | str,
+    side: str,
+    part: str,
+    setting: Setting,
+    power: Power | str,
+    target: Target,
 ) -> list[Entry]:
-    by = f"{target.name}.toml"
+    by = f"{target.name}.toml, {setting.runtime}"
     if isinstance(time, str):
         latency = energy = not_known(time, "predicted")
     else:
         latency = Quantity(time.ms, "predicted", by, time.low, time.high, LEVEL)
         energy = _energy(time, power, by)
     return [
-        Entry("latency_ms", side, "networks", setting, latency),
-        Entry("energy_mj", side, "networks", setting, energy),
+        Entry("latency_ms", side, part, setting, latency),
+        Entry("energy_mj", side, part, setting, energy),
     ]
 
 
@@ -251,9 +332,10 @@ def _notes(target: Target, unit: ExecutionUnit, arithmetic: str) -> list[str]:
             else ""
         )
         notes.append(
-            f"{note_on(target.name, unit.name)}fitted on {first.networks} networks that {first.runtime} ran on "
-            f"{first.device}{error}; the target's own runtime is {unit.runtime.name}, which may be faster or slower."
+            f"{note_on(target.name, unit.name)}for {first.predicted_runtime}, fitted on {first.networks} networks that "
+            f"{first.runtime} ran on {first.device}{error}."
         )
+        notes += _step_notes(target, unit, mine)
         if not first.is_same_device:
             notes.append(
                 f"{note_on(target.name, unit.name)}{first.device} is a stand-in ({first.note})."
@@ -276,7 +358,7 @@ def slower_side(layers: Sequence[LayerCost], target: Target, plan: PrecisionPlan
         InputError: no setting has one.
     """
     entries, _ = predicted_entries(layers, target, plan)
-    times = [entry for entry in entries if entry.name == "latency_ms"]
+    times = [e for e in entries if (e.name, e.part) == ("latency_ms", "networks")]
     for setting in dict.fromkeys(entry.setting for entry in times):
         mine = [entry for entry in times if entry.setting == setting]
         values = [entry.quantity.value for entry in mine if entry.quantity.value is not None]

@@ -390,7 +390,7 @@ def visual_html(visual: Visual, command: str) -> str:
         alternative=_alternative,
         psnr=_psnr,
     )
-    size_mb = len(page.encode()) / 1e6
+    size_mb = len(page.encode(errors="backslashreplace")) / 1e6
     if size_mb > MAX_PAGE_MB:
         raise HwkdError(
             f"the page takes {size_mb:.1f} MB and {MAX_PAGE_MB} are accepted: give fewer images"

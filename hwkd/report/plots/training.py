@@ -45,8 +45,9 @@ def read_training_log(path: Path, name: str) -> TrainingLog:
         InputError: no such file, or a line that is no entry; the message names it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
+        # A machine that lost its power leaves bytes of any kind at the end.
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
         raise InputError(
             f"cannot read the training log {path} ({error}); give a folder that `hwkd distill` wrote"
         ) from error

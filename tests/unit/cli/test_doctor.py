@@ -13,7 +13,7 @@ GOOD = Machine(
     processor=Processor(
         "AMD EPYC", "x86_64", ("AVX2", "FMA", "AVX512-VNNI"), False, "", "x86-vnni"
     ),
-    gpus=(Gpu("NVIDIA H100", 81920, True),),
+    gpus=(Gpu("NVIDIA H100", 81920),),
     no_gpu="",
     has_nvidia_driver=True,
     rapl=Sensor(("package-0", "dram")),
@@ -155,7 +155,8 @@ def test_rapl_of_root_only_is_mended_by_one_line():
 
 def test_a_failing_rapl_counter_is_not_mended_by_rights():
     found = check("sensor RAPL", rapl=Sensor(("package-0",), "energy_uj: Input/output error"))
-    assert found.mend == "none known: the counter itself fails"
+    assert found.mend == "none known: see below"
+    assert found.follows.startswith("energy_uj: Input/output error; ")
 
 
 @pytest.mark.parametrize(
@@ -192,8 +193,24 @@ def test_a_sensor_that_cannot_be_read_does_not_count_for_energy():
     assert "energy" not in names
 
 
+def test_gpus_are_told_each_by_itself():
+    shared = Gpu("NVIDIA GB10", None)
+    assert check("gpu", gpus=(shared,)).found == "NVIDIA GB10, memory not told"
+    lost = Gpu("GPU 1", None, "GPU is lost", "GPU is lost")
+    found = check("gpu", gpus=(Gpu("NVIDIA H100", 81920), lost))
+    assert (found.found, found.state) == (
+        "NVIDIA H100, 81,920 MiB; GPU 1: GPU is lost",
+        "limited",
+    )
+
+
+def test_a_gpus_counter_does_not_measure_what_runs_on_the_processor():
+    found = check("energy", rapl=Sensor(), ina3221=Sensor())
+    assert found.found == "estimated by codecarbon"
+
+
 def test_a_gpu_without_a_counter_is_limited():
-    found = check("sensor NVML", gpus=(Gpu("NVIDIA K80", 11441, False),))
+    found = check("sensor NVML", gpus=(Gpu("NVIDIA K80", 11441, "Not Supported"),))
     assert (found.found, found.state) == ("no energy counter", "limited")
 
 
@@ -228,8 +245,8 @@ def test_a_clock_that_follows_the_load_is_limited():
     [
         (1024, None, "1,024 MiB available", "ok"),
         (1023, None, "1,023 MiB available", "limited"),
-        (8000, 512, "512 MiB by the control group's limit", "limited"),
-        (8000, 9000, "8,000 MiB available", "ok"),
+        (512, 600, "512 MiB available (the control group's limit is 600 MiB)", "limited"),
+        (8000, 9000, "8,000 MiB available (the control group's limit is 9,000 MiB)", "ok"),
         (None, None, "n/a", "limited"),
     ],
 )

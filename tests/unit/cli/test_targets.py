@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from hwkd.cli.targets import device_table, network_table, overall_table
+from hwkd.cli.targets import (
+    device_table,
+    network_table,
+    other_table,
+    other_worst_table,
+    overall_table,
+)
+from hwkd.measure.other_runtimes import Checked
 from hwkd.measure.predict.published import Configuration, LeftOut, Population
 
 ACCURACY = (
@@ -95,3 +102,47 @@ def test_the_furthest_off_is_told_with_its_sign(ratio):
     of = left_out("CPU", (("a", False),), (Configuration("x", 1, -1),), [[ratio]])
     (row,) = device_table((of,), None).rows
     assert row[-1] == {0.5: "a -50 %", 2.0: "a +100 %"}[ratio]
+
+
+def test_runtimes_of_one_population_have_rows_of_their_own():
+    by = (Configuration("x", 1, -1), Configuration("y", 4, -1, "TFLite"))
+    both = left_out("CPU", (("a", False),), by, [[1.1], [2.0]])
+    rows = {row[0]: row[1:] for row in overall_table((both,)).rows}
+    assert list(rows) == ["CPU float", "CPU float, ncnn", "CPU float, TFLite", "all"]
+    assert rows["CPU float, TFLite"][:2] == ("1", "100.0")
+
+
+def checked(ratio, sd=0.2, target="pi", runtime="TFLite", **fields):
+    return Checked(target, "cpu", "net 8x8", "fp32", runtime, float(np.log(ratio)), sd, **fields)
+
+
+OTHERS = (
+    checked(1.1),
+    checked(2.0),
+    checked(9.0, is_apart=True),
+    checked(0.9, runtime="TensorRT", from_fit=True),
+)
+
+
+def test_the_second_set_has_a_row_for_each_unit_and_for_each_runtime_in_it():
+    rows = {row[:4]: row[4:] for row in other_table(OTHERS).rows}
+    assert list(rows) == [
+        ("pi", "cpu", "all", "all"),
+        ("pi", "cpu", "fp32", "TFLite"),
+        ("pi", "cpu", "fp32 (apart)", "TFLite"),
+        ("pi", "cpu", "fp32", "TensorRT, network left out"),
+        ("all", "all", "all", "all"),
+    ]
+    # Of three that count one lies outside of exp(1.645 x 0.2) = 1.39; what is apart is shown, not counted.
+    assert rows["pi", "cpu", "all", "all"][0] == "3"
+    assert rows["pi", "cpu", "all", "all"][3] == "66.7"
+    assert rows["all", "all", "all", "all"][0] == "3"
+
+
+def test_the_worst_rows_come_first_and_say_whether_they_are_inside():
+    table = other_worst_table(OTHERS, 2)
+    assert [row[5:] for row in table.rows] == [
+        ("9.00", "0.72 to 1.39", "no"),
+        ("2.00", "0.72 to 1.39", "no"),
+    ]
+    assert len(other_worst_table(OTHERS, None).rows) == 4

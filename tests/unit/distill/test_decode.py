@@ -29,19 +29,18 @@ BYTES = 3 * (3 * 96 * 128 + 128**2 + 128 * 160 + 112 * 144)
 """Of the six images of `image_folder`, decoded."""
 
 
-def _meminfo(tmp_path: Path, kib: int) -> Path:
-    path = tmp_path / "meminfo"
-    path.write_text(f"MemTotal:       99999999 kB\nMemAvailable:   {kib} kB\n")
-    return path
+def _trees(tmp_path: Path, kib: int) -> tuple[Path, Path]:
+    (tmp_path / "meminfo").write_text(f"MemTotal:       99999999 kB\nMemAvailable:   {kib} kB\n")
+    return tmp_path, tmp_path
 
 
 def test_images_up_to_four_fifths_of_the_free_memory_are_accepted(
     image_folder: Path, tmp_path: Path
 ) -> None:
     enough = -(-BYTES * 10 // 8 // 1024)
-    check_fits(image_folder, find_images(image_folder), 64, _meminfo(tmp_path, enough))
+    check_fits(image_folder, find_images(image_folder), 64, *_trees(tmp_path, enough))
     with pytest.raises(InputError, match="read them while training, with --stream, or give fewer"):
-        check_fits(image_folder, find_images(image_folder), 64, _meminfo(tmp_path, enough - 1))
+        check_fits(image_folder, find_images(image_folder), 64, *_trees(tmp_path, enough - 1))
 
 
 def test_the_sizes_are_named(
@@ -49,7 +48,7 @@ def test_the_sizes_are_named(
 ) -> None:
     monkeypatch.setattr("hwkd.distill.decode.header_size", lambda _data: (20_000, 10_000))
     with pytest.raises(InputError) as error:
-        check_fits(image_folder, find_images(image_folder), 64, _meminfo(tmp_path, 2_000_000))
+        check_fits(image_folder, find_images(image_folder), 64, *_trees(tmp_path, 2_000_000))
     # Six of 0.6 GB, and 2.048 GB.
     assert str(error.value) == (
         f"the images of {image_folder} take 3.6 GB decoded, and 2.0 GB of memory are free, of which images may take "
@@ -59,11 +58,30 @@ def test_the_sizes_are_named(
 
 def test_images_that_are_not_kept_take_no_memory(image_folder: Path, tmp_path: Path) -> None:
     (image_folder / "broken.png").write_bytes(b"no image")
-    check_fits(image_folder, find_images(image_folder), 256, _meminfo(tmp_path, 0))
+    check_fits(image_folder, find_images(image_folder), 256, *_trees(tmp_path, 0))
 
 
 def test_without_meminfo_nothing_is_refused(image_folder: Path, tmp_path: Path) -> None:
-    check_fits(image_folder, find_images(image_folder), 64, tmp_path / "none")
+    check_fits(image_folder, find_images(image_folder), 64, tmp_path / "none", tmp_path / "none")
+
+
+def test_the_limit_of_a_container_holds(image_folder: Path, tmp_path: Path) -> None:
+    sys, proc = _trees(tmp_path, 99_999_999)
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/cgroup").write_text("0::/\n")
+    group = tmp_path / "fs/cgroup"
+    group.mkdir(parents=True)
+    needed = BYTES * 10 // 8 + 1
+    # 1000 bytes are taken, and 600 of them are of files that were read once.
+    (group / "memory.current").write_text("1000\n")
+    (group / "memory.stat").write_text("anon 400\ninactive_file 600\n")
+    for limit, is_enough in ((needed + 400, True), (needed + 398, False)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        if is_enough:
+            check_fits(image_folder, find_images(image_folder), 64, sys, proc)
+            continue
+        with pytest.raises(InputError, match="read them while training, with --stream"):
+            check_fits(image_folder, find_images(image_folder), 64, sys, proc)
 
 
 def test_lanes_change_their_images_at_different_steps() -> None:
@@ -159,6 +177,14 @@ def test_members_that_are_no_images_are_passed_over(tmp_path: Path) -> None:
     members = ("a/0.JPG", "a/0.json", "a/1.seg.png", "a/1.webp", "._2.jpg", "3", "4.d/5.tiff")
     shard = _write(tmp_path / "a.tar", dict.fromkeys(members, b"-"))
     assert _names(shard) == ["a/0.JPG", "a/1.webp", "4.d/5.tiff"]
+
+
+def test_images_whose_names_have_more_dots_are_told(tmp_path: Path) -> None:
+    members = ("2024.05.1.png", "0.png", "0.jpg", "1.seg.png", "1.json", "._2.png")
+    told: list[str] = []
+    shard = _write(tmp_path / "a.tar", dict.fromkeys(members, b"-"))
+    assert [name for name, *_ in shard_images(shard, told.append)] == ["0.png"]
+    assert told == ["2024.05.1.png", "0.jpg", "1.seg.png"]
 
 
 def test_of_one_key_the_first_image_is_taken(tmp_path: Path) -> None:

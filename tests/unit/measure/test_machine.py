@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from hwkd.errors import InputError
+from hwkd.measure.energy import sensors
 from hwkd.measure.machine import (
     HostFacts,
     Package,
@@ -24,8 +26,10 @@ from hwkd.measure.machine import (
     look,
     nearest_target,
 )
-from hwkd.runtime.session import usable_cores
+from hwkd.runtime import session
+from hwkd.runtime.session import core_quota, usable_cores
 from hwkd.target import list_targets
+from tests.fakes.sysfs import FakeRapl, hwmon_tree
 
 
 def write(root, path, text):
@@ -229,8 +233,25 @@ def rapl_tree(tree):
     )
 
 
-def test_readable_rapl_names_its_domains(tree):
-    assert find_rapl(rapl_tree(tree)) == Sensor(("package-0", "dram"))
+def test_usable_rapl_names_its_domains(tmp_path, monkeypatch):
+    monkeypatch.setitem(sensors.TRIED_S, "rapl", 0.0)  # the counters of this tree do not move
+    FakeRapl(tmp_path).add_package(0, 0, dram_uj=0)
+    assert find_rapl(tmp_path) == Sensor(("package-0",))
+
+
+def test_rapl_that_stands_still_is_judged_as_by_the_command_that_measures(tmp_path):
+    FakeRapl(tmp_path).add_package(0, 5)
+    found = find_rapl(tmp_path)
+    assert "the counter stands still" in found.problem and not found.is_denied
+    with pytest.raises(InputError) as error:
+        sensors.open_meter("rapl", sysfs=tmp_path)
+    # But for the seconds, which are measured.
+    assert str(error.value).partition(" in ")[0] == found.problem.partition(" in ")[0]
+
+
+def test_rapl_of_the_platform_alone_is_no_processor(tmp_path):
+    FakeRapl(tmp_path).add_package(0, 0, name="psys")
+    assert "of which pyJoules sees 0 of 0 packages" in find_rapl(tmp_path).problem
 
 
 def test_rapl_of_root_only_is_told_as_denied(tree, monkeypatch):
@@ -264,7 +285,19 @@ def test_a_machine_without_powercap_has_no_rapl(tmp_path):
     ],
 )
 def test_ina3221_names_its_rails_in_both_layouts(tree, path):
-    assert find_ina3221(tree({path: "VDD_IN\n"})) == Sensor(("VDD_IN",))
+    found = find_ina3221(tree({path: "VDD_IN\n"}))
+    assert found.parts == ("VDD_IN",)
+    assert "the INA3221 does not answer" in found.problem  # a label without figures
+
+
+def test_an_ina3221_that_answers_has_no_problem(tmp_path):
+    hwmon_tree(tmp_path, {"VDD_IN": (5000, 800)})
+    assert find_ina3221(tmp_path) == Sensor(("VDD_IN", "sum of shunt voltages"))
+
+
+def test_rails_whose_total_is_not_known_are_judged_as_by_the_command_that_measures(tmp_path):
+    hwmon_tree(tmp_path, {"VDD_GPU": (5000, 800), "VDD_CPU_SOC_MSS": (5000, 100)})  # AGX Thor
+    assert "which of them make up the board's input is not" in find_ina3221(tmp_path).problem
 
 
 V2 = {"self/cgroup": "0::/a/b\n"}
@@ -314,8 +347,32 @@ def test_limits_are_read_from_sys_and_proc(tree):
     limits = find_limits(root, root)
     assert limits.cores_online == 5
     assert limits.governors == ("performance", "powersave")
-    assert limits.available_mib == 2048
+    assert limits.available_mib == 2048  # nothing says how much of the limit is taken
     assert limits.memory_limit_mib == 1024
+
+
+def test_what_is_available_is_so_within_the_limit(tree):
+    root = tree(
+        {
+            "meminfo": "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n",
+            "self/cgroup": "0::/a\n",
+            "fs/cgroup/a/memory.max": f"{1024 * 2**20}\n",
+            "fs/cgroup/a/memory.current": f"{900 * 2**20}\n",
+            "fs/cgroup/a/memory.stat": f"anon 1\ninactive_file {100 * 2**20}\n",
+        }
+    )
+    assert find_limits(root, root).available_mib == 1024 - 900 + 100
+
+
+def test_a_quota_of_processor_time_bounds_the_cores(tree, monkeypatch):
+    root = tree({"self/cgroup": "0::/\n", "fs/cgroup/cpu.max": "150000 100000\n"})
+    monkeypatch.setattr(session, "core_quota", lambda: core_quota(root, root))
+    monkeypatch.setattr(session.os, "sched_getaffinity", lambda _: set(range(8)))
+    assert session.usable_cores() == 1
+    (root / "fs/cgroup/cpu.max").write_text("350000 100000\n")
+    assert session.usable_cores() == 3
+    (root / "fs/cgroup/cpu.max").write_text("max 100000\n")
+    assert session.usable_cores() == 8
 
 
 @pytest.mark.parametrize("limit", ["max", "9223372036854771712"])
@@ -338,6 +395,7 @@ def test_a_folder_for_temporary_files_that_cannot_be_written_is_told(tmp_path, m
     assert find_limits(tmp_path, tmp_path).temp_problem == "No space left on device"
 
 
+@pytest.mark.usefixtures("tried_briefly")
 def test_gpus_cannot_be_asked_for_without_nvml(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert find_gpus() == ((), "NVML cannot be asked: nvidia-ml-py is not installed")
@@ -377,19 +435,70 @@ class FakeNvml:
     def nvmlDeviceGetTotalEnergyConsumption(self, _):
         if not self.has_counter:
             raise self.NVMLError("Not Supported")
-        return 5
+        self.energy_mj += self.step_mj
+        return self.energy_mj
+
+    energy_mj, step_mj = 5, 1000
 
 
+@pytest.fixture
+def tried_briefly(monkeypatch):
+    monkeypatch.setattr("hwkd.measure.energy.nvml.STILL_S", 0.0)
+    monkeypatch.setitem(sensors.TRIED_S, "nvml", 0.001)
+
+
+@pytest.mark.usefixtures("tried_briefly")
 @pytest.mark.parametrize("has_counter", [True, False])
 def test_a_gpu_is_told_with_its_memory_and_counter(monkeypatch, has_counter):
     nvml = FakeNvml(has_counter=has_counter)
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     (gpu,), reason = find_gpus()
-    assert (gpu.name, gpu.memory_mib, gpu.has_energy_counter) == ("NVIDIA H100", 81920, has_counter)
+    assert (gpu.name, gpu.memory_mib) == ("NVIDIA H100", 81920)
+    assert gpu.no_energy == ("" if has_counter else "it does not count its energy (Not Supported)")
     assert reason == ""
     assert not nvml.is_open
 
 
+@pytest.mark.usefixtures("tried_briefly")
+def test_a_gpu_whose_counter_stands_still_has_none(monkeypatch):
+    nvml = FakeNvml(has_counter=True)
+    nvml.step_mj = 0  # an instance of a divided A100
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    (gpu,), _ = find_gpus()
+    assert "the GPU's energy counter went from 5 to 5 mJ" in gpu.no_energy
+
+
+@pytest.mark.usefixtures("tried_briefly")
+def test_a_gpu_that_shares_the_machines_memory_is_a_gpu(monkeypatch):
+    nvml = FakeNvml(has_counter=True)
+
+    def not_supported(_):
+        raise nvml.NVMLError("Not Supported")
+
+    monkeypatch.setattr(nvml, "nvmlDeviceGetMemoryInfo", not_supported)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    (gpu,), reason = find_gpus()
+    assert (gpu.name, gpu.memory_mib, gpu.no_energy, reason) == ("NVIDIA H100", None, "", "")
+
+
+@pytest.mark.usefixtures("tried_briefly")
+def test_a_lost_gpu_does_not_hide_the_others(monkeypatch):
+    nvml = FakeNvml(has_counter=True)
+
+    def handle(index):
+        if index == 1:
+            raise nvml.NVMLError("GPU is lost")
+        return index
+
+    monkeypatch.setattr(nvml, "nvmlDeviceGetCount", lambda: 2)
+    monkeypatch.setattr(nvml, "nvmlDeviceGetHandleByIndex", handle)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    (one, other), _ = find_gpus()
+    assert (one.name, one.problem) == ("NVIDIA H100", "")
+    assert (other.name, other.problem) == ("GPU 1", "GPU is lost")
+
+
+@pytest.mark.usefixtures("tried_briefly")
 def test_a_driver_that_is_not_loaded_gives_no_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(has_counter=True, has_driver=False))
     assert find_gpus() == ((), "NVML says: Driver Not Loaded")

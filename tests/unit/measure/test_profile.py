@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from hwkd.bits import BitPlan
+from hwkd.errors import HwkdError
 from hwkd.images import embedded_images
 from hwkd.measure.eager.models import load_subject, quantized
-from hwkd.measure.profile import photograph, profile_target
-from hwkd.measure.record import PLAN
+from hwkd.measure.profile import energy_entries, photograph, profile_target
+from hwkd.measure.record import PLAN, Setting
 from hwkd.target import load_target
 
 BARE = "hyperprior:N=4,M=6,family=relu"
@@ -51,3 +52,28 @@ def test_a_quantized_model_is_predicted_by_its_plan(bare):
     gpu = [e for e in record.entries if e.setting.unit == "gpu"]
     assert {e.setting.precision for e in gpu} == {"fp16"}
     assert {e.setting.precision for e in record.entries if e.setting.unit == "cpu"} == {"int8"}
+
+
+class Failing:
+    """A sensor that dies in its second window."""
+
+    name, covers, found = "rapl", "the processor", "measured"
+    windows = 0
+
+    def begin_window(self):
+        self.windows += 1
+
+    def end_window(self):
+        raise HwkdError("the counter stands still")
+
+
+def test_a_sensor_that_fails_leaves_the_reason_and_ends_nothing():
+    setting = Setting("cpu", "any", "fp32", 1)
+    runs = {"encode": lambda: None, "decode": lambda: None}
+    entries = energy_entries(
+        runs, Failing(), "end_to_end", setting, pixels=1, seconds=0.1, country=None
+    )
+    assert [(e.side, e.name) for e in entries] == [
+        (side, name) for side in runs for name in ("energy_mj", "power_w")
+    ]
+    assert {e.quantity.reason for e in entries} == {"rapl: the counter stands still"}

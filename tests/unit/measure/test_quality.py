@@ -1,3 +1,4 @@
+import hashlib
 import math
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import torch
 
 from hwkd.codec.codec import Codec
 from hwkd.errors import InputError
-from hwkd.images import open_images, write_png
+from hwkd.images import ImageSource, open_images, write_png
 from hwkd.measure import quality
 from hwkd.measure.eager.coding import decode, encode
 from hwkd.measure.quality import (
@@ -98,10 +99,26 @@ def test_a_missing_package_is_the_reason_for_no_ms_ssim(codec, monkeypatch):
     assert found.ms_ssim_reason == 'pytorch-msssim is not installed: pip install "hwkd[train]"'
 
 
-def test_averages_are_recorded_with_their_images():
-    found = Evaluation((figures("a", mse=0.1, psnr=30, bpp=1),)).recorded("one image", None)
+def test_averages_are_recorded_with_their_images(tmp_path):
+    images = ImageSource(tmp_path, (tmp_path / "a",))
+    (tmp_path / "a").write_bytes(b"abc")
+    found = Evaluation((figures("a", mse=0.1, psnr=30, bpp=1),)).recorded(images, None)
     assert (found.psnr_db, found.bpp, found.ms_ssim) == (30, 1, 0.9)
-    assert (found.on, found.source) == ("one image", "hwkd profile --evaluate (real bytes)")
+    assert found.on == f"1 image of {tmp_path.name}"
+    assert found.source == "hwkd profile --evaluate (real bytes)"
+    once = hashlib.sha256(b"abc").digest()
+    assert found.images_sha256 == hashlib.sha256(once).hexdigest()
+
+
+def test_an_exact_image_is_named_and_the_mean_error_has_a_psnr():
+    found = Evaluation(
+        (figures("a", mse=0.01, psnr=20, bpp=1), figures("dot", mse=0.0, psnr=math.inf, bpp=1))
+    )
+    assert found.exact == ("dot",)
+    # Of an error of 0.005: 10 log10(1 / 0.005).
+    assert found.psnr_db_of_mean_error == pytest.approx(23.0103, abs=1e-4)
+    with pytest.raises(InputError, match="not finite, as dot came back without error: leave it"):
+        found.recorded(ImageSource(None, ()), None)
 
 
 def test_evaluating_nothing_is_the_users_error(codec):

@@ -1,17 +1,21 @@
 """Files that are not a teacher: one line each, and nothing in them is run."""
 
+import argparse
+import collections
 import json
+import os
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from hwkd.bits import BitPlan
-from hwkd.errors import InputError
+from hwkd.errors import HwkdError, InputError
 from hwkd.models.build import build
 from hwkd.models.checkpoint import fill, read_checkpoint, save_weights
 from hwkd.models.spec import HyperpriorSpec
@@ -220,6 +224,90 @@ def test_a_checkpoint_keeps_the_precision_and_texts_of_its_file(tmp_path: Path) 
     assert held.state["g_a.0.weight"].dtype == torch.float16
     assert held.state["entropy_bottleneck.quantiles"].dtype == torch.float32
     assert set(held.metadata) == {"spec", "steps"}
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [np.float32(1), np.float64(1), np.int64(3), np.uint8(3), np.bool_(True), np.str_("a")],
+    ids=lambda value: type(value).__name__,
+)
+def test_scalars_of_numpy_are_no_obstacle(extra: object, path: Path) -> None:
+    torch.save({"state_dict": {"g_a.0.weight": torch.ones(2)}, "epoch": extra}, path)
+    assert read_checkpoint(path).state["g_a.0.weight"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("extra", "name"),
+    [
+        (collections.defaultdict(list, a=[1]), "collections.defaultdict"),
+        (argparse.Namespace(a=1), "argparse.Namespace"),
+        (np.zeros(3), "_reconstruct"),
+    ],
+)
+def test_an_object_that_is_not_loaded_is_named_and_the_file_not_called_damaged(
+    extra: object, name: str, path: Path
+) -> None:
+    torch.save({"state_dict": {"g_a.0.weight": torch.ones(2)}, "epoch": extra}, path)
+    with pytest.raises(InputError, match=r"holds a Python object \(.*" + name):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (torch.eye(2).to_sparse(), "a torch.sparse_coo tensor"),
+        (torch.ones(2, device="meta"), "a meta tensor, which has no values"),
+        (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "a quantized tensor"),
+        (torch.ones(2, dtype=torch.complex64), "a complex tensor"),
+    ],
+    ids=["sparse", "meta", "quantized", "complex"],
+)
+def test_a_tensor_that_cannot_be_computed_with_is_named(
+    tensor: torch.Tensor, kind: str, path: Path
+) -> None:
+    torch.save({"g_a.0.weight": tensor}, path)
+    with pytest.raises(InputError, match=f"g_a.0.weight is {kind}, and dense weights"):
+        read_checkpoint(path)
+
+
+def test_weights_of_eight_bits_of_float_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "f8.safetensors"
+    held = torch.ones(2).to(torch.float8_e4m3fn)
+    safetensors.torch.save_file({"g_a.0.weight": held}, path)
+    assert read_checkpoint(path).state["g_a.0.weight"].float().tolist() == [1, 1]
+
+
+def test_memory_that_runs_out_is_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"g_a.0.weight": torch.ones(2)}, path)
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
+        )
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(HwkdError, match="there is not enough memory to read"):
+        read_checkpoint(path)
+
+
+def test_a_whole_file_that_torch_cannot_load_is_not_called_damaged(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"g_a.0.weight": torch.ones(2)}, path)
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("a version of the future")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(InputError, match=r"is whole, but torch cannot load it \(a version of the"):
+        read_checkpoint(path)
+
+
+def test_a_text_of_the_header_may_hold_a_name_that_is_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    save_weights(tmp_path / "a.safetensors", build(SPEC), half=False, metadata={"data": name})
+    held = read_checkpoint(tmp_path / "a.safetensors")
+    assert held.metadata["data"] == "caf\\udce9"
 
 
 SPEC_WEIGHTS = HyperpriorSpec("relu", (8, 8, 8), 12, 8, 8)

@@ -353,10 +353,24 @@ def test_a_damaged_file_in_the_cache_is_to_be_deleted(hub: Path, published: Path
         load_teacher("bmshj2018-hyperprior:5")
 
 
-def test_a_published_file_of_another_digest_is_used_and_told(hub: Path, published: Path) -> None:
+def test_another_file_in_the_cache_is_no_published_one(hub: Path, published: Path) -> None:
     hub.mkdir(parents=True)
     torch.save({**trained(ScaleHyperprior), "epoch": 3}, hub / published.name)
-    assert "is not the one in its name" in load_teacher("bmshj2018-hyperprior:5").source
+    with pytest.raises(HwkdError, match=r"is not the file that CompressAI publishes.* delete it"):
+        load_teacher("bmshj2018-hyperprior:5")
+
+
+def test_a_file_of_ones_own_under_a_published_name_is_ones_own(published: Path) -> None:
+    torch.save(trained(ScaleHyperprior), published)  # its weights are other ones
+    teacher = load_teacher(str(published))
+    assert teacher.name == published.name.removesuffix(".pth.tar") and teacher.lmbda is None
+
+
+def test_what_is_fetched_must_be_the_published_file(hub: Path, published: Path) -> None:
+    published.write_text("<html>please log in</html>")
+    with pytest.raises(HwkdError, match="could not fetch bmshj2018-hyperprior:5"):
+        load_teacher("bmshj2018-hyperprior:5")
+    assert not [path for path in hub.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(

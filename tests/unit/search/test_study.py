@@ -1,11 +1,13 @@
 """A study and its workers with a trainer that trains nothing: what is tried, in which order, whoever dies."""
 
+import errno
 import multiprocessing
 import os
 import signal
 import sqlite3
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -13,7 +15,7 @@ from optuna.trial import TrialState
 
 import hwkd.search.study as storage
 import hwkd.search.worker as life
-from hwkd.errors import InputError
+from hwkd.errors import HwkdError, InputError
 from hwkd.search.cost import Budget, fits_budget
 from hwkd.search.found import COMPLETE, FAILED, REFERENCE, SEARCHED, STOPPED, UNIFORM, best_of
 from hwkd.search.study import (
@@ -309,6 +311,42 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot use the study"):
         open_storage(str(tmp_path / "file/study.db"), must_exist=False)
+
+
+@pytest.mark.parametrize("name", ["q?a", "q#b", "p%41a", "a b"])
+def test_a_file_is_no_url_whatever_its_name(tmp_path, name):
+    open_storage(str(tmp_path / name / "study.db"), must_exist=False)
+    assert [p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()] == [
+        Path(name, "study.db")
+    ]
+
+
+def test_half_a_line_of_a_killed_worker_does_not_end_the_journal(tmp_path):
+    path = tmp_path / "study.journal"
+    optuna.create_study(storage=open_storage(str(path), must_exist=False), study_name="one")
+    with path.open("ab") as file:
+        file.write(b'{"op_code":4,"wor')
+    again = open_storage(str(path), must_exist=True)
+    optuna.create_study(storage=again, study_name="two")
+    names = [s.study_name for s in open_storage(str(path), must_exist=True).get_all_studies()]
+    assert names == ["one", "two"]
+
+
+def test_the_lock_of_a_journal_leads_to_it_from_every_folder(tmp_path, monkeypatch):
+    # Optuna takes a lock that leads nowhere for a living one, for ever.
+    monkeypatch.chdir(tmp_path)
+    made = []
+    monkeypatch.setattr(os, "symlink", lambda target, link: made.append((target, link)))
+    monkeypatch.setattr(storage.JournalFileSymlinkLock, "release", lambda self: None)
+    open_storage("study.journal", must_exist=False)
+    assert {str(target) for target, _ in made} == {str(tmp_path / "study.journal")}
+
+
+def test_a_full_disk_is_failed_work():
+    with pytest.raises(HwkdError) as caught, storage_errors("study.journal"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not isinstance(caught.value, InputError)
+    assert str(caught.value).startswith("the disk is full: the study study.journal keeps")
 
 
 # Proposals: within the budget, on the steps of the space, from the seed and the trial's number alone.

@@ -132,9 +132,9 @@ def test_of_a_device_published_twice_the_first_row_counts(board):
 
 def test_of_a_gpu_one_row_in_the_float_it_has():
     target = load_target("jetson-nano")
-    device = target.preferred.timings.device
-    gpus = fitted("GPU", [Configuration(device, t, 0) for t in (1, 4)])
-    found = constants_of(target, "a table", [fitted("CPU", cpus(4, device=device)), gpus])
+    gpus = fitted("GPU", [Configuration(target.preferred.timings.device, t, 0) for t in (1, 4)])
+    on_cpu = fitted("CPU", cpus(4, device=target.cpu.timings.device))
+    found = constants_of(target, "a table", [on_cpu, gpus])
     assert [str(c) for c in found] == [
         "gpu fp16, 4 threads",
         "cpu fp32, 4 threads",

@@ -68,7 +68,7 @@ def test_the_shipped_table_has_cpus_and_gpus_with_their_source():
 
 def test_rows_become_configurations_with_their_times(table):
     timings = table([("a board", 4, -1, FULL)])
-    assert timings.configurations == (Configuration("a board", 4, -1),)
+    assert timings.configurations == (Configuration("a board", 4, -1, "ncnn", "a page"),)
     assert timings.ms == (tuple(float(t) for t in FULL),)
 
 

@@ -3,6 +3,7 @@ import itertools
 import json
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -299,7 +300,7 @@ BUDGET_MS = 40.0
 def on_nano(make_record, figure, name="student", notes=(), **ends):
     low, high = ends.get("low", 8.0), ends.get("high", 32.0)
     entries = tuple(
-        figure("latency_ms", side, 16.0, setting=GPU, found="predicted", low=low, high=high)
+        figure("latency_ms", side, 16.0, ends.get("part", "networks"), GPU, "predicted", low, high)
         for side in ("encode", "decode")
     )
     return make_record(name, target=NANO, is_host=False, entries=entries, notes=notes)
@@ -341,9 +342,21 @@ def test_card_holds_records_of_its_target_only(make_record, figure):
     card = target_card(load_target(NANO), [make_record("other"), on_nano(make_record, figure)])
     (row,) = card.rows
     assert row.model == "student"
-    assert (row.encodes, row.decodes) == (YES, YES)
+    # Networks alone are no codec: what a user waits for is not known.
+    assert (row.encodes, row.decodes) == ("n/a", "n/a")
     assert row.image == "1000x1000"
     assert card.is_networks
+
+
+def test_real_time_is_said_end_to_end_and_of_trained_models(make_record, figure):
+    whole = on_nano(make_record, figure, part="end_to_end")
+    bare = replace(whole, model=replace(whole.model, name="bare", is_trained=False))
+    card = target_card(load_target(NANO), [whole, bare])
+    assert [(row.model, row.encodes, row.decodes) for row in card.rows] == [
+        ("student", YES, YES),
+        ("bare", "n/a", "n/a"),
+    ]
+    assert not card.is_networks
 
 
 def test_interval_stands_below_the_value_and_the_way_in_the_heading(make_record, figure):

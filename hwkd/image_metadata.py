@@ -1,0 +1,243 @@
+"""What a picture's file says beside its pixels: how it is turned, and of which colours it is.
+
+Pillow reports a part of it, and refuses whole pixels for some damage in it. A signal of colours that cannot be applied
+here is told; nobody may take such colours for sRGB without a word.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import IFDRational
+
+HEAD_BYTES = 2**16
+"""Of a file: what stands before its pixels lies in these."""
+
+NOT_USABLE = "its metadata cannot be read and was passed over, its turn and its colours with it"
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_KEPT = (
+    b"IHDR",
+    b"PLTE",
+    b"tRNS",
+    b"IDAT",
+    b"IEND",
+    b"gAMA",
+    b"cHRM",
+    b"sRGB",
+    b"cICP",
+    b"acTL",
+)
+_JPEG = b"\xff\xd8\xff"
+_JPEG_KEPT = (0xE0, 0xEE)
+"""Of the application's segments: JFIF's, and Adobe's, which says how the colours are stored."""
+_SOS = 0xDA
+
+_SRGB_PRIMARIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+"""White, red, green, blue, x and y of each (ITU-R BT.709, IEC 61966-2-1)."""
+_NEAR = 0.005
+_SRGB_GAMMA = 1 / 2.2
+_GAMMA_NEAR = 0.01
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By the orientation of EXIF (tag 274)."""
+
+_PRIMARIES = {1: "BT.709", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3", 22: "EBU 3213"}
+_TRANSFERS = {1: "BT.709", 8: "linear", 13: "sRGB", 14: "BT.2020", 16: "PQ", 18: "HLG"}
+"""Of ITU-T H.273, as far as pictures have them."""
+_UNSPECIFIED = 2
+
+
+def without_metadata(data: bytes) -> bytes | None:
+    """The PNG or JPEG in `data` with what its pixels need alone; None of another kind, or where nothing is left out."""
+    if data.startswith(_PNG):
+        kept = _PNG + b"".join(part for kind, part in _chunks(data) if kind in _PNG_KEPT)
+    elif data.startswith(_JPEG):
+        kept = _bare_jpeg(data)
+    else:
+        return None
+    return None if len(kept) == len(data) else kept
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, the whole chunk) of a PNG, as far as there are whole ones."""
+    at = len(_PNG)
+    while at + 8 <= len(data):
+        (size,) = struct.unpack_from(">I", data, at)
+        yield data[at + 4 : at + 8], data[at : at + 12 + size]
+        at += 12 + size
+
+
+def _bare_jpeg(data: bytes) -> bytes:
+    kept, at = [data[:2]], 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == _SOS:
+            break
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        is_metadata = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        if not is_metadata or marker in _JPEG_KEPT:
+            kept.append(data[at:end])
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
+def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, tuple[str, ...]]:
+    """How `image` is to be turned by its EXIF data, and what is to be said where they cannot be read.
+
+    To be asked before anything else reads the data: Pillow stumbles over damage once, and takes them for empty then.
+    Its own exif_transpose writes the data anew, and stumbles over values that nobody asked for.
+    """
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1)), ()
+    # Damage has no class of its own: whatever the parser stumbles over.
+    except Exception:
+        return None, ("its EXIF data cannot be read, and whether it lies upright is not known",)
+
+
+def colour_signals(image: Image.Image, head: bytes) -> tuple[str, ...]:
+    """What the file says of its colours that is neither sRGB nor a profile that Pillow hands on, in words.
+
+    Args:
+        head: the first HEAD_BYTES of the file.
+    """
+    has_profile = bool(image.info.get("icc_profile"))
+    said: list[str] = []
+    # Of several signals the strongest counts (PNG, third edition, section 4.3).
+    coded = _coded_colours(image, head)
+    if coded:
+        said.append(coded)
+    elif not has_profile:
+        found = _png(image) or _exif(image) or _tiff(image) or _bmp(head) or _jpeg_2000(image, head)
+        said += [found] if found else []
+    if ("icc_profile" in image.info and not has_profile) or _lacks_parts(image):
+        said.append("its colour profile cannot be used and was dropped")
+    return tuple(said)
+
+
+def _as_srgb(what: str) -> str:
+    return f"its colours are {what}, and were taken as sRGB"
+
+
+def _png(image: Image.Image) -> str:
+    if image.format != "PNG" or "srgb" in image.info:
+        return ""
+    gamma, primaries = image.info.get("gamma"), image.info.get("chromaticity")
+    parts = []
+    if gamma is not None and abs(gamma - _SRGB_GAMMA) > _GAMMA_NEAR:
+        parts.append(f"of gamma {gamma:.5g} (gAMA)")
+    if primaries is not None and not _are_srgb(primaries):
+        parts.append("of other primaries (cHRM)")
+    return _as_srgb(" and ".join(parts)) if parts else ""
+
+
+def _are_srgb(primaries: tuple[float, ...]) -> bool:
+    return len(primaries) == 8 and all(
+        abs(a - b) <= _NEAR for a, b in zip(primaries, _SRGB_PRIMARIES, strict=True)
+    )
+
+
+def _coded_colours(image: Image.Image, head: bytes) -> str:
+    """Of a cICP chunk (PNG) or an nclx box (AVIF, HEIF): numbers of ITU-T H.273."""
+    primaries = transfer = _UNSPECIFIED
+    if image.format == "PNG":
+        at = head.find(b"cICP")
+        # Of the pixels it could be by chance; a chunk of it has four bytes.
+        if at >= 4 and head[at - 4 : at] == b"\0\0\0\4" and at < _start_of(head, b"IDAT"):
+            primaries, transfer = head[at + 4], head[at + 5]
+    elif image.format in ("AVIF", "HEIF"):
+        at = head.find(b"colrnclx")
+        if at >= 0 and at + 12 <= len(head):
+            primaries, transfer = struct.unpack_from(">HH", head, at + 8)
+    # AVIF's usual transfer is BT.709's number for colours that are meant as sRGB.
+    is_srgb = primaries in (1, _UNSPECIFIED) and transfer in (1, 6, 13, _UNSPECIFIED)
+    if is_srgb or 0 in (primaries, transfer):
+        return ""
+    named = (
+        f"{_PRIMARIES.get(primaries, primaries)} with transfer {_TRANSFERS.get(transfer, transfer)}"
+    )
+    return _as_srgb(
+        f"of H.273's {named} (cICP)" if image.format == "PNG" else f"of H.273's {named}"
+    )
+
+
+def _start_of(head: bytes, kind: bytes) -> int:
+    at = head.find(kind)
+    return len(head) if at < 0 else at
+
+
+def _exif(image: Image.Image) -> str:
+    try:
+        exif = image.getexif()
+        more = exif.get_ifd(ExifTags.IFD.Exif)
+        has_index = ExifTags.IFD.Interop in more
+        index = exif.get_ifd(ExifTags.IFD.Interop).get(1) if has_index else None
+        space, gamma = more.get(ExifTags.Base.ColorSpace), more.get(ExifTags.Base.Gamma)
+    except Exception:  # `turn_of` says that they cannot be read
+        return ""
+    if str(index).strip("\0 ") == "R03" or space == 2:
+        return _as_srgb("Adobe RGB by its EXIF data")
+    if isinstance(gamma, int | float | IFDRational) and abs(float(gamma) - 2.2) > 0.05:
+        return _as_srgb(f"of gamma {float(gamma):g} by its EXIF data")
+    return _as_srgb("of no known space by its EXIF data") if space == 0xFFFF else ""
+
+
+def _tiff(image: Image.Image) -> str:
+    tags: Any = getattr(image, "tag_v2", None)
+    if tags is None:
+        return ""
+    try:
+        white, primaries = tags.get(318), tags.get(319)
+        if primaries is not None and len(primaries) == 6:
+            found = tuple(map(float, (*(white or _SRGB_PRIMARIES[:2]), *primaries)))
+            if not _are_srgb(found):
+                return _as_srgb("of other primaries (tag 319)")
+        if tags.get(301) is not None:
+            return _as_srgb("of a transfer function of their own (tag 301)")
+    except (TypeError, ValueError, ZeroDivisionError):
+        return ""
+    return ""
+
+
+def _bmp(head: bytes) -> str:
+    """The colour space of a BMP's header of version 4 or 5 (BITMAPV4HEADER)."""
+    if head[:2] != b"BM" or len(head) < 122 or int.from_bytes(head[14:18], "little") < 108:
+        return ""
+    kind = head[70:74]
+    if kind in (b"DEBM", b"KNIL"):  # "MBED" and "LINK", the lowest byte first
+        return _as_srgb("of a colour profile, which BMP's reader does not hand on")
+    has_primaries = any(head[74:122])
+    if kind == bytes(4) and has_primaries:
+        return _as_srgb("of primaries and gammas of their own (BMP)")
+    return ""
+
+
+def _jpeg_2000(image: Image.Image, head: bytes) -> str:
+    if image.format != "JPEG2000":
+        return ""
+    at = head.find(b"colr")
+    if at < 0 or at + 11 > len(head):
+        return ""
+    method = head[at + 4]
+    if method in (2, 3):
+        return _as_srgb("of a colour profile, which JPEG 2000's reader does not hand on")
+    (space,) = struct.unpack_from(">I", head, at + 7)
+    # sRGB, grey and sYCC, which its reader turns into RGB.
+    return (
+        "" if method != 1 or space in (16, 17, 18) else _as_srgb(f"of space {space} of JPEG 2000")
+    )
+
+
+def _lacks_parts(image: Image.Image) -> bool:
+    """Whether a JPEG holds a part of a colour profile and Pillow has not put it together."""
+    parts = [d for name, d in getattr(image, "applist", ()) if name == "APP2"]
+    return not image.info.get("icc_profile") and any(d.startswith(b"ICC_PROFILE\0") for d in parts)

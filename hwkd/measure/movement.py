@@ -1,0 +1,170 @@
+"""What a quantized graph does between its layers, which no benchmark of whole networks tells of: data movement.
+
+Measured in OpenVINO's performance counts and ONNX Runtime's profile of the shipped bundles (tests/bench/bench_movement.py):
+half to two thirds of a patch decoder's time in OpenVINO lies outside of convolutions. What the constants of a device predict
+is about the convolutions' share: on the machine that was measured, 9 and 15 ms for the decoders of patch-small and
+patch-medium, beside 10 and 15 ms in convolutions and 18 and 21 ms outside of them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hwkd.measure.layers import LayerCost
+from hwkd.measure.predict.fit import Prediction
+from hwkd.target import Constants, ExecutionUnit
+
+KINDS = (
+    "shuffle",  # values through pixel shuffle or unshuffle
+    "convert",  # values of the image, to or from bytes in another layout, padded or cut
+    "elementwise",  # values that branches are added or concatenated in, and latents that are scaled, rounded and limited
+    "requantize",  # values that a layer writes, brought to 8 bits
+)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Nanoseconds for a value of each of KINDS on one thread of the machine that was measured. ln_sd: of the logarithm of
+    a graph's movement that these do not explain. source: what was measured."""
+
+    ns: Mapping[str, float]
+    ln_sd: float
+    source: str
+
+
+_MACHINE = (
+    "profiles of 8 shipped bundles at 768x512, 1 thread, Intel Xeon with AVX512-VNNI (2 shared cores, a training of lowest "
+    "priority beside it: shares are good, absolute times less so)"
+)
+RATES: Mapping[str, Rates] = {
+    "openvino": Rates(
+        {"shuffle": 3.51, "convert": 1.40, "elementwise": 2.23, "requantize": 0.21},
+        0.53,
+        f"OpenVINO 2026.4.1's performance counts, {_MACHINE}",
+    ),
+    "onnxruntime": Rates(
+        {"shuffle": 2.75, "convert": 2.72, "elementwise": 4.87, "requantize": 0.54},
+        0.66,
+        f"ONNX Runtime 1.32.0's profile, {_MACHINE}",
+    ),
+}
+"""By runtime, as targets name them."""
+
+REFERENCE_NS = 0.0191
+"""A float MAC of a 1x1 convolution on one thread of the machine that stands for the measured one: `pointwise` of x86-vnni's
+constants."""
+
+GPU_BYTES = 4.0
+"""Read and written for a value in fp16."""
+GPU_SHARE = 0.5
+GPU_WIDTH = math.log(4)
+"""Of the peak bandwidth that movement reaches on a GPU: a quarter to all of it, as likely anywhere on a logarithmic scale."""
+
+
+def movement(layers: Sequence[LayerCost]) -> dict[str, dict[str, float]]:
+    """Values by kind, of each layer whose input or output is moved. `layers`: of one network, in their order.
+
+    A shuffle shows as values that stay while the channels change, or as a transposed convolution (exported as a convolution
+    with a shuffle behind); a branch as a layer that does not read what the one before wrote.
+    """
+    found: dict[str, dict[str, float]] = {layer.name: {} for layer in layers}
+
+    def add(layer: LayerCost, kind: str, values: float) -> None:
+        of_layer = found[layer.name]
+        of_layer[kind] = of_layer.get(kind, 0.0) + values
+
+    for before, layer in zip([None, *layers], layers, strict=False):
+        add(layer, "requantize", layer.out_values)
+        if layer.operator == "transposed":
+            add(layer, "shuffle", layer.out_values)
+        if before is None or before.network != layer.network:
+            continue
+        if before.out_values != layer.in_values:
+            add(before, "elementwise", before.out_values)
+        elif before.c_out != layer.c_in:
+            add(layer, "shuffle", layer.in_values)
+    analysis = [layer for layer in layers if layer.network == "g_a"]
+    synthesis = [layer for layer in layers if layer.network == "g_s"]
+    if analysis:
+        first, last = analysis[0], analysis[-1]
+        add(first, "convert", first.in_values)
+        if first.c_in != COLOURS:
+            add(first, "shuffle", first.in_values)
+        add(last, "elementwise", last.out_values)
+    if synthesis:
+        last = synthesis[-1]
+        add(last, "convert", last.out_values)
+        if last.c_out != COLOURS:
+            add(last, "shuffle", last.out_values)
+    return found
+
+
+COLOURS = 3
+
+
+CODING_NS = {"encode": 12.0, "decode": 11.5}
+CODING_SD = 0.25
+"""Entropy coding of one latent value, in nanoseconds, and how its logarithm varies between models: profiles/amd-epyc-2-cores,
+five bundles at 0.55 to 1.85 bpp, one thread."""
+
+
+def coded(
+    side: str, latents: float, unit: ExecutionUnit, constants: Sequence[Constants]
+) -> Prediction | None:
+    """How long entropy coding of `latents` values takes on the processor `unit`; None where there is nothing to go by.
+
+    side: "encode" or "decode". It is scalar code in one thread, and carried over as data movement is (`moved`).
+    """
+    slower = _ln_slower(unit, constants)
+    if slower is None or not latents:
+        return None
+    ms = CODING_NS[side] * latents / 1e6 * math.exp(slower / 2)
+    return Prediction(ms, math.sqrt(CODING_SD**2 + slower**2 / 12), 0.0)
+
+
+def moved(
+    amounts: Mapping[str, float],
+    unit: ExecutionUnit,
+    constants: Sequence[Constants],
+    threads: int,
+) -> Prediction | None:
+    """How long `amounts` (values by kind) take on `unit`; None where there is nothing to go by.
+
+    On a CPU: the measured rates times the square root of how much slower a float MAC is in one thread, since copies gain about
+    half (in logarithms) of what vector units do; on more threads the square root of their number less. Both are uncertain by
+    their other half. On a GPU: by its memory's bandwidth.
+
+    constants: of the target's units.
+    """
+    total = sum(amounts.values())
+    if not total:
+        return None
+    if unit.kind != "cpu":
+        bandwidth = unit.bandwidth_gbs.value
+        if bandwidth is None:
+            return None
+        moved_values = sum(v for kind, v in amounts.items() if kind != "requantize")
+        ms = moved_values * GPU_BYTES / (GPU_SHARE * bandwidth * 1e6)
+        return Prediction(ms, GPU_WIDTH / math.sqrt(12), 0.0) if ms else None
+    rates = RATES.get(unit.runtime.name)
+    ln_slower = _ln_slower(unit, constants)
+    if rates is None or ln_slower is None:
+        return None
+    ns = sum(rates.ns[kind] * value for kind, value in amounts.items())
+    ms = ns / 1e6 * math.exp(ln_slower / 2) / math.sqrt(threads)
+    variance = rates.ln_sd**2 + (ln_slower**2 + math.log(threads) ** 2) / 12
+    return Prediction(ms, math.sqrt(variance), 0.0)
+
+
+def _ln_slower(unit: ExecutionUnit, constants: Sequence[Constants]) -> float | None:
+    """ln of a float MAC's time in one thread over REFERENCE_NS; None without published timings of the unit."""
+    floats = [
+        c
+        for c in constants
+        if c.unit == unit.name and c.precision != "int8" and c.scheme == "kinds"
+    ]
+    if not floats:
+        return None
+    slowest = min(floats, key=lambda c: c.threads)
+    # Where only several threads were timed, their number is taken out again.
+    return math.log(math.exp(slowest.ln_ns["pointwise"]) * slowest.threads / REFERENCE_NS)

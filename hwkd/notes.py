@@ -1,0 +1,18 @@
+"""What a user should know beside the result: by Python's logging, so that a program decides where it goes.
+
+The command line writes notes to standard error (hwkd/cli/options.py).
+"""
+
+import logging
+
+_LOG = logging.getLogger("hwkd")
+
+
+def note(text: str) -> None:
+    """Say something that the user may have to act on: "passed over 3 files" say."""
+    _LOG.warning("%s", text)
+
+
+def detail(text: str) -> None:
+    """Say what is done and how, for a user who asked for more (-v)."""
+    _LOG.info("%s", text)
