@@ -5,15 +5,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from hwkd.cli.options import (
-    SHIPPED_FIRST,
-    above_0,
-    add_output_options,
-    emit_all,
-    stderr_console,
-    whole,
-)
+from hwkd.cli.options import SHIPPED_FIRST, above_0, add_output_options, emit_all, whole
 from hwkd.cli.profile import parse_size
+from hwkd.cli.talk import stderr_console
 from hwkd.codec.search import Asked
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.errors import InputError

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from hwkd.cli.options import stderr_console
+from hwkd.cli.talk import stderr_console
 from hwkd.codec.codec import Codec
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import check_new, is_special, write_bytes

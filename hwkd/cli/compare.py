@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hwkd.cli.options import add_output_options, emit_all, stderr_console, whole
+from hwkd.cli.options import add_output_options, emit_all, whole
+from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError, unknown
 from hwkd.images import ImageSource, open_images
 from hwkd.measure.bundles import records_named

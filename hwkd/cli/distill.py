@@ -20,10 +20,10 @@ from hwkd.cli.options import (
     family_of,
     parse_channels,
     parse_kd,
-    stderr_console,
     terminal_width,
 )
 from hwkd.cli.progress import TrainingBar
+from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
 from hwkd.images import ImageSource, also_among, find_images, open_images
 from hwkd.models.shipped import shipped_names

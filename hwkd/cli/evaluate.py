@@ -8,14 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwkd.cli.options import (
-    SHIPPED_FIRST,
-    add_output_options,
-    emit_all,
-    refuse_unknown,
-    stderr_console,
-    whole,
-)
+from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all, refuse_unknown, whole
+from hwkd.cli.talk import stderr_console
 from hwkd.codec.codec import Codec
 from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import HwkdError, InputError

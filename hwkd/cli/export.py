@@ -6,8 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwkd.cli.options import stderr_console, terminal_width
+from hwkd.cli.options import terminal_width
 from hwkd.cli.profile import parse_size
+from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
 from hwkd.export.card import Told, read_told
 from hwkd.files import check_new, write_bytes

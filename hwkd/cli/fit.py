@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import tomli_w
 
-from hwkd.cli.options import LAST_SEED, MOST, above_0, crop, stderr_console, terminal_width, whole
+from hwkd.cli.options import LAST_SEED, MOST, above_0, crop, terminal_width, whole
 from hwkd.cli.profile import FALLBACK, HOST
+from hwkd.cli.talk import stderr_console
 from hwkd.errors import HwkdError, InputError, unknown
 from hwkd.files import write_text
 from hwkd.images import content_sha256, find_images

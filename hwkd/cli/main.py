@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hwkd import __version__
-from hwkd.cli.options import ENCODABLE, add_talk_options, talking
-from hwkd.codec.shipped import shipped_or_as_given
+from hwkd.cli.talk import ENCODABLE, add_talk_options, talking
 from hwkd.errors import HwkdError, InputError, unknown
 
 COMMANDS = {
@@ -77,7 +76,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 _SHELLS = ("bash", "zsh", "tcsh")
-_FILES = (Path, shipped_or_as_given)
 _FILE_NAMES = ("IN", "FILE", "MODEL", "M", "TEACHER", "BUNDLE", "SOURCE")
 
 
@@ -89,9 +87,12 @@ class _PrintCompletion(argparse.Action):
             import shtab
         except ImportError:
             parser.error("--print-completion needs shtab: pip install shtab")
+        from hwkd.codec.shipped import shipped_or_as_given
+
+        files = (Path, shipped_or_as_given)
         for one in _all_parsers(parser):
             for action in one._actions:
-                takes_file = action.type in _FILES or action.metavar in _FILE_NAMES
+                takes_file = action.type in files or action.metavar in _FILE_NAMES
                 if takes_file and action.choices is None:
                     action.complete = shtab.FILE  # type: ignore[attr-defined]
         print(shtab.complete(parser, shell))

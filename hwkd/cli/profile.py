@@ -16,9 +16,9 @@ from hwkd.cli.options import (
     add_output_options,
     emit_all,
     refuse_unknown,
-    stderr_console,
     whole,
 )
+from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import ImageSource, open_images

@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from hwkd.cli.coding import tell
-from hwkd.cli.options import refuse_unknown, stderr_console
+from hwkd.cli.options import refuse_unknown
 from hwkd.cli.profile import check_torch
+from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import default_bundle, shipped_or_as_given
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import write_text

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from hwkd.cli.options import add_output_options, emit, emit_all, stderr_console
+from hwkd.cli.options import add_output_options, emit, emit_all
+from hwkd.cli.talk import stderr_console
 from hwkd.files import data_folder
 from hwkd.measure.layers import LayerCost
 from hwkd.measure.other_runtimes import (

@@ -10,14 +10,8 @@ import numpy as np
 from rich.progress import Progress
 
 from hwkd import __version__
-from hwkd.cli.options import (
-    MOST,
-    SHIPPED_FIRST,
-    add_output_options,
-    emit_all,
-    stderr_console,
-    whole,
-)
+from hwkd.cli.options import MOST, SHIPPED_FIRST, add_output_options, emit_all, whole
+from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.codec.verify import (
     COUNT,

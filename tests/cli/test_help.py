@@ -63,7 +63,7 @@ def loaded_modules(*words):
 def test_the_version_and_the_list_of_commands_import_no_command(words):
     loaded = loaded_modules(*words)
     assert {name for name in loaded if name.startswith("hwkd.")} == {
-        *("hwkd.cli", "hwkd.cli.main", "hwkd.errors")
+        *("hwkd.cli", "hwkd.cli.main", "hwkd.cli.talk", "hwkd.errors")
     }
     assert not loaded & {"numpy", "PIL", "rich", "torch"}
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hwkd.cli.main import main
-from hwkd.cli.options import stderr_console, talking
+from hwkd.cli.talk import stderr_console, talking
 from hwkd.images import write_png
 from hwkd.notes import detail, note
 
