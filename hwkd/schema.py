@@ -1,7 +1,7 @@
 """Checked forms: from TOML or JSON to frozen dataclasses, and what their fields are held to."""
 
 import math
-import tomllib
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
@@ -10,12 +10,26 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 from hwkd.errors import InputError
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # the same reader, as a package
+    import tomli as tomllib
+
 # From a TOML file, or the tables in one, to a frozen dataclass: unknown keys are refused, missing ones named, types
 # checked.
 
 Record = TypeVar("Record")
 
 _NAMES = {str: "a text", float: "a number", int: "a whole number", bool: "true or false"}
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """What a TOML text says.
+
+    Raises:
+        ValueError: it is not TOML.
+    """
+    return tomllib.loads(text)
 
 
 def read_toml(kind: type[Record], path: Path) -> Record:
@@ -27,7 +41,7 @@ def read_toml(kind: type[Record], path: Path) -> Record:
         InputError: no such file, not TOML, or a field that does not fit; names file, field, received, accepted.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:

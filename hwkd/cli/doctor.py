@@ -56,6 +56,9 @@ USES = {
 }
 """What each package is for; it follows the words "needed for"."""
 
+TRAIN_PYTHONS = "CPython 3.11 or 3.12"
+"""What the extra `train` is for: pyproject.toml says why."""
+
 INA3221_MEND = "sudo chmod a+r /sys/bus/i2c/drivers/ina3221*/*/{hwmon/hwmon*,iio:device*}/*"
 RAPL_MEND = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
 """The kernel opens the counters to root only (CVE-2020-8694); the line lasts until the next start."""
@@ -149,6 +152,10 @@ def _package(package: Package, processor: Processor) -> Check:
     if package.name == "compressai" and processor.architecture not in ("x86_64", "AMD64"):
         mend = "train on an x86-64 machine and bring the exported model here"
         follows = f"{use}; it has wheels for x86-64 only"
+        return Check(package.name, "not installed", "missing", mend, follows)
+    if not package.has_python:
+        mend = f"make an environment with {TRAIN_PYTHONS} to train and to export"
+        follows = f"{use}; hwkd is not tested with it on this Python"
         return Check(package.name, "not installed", "missing", mend, follows)
     mend = f'pip install "hwkd[{package.extra}]"' if package.extra else one
     return Check(package.name, "not installed", "missing", mend, use)

@@ -3,7 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
         measured_on=images,
         checked_on=str(evaluation),
         command=shlex.join(["hwkd", *args.argv]),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         host=str(host_facts()),
         versions={"hwkd": __version__, **{name: version(name) for name in VERSIONS}},
         latency=latency,

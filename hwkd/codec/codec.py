@@ -12,7 +12,7 @@ y is then coded in one segment a tile.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +113,7 @@ class Codec:
     @classmethod
     def load(
         cls, bundle: Path | str | Bundle, runtime: str | None = None, threads: int | None = None
-    ) -> Self:
+    ) -> "Codec":
         """The codec of a bundle.
 
         Args:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +123,7 @@ class Tables:
         return found.astype(np.uint16).ravel()
 
     @classmethod
-    def from_padded(cls, cdf: Array, lengths: Array, offsets: Array) -> Self:
+    def from_padded(cls, cdf: Array, lengths: Array, offsets: Array) -> "Tables":
         """Tables in CompressAI's form: its `_quantized_cdf`, `_cdf_length` and `_offset`, as numpy arrays.
 
         Args:
@@ -155,7 +155,7 @@ class Tables:
         return cls(ragged.astype(np.uint32), starts, offsets.astype(np.int32))
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array], prefix: str = "") -> Self:
+    def from_arrays(cls, arrays: Mapping[str, Array], prefix: str = "") -> "Tables":
         """The tables that `to_arrays` gave, from an npz opened with allow_pickle=False say.
 
         Raises:

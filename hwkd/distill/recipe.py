@@ -1,12 +1,12 @@
 """Recipes: the options of `hwkd distill` that make one model, in a TOML file; those that ship lie in recipes/."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hwkd.errors import InputError, unknown
 from hwkd.files import in_home
+from hwkd.schema import parse_toml
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 SUFFIX = ".toml"
@@ -49,7 +49,7 @@ def read_recipe(text: str) -> Recipe:
             f"recipe (NAME, or FILE{SUFFIX})", text, recipe_names(), see="hwkd distill --recipes"
         )
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"cannot read the recipe {path}: {error.strerror or error}; give another file, or the name of a recipe "

@@ -254,12 +254,13 @@ PACKAGES = (
 @dataclass(frozen=True)
 class Package:
     """version: the installed one, or None. required: hwkd's range, "" where it states none. extra: its optional
-    group, "" for none."""
+    group, "" for none. has_python: whether hwkd asks for it with the Python that runs."""
 
     name: str
     version: str | None
     required: str
     extra: str
+    has_python: bool = True
 
     @property
     def is_in_range(self) -> bool:
@@ -276,16 +277,19 @@ def find_packages(
 
     A package of several optional groups is told with the first; "dev" repeats the others and is left out.
     """
-    asked: dict[str, tuple[str, str]] = {}
+    asked: dict[str, tuple[str, str, bool]] = {}
     for text in requirements:
         requirement = Requirement(text)
         extra = "" if requirement.marker is None else _extra(str(requirement.marker))
         if extra != "dev":
+            marker = requirement.marker
+            has_python = marker is None or marker.evaluate({"extra": extra})
             asked.setdefault(
-                canonicalize_name(requirement.name), (_ranges(requirement.specifier), extra)
+                canonicalize_name(requirement.name),
+                (_ranges(requirement.specifier), extra, has_python),
             )
     return tuple(
-        Package(name, version_of(name), *asked.get(canonicalize_name(name), ("", "")))
+        Package(name, version_of(name), *asked.get(canonicalize_name(name), ("", "", True)))
         for name in names
     )
 

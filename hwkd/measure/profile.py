@@ -5,7 +5,7 @@ On this host a model in torch is measured by hwkd.measure.eager.profile, a bundl
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import numpy as np
 
@@ -152,7 +152,7 @@ def record_of(
         layers=subject.layers,
         entries=tuple(entries),
         provenance=Provenance(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             command=command,
             host=str(facts),
             versions={"hwkd": __version__, **versions},

@@ -65,6 +65,19 @@ def test_a_missing_package_is_mended_by_its_group():
     )
 
 
+def test_what_this_python_cannot_have_is_not_to_be_installed_here():
+    found = check(
+        "fvcore",
+        packages=tuple(
+            replace(package, version=None, has_python=False)
+            if package.name == "fvcore"
+            else package
+            for package in GOOD.packages
+        ),
+    )
+    assert found.mend == "make an environment with CPython 3.11 or 3.12 to train and to export"
+
+
 def test_a_missing_package_of_no_group_is_installed_by_itself():
     found = check("onnx", packages=with_package("onnx", None, "", ""))
     assert found.mend == 'pip install "onnx"'

@@ -201,16 +201,24 @@ def test_packages_are_held_against_the_ranges_of_the_metadata():
         'torch<2.14,>=2.6; extra == "dev"',
         'torch<2.14,>=2.6; extra == "train"',
         "pyjoules<0.6,>=0.5.1; extra == 'energy'",
+        'fvcore<0.2,>=0.1.5; python_version < "3" and extra == "train"',
     ]
-    versions = {"numpy": "2.0.0", "torch": "2.13.0+cpu", "pyJoules": None, "onnx": "1.23.2"}
+    versions = {
+        "numpy": "2.0.0",
+        "torch": "2.13.0+cpu",
+        "pyJoules": None,
+        "onnx": "1.23.2",
+        "fvcore": None,
+    }
     found = find_packages(tuple(versions), requirements, versions.get)
     assert found == (
         Package("numpy", "2.0.0", ">=1.26,<2", ""),
         Package("torch", "2.13.0+cpu", ">=2.6,<2.14", "train"),
         Package("pyJoules", None, ">=0.5.1,<0.6", "energy"),
         Package("onnx", "1.23.2", "", ""),
+        Package("fvcore", None, ">=0.1.5,<0.2", "train", has_python=False),
     )
-    assert [package.is_in_range for package in found] == [False, True, False, True]
+    assert [package.is_in_range for package in found] == [False, True, False, True, False]
 
 
 @pytest.mark.parametrize(
