@@ -10,7 +10,7 @@ from statistics import fmean
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import data_folder
 from hwkd.measure.record import Record
-from hwkd.metrics import BD_METHOD, bd_rate_percent, rate_change_percent, shared_psnr_range
+from hwkd.metrics import BD_METHOD, Curve, bd_rate_percent, rate_change_percent, shared_psnr_range
 from hwkd.models.spec import lmbda_of
 from hwkd.quantity import NA, PUBLISHED, Cell, three_digits
 from hwkd.report.compare.published import (
@@ -503,6 +503,8 @@ ARCHITECTURE = "hyperprior:N=128,M=192"
 """Of the published scale hyperprior of qualities 1 to 5, as records name it."""
 
 AGAINST = ("JPEG", "WebP")
+CLASSIC = ("JPEG", "WebP", "AV1")
+"""Beside the models; AV1 is what an AVIF file holds."""
 HIGHEST = "q5"
 """The rate whose bundle stands for a student of single rates: its networks are those of the other rates."""
 
@@ -533,11 +535,11 @@ def glance_table(
         for stem, result in files.shipped.items()
         if len(result.curve.bpp) > 1
     ]
-    rows = []
+    rows = [_classic_row(published, codec, len(places)) for codec in CLASSIC]
     for name, precision, model, curve in named:
         cells = [_decode(records, model, place) for place in places]
         of_model = next(r for r in records if r.model.name == model)
-        rates = [f"{bd_rate_percent(published.named(c).curve, curve):+.0f}" for c in AGAINST]
+        rates = [_change(published, codec, curve) for codec in AGAINST]
         kmac_per_pixel = of_model.macs.total_macs / of_model.pixels / 1e3
         mib = of_model.size.weight_bytes / 2**20
         rows.append(
@@ -551,17 +553,30 @@ def glance_table(
     )
     size = f"{measured[0].width}x{measured[0].height}"
     notes = (
-        f"rate: BD-rate on Kodak, negative is fewer bits; of the first row as published, of the others measured from real "
+        f"rate: BD-rate on Kodak, negative is fewer bits; of {HYPERPRIOR} as published, of our models measured from real "
         f"bytes. decode_ms: from bytes to pixels, entropy coding included, for one image of {size}, with the ends of the interval: of "
         f"the median at 95 % where measured ({RUNTIME}, 2 threads, {measured[0].provenance.host.split(',')[0]}), of the "
         "prediction at 90 %. networks alone: h_s and g_s without entropy coding, of an architecture that nothing codes with there.",
         *(
             (f"{NA}: the model was not measured on {host}.",)
-            if any(NA in row for row in rows)
+            if any(NA in row for row in rows[len(CLASSIC) :])
             else ()
         ),
+        f"{', '.join(CLASSIC)}: rate as published; they have no networks, and `hwkd bench` times them beside a model.",
     )
     return Table("", columns, tuple(rows), notes)
+
+
+def _classic_row(published: PublishedCurves, codec: str, places: int) -> tuple[str, ...]:
+    """A classic codec's row: its published rate, and nothing known of networks and of times at `places`."""
+    curve = published.named(codec).curve
+    rates = ("0" if one == codec else _change(published, one, curve) for one in AGAINST)
+    return (codec, NA, NA, NA, *rates, *(NA for _ in range(places)))
+
+
+def _change(published: PublishedCurves, anchor: str, curve: Curve) -> str:
+    """BD-rate of `curve` against a published one, in percent."""
+    return f"{bd_rate_percent(published.named(anchor).curve, curve):+.0f}"
 
 
 def bundle_of(stem: str, result: Result) -> str:

@@ -1,4 +1,4 @@
-"""Draws the README's pictures anew, from the pages as they are: run this file as a program (it needs a Chromium).
+"""Draws the pictures of profiles/results/README.md anew, from the pages as they are: run this as a program (it needs a Chromium).
 
 profiles/results/report.png: a plot of `hwkd report`. profiles/results/visual.png: `hwkd report --images` on an embedded
 photograph (scikit-image's, in the public domain), JPEG beside the shipped student at the same rate.

@@ -1,4 +1,4 @@
-"""The README's blocks of results are what the shipped results and records say.
+"""The generated blocks of README.md and profiles/results/README.md are what the shipped results and records say.
 
 Run as a program, this file writes the blocks anew: `.venv/bin/python tests/contract/test_readme_results.py`.
 """
@@ -13,7 +13,9 @@ from hwkd.report.compare.published import read_published_curves
 from hwkd.report.results import glance_table, read_result_files, results_tables, shipped_results
 from hwkd.report.table import render
 
-README = Path(hwkd.__file__).resolve().parent.parent / "README.md"
+ROOT = Path(hwkd.__file__).resolve().parent.parent
+README = ROOT / "README.md"
+RESULTS = ROOT / "profiles/results/README.md"
 BEGIN = "<!-- results: hwkd compare --results --format md -->\n"
 END = "<!-- /results -->\n"
 GLANCE_BEGIN, GLANCE_END = "<!-- glance -->\n", "<!-- /glance -->\n"
@@ -45,16 +47,16 @@ def parts(text, begin=BEGIN, end=END):
 
 
 def refresh():
-    before, _, after = parts(README.read_text(encoding="utf-8"))
-    text = before + BEGIN + block(shipped_results()) + END + after
-    before, _, after = parts(text, GLANCE_BEGIN, GLANCE_END)
+    before, _, after = parts(RESULTS.read_text(encoding="utf-8"))
+    write_text(RESULTS, before + BEGIN + block(shipped_results()) + END + after)
+    before, _, after = parts(README.read_text(encoding="utf-8"), GLANCE_BEGIN, GLANCE_END)
     write_text(README, before + GLANCE_BEGIN + glance() + GLANCE_END + after)
 
 
-def test_the_readme_holds_the_shipped_results():
-    _, held, _ = parts(README.read_text(encoding="utf-8"))
+def test_the_page_of_results_holds_the_shipped_ones():
+    _, held, _ = parts(RESULTS.read_text(encoding="utf-8"))
     assert held == block(shipped_results()), (
-        "README.md is not what profiles/results/ says: run .venv/bin/python tests/contract/test_readme_results.py"
+        "profiles/results/README.md is not what profiles/results/ says: run .venv/bin/python tests/contract/test_readme_results.py"
     )
 
 

@@ -1,4 +1,4 @@
-"""Every `hwkd` line of the README's blocks runs, from top to bottom, in one folder, as a reader would type them.
+"""Every `hwkd` line in the blocks of README.md and hwkd/COMMANDS.md runs, from top to bottom, in one folder, as a reader would type them.
 
 What a reader would have is made here: photographs, a model card. Only amounts are made small (SMALLER, ADDED), the sizes of
 networks among them: the teacher is a tiny one.
@@ -19,8 +19,15 @@ from hwkd.cli.main import main
 from hwkd.files import data_folder
 from hwkd.measure.eager.benchmark_networks import NETWORKS
 
-README = (Path(hwkd.__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+ROOT = Path(hwkd.__file__).resolve().parent.parent
+PAGES = [ROOT / name for name in ("README.md", "hwkd/COMMANDS.md")]
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(
+        r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+]
 LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("hwkd ")]
 
 SMALLER = {
@@ -117,12 +124,12 @@ def shortened(line):
     return [*words, *added, *(("--steps", "2", "--qat-steps", "1") if is_training else ())]
 
 
-def test_the_readme_has_commands_to_run():
+def test_the_documents_have_commands_to_run():
     assert len(LINES) > 30
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys, in_one_thread):
+def test_a_command_of_the_documents_runs(line, folder, monkeypatch, capsys, in_one_thread):
     monkeypatch.chdir(folder)
     code = main(shortened(line))
     assert code == 0, capsys.readouterr().err
