@@ -135,6 +135,10 @@ class _CommandParser(_Parser):
         return super().parse_known_args(*args, **settings)
 
 
+TRAIN_PACKAGES = ("torch", "compressai", "brevitas", "torchao", "fvcore", "onnx", "safetensors")
+"""What the extra `train` brings and commands import when they run."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; of these it imports the one whose arguments it parses."""
     parser = _Parser(
@@ -211,6 +215,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"error: {error}", error if is_verbose else None)
         return 1
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in TRAIN_PACKAGES:
+            _say(
+                f'error: this takes {error.name}, which is not installed: pip install "hwkd[train]" in an '
+                "environment with CPython 3.11 or 3.12",
+                error if is_verbose else None,
+            )
+            return 1
         more = "" if is_verbose else "; -v shows where it came from"
         _say(
             f"error: this should not happen, {type(error).__name__}: {error}{more}",

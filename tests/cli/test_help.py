@@ -200,3 +200,24 @@ def test_a_reader_that_has_had_enough_is_no_traceback():
 def test_the_parser_needs_no_shtab():
     program = "import sys; from hwkd.cli.main import build_parser; build_parser(); assert 'shtab' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_command_without_its_packages_says_what_to_install(monkeypatch, capsys):
+    def run(_):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("hwkd.cli.models.run", run)
+    assert main(["models"]) == 1
+    assert capsys.readouterr().err == (
+        'hwkd: error: this takes torch, which is not installed: pip install "hwkd[train]" in an environment with '
+        "CPython 3.11 or 3.12\n"
+    )
+
+
+def test_a_module_of_hwkd_that_is_missing_is_no_lack_of_packages(monkeypatch, capsys):
+    def run(_):
+        raise ModuleNotFoundError("No module named 'hwkd.none'", name="hwkd.none")
+
+    monkeypatch.setattr("hwkd.cli.models.run", run)
+    assert main(["models"]) == 1
+    assert "this should not happen, ModuleNotFoundError" in capsys.readouterr().err
