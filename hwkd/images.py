@@ -545,8 +545,11 @@ def content_sha256(paths: Iterable[Path]) -> str:
     digests = []
     for path in paths:
         try:
+            digest = hashlib.sha256()
             with path.open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").digest())
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            digests.append(digest.digest())
         except OSError as error:
             raise InputError(
                 f"cannot read {path}: {error.strerror or error}; leave it out, or change its rights"
