@@ -220,7 +220,7 @@ def derive(path: Path | None, progress: Progress, *, needs_targets: bool = True)
         name: constants_of(_without_int8_device(target), source, fitted)
         for name, target in targets.items()
     }
-    from hwkd.measure.other_networks import other_layers
+    from hwkd.measure.eager.other_networks import other_layers
 
     layers = other_layers(row.network for row in others)
     left_out = _left_out_of(fitted[0].left_out)
@@ -305,7 +305,7 @@ def _without_int8_device(target: Target) -> Target:
 def populations(timings: Timings, progress: Progress) -> tuple[Population, Population]:
     """CPUs and GPUs, the networks counted first."""
     from hwkd.measure.eager.benchmark_networks import NETWORKS, benchmark_layers
-    from hwkd.measure.other_networks import other_layers
+    from hwkd.measure.eager.other_networks import other_layers
 
     task = progress.add_task("counting networks", total=len(NETWORKS))
     layers = dict(benchmark_layers(lambda _: progress.advance(task)))
