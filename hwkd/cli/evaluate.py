@@ -488,7 +488,7 @@ def _quality_table(evaluated: list[Evaluated], where: str, per_image: bool) -> T
         if evaluation.ms_ssim_reason:
             notes.append(f"ms_ssim of {model.name} is n/a: {evaluation.ms_ssim_reason}.")
         if evaluation.exact:
-            notes.append(_exact_note(model.name, evaluation))
+            notes.append(_exact_note(_named(model.name, point.quality), evaluation))
         if evaluation.bpp_estimated is None:
             notes.append(f"bpp_estimated of {model.name} is n/a: a bundle holds no likelihoods.")
         if point.lmbda is None:

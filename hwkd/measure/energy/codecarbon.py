@@ -68,9 +68,11 @@ class CodecarbonMeter:
     name = "codecarbon"
     found = "estimated"
 
-    def __init__(self) -> None:
+    def __init__(self, *, without_rapl: bool = False) -> None:
         """Start codecarbon once, so that looking at the hardware falls into no window.
 
+        Args:
+            without_rapl: estimate although there are counters, which do not work.
         Raises:
             InputError: codecarbon is not installed, or did not start.
         """
@@ -88,7 +90,7 @@ class CodecarbonMeter:
         log = logging.getLogger("codecarbon")
         log.addHandler(said)
         try:
-            self._tracker: Any = self._started(OfflineEmissionsTracker)
+            self._tracker: Any = self._started(OfflineEmissionsTracker, without_rapl)
             # It logs what goes wrong in its constructor and returns a tracker that is not ready.
             background = getattr(self._tracker, "_scheduler_monitor_power", None)
             if background is None or not hasattr(self._tracker, "run_id"):
@@ -106,7 +108,7 @@ class CodecarbonMeter:
         finally:
             log.removeHandler(said)
 
-    def _started(self, tracker: Any) -> Any:
+    def _started(self, tracker: Any, without_rapl: bool) -> Any:
         return tracker(
             country_iso_code=COUNTRY,
             region=None,
@@ -124,7 +126,7 @@ class CodecarbonMeter:
             allow_multiple_runs=True,  # or it keeps a lock file and takes over SIGINT
             measure_power_secs=NEVER_S,
             tracking_mode="process",
-            force_mode_cpu_load=False,
+            force_mode_cpu_load=without_rapl,
             rapl_include_dram=False,  # its constant for memory is added in any case
             rapl_prefer_psys=False,
             pue=1.0,

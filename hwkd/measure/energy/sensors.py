@@ -45,20 +45,21 @@ def open_meter(kind: str, *, sysfs: Path = SYSFS) -> OpenedMeter:
     passed_over: list[str] = []
     for name in AUTO:
         try:
-            return OpenedMeter(_tried(name, sysfs), tuple(passed_over))
+            # By here RAPL does not work; codecarbon would read its counters all the same.
+            return OpenedMeter(_tried(name, sysfs, without_rapl=True), tuple(passed_over))
         except InputError as error:
             passed_over.append(f"{name}: {error}")
     raise InputError(f"no energy meter works here: {' | '.join(passed_over)}")
 
 
-def _tried(kind: str, sysfs: Path) -> Meter:
+def _tried(kind: str, sysfs: Path, *, without_rapl: bool = False) -> Meter:
     """The meter, after a short window of rest that it has told something of.
 
     Raises:
         InputError: as `open_meter`; whatever else the sensor or its library fails with.
     """
     try:
-        meter = _open(kind, sysfs)
+        meter = _open(kind, sysfs, without_rapl=without_rapl)
         if TRIED_S[kind]:
             meter.begin_window()
             time.sleep(TRIED_S[kind])
@@ -74,7 +75,7 @@ def _tried(kind: str, sysfs: Path) -> Meter:
         raise InputError(f"it fails with {type(error).__name__}: {cause}") from error
 
 
-def _open(kind: str, sysfs: Path) -> Meter:
+def _open(kind: str, sysfs: Path, *, without_rapl: bool) -> Meter:
     # Each one brings a package of its own, which a machine without the sensor need not have.
     if kind == "rapl":
         from hwkd.measure.energy.rapl import RaplMeter
@@ -90,4 +91,4 @@ def _open(kind: str, sysfs: Path) -> Meter:
         return Ina3221Meter(sysfs=sysfs)
     from hwkd.measure.energy.codecarbon import CodecarbonMeter
 
-    return CodecarbonMeter()
+    return CodecarbonMeter(without_rapl=without_rapl)
