@@ -101,6 +101,8 @@ class Predicted:
 def predict(model: str | Path, target: str, size: tuple[int, int] = SIZE) -> Predicted:
     """Latency and energy of `model` on a target that is not here.
 
+    Of a bundle end to end, entropy coding included; of all else, of the networks alone.
+
     Args:
         model: what `hwkd profile` takes: the name of a model that ships, a bundle (.hwkd), a run folder, a checkpoint,
             a bare architecture ("hyperprior:N=64,M=192"). All but bundles take torch.
@@ -115,7 +117,13 @@ def predict(model: str | Path, target: str, size: tuple[int, int] = SIZE) -> Pre
         )
     record = profile(model, target, size=size)
     setting = record.entries[0].setting
-    mine = {(e.side, e.name): e.quantity for e in record.entries if e.setting == setting}
+    parts = {e.part for e in record.entries if e.setting == setting}
+    part = "end_to_end" if "end_to_end" in parts else "networks"
+    mine = {
+        (e.side, e.name): e.quantity
+        for e in record.entries
+        if (e.setting, e.part) == (setting, part)
+    }
     return Predicted(
         record.model.name,
         record.target,

@@ -102,7 +102,9 @@ def test_a_prediction_is_the_record_of_the_command():
             quantity = getattr(found, f"{side}_{name}")
             assert 0 < quantity.low < quantity.value < quantity.high
             assert quantity.level == 0.9
-            entry = next(e for e in record.entries if (e.side, e.name) == (side, name))
+            entry = next(
+                e for e in record.entries if (e.part, e.side, e.name) == ("end_to_end", side, name)
+            )
             assert (entry.quantity, entry.setting) == (quantity, found.setting)
 
 
@@ -116,11 +118,11 @@ def test_a_prediction_scales_with_the_padded_area():
 def test_profile_says_what_the_command_is_told(monkeypatch):
     seen = []
 
-    def records_of(args):
+    def profile_each(args, keep):
         seen.append(args)
-        return [None]
+        keep(None)
 
-    monkeypatch.setattr("hwkd.cli.profile.records_of", records_of)
+    monkeypatch.setattr("hwkd.cli.profile.profile_each", profile_each)
     hwkd.profile(Path("runs/a"))
     hwkd.profile(
         Path("patch-q5"),

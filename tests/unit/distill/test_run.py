@@ -196,12 +196,14 @@ def test_a_float_student_has_no_quantized_phase(tmp_path: Path, run, photo) -> N
     _assert_equal(_outputs(load_run(tmp_path).codec, photo), _outputs(outcome.student, photo))
 
 
-def test_calibration_alone_leaves_the_float_weights(tmp_path: Path, run) -> None:
+def test_calibration_alone_trains_nothing_and_rounds_the_weights(tmp_path: Path, run) -> None:
     outcome = run(tmp_path, ptq=True, float_steps=2)
     assert outcome.steps == {"float": 2, "qat": 0}
     quantized = dict(outcome.student.named_parameters())
     for name, parameter in outcome.float_student.named_parameters():
-        assert torch.equal(parameter, quantized[name]), name
+        # Those of g_a and g_s are put on their grids, and their biases make up for it (hwkd/quantize/ptq.py).
+        if not name.startswith(("g_a.", "g_s.")):
+            assert torch.equal(parameter, quantized[name]), name
     scales = [p for n, p in quantized.items() if n.endswith("scaling_impl.value")]
     assert len(scales) > 0 and all(bool((s != 1).all()) for s in scales)
 

@@ -29,7 +29,7 @@ def test_a_process_of_its_own_is_measured(tiny_bundle, tmp_path):
 @pytest.mark.parametrize(
     ("runtime", "bundle", "message"),
     [
-        ("onnxruntime", "none.hwkd", "cannot read none.hwkd"),
+        ("onnxruntime", "none.hwkd", "no such file: none.hwkd; give a .hwkd file"),
         ("tensorrt", None, "the bundle tiny-patch has no encoder for tensorrt"),
     ],
 )

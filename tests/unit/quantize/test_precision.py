@@ -96,7 +96,7 @@ def test_without_vnni_weights_are_held_to_7_bits():
     assert avx2.preferred("encoder").weight_storage_bits == 7
     assert avx2.preferred("decoder").arithmetic == "int8"
     assert avx2.preferred("hyper").weight_storage_bits == 8
-    assert "use --bits 7/8" in avx2.notes[0]
+    assert "`hwkd distill --bits 7/8`" in avx2.notes[0]
 
 
 def test_two_products_of_8_bit_weights_leave_int16_and_of_7_bit_ones_do_not():
