@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import hwkd
 from hwkd.cli.main import main
@@ -69,10 +69,12 @@ def folder(tmp_path_factory, made_photos, made_teacher):
     """The reader's folder: photos/, kodak/, shards/, photo.jpg, card.toml, timings.json and the tiny teacher."""
     place = tmp_path_factory.mktemp("reader")
     shutil.copy(made_teacher, place / "teacher.safetensors")
-    for name in ("photos", "kodak"):
-        (place / name).mkdir()
-        for i, image in enumerate(made_photos):
-            image.save(place / name / f"{i}.png")
+    (place / "photos").mkdir()
+    (place / "kodak").mkdir()
+    for i, image in enumerate(made_photos):
+        image.save(place / "photos" / f"{i}.png")
+        # Others: a copy of what a model is trained on is refused where it is to be judged.
+        ImageOps.mirror(image).save(place / "kodak" / f"{i}.png")
     (place / "shards").mkdir()
     with tarfile.open(place / "shards/000.tar", "w") as shard:
         for image in (place / "photos").iterdir():
