@@ -81,9 +81,9 @@ class Predicted:
     """What a model is predicted to take on a target, for one image of width x height pixels.
 
     setting: unit, runtime, precision and threads that the figures are for: the target's preferred ones. Each figure has
-    value, low, high and level, the probability that the interval holds the truth; or None and the reason. Latency: of
-    the networks, in milliseconds, without entropy coding. Energy: that time at the board's power, idle included, in
-    millijoules. notes: how far to trust it.
+    value, low, high and level, the probability that the interval holds the truth; or None and the reason. Latency, in
+    milliseconds: of a bundle end to end, entropy coding included; of all else, of the networks alone. Energy: that time
+    at the board's power, idle included, in millijoules. notes: how far to trust it.
     """
 
     model: str
@@ -100,8 +100,6 @@ class Predicted:
 
 def predict(model: str | Path, target: str, size: tuple[int, int] = SIZE) -> Predicted:
     """Latency and energy of `model` on a target that is not here.
-
-    Of a bundle end to end, entropy coding included; of all else, of the networks alone.
 
     Args:
         model: what `hwkd profile` takes: the name of a model that ships, a bundle (.hwkd), a run folder, a checkpoint,

@@ -152,7 +152,11 @@ def _coded_colours(image: Image.Image, head: bytes) -> str:
     if image.format == "PNG":
         at = head.find(b"cICP")
         # Of the pixels it could be by chance; a chunk of it has four bytes.
-        if at >= 4 and head[at - 4 : at] == b"\0\0\0\4" and at < _start_of(head, b"IDAT"):
+        if (
+            4 <= at <= len(head) - 6
+            and head[at - 4 : at] == b"\0\0\0\4"
+            and at < _start_of(head, b"IDAT")
+        ):
             primaries, transfer = head[at + 4], head[at + 5]
     elif image.format in ("AVIF", "HEIF"):
         at = head.find(b"colrnclx")

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from hwkd.errors import HwkdError, InputError, unknown
 from hwkd.files import replacing
 from hwkd.image_metadata import HEAD_BYTES, NOT_USABLE, colour_signals, turn_of, without_metadata
-from hwkd.notes import note
+from hwkd.notes import lack, note
 
 # From an image that Pillow has opened to upright 8-bit RGB, with a word on all that is lost on the way.
 
@@ -92,6 +92,10 @@ def pixels_of(image: Image.Image) -> Pixels:
         own = ImageOps.exif_transpose(image)
     except OSError as error:
         raise InputError(f"the image cannot be read: {error}; open another file") from error
+    except MemoryError:
+        raise
+    except Exception:
+        own = image.copy()  # other metadata is damaged; `to_rgb` turns it by what can be read
     if _has_alpha(own):
         raise InputError(
             f"an image of mode {own.mode} has alpha, which is not stored; give image.convert('RGB')"
@@ -516,7 +520,7 @@ class ImageSource:
                 kept.append(path)
             except BrokenImage as caught:
                 error = caught
-                note(f"left out: {caught}")
+                lack(f"left out: {caught}")
         if error is not None and not kept:
             raise error
         return replace(self, paths=tuple(kept))

@@ -49,6 +49,15 @@ def check_quality(quality: int) -> None:
         )
 
 
+def check_within(name: str, qualities: tuple[int, int], quality: int) -> None:
+    """Raise InputError where the model called `name`, which has `qualities` from the first to the second, has not this one."""
+    low, high = qualities
+    if type(quality) is not int or not low <= quality <= high:
+        raise InputError(
+            f"a quality of {name} must be a whole number from {low} to {high}, got {quality}"
+        )
+
+
 def lmbda_at(quality: int) -> float:
     """The lambda of R + lambda 255^2 MSE that `quality` stands for. Raises InputError as `check_quality`."""
     check_quality(quality)

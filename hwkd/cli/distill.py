@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from hwkd.bits import BitPlan, parse_bits, parse_layer_bits
-from hwkd.cli.distill_options import DEFAULT_MINUTES, configure, recipes_table, with_recipe
+from hwkd.cli.distill_options import DEFAULT_MINUTES, recipes_table, with_recipe
 from hwkd.cli.options import (
     DEFAULT_RD_WEIGHT,
     check_choices,
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from hwkd.models.spec import Spec
     from hwkd.models.teacher import Teacher
     from hwkd.report.run import Assembled
-
-__all__ = ["EXAMPLES", "HELP", "configure", "run"]
 
 HELP = "distil a small quantized student from a teacher, for a target"
 

@@ -14,10 +14,10 @@ from hwkd.codec.codec import Codec
 from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import SUFFIXES, ImageSource, open_images
-from hwkd.measure.bundles import read_costs
+from hwkd.measure.bundles import macs_per_pixel
 from hwkd.measure.classic import ALL_LABELS, check_codecs, evaluate_classic, made
 from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
-from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, lmbda_at
+from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, check_within, lmbda_at
 from hwkd.report.table import Table
 from hwkd.results import Result, TrainedModel, read_curve, write_result
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, is_bundle
@@ -128,14 +128,11 @@ def _qualities_of(
     """The qualities of a model that has those from the first to the second of `has`; (None,) of a model of one rate."""
     if has is None:
         return (None,)
-    low, high = has
     if asked is None:
+        low, high = has
         return tuple(sorted({min(max(quality, low), high) for quality in CURVE_QUALITIES}))
     for quality in asked:
-        if not low <= quality <= high:
-            raise InputError(
-                f"a quality of {name} must be a whole number from {low} to {high}, got {quality}"
-            )
+        check_within(name, has, quality)
     return tuple(sorted(asked))
 
 
@@ -155,10 +152,8 @@ def _evaluate_in_torch(
 
 def _of_bundle(bundle: Bundle) -> TrainedModel:
     manifest = bundle.manifest
-    width, height = COUNTED_SIZE
     try:
-        macs, _ = read_costs(bundle).for_image(width, height)
-        kmac_per_pixel = macs.total_macs / (1e3 * width * height)
+        kmac_per_pixel = macs_per_pixel(bundle) / 1e3
     except InputError:
         kmac_per_pixel = None  # a bundle need not tell its costs to be evaluated
     precision = f"int8 {manifest.weight_bits}/{manifest.act_bits}"

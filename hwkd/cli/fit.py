@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from hwkd.models.teacher import Teacher
     from hwkd.search.train import Trainer
 
-__all__ = ["EXAMPLES", "HELP", "configure", "run"]
-
 HELP = "search the widths, the family and the bits that are best within what a device can afford"
 
 EXAMPLES = """examples:

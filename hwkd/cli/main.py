@@ -186,7 +186,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(words)
         args.argv = words
         is_verbose = getattr(args, "verbose", False)
-        with talking(verbose=is_verbose, quiet=getattr(args, "quiet", False)):
+        is_quiet = getattr(args, "quiet", False)
+        if is_verbose and is_quiet:
+            raise InputError("-v says more and --quiet says less: leave one out")
+        with talking(verbose=is_verbose, quiet=is_quiet):
             return int(args.run(args))
     except SystemExit as left:
         return int(left.code or 0)
@@ -272,6 +275,7 @@ def _streams_made_usable() -> bool:
 
 
 def _check_command(words: list[str]) -> None:
+    words = [word for word in words if word not in ("-v", "--verbose", "--quiet")]
     if not words:
         raise InputError(
             f"no command given: it is one of {', '.join(COMMANDS)} (see `hwkd --help`)"

@@ -36,7 +36,7 @@ from hwkd.measure.predict.constants import check_name, target_from
 from hwkd.measure.profile import Profiled, Wanted, profile_target
 from hwkd.measure.record import Record, write_record
 from hwkd.models.spec import is_architecture
-from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
+from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, check_within
 from hwkd.report.profile import cost_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
     Model = Subject | BundleSubject
 
-
-__all__ = ["EXAMPLES", "HELP", "configure", "parse_size", "parse_threads", "record_path", "run"]
 
 HELP = "MACs, size, latency, memory and energy of models: measured here, predicted for every target"
 
@@ -454,11 +452,8 @@ def check_quality_of(quality: int, subjects: Sequence["Model"]) -> None:
             f"{subjects[0].facts.name} codes at one rate and takes no quality; leave --quality out, or give a model of all "
             "rates"
         )
-    for name, (low, high) in of_all_rates:
-        if not low <= quality <= high:
-            raise InputError(
-                f"a quality of {name} must be a whole number from {low} to {high}, got {quality}"
-            )
+    for name, qualities in of_all_rates:
+        check_within(name, qualities, quality)
 
 
 def evaluated_model(subject: "Model", images: ImageSource, quality: int) -> "Model":

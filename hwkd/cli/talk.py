@@ -84,7 +84,7 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record as a line."""
-        kind = "note: " if record.levelno >= logging.WARNING else ""
+        kind = "note: " if record.levelno == logging.WARNING else ""
         line = " ".join(f"{kind}{record.getMessage()}".split())
         if line not in self._said:
             self._said.add(line)

@@ -550,14 +550,14 @@ def other_table(checked: Sequence[Checked]) -> Table:
     whole = [c for c in checked if not c.is_apart]
     rows.append(("all", "all", "all", "all", *_cells(_accuracy(whole))))
     notes = (
-        "None of these times went into its own prediction: the step to a runtime is found without the network, and where "
-        "constants are fitted on such times (network left out), they are fitted without it.",
+        "The step to a runtime is found without the network. Where constants are fitted on such times (network left out), "
+        "they are fitted without it, too; else they may be fitted on that network in another runtime or precision.",
         "apart: what ran is not what is predicted, by the source's own remark or by the board's power (networks quantized in "
         "part, small cores); these rows are shown and not counted in the rows above them.",
         "The interval holds the spread between runtimes, that of a class of machines, and one thread or all where the "
         "source does not say.",
     )
-    title = "Other runtimes: predicted against published, never fitted on"
+    title = "Other runtimes: predicted against published, steps found without the network"
     return Table(title, ("target", "unit", "precision", "runtime", *_COLUMNS), tuple(rows), notes)
 
 

@@ -373,7 +373,8 @@ def _centred(found: Sequence[Residual], base: str) -> dict[tuple[str, str, str],
 
 @dataclass(frozen=True)
 class Checked:
-    """A published time beside its prediction, which no fit with that network went into.
+    """A published time beside its prediction. The step to its runtime is found without the network; the constants below
+    it may be fitted on that network in another runtime or precision.
 
     unit: of the target. ln_error: predicted over published. ln_sd: what the prediction gave itself. is_apart: what ran is not
     what was predicted, by the look of it (`OtherTiming.is_apart`). from_fit: whether it is among the

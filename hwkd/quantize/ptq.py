@@ -113,8 +113,8 @@ def round_weights(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> None:
     """Put the weights of g_a and g_s on their grids so that the layers' outputs change least, in place.
 
     Not those of h_a and h_s, nor of grouped convolutions, of nine weights a channel: nearest rounding is good there.
-    The weights fit these bits only: a codec whose bits will
-    be changed (`hwkd.quantize.qat`) must keep its trained ones. Deterministic on a CPU.
+    The weights fit these bits only: a codec whose bits will be changed (`set_weight_bits`) must keep its trained ones.
+    Deterministic on a CPU.
 
     Args:
         codec: quantized and calibrated.
@@ -205,7 +205,7 @@ def _factor_of_inverse(covariance: Tensor) -> Tensor:
             if not failed:
                 return cast(Tensor, factor)
         # Inputs that are all but functions of others: rounding took what was left of them.
-        damped = covariance + smallest * torch.eye(len(covariance), dtype=covariance.dtype)
+        damped = covariance + smallest * torch.eye(len(covariance)).to(covariance)
         smallest = 10 * smallest
 
 

@@ -23,6 +23,7 @@ from hwkd.qualities import (
     MOST_ANCHORS,
     SCALE_LEVELS,
     Anchors,
+    check_within,
     gains,
     index_shifts,
 )
@@ -136,10 +137,7 @@ def chosen_quality(manifest: Manifest, quality: int | None) -> int | None:
     low, high = manifest.qualities
     if quality is None:
         return min(max(DEFAULT_QUALITY, low), high)
-    if type(quality) is not int or not low <= quality <= high:
-        raise InputError(
-            f"a quality of {manifest.name} must be a whole number from {low} to {high}, got {quality}"
-        )
+    check_within(manifest.name, manifest.qualities, quality)
     return quality
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from hwkd.image_metadata import NOT_USABLE
-from hwkd.images import BrokenImage, read_image
+from hwkd.images import BrokenImage, pixels_of, read_image
 
 PIXELS = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
 NO_TURN = "its EXIF data cannot be read, and whether it lies upright is not known"
@@ -84,6 +84,14 @@ def test_the_turn_is_taken_although_another_value_is_damaged():
     turned = read(saved("JPEG", exif=exif))
     assert (turned.pixels == read(saved("JPEG")).pixels[::-1, ::-1]).all()
     assert turned.dropped == ()
+
+
+def test_a_program_may_hold_an_image_with_a_damaged_value():
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + struct.pack("<HHIHH", 274, 3, 1, 3, 0)
+    exif += struct.pack("<HHII", 282, 2, 4, 0x30307761) + bytes(4)  # a resolution that is a text
+    held = Image.open(io.BytesIO(saved("JPEG", exif=exif)))
+    turned = read(saved("JPEG")).pixels[::-1, ::-1]
+    assert (pixels_of(held) == turned).all()
 
 
 def test_damaged_pixels_are_refused_with_their_own_reason():

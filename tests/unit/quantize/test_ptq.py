@@ -81,6 +81,7 @@ def test_rounded_weights_lie_on_the_grid_of_their_layer(
 ) -> None:
     """So that what was rounded is what the layer's quantizer, which has no state, makes of them."""
     rounded = post_training_quantize(codec, BitPlan(5, 8), [images])
+    checked = 0
     for name, layer in quantized_layers(rounded).items():
         if name.startswith(("h_", "g_s.post")) or layer.groups > 1:
             continue
@@ -89,6 +90,8 @@ def test_rounded_weights_lie_on_the_grid_of_their_layer(
         with torch.no_grad():
             on_grid = layer.quant_weight().value
         assert torch.allclose(layer.weight, on_grid, rtol=0, atol=1e-6), name
+        checked += 1
+    assert checked
 
 
 def test_the_hyper_networks_and_the_activations_stay(
@@ -114,4 +117,12 @@ def test_inputs_that_are_functions_of_others_are_no_obstacle() -> None:
     covariance = (covariance + covariance.T) / 2
     factor = ptq._factor_of_inverse(covariance)
     assert factor.isfinite().all()
-    assert torch.equal(factor, factor.triu())
+
+
+def test_the_factor_is_that_of_the_inverse() -> None:
+    generator = torch.Generator().manual_seed(2)
+    values = torch.randn(60, 20, generator=generator, dtype=torch.float64)
+    covariance = values.T @ values / len(values)
+    factor = ptq._factor_of_inverse(covariance)
+    unit = torch.eye(20, dtype=torch.float64)
+    torch.testing.assert_close(factor.T @ factor @ covariance, unit)
