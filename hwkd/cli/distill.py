@@ -14,6 +14,9 @@ from rich.console import Console
 
 from hwkd.bits import BitPlan, parse_bits, parse_layer_bits
 from hwkd.cli.distill_options import DEFAULT_MINUTES, recipes_table, with_recipe
+from hwkd.cli.distill_options import (
+    configure as configure,  # main.py takes it from here, as of every command
+)
 from hwkd.cli.options import (
     DEFAULT_RD_WEIGHT,
     check_choices,
