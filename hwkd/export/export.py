@@ -25,7 +25,7 @@ from hwkd.export.entropy_path import (
     hyper_model,
     selftest,
 )
-from hwkd.export.graph_writer import ONNX_RUNTIME, OPENVINO, OPENVINO_VNNI, Form
+from hwkd.export.graph_writer import ONNX_RUNTIME, OPENVINO
 from hwkd.export.graphs import Latents, decoder_graph, encoder_graph, latents_of
 from hwkd.images import Pixels
 from hwkd.models.base import HyperpriorCodec, padded
@@ -215,27 +215,23 @@ def _held(bits: BitPlan, weight_bits: int) -> BitPlan:
     return BitPlan(weight_bits, bits.act_bits, told)
 
 
+FORMS = {"openvino": OPENVINO, "onnxruntime": ONNX_RUNTIME}
+"""The form that each runtime gets, on every target: a bundle may be opened on another machine than it was made for."""
+
+
 def _graphs(prepared: Prepared) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
     """The graphs as parts, and which runtime takes which: its own where its form makes another graph."""
     codec, layers, latents = prepared.source.codec, prepared.layers, prepared.latents
     hyper = hyper_model(prepared.path.path, codec.Z, codec.M, has_gains=latents.has_gains)
     parts = {"hyper.onnx": _packed(hyper)}
     graphs = {network: dict.fromkeys(sorted(RUNTIMES), f"{network}.onnx") for network in NETWORKS}
-    for runtime, form in _forms(prepared.target).items():
+    for runtime, form in FORMS.items():
         for network, graph in (("encoder", encoder_graph), ("decoder", decoder_graph)):
             content = _packed(graph(codec, layers, latents, form))
             if parts.setdefault(f"{network}.onnx", content) != content:
                 graphs[network][runtime] = f"{network}-{runtime}.onnx"
                 parts[graphs[network][runtime]] = content
     return parts, graphs
-
-
-def _forms(target: Target) -> dict[str, Form]:
-    has_vnni = any("VNNI" in unit.instruction_set for unit in target.units)
-    return {
-        "openvino": OPENVINO_VNNI if has_vnni else OPENVINO,
-        "onnxruntime": ONNX_RUNTIME,
-    }
 
 
 def _packed(model: onnx.ModelProto) -> bytes:

@@ -49,10 +49,9 @@ times as long as the unsigned ones. As matrix products the patch encoder took ha
 OPENVINO = Form(log_by_roots=True)
 """On AVX2 it runs transposed convolution in float32: as 3x3 convolutions in int8 the decoder took 0.6 of the time (N=64,
 relu). Matrix products took half as long again as convolutions. It has a slow reference kernel for Log alone, which keeps
-its neighbours from being fused besides: seven square roots took 2 of 8 ms (patch, M=320)."""
-
-OPENVINO_VNNI = Form(keeps_transposed=True, log_by_roots=True)
-"""Where the processor has VNNI, OpenVINO runs transposed convolution in int8, and it was the faster by 8 %."""
+its neighbours from being fused besides: seven square roots took 2 of 8 ms (patch, M=320). With VNNI it has transposed
+convolution in int8, which was 8 % faster; but on AVX2 alone (2026.4.1, AMD EPYC) it computes it wrong (images of relu off by
+up to 75 of 255), and a bundle made for the one may be opened on the other."""
 
 
 class GraphWriter:

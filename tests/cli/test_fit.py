@@ -1,6 +1,7 @@
 """`hwkd fit`: what it refuses, and one small search from the command line to the recipe."""
 
 import json
+import re
 import sqlite3
 
 import pytest
@@ -73,10 +74,13 @@ def test_a_size_that_four_bits_do_not_keep_is_refused(capsys):
 
 
 def test_energy_where_nobody_knows_the_power_is_refused(capsys, board_file):
-    text = board_file.read_text()
-    before, _, after = text.partition("[load_w]")
-    rest = after[after.index("\n[") :]
-    board_file.write_text(f'{before}[load_w]\nunknown = "nobody measured"\n{rest}')
+    unknown = r"\1\nunknown = 'nobody measured'\n\n"
+    # Of the board and of its units.
+    text, count = re.subn(
+        r"(?ms)^(\[(?:units\.)?load_w\])$.*?^$\n", unknown, board_file.read_text()
+    )
+    assert count == 2
+    board_file.write_text(text)
     said = error(capsys, "fit", "--target", board_file, "--max-mj", "800")
     assert "--max-mj 800 cannot be held: the power of my-board under load is unknown" in said
 

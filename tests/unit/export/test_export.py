@@ -128,16 +128,15 @@ def test_each_runtime_finds_its_graphs_and_every_part_has_its_use(
 
 
 @pytest.mark.usefixtures("in_one_thread")
-@pytest.mark.parametrize(("target", "expected"), [("x86-avx2", 0), ("x86-vnni", 4)])
-def test_only_openvino_with_vnni_keeps_transposed_convolutions(
-    exported, target: str, expected: int
-) -> None:
+@pytest.mark.parametrize("target", ["x86-avx2", "x86-vnni"])
+def test_no_runtime_gets_transposed_convolutions(exported, target: str) -> None:
+    """OpenVINO computes them wrong on AVX2 alone, where a bundle for VNNI may be opened as well."""
     bundle, _ = exported("relu", target)
-    for runtime, count in (("openvino", expected), ("onnxruntime", 0)):
+    for runtime in ("openvino", "onnxruntime"):
         part = bundle.manifest.graphs["decoder"][runtime]
         nodes = [node.op_type for node in onnx.load(io.BytesIO(bundle.parts[part])).graph.node]
-        assert nodes.count("ConvTranspose") == count
-        assert nodes.count("Conv") == 4 - count
+        assert nodes.count("ConvTranspose") == 0
+        assert nodes.count("Conv") == 4
 
 
 @pytest.mark.usefixtures("in_one_thread")

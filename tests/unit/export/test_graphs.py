@@ -16,7 +16,6 @@ from hwkd.export.graph_writer import (
     FLOAT,
     ONNX_RUNTIME,
     OPENVINO,
-    OPENVINO_VNNI,
     Form,
     GraphWriter,
     tensor,
@@ -47,7 +46,6 @@ PAIRS = [
     for name, runtime, form in (
         ("onnxruntime", "onnxruntime", ONNX_RUNTIME),
         ("openvino", "openvino", OPENVINO),
-        ("openvino-vnni", "openvino", OPENVINO_VNNI),
     )
     if runtime in present_runtimes()
 ]
