@@ -133,6 +133,10 @@ class Carried:
         return f"to {self.to}: times {math.exp(self.ln_factor):.2f}, spread {spread:.0f} % ({self.how})"
 
 
+ANY_OF_CLASS = "any machine of the class"
+"""What a step leads to from the machine of a class that was timed."""
+
+
 @dataclass(frozen=True)
 class Constants:
     """The constants of one unit in one precision with one number of threads.
@@ -175,6 +179,11 @@ class Constants:
     def predicted_runtime(self) -> str:
         """What predictions hold for."""
         return self.predicts or self.runtime
+
+    @property
+    def class_step(self) -> Carried | None:
+        """The step to any machine of the class; None for a device that is no class."""
+        return next((step for step in self.carried if step.to == ANY_OF_CLASS), None)
 
     @property
     def ln_factor(self) -> float:
@@ -298,7 +307,7 @@ class Timings:
 
     device: its name in the published table. is_same_device: False for a stand-in; the note then says which part
     is alike. int8_device: the row for int8, where that is another one. peers: the other machines of a class, whose
-    spread belongs into the interval.
+    spread belongs into the interval. one_chip: those of the peers that have the same chip; they count as one.
     """
 
     device: str
@@ -307,10 +316,16 @@ class Timings:
     note: str = ""
     int8_device: str = ""
     peers: tuple[str, ...] = ()
+    one_chip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.is_same_device and not self.note:
             raise InputError("a stand-in needs a note on what is alike; got an empty one")
+        for name in self.one_chip:
+            if name not in self.peers:
+                raise InputError(
+                    f"one_chip must name some of the peers, got {name!r}, which is none"
+                )
         if not self.device or not self.source:
             raise InputError("timings need the device's name in the published table and a source")
 

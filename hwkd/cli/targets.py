@@ -2,8 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,43 +10,17 @@ from rich.progress import Progress
 
 from hwkd.cli.options import add_output_options, emit, emit_all
 from hwkd.cli.talk import stderr_console
+from hwkd.errors import InputError
 from hwkd.files import data_folder
-from hwkd.measure.layers import LayerCost
-from hwkd.measure.other_runtimes import (
-    POOLED_DEVICE,
-    Checked,
-    Evidence,
-    Network,
-    OtherTiming,
-    check,
-    evidence,
-    pooled_table,
-    read_other,
-)
-from hwkd.measure.predict.constants import Fitted, carried_on, constants_of
-from hwkd.measure.predict.fit import Z90, Prediction, fit, predict
-from hwkd.measure.predict.published import (
-    INT8,
-    NCNN,
-    TENSORRT,
-    Accuracy,
-    LeftOut,
-    Population,
-    Timings,
-    leave_networks_out,
-    merged,
-    population,
-    read_timings,
-    size_of,
-)
-from hwkd.measure.predict.target import _guessed_int8
+from hwkd.measure.predict.derive import Bars, checked_others, derive
+from hwkd.measure.predict.fit import Z90
+from hwkd.measure.predict.other_runtimes import Checked
+from hwkd.measure.predict.published import Accuracy, LeftOut
 from hwkd.quantize.precision import PrecisionPlan, plan_precision
 from hwkd.report.table import Table
 from hwkd.target import (
     CONFIDENCES,
     PRECISIONS,
-    Carried,
-    Constants,
     ExecutionUnit,
     Fact,
     Rate,
@@ -138,27 +111,19 @@ def add_timings_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@dataclass(frozen=True)
-class Derived:
-    """What the timings give. constants: of each shipped target. others, found, layers, left_out: for the second set."""
-
-    fitted: tuple[Fitted, ...]
-    targets: Mapping[str, Target]
-    constants: Mapping[str, tuple[Constants, ...]]
-    others: tuple[OtherTiming, ...]
-    found: Evidence
-    layers: Mapping[Network, tuple[LayerCost, ...]]
-    left_out: Mapping[tuple[str, bool], Prediction]
-
-
 def run_fit(args: argparse.Namespace) -> int:
     """Fit the constants of all shipped targets and write them into their files; print what they are.
 
     Raises:
-        InputError: the timings cannot be read, or the files not written.
+        InputError: the timings cannot be read, or the files not written; timings of one's own without a folder.
     """
+    if args.timings is not None and args.into is None:
+        raise InputError(
+            f"--timings {args.timings} without --into would write over the targets that ship, which are fitted on all "
+            "shipped timings; give --into DIR for the files fitted on yours"
+        )
     with _progress() as progress:
-        derived = derive(args.timings, progress)
+        derived = derive(args.timings, _bars(progress))
     rows = []
     folder = data_folder("targets")
     # All are derived before the first is written: a target whose device the timings lack must not leave a mixture.
@@ -186,7 +151,7 @@ def run_fit(args: argparse.Namespace) -> int:
 def run_validate(args: argparse.Namespace) -> int:
     """Print how far predictions of a left-out network are off, and those of other runtimes. Raises as `run_fit`."""
     with _progress() as progress:
-        derived = derive(args.timings, progress, needs_targets=args.timings is None)
+        derived = derive(args.timings, _bars(progress), needs_targets=args.timings is None)
     worst = None if args.all_devices else WORST
     left_out = tuple(f.left_out for f in derived.fitted)
     tables = [overall_table(left_out), network_table(left_out), device_table(left_out, worst)]
@@ -197,136 +162,18 @@ def run_validate(args: argparse.Namespace) -> int:
     return 0
 
 
-def derive(path: Path | None, progress: Progress, *, needs_targets: bool = True) -> Derived:
-    """Everything that follows from the timings: those that ship, or the table at `path` alone."""
-    others = () if path else read_other()
-    tables = [read_timings(path)]
-    if path is None:
-        tables += [read_timings(data_folder("profiles") / TENSORRT), pooled_table(others)]
-    timings = merged(tables)
-    fitted = tuple(
-        Fitted(leave_out(p, progress), fit(p.work, p.ln_times))
-        for p in populations(timings, progress)
-    )
-    nothing = Evidence((), ())
-    if not needs_targets:
-        return Derived(fitted, {}, {}, (), nothing, {}, {})
-    targets = {name: load_target(name) for name in list_targets()}
-    source = timings.source
-    base = {name: constants_of(target, source, fitted) for name, target in targets.items()}
-    if path:
-        return Derived(fitted, targets, base, (), nothing, {}, {})
-    plain = {
-        name: constants_of(_without_int8_device(target), source, fitted)
-        for name, target in targets.items()
-    }
-    from hwkd.measure.eager.other_networks import other_layers
-
-    layers = other_layers(row.network for row in others)
-    left_out = _left_out_of(fitted[0].left_out)
-    both = {name: (*base[name], *plain[name]) for name in base}
-    found = evidence(others, targets, layers, both, left_out)
-
-    def step(name: str, unit: ExecutionUnit, c: Constants) -> Carried:
-        return found.step(name, unit, c, unit.runtime.name)
-
-    constants = {
-        name: carried_on(target, base[name], fitted, step) for name, target in targets.items()
-    }
-    return Derived(fitted, targets, constants, others, found, layers, left_out)
-
-
-def checked_others(derived: Derived) -> tuple[Checked, ...]:
-    """The second set: every time of another runtime, and TensorRT's with the network left out."""
-
-    def of_gpu(
-        layers: Sequence[LayerCost], constants: Sequence[Constants], row: OtherTiming
-    ) -> Prediction:
-        floats = predict(layers, constants[0])
-        return _guessed_int8(floats) if row.is_int8 else floats
-
-    checked = check(
-        derived.others,
-        derived.targets,
-        derived.layers,
-        derived.constants,
-        derived.found,
-        derived.left_out,
-        of_gpu,
-    )
-    return (*checked, *_from_fit(derived.fitted[1].left_out, derived.targets))
-
-
-def _from_fit(of_gpus: LeftOut, targets: Mapping[str, Target]) -> list[Checked]:
-    """TensorRT's times that the GPUs' constants are fitted on, each network left out."""
-    places = {
-        unit.timings.device: (name, unit.name)
-        for name, target in targets.items()
-        for unit in target.units
-        if unit.timings and unit.timings.is_same_device and unit.kind == "gpu"
-    }
-    found = []
-    for d, c in enumerate(of_gpus.population.configurations):
-        if c.device not in places or c.runtime == NCNN:
-            continue
-        target, unit = places[c.device]
-        for n, (column, _) in enumerate(of_gpus.population.columns):
-            error, sd = float(of_gpus.ln_error[d, n]), float(of_gpus.ln_sd[d, n])
-            if math.isfinite(error):
-                name = column.replace("@", " ")
-                found.append(
-                    Checked(target, unit, name, "fp16", c.runtime, error, sd, from_fit=True)
-                )
-    return found
-
-
-def _left_out_of(cpus: LeftOut) -> dict[tuple[str, bool], Prediction]:
-    """What `pooled_table`'s networks were predicted to take without themselves."""
-    found: dict[tuple[str, bool], Prediction] = {}
-    for d, c in enumerate(cpus.population.configurations):
-        if c.device != POOLED_DEVICE:
-            continue
-        for n, column in enumerate(cpus.population.columns):
-            error = cpus.ln_error[d, n]
-            if np.isfinite(error):
-                ms = math.exp(cpus.population.ln_times[d, n] + error)
-                found[column] = Prediction(ms, float(cpus.ln_sd[d, n]), 0.0)
-    return found
-
-
-def _without_int8_device(target: Target) -> Target:
-    units = tuple(
-        replace(unit, timings=replace(unit.timings, int8_device="")) if unit.timings else unit
-        for unit in target.units
-    )
-    return replace(target, units=units)
-
-
-def populations(timings: Timings, progress: Progress) -> tuple[Population, Population]:
-    """CPUs and GPUs, the networks counted first."""
-    from hwkd.measure.eager.benchmark_networks import NETWORKS, benchmark_layers
-    from hwkd.measure.eager.other_networks import other_layers
-
-    task = progress.add_task("counting networks", total=len(NETWORKS))
-    layers = dict(benchmark_layers(lambda _: progress.advance(task)))
-    named = {name.removesuffix(INT8): size_of(name) for name in timings.networks}
-    sizes = {name: size for name, size in named.items() if size is not None}
-    counted = other_layers(sizes.values())
-    layers |= {name: counted[size] for name, size in sizes.items()}
-    return population(timings, layers, of_gpus=False), population(timings, layers, of_gpus=True)
-
-
-def leave_out(of: Population, progress: Progress) -> LeftOut:
-    """The errors over a population, with a bar."""
-    networks = {name for name, _ in of.columns}
-    task = progress.add_task(f"{of.name}s without each network", total=len(networks))
-    return leave_networks_out(of, lambda _: progress.advance(task))
-
-
 def _progress() -> Progress:
     console = stderr_console()
     # Where nobody watches, rich would leave an empty line.
     return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
+def _bars(progress: Progress) -> Bars:
+    def start(what: str, parts: int) -> Callable[[], None]:
+        task = progress.add_task(what, total=parts)
+        return lambda: progress.advance(task)
+
+    return start
 
 
 # Targets as tables: all of them at a glance, one of them with every fact and its source.
@@ -536,22 +383,28 @@ def device_table(left_out: tuple[LeftOut, ...], worst: int | None) -> Table:
 
 
 def other_table(checked: Sequence[Checked]) -> Table:
-    """The second set: one row for each target, unit, precision and runtime, below one for the unit as a whole."""
+    """The second set: one row for each target, unit, precision and runtime, below one for the unit as a whole.
+
+    Times that the constants are fitted on are in the first set already: they have rows of their own, and one for all.
+    """
     rows = []
     for target, unit in dict.fromkeys((c.target, c.unit) for c in checked):
         of_unit = [c for c in checked if (c.target, c.unit) == (target, unit)]
-        whole = [c for c in of_unit if not c.is_apart]
-        rows.append((target, unit, "all", "all", *_cells(_accuracy(whole))))
+        rows.append((target, unit, "all", "all", *_cells(_accuracy(_counted(of_unit)))))
         for key in dict.fromkeys((_precision(c), c.runtime, c.from_fit) for c in of_unit):
             chosen = [c for c in of_unit if (_precision(c), c.runtime, c.from_fit) == key]
             precision, runtime, from_fit = key
-            name = runtime + (", network left out" if from_fit else "")
+            name = runtime + LEFT_OUT * from_fit
             rows.append((target, unit, precision, name, *_cells(_accuracy(chosen))))
-    whole = [c for c in checked if not c.is_apart]
-    rows.append(("all", "all", "all", "all", *_cells(_accuracy(whole))))
+    fitted_on = [c for c in checked if c.from_fit]
+    rows.append(("all", "all", "all", "all", *_cells(_accuracy(_counted(checked)))))
+    if fitted_on:
+        rows.append(("all", "all", "all", "all" + LEFT_OUT, *_cells(_accuracy(fitted_on))))
     notes = (
-        "The step to a runtime is found without the network. Where constants are fitted on such times (network left out), "
-        "they are fitted without it, too; else they may be fitted on that network in another runtime or precision.",
+        "The step to a runtime is found without the network; the constants below it may be fitted on that network in another "
+        "runtime or precision, but for those fitted on times of these runtimes, which are fitted without it.",
+        "network left out: times that the constants are fitted on, predicted by a fit without the network. They are of the "
+        "table before, and not counted in the rows of all.",
         "apart: what ran is not what is predicted, by the source's own remark or by the board's power (networks quantized in "
         "part, small cores); these rows are shown and not counted in the rows above them.",
         "The interval holds the spread between runtimes, that of a class of machines, and one thread or all where the "
@@ -576,6 +429,13 @@ def other_worst_table(checked: Sequence[Checked], worst: int | None) -> Table:
     columns = ("target", "unit", "network", "precision", "runtime", "predicted_to_published")
     title = "Other runtimes, every row" if worst is None else f"Other runtimes, the {worst} worst"
     return Table(title, (*columns, "interval", "inside"), rows)
+
+
+LEFT_OUT = ", network left out"
+
+
+def _counted(checked: Sequence[Checked]) -> list[Checked]:
+    return [c for c in checked if not c.is_apart and not c.from_fit]
 
 
 APART = " (apart)"

@@ -599,7 +599,7 @@ def _decode(records: Sequence[Record], model: str, place: str) -> tuple[Cell, st
     found = [r for r in records if (r.model.name, r.target) == (model, place)]
     if not found:
         return Cell(None, "", reason="not measured there"), ""
-    wanted = Wanted(RUNTIME, 2) if found and found[0].is_host else Wanted()
+    wanted = Wanted(RUNTIME, 2) if found[0].is_host else Wanted()
     # A setting that was measured end to end has the networks' time too.
     (row,) = compare(found, wanted).rows
     for part in PARTS:

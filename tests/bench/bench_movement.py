@@ -3,7 +3,7 @@
     python tests/bench/bench_movement.py
 
 Prints, for each bundle, network and runtime: milliseconds in convolutions, pixel shuffles, conversions, joins and the rest;
-then `hwkd.measure.movement.RATES` fitted to them (non-negative least squares of relative errors). One thread, 768x512. GDN's
+then `hwkd.measure.predict.movement.RATES` fitted to them (non-negative least squares of relative errors). One thread, 768x512. GDN's
 own arithmetic (powers, products, roots) is left out: predictions count it as `nonlinear`.
 """
 
@@ -21,7 +21,7 @@ from scipy.optimize import nnls
 
 from hwkd.codec.shipped import shipped
 from hwkd.measure.bundles import read_costs
-from hwkd.measure.movement import KINDS, movement
+from hwkd.measure.predict.movement import KINDS, movement
 from hwkd.runtime.bundle import read_bundle
 
 WIDTH, HEIGHT = 768, 512

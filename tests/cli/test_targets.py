@@ -270,10 +270,23 @@ def test_validate_goes_to_a_file(capsys, timings, tmp_path):
     assert "Goal: median 15 %" in place.read_text()
 
 
+def into(action, folder):
+    """What fit needs beside timings of one's own."""
+    return ["--into", folder / "new"] if action == "fit" else []
+
+
+def test_timings_of_ones_own_are_not_fitted_over_the_targets_that_ship(refused, tmp_path):
+    path = tmp_path / "mine.json"
+    assert refused(["targets", "fit", "--timings", path]) == (
+        f"--timings {path} without --into would write over the targets that ship, which are fitted on all shipped timings; "
+        "give --into DIR for the files fitted on yours"
+    )
+
+
 @pytest.mark.parametrize("action", ["validate", "fit"])
 def test_timings_that_are_not_there(refused, tmp_path, action):
     path = tmp_path / "no.json"
-    message = refused(["targets", action, "--timings", path])
+    message = refused(["targets", action, "--timings", path, *into(action, tmp_path)])
     assert message == f"cannot read the timings {path}: No such file or directory"
 
 
@@ -299,7 +312,7 @@ def test_timings_that_are_not_there(refused, tmp_path, action):
 def test_timings_that_are_none(refused, tmp_path, action, content, message):
     path = tmp_path / "bad.json"
     path.write_text(content)
-    said = refused(["targets", action, "--timings", path])
+    said = refused(["targets", action, "--timings", path, *into(action, tmp_path)])
     assert said in (f"{path}: {message}", f"{path} {message}")
 
 

@@ -1,5 +1,6 @@
 """Every target that ships: it loads, it plans, and every number in it says where it comes from."""
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -11,12 +12,12 @@ import pytest
 
 from hwkd.files import data_folder
 from hwkd.measure.layers import TERMS
-from hwkd.measure.other_runtimes import pooled_table, read_other
+from hwkd.measure.predict.other_runtimes import SHIPPED, pooled_table, read_other
 from hwkd.measure.predict.published import TENSORRT, read_timings
 from hwkd.models.spec import FAMILIES
 from hwkd.quantize.precision import plan_precision
 from hwkd.schema import read_toml
-from hwkd.target import CONFIDENCES, list_targets, load_target
+from hwkd.target import CONFIDENCES, PRECISIONS, list_targets, load_target
 
 FOLDER = data_folder("targets")
 PATHS = sorted(FOLDER.rglob("*.toml"))
@@ -186,6 +187,43 @@ def test_fp16_of_ncnn_does_not_stand_for_onnx_runtime():
                 assert c.precision in ("fp32", "int8"), name
     pi5 = next(c for c in load_target("raspberry-pi-5").constants if c.precision == "fp32")
     assert 1.4 < np.exp(pi5.ln_factor) < 2.3
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_every_machine_of_a_class_is_in_the_table(path):
+    """A name that is spelt otherwise there would silently be left out of the spread."""
+    timed = {c.device for c in read_timings().configurations}
+    for unit in load_target(path.stem).units:
+        if unit.timings:
+            assert set(unit.timings.peers) <= timed
+
+
+def test_power_of_boards_is_that_of_the_shipped_runs():
+    raw = json.loads((data_folder("profiles") / SHIPPED).read_text(encoding="utf-8"))["rows"]
+    for name, count, runtimes in (
+        ("raspberry-pi-4", 52, ("TFLite", "ArmNN")),
+        ("rk3588", 27, ("TFLite",)),
+    ):
+        mine = [
+            r
+            for r in raw
+            if r["device"] == name and "watts" in r and r["runtime"].startswith(runtimes)
+        ]
+        assert (len(mine), len({r["network"] for r in mine})) == (count, 14)
+        load_w = load_target(name).cpu.load_w
+        watts = [r["watts"] for r in mine]
+        assert (load_w.value, load_w.high) == (round(min(watts), 1), round(max(watts), 1))
+        assert f"{count} runs of 14 networks" in load_w.source
+    orin = [r["watts"] for r in raw if r["device"] == "jetson-agx-orin" and "watts" in r]
+    assert load_target("jetson-agx-orin").cpu.load_w.high == round(max(orin), 1)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_arithmetic_is_none_only_where_the_processor_has_none(path):
+    """What a runtime does with it is another question, and no reason."""
+    for unit in load_target(path.stem).units:
+        for precision in PRECISIONS:
+            assert "used" not in unit.arithmetic.rate(precision).none
 
 
 @pytest.mark.parametrize("name", ["x86-vnni", "x86-avx2", "arm-server"])

@@ -13,6 +13,7 @@ from hwkd.target import (
     Constants,
     Fact,
     Rate,
+    Timings,
     list_targets,
     load_target,
     write_constants,
@@ -403,3 +404,8 @@ def test_a_whole_target_is_written_and_read_back(tmp_path, name):
     write_target(path, target, "made here\nby hand")
     assert load_target(str(path)) == target
     assert path.read_text().startswith("# made here\n# by hand\nname = ")
+
+
+def test_machines_of_one_chip_are_peers():
+    with pytest.raises(InputError, match="one_chip must name some of the peers, got 'c', which is"):
+        Timings("a", True, "a page", peers=("b",), one_chip=("b", "c"))

@@ -32,17 +32,19 @@ def benchmark_layers(
     return found
 
 
-def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A convolution padded so that only `stride` changes the size."""
     return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups)
 
 
-def _separable(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
-    return [_conv(c_in, c_in, 3, stride, c_in), _conv(c_in, c_out, 1)]
+def separable(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
+    """A depthwise convolution of 3x3, then one of 1x1."""
+    return [conv(c_in, c_in, 3, stride, c_in), conv(c_in, c_out, 1)]
 
 
 def _mobilenet_trunk() -> list[nn.Module]:
     """Howard et al. 2017, arXiv 1704.04861, table 1."""
-    layers: list[nn.Module] = [_conv(3, 32, 3, 2)]
+    layers: list[nn.Module] = [conv(3, 32, 3, 2)]
     for c_in, c_out, stride in (
         (32, 64, 1),
         (64, 128, 2),
@@ -54,11 +56,11 @@ def _mobilenet_trunk() -> list[nn.Module]:
         (512, 1024, 2),
         (1024, 1024, 1),
     ):
-        layers += _separable(c_in, c_out, stride)
+        layers += separable(c_in, c_out, stride)
     return layers
 
 
-class _Classifier(nn.Module):
+class Classifier(nn.Module):
     """Convolutions, the mean over the image, one dense layer."""
 
     def __init__(self, features: list[nn.Module], channels: int) -> None:
@@ -67,6 +69,7 @@ class _Classifier(nn.Module):
         self.classifier = nn.Linear(channels, 1000)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] to [B, 1000]."""
         return cast(Tensor, self.classifier(self.features(x).mean((2, 3))))
 
 
@@ -78,12 +81,12 @@ class _MobilenetSSD(nn.Module):
         trunk = _mobilenet_trunk()
         self.first, self.second = nn.Sequential(*trunk[:23]), nn.Sequential(*trunk[23:])
         self.extra = nn.ModuleList(
-            nn.Sequential(_conv(c, mid, 1), _conv(mid, out, 3, 2))
+            nn.Sequential(conv(c, mid, 1), conv(mid, out, 3, 2))
             for c, mid, out in ((1024, 256, 512), (512, 128, 256), (256, 128, 256), (256, 64, 128))
         )
         heads = list(zip((512, 1024, 512, 256, 256, 128), (3, 6, 6, 6, 6, 6), strict=True))
-        self.places = nn.ModuleList(_conv(c, 4 * boxes, 1) for c, boxes in heads)
-        self.classes = nn.ModuleList(_conv(c, 21 * boxes, 1) for c, boxes in heads)
+        self.places = nn.ModuleList(conv(c, 4 * boxes, 1) for c, boxes in heads)
+        self.classes = nn.ModuleList(conv(c, 21 * boxes, 1) for c, boxes in heads)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = [self.first(x)]
@@ -103,9 +106,9 @@ class _Inverted(nn.Module):
     def __init__(self, c_in: int, c_out: int, kernel: int, widen: int, stride: int) -> None:
         super().__init__()
         inside = c_in * widen
-        first = [_conv(c_in, inside, 1)] if widen > 1 else []
+        first = [conv(c_in, inside, 1)] if widen > 1 else []
         self.branch = nn.Sequential(
-            *first, _conv(inside, inside, kernel, stride, inside), _conv(inside, c_out, 1)
+            *first, conv(inside, inside, kernel, stride, inside), conv(inside, c_out, 1)
         )
         self.is_residual = c_in == c_out and stride == 1
 
@@ -125,11 +128,11 @@ def _proxylessnas() -> nn.Module:
         *((96, 192, 7, 6, 2), (192, 192, 7, 6, 1), (192, 192, 7, 3, 1), (192, 192, 7, 3, 1)),
         (192, 320, 7, 6, 1),
     )
-    features = [_conv(3, 32, 3, 2), *(_Inverted(*b) for b in blocks), _conv(320, 1280, 1)]
-    return _Classifier(features, 1280)
+    features = [conv(3, 32, 3, 2), *(_Inverted(*b) for b in blocks), conv(320, 1280, 1)]
+    return Classifier(features, 1280)
 
 
-class _Squeeze(nn.Module):
+class Squeeze(nn.Module):
     """Squeeze and excitation: the image's mean through two 1x1 convolutions scales the channels."""
 
     def __init__(self, channels: int, inside: int) -> None:
@@ -137,6 +140,7 @@ class _Squeeze(nn.Module):
         self.narrow, self.widen = nn.Conv2d(channels, inside, 1), nn.Conv2d(inside, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`x`, [B, channels, H, W], scaled."""
         return x * cast(Tensor, self.widen(self.narrow(x.mean((2, 3), keepdim=True))))
 
 
@@ -148,13 +152,13 @@ class _V2Block(nn.Module):
         inside = c_in * widen
         layers: list[nn.Module]
         if not is_fused:
-            squeeze = _Squeeze(inside, c_in // 4)
-            middle = [_conv(inside, inside, 3, stride, inside), nn.SiLU(), squeeze]
-            layers = [_conv(c_in, inside, 1), nn.SiLU(), *middle, _conv(inside, c_out, 1)]
+            squeeze = Squeeze(inside, c_in // 4)
+            middle = [conv(inside, inside, 3, stride, inside), nn.SiLU(), squeeze]
+            layers = [conv(c_in, inside, 1), nn.SiLU(), *middle, conv(inside, c_out, 1)]
         elif widen == 1:
-            layers = [_conv(c_in, c_out, 3, stride), nn.SiLU()]
+            layers = [conv(c_in, c_out, 3, stride), nn.SiLU()]
         else:
-            layers = [_conv(c_in, inside, 3, stride), nn.SiLU(), _conv(inside, c_out, 1)]
+            layers = [conv(c_in, inside, 3, stride), nn.SiLU(), conv(inside, c_out, 1)]
         self.branch = nn.Sequential(*layers)
         self.is_residual = c_in == c_out and stride == 1
 
@@ -164,7 +168,7 @@ class _V2Block(nn.Module):
 
 
 def _efficientnetv2_b0() -> nn.Module:
-    layers: list[nn.Module] = [_conv(3, 32, 3, 2), nn.SiLU()]
+    layers: list[nn.Module] = [conv(3, 32, 3, 2), nn.SiLU()]
     for c_in, c_out, widen, stride, repeats, is_fused in (
         (32, 16, 1, 1, 1, True),
         (16, 32, 4, 2, 2, True),
@@ -175,7 +179,7 @@ def _efficientnetv2_b0() -> nn.Module:
     ):
         layers.append(_V2Block(c_in, c_out, widen, stride, is_fused))
         layers += [_V2Block(c_out, c_out, widen, 1, is_fused) for _ in range(repeats - 1)]
-    return _Classifier([*layers, _conv(192, 1280, 1)], 1280)
+    return Classifier([*layers, conv(192, 1280, 1)], 1280)
 
 
 class _ShuffleUnit(nn.Module):
@@ -185,9 +189,9 @@ class _ShuffleUnit(nn.Module):
         super().__init__()
         inside, added = c_out // 4, c_out - c_in if stride == 2 else c_out
         # The first unit's 1x1 convolution has too few channels to be grouped (section 3.2).
-        first = _conv(c_in, inside, 1, groups=1 if c_in == 24 else 3)
+        first = conv(c_in, inside, 1, groups=1 if c_in == 24 else 3)
         self.branch = nn.Sequential(
-            first, _conv(inside, inside, 3, stride, inside), _conv(inside, added, 1, groups=3)
+            first, conv(inside, inside, 3, stride, inside), conv(inside, added, 1, groups=3)
         )
         self.mean = nn.AvgPool2d(3, 2, 1) if stride == 2 else None
 
@@ -198,13 +202,13 @@ class _ShuffleUnit(nn.Module):
 
 def _shufflenet() -> nn.Module:
     """ShuffleNet 1x with 3 groups, Zhang et al. 2017, arXiv 1707.01083, table 1."""
-    layers: list[nn.Module] = [_conv(3, 24, 3, 2), nn.MaxPool2d(3, 2, 1)]
+    layers: list[nn.Module] = [conv(3, 24, 3, 2), nn.MaxPool2d(3, 2, 1)]
     c_in = 24
     for c_out, repeats in ((240, 4), (480, 8), (960, 4)):
         for i in range(repeats):
             layers.append(_ShuffleUnit(c_in, c_out, 2 if i == 0 else 1))
             c_in = c_out
-    return _Classifier(layers, 960)
+    return Classifier(layers, 960)
 
 
 class _CrossStage(nn.Module):
@@ -213,8 +217,8 @@ class _CrossStage(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
-        self.whole, self.last = _conv(channels, channels, 3), _conv(channels, channels, 1)
-        self.one, self.two = _conv(half, half, 3), _conv(half, half, 3)
+        self.whole, self.last = conv(channels, channels, 3), conv(channels, channels, 1)
+        self.one, self.two = conv(half, half, 3), conv(half, half, 3)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         u = cast(Tensor, self.whole(x))
@@ -228,13 +232,13 @@ class _Yolov4Tiny(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.start = nn.Sequential(_conv(3, 32, 3, 2), _conv(32, 64, 3, 2))
+        self.start = nn.Sequential(conv(3, 32, 3, 2), conv(32, 64, 3, 2))
         self.stages = nn.ModuleList(_CrossStage(c) for c in (64, 128, 256))
         self.halve = nn.MaxPool2d(2)
-        self.neck = nn.Sequential(_conv(512, 512, 3), _conv(512, 256, 1))
-        self.coarse = nn.Sequential(_conv(256, 512, 3), _conv(512, 255, 1))
-        self.up = _conv(256, 128, 1)
-        self.fine = nn.Sequential(_conv(384, 256, 3), _conv(256, 255, 1))
+        self.neck = nn.Sequential(conv(512, 512, 3), conv(512, 256, 1))
+        self.coarse = nn.Sequential(conv(256, 512, 3), conv(512, 255, 1))
+        self.up = conv(256, 128, 1)
+        self.fine = nn.Sequential(conv(384, 256, 3), conv(256, 255, 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         u, last = cast(Tensor, self.start(x)), x
@@ -249,15 +253,17 @@ class _Yolov4Tiny(nn.Module):
 def _alexnet() -> nn.Module:
     """Caffe's, with its two groups (Krizhevsky et al. 2012); torchvision's is another."""
     features = [
-        *(nn.Conv2d(3, 96, 11, 4), nn.MaxPool2d(3, 2), _conv(96, 256, 5, 1, 2), nn.MaxPool2d(3, 2)),
-        *(_conv(256, 384, 3), _conv(384, 384, 3, 1, 2), _conv(384, 256, 3, 1, 2)),
+        *(nn.Conv2d(3, 96, 11, 4), nn.MaxPool2d(3, 2), conv(96, 256, 5, 1, 2), nn.MaxPool2d(3, 2)),
+        *(conv(256, 384, 3), conv(384, 384, 3, 1, 2), conv(384, 256, 3, 1, 2)),
         nn.MaxPool2d(3, 2),
     ]
     dense = [nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, 1000)]
     return nn.Sequential(*features, nn.Flatten(), *dense)
 
 
-def _torchvision(name: str) -> Callable[[], nn.Module]:
+def from_torchvision(name: str) -> Callable[[], nn.Module]:
+    """Builds torchvision's network of that name, with random weights."""
+
     def build() -> nn.Module:
         from torchvision import models
 
@@ -275,7 +281,7 @@ def _googlenet() -> nn.Module:
     for module in model.modules():
         if isinstance(module, Inception):
             narrow = module.branch3[1].conv
-            module.branch3[1].conv = _conv(narrow.in_channels, narrow.out_channels, 5)
+            module.branch3[1].conv = conv(narrow.in_channels, narrow.out_channels, 5)
     return cast(nn.Module, model)
 
 
@@ -291,21 +297,21 @@ def _resnet50() -> nn.Module:
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
-    "squeezenet": (_torchvision("squeezenet1_1"), 227),
-    "mobilenet": (lambda: _Classifier(_mobilenet_trunk(), 1024), 224),
-    "mobilenet_v2": (_torchvision("mobilenet_v2"), 224),
-    "mobilenet_v3": (_torchvision("mobilenet_v3_large"), 224),
+    "squeezenet": (from_torchvision("squeezenet1_1"), 227),
+    "mobilenet": (lambda: Classifier(_mobilenet_trunk(), 1024), 224),
+    "mobilenet_v2": (from_torchvision("mobilenet_v2"), 224),
+    "mobilenet_v3": (from_torchvision("mobilenet_v3_large"), 224),
     "shufflenet": (_shufflenet, 224),
-    "shufflenet_v2": (_torchvision("shufflenet_v2_x1_0"), 224),
-    "mnasnet": (_torchvision("mnasnet1_0"), 224),
+    "shufflenet_v2": (from_torchvision("shufflenet_v2_x1_0"), 224),
+    "mnasnet": (from_torchvision("mnasnet1_0"), 224),
     "proxylessnasnet": (_proxylessnas, 224),
-    "efficientnet_b0": (_torchvision("efficientnet_b0"), 224),
+    "efficientnet_b0": (from_torchvision("efficientnet_b0"), 224),
     "efficientnetv2_b0": (_efficientnetv2_b0, 224),
-    "regnety_400m": (_torchvision("regnet_y_400mf"), 224),
+    "regnety_400m": (from_torchvision("regnet_y_400mf"), 224),
     "googlenet": (_googlenet, 224),
-    "resnet18": (_torchvision("resnet18"), 224),
+    "resnet18": (from_torchvision("resnet18"), 224),
     "alexnet": (_alexnet, 227),
-    "vgg16": (_torchvision("vgg16"), 224),
+    "vgg16": (from_torchvision("vgg16"), 224),
     "resnet50": (_resnet50, 224),
     "mobilenet_ssd": (_MobilenetSSD, 300),
     "yolov4-tiny": (_Yolov4Tiny, 416),

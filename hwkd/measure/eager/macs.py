@@ -154,8 +154,8 @@ def network_layers(model: nn.Module, x: Tensor) -> tuple[LayerCost, ...]:
     found: list[LayerCost] = []
     hooks = []
     for name, module in model.named_modules():
-        if _operator(module) is not None:
-            hooks.append(module.register_forward_hook(_noting(name, found)))
+        if operator_of(module) is not None:
+            hooks.append(module.register_forward_hook(layer_noter(name, found)))
     with evaluating(model):
         try:
             model(x)
@@ -167,7 +167,8 @@ def network_layers(model: nn.Module, x: Tensor) -> tuple[LayerCost, ...]:
     return tuple(replace(layer, macs=int(macs[layer.name]) // runs[layer.name]) for layer in found)
 
 
-def _operator(module: nn.Module) -> str | None:
+def operator_of(module: nn.Module) -> str | None:
+    """What LayerCost calls the module; None for one that is no layer of its own."""
     match module:
         case GDN():
             return "gdn"
@@ -182,12 +183,14 @@ def _operator(module: nn.Module) -> str | None:
     return "pool" if isinstance(module, _POOLS) else None
 
 
-def _noting(
+def layer_noter(
     name: str, found: list[LayerCost]
 ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    """A forward hook that adds the module's LayerCost, without MACs, to `found`."""
+
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         x = inputs[0]
-        operator = _operator(module)
+        operator = operator_of(module)
         assert operator is not None
         kernel = stride = groups = 1
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 import hwkd.models.compat  # noqa: F401  (mends torchvision before it is imported)
 from hwkd.errors import unknown
 from hwkd.measure.eager.benchmark_networks import (
-    _Classifier,
-    _conv,
-    _separable,
-    _Squeeze,
-    _torchvision,
+    Classifier,
+    Squeeze,
+    conv,
+    from_torchvision,
+    separable,
 )
-from hwkd.measure.eager.macs import _noting, _operator
+from hwkd.measure.eager.macs import layer_noter, operator_of
 from hwkd.measure.layers import LayerCost
 
 
@@ -55,8 +55,8 @@ def shape_layers(build: Callable[[], nn.Module], width: int, height: int) -> tup
     with torch.device("meta"):
         model, x = build(), torch.zeros(1, 3, height, width)
     for name, module in model.named_modules():
-        if _operator(module) is not None:
-            module.register_forward_hook(_noting(name, found))
+        if operator_of(module) is not None:
+            module.register_forward_hook(layer_noter(name, found))
     with torch.no_grad():
         model.eval()(x)
     return tuple(
@@ -65,7 +65,7 @@ def shape_layers(build: Callable[[], nn.Module], width: int, height: int) -> tup
 
 
 def _act(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Module:
-    return nn.Sequential(_conv(c_in, c_out, kernel, stride, groups), nn.SiLU())
+    return nn.Sequential(conv(c_in, c_out, kernel, stride, groups), nn.SiLU())
 
 
 def _round8(channels: float) -> int:
@@ -77,15 +77,15 @@ def _round8(channels: float) -> int:
 def _mobilenet_v1(width: float) -> nn.Module:
     """Howard et al. 2017, arXiv 1704.04861, table 1, every width times `width`."""
     c_in = int(32 * width)
-    layers: list[nn.Module] = [_conv(3, c_in, 3, 2)]
+    layers: list[nn.Module] = [conv(3, c_in, 3, 2)]
     for channels, stride in (
         *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
         *((512, 1),) * 5,
         *((1024, 2), (1024, 1)),
     ):
-        layers += _separable(c_in, int(channels * width), stride)
+        layers += separable(c_in, int(channels * width), stride)
         c_in = int(channels * width)
-    return _Classifier(layers, c_in)
+    return Classifier(layers, c_in)
 
 
 def _mobilenet_v2(width: float) -> nn.Module:
@@ -100,9 +100,9 @@ class _Expanded(nn.Module):
     def __init__(self, c_in: int, c_out: int, kernel: int, widen: int, stride: int) -> None:
         super().__init__()
         inside = c_in * widen
-        first = [_conv(c_in, inside, 1)] if widen > 1 else []
+        first = [conv(c_in, inside, 1)] if widen > 1 else []
         self.branch = nn.Sequential(
-            *first, _conv(inside, inside, kernel, stride, inside), _conv(inside, c_out, 1)
+            *first, conv(inside, inside, kernel, stride, inside), conv(inside, c_out, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def _efficientnet_lite(width: float, depth: float) -> nn.Module:
         *((16, 3, 1, 1, 1), (24, 3, 6, 2, 2), (40, 5, 6, 2, 2), (80, 3, 6, 2, 3)),
         *((112, 5, 6, 1, 3), (192, 5, 6, 2, 4), (320, 3, 6, 1, 1)),
     )
-    layers: list[nn.Module] = [_conv(3, 32, 3, 2)]
+    layers: list[nn.Module] = [conv(3, 32, 3, 2)]
     c_in = 32
     for i, (channels, kernel, widen, stride, repeats) in enumerate(blocks):
         c_out = _round8(channels * width)
@@ -123,7 +123,7 @@ def _efficientnet_lite(width: float, depth: float) -> nn.Module:
         for k in range(n):
             layers.append(_Expanded(c_in, c_out, kernel, widen, stride if k == 0 else 1))
             c_in = c_out
-    return _Classifier([*layers, _conv(c_in, 1280, 1)], 1280)
+    return Classifier([*layers, conv(c_in, 1280, 1)], 1280)
 
 
 class _Mixed(nn.Module):
@@ -134,7 +134,7 @@ class _Mixed(nn.Module):
         each = channels // len(kernels)
         self.shares = [channels - each * (len(kernels) - 1), *[each] * (len(kernels) - 1)]
         self.parts = nn.ModuleList(
-            _conv(c, c, k, stride, c) for c, k in zip(self.shares, kernels, strict=True)
+            conv(c, c, k, stride, c) for c, k in zip(self.shares, kernels, strict=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,10 +161,10 @@ class _MixBlock(nn.Module):
         def act() -> list[nn.Module]:
             return [nn.SiLU()] if squeeze else []
 
-        first = [_conv(c_in, inside, 1, groups=split[0]), *act()] if widen > 1 else []
+        first = [conv(c_in, inside, 1, groups=split[0]), *act()] if widen > 1 else []
         middle = [_Mixed(inside, kernels, stride), *act()]
-        squeezed = [_Squeeze(inside, squeeze)] if squeeze else []
-        last = _conv(inside, c_out, 1, groups=split[1])
+        squeezed = [Squeeze(inside, squeeze)] if squeeze else []
+        last = conv(inside, c_out, 1, groups=split[1])
         self.branch = nn.Sequential(*first, *middle, *squeezed, last)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ _MIX_M = (
 def _mixnet(large: bool, width: float) -> nn.Module:
     """MixNet-S, -M and -L (M, 1.3 times as wide), Tan and Le 2019, arXiv 1907.09595."""
     c_in = _round8((24 if large else 16) * width)
-    layers: list[nn.Module] = [_conv(3, c_in, 3, 2)]
+    layers: list[nn.Module] = [conv(3, c_in, 3, 2)]
     for repeats, channels, widen, kernels, stride, split, squeeze in _MIX_M if large else _MIX_S:
         c_out = _round8(channels * width)
         for k in range(repeats):
@@ -199,7 +199,7 @@ def _mixnet(large: bool, width: float) -> nn.Module:
             inside = int(c_in * squeeze)
             layers.append(_MixBlock(c_in, c_out, widen, kernels, step, split, inside))
             c_in = c_out
-    return _Classifier([*layers, _conv(c_in, 1536, 1)], 1536)
+    return Classifier([*layers, conv(c_in, 1536, 1)], 1536)
 
 
 class _Residual(nn.Module):
@@ -209,13 +209,13 @@ class _Residual(nn.Module):
         super().__init__()
         out = 2 * c_out if is_bottleneck else c_out
         convs = (
-            (_conv(c_in, c_out, 1), _conv(c_out, c_out, 3, stride), _conv(c_out, out, 1))
+            (conv(c_in, c_out, 1), conv(c_out, c_out, 3, stride), conv(c_out, out, 1))
             if is_bottleneck
-            else (_conv(c_in, c_out, 3, stride), _conv(c_out, c_out, 3))
+            else (conv(c_in, c_out, 3, stride), conv(c_out, c_out, 3))
         )
         self.branch = nn.Sequential(*convs)
         is_same = stride == 1 and c_in == out
-        self.short = nn.Identity() if is_same else _conv(c_in, out, 1, stride)
+        self.short = nn.Identity() if is_same else conv(c_in, out, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.branch(x) + self.short(x))
@@ -229,9 +229,9 @@ class _Pyramid(nn.Module):
         self.means = nn.ModuleList(
             nn.AvgPool2d(k, s, p) for k, s, p in ((5, 2, 2), (9, 4, 4), (17, 8, 8))
         )
-        self.scales = nn.ModuleList(_conv(c_in, inside, 1) for _ in range(5))
-        self.process = _conv(4 * inside, 4 * inside, 3, groups=4)
-        self.narrow, self.short = _conv(5 * inside, c_out, 1), _conv(c_in, c_out, 1)
+        self.scales = nn.ModuleList(conv(c_in, inside, 1) for _ in range(5))
+        self.process = conv(4 * inside, 4 * inside, 3, groups=4)
+        self.narrow, self.short = conv(5 * inside, c_out, 1), conv(c_in, c_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[-2:]
@@ -250,7 +250,7 @@ class _PIDNetS(nn.Module):
         super().__init__()
         R = _Residual
         self.stem = nn.Sequential(
-            *(_conv(3, 32, 3, 2), _conv(32, 32, 3, 2), R(32, 32), R(32, 32), R(32, 64, 2)),
+            *(conv(3, 32, 3, 2), conv(32, 32, 3, 2), R(32, 32), R(32, 32), R(32, 64, 2)),
             R(64, 64),
         )
         self.i3 = nn.Sequential(R(64, 128, 2), R(128, 128), R(128, 128))
@@ -258,13 +258,13 @@ class _PIDNetS(nn.Module):
         self.i5 = nn.Sequential(R(256, 256, 2, True), R(512, 256, 1, True))
         self.p3, self.p4 = (nn.Sequential(R(64, 64), R(64, 64)) for _ in range(2))
         self.p5 = R(64, 64, 1, True)
-        self.to_p3, self.to_p4 = _conv(128, 64, 1), _conv(256, 64, 1)
-        self.gates = nn.ModuleList(_conv(64, 32, 1) for _ in range(4))
+        self.to_p3, self.to_p4 = conv(128, 64, 1), conv(256, 64, 1)
+        self.gates = nn.ModuleList(conv(64, 32, 1) for _ in range(4))
         self.d3, self.d4, self.d5 = R(64, 32), R(32, 32, 1, True), R(64, 64, 1, True)
-        self.to_d3, self.to_d4 = _conv(128, 32, 3), _conv(256, 64, 3)
+        self.to_d3, self.to_d4 = conv(128, 32, 3), conv(256, 64, 3)
         self.pyramid = _Pyramid(512, 96, 128)
-        self.bag = nn.ModuleList(_conv(128, 128, 1) for _ in range(2))
-        self.head = nn.Sequential(_conv(128, 128, 3), _conv(128, 19, 1))
+        self.bag = nn.ModuleList(conv(128, 128, 1) for _ in range(2))
+        self.head = nn.Sequential(conv(128, 128, 3), conv(128, 19, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -328,7 +328,7 @@ class _Branch(nn.Module):
     def __init__(self, channels: int, outputs: tuple[int, ...]) -> None:
         super().__init__()
         self.convs = nn.Sequential(_act(channels, channels, 3), _act(channels, channels, 3))
-        self.outputs = nn.ModuleList(_conv(channels, o, 1) for o in outputs)
+        self.outputs = nn.ModuleList(conv(channels, o, 1) for o in outputs)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         u = self.convs(x)
@@ -414,8 +414,8 @@ class _Attention(nn.Module):
         self.blocks = nn.ModuleList(
             nn.ModuleList(
                 (
-                    *(_conv(c, 2 * c, 1), _conv(c, c, 3, groups=c), _conv(c, c, 1)),
-                    nn.Sequential(_act(c, 2 * c), _conv(2 * c, c, 1)),
+                    *(conv(c, 2 * c, 1), conv(c, c, 3, groups=c), conv(c, c, 1)),
+                    nn.Sequential(_act(c, 2 * c), conv(2 * c, c, 1)),
                 )
             )
             for _ in range(repeats)
@@ -453,13 +453,13 @@ class _Yolo11(nn.Module):
         self.out4, self.out5 = block(c + d, d), block(d + e, e, True)
         boxes, classes = max(16, c // 4, 64), max(c, 80)
         self.boxes = nn.ModuleList(
-            nn.Sequential(_act(k, boxes, 3), _act(boxes, boxes, 3), _conv(boxes, 64, 1))
+            nn.Sequential(_act(k, boxes, 3), _act(boxes, boxes, 3), conv(boxes, 64, 1))
             for k in (c, d, e)
         )
         self.classes = nn.ModuleList(
             nn.Sequential(
                 *(_act(k, k, 3, groups=k), _act(k, classes), _act(classes, classes, 3, 1, classes)),
-                *(_act(classes, classes), _conv(classes, 80, 1)),
+                *(_act(classes, classes), conv(classes, 80, 1)),
             )
             for k in (c, d, e)
         )
@@ -481,7 +481,7 @@ def _fcn_resnet18() -> nn.Module:
     from torchvision import models
 
     trunk = list(models.resnet18().children())[:-2]
-    return nn.Sequential(*trunk, _conv(512, 128, 3), _conv(128, 21, 1))
+    return nn.Sequential(*trunk, conv(512, 128, 3), conv(128, 21, 1))
 
 
 def _yolo11(depth: float, width: float, most: int, is_deep: bool) -> Callable[[], nn.Module]:
@@ -495,8 +495,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v2_0.5": lambda: _mobilenet_v2(0.5),
     "mobilenet_v2_1.0": lambda: _mobilenet_v2(1.0),
     "mobilenet_v2_1.4": lambda: _mobilenet_v2(1.4),
-    "mobilenet_v3_small": _torchvision("mobilenet_v3_small"),
-    "mobilenet_v3_large": _torchvision("mobilenet_v3_large"),
+    "mobilenet_v3_small": from_torchvision("mobilenet_v3_small"),
+    "mobilenet_v3_large": from_torchvision("mobilenet_v3_large"),
     "efficientnet_lite0": lambda: _efficientnet_lite(1.0, 1.0),
     "efficientnet_lite1": lambda: _efficientnet_lite(1.0, 1.1),
     "efficientnet_lite2": lambda: _efficientnet_lite(1.1, 1.2),
@@ -505,9 +505,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mixnet_s": lambda: _mixnet(False, 1.0),
     "mixnet_m": lambda: _mixnet(True, 1.0),
     "mixnet_l": lambda: _mixnet(True, 1.3),
-    "resnet18": _torchvision("resnet18"),
-    "resnet34": _torchvision("resnet34"),
-    "resnet50": _torchvision("resnet50"),
+    "resnet18": from_torchvision("resnet18"),
+    "resnet34": from_torchvision("resnet34"),
+    "resnet50": from_torchvision("resnet50"),
     "fcn_resnet18": _fcn_resnet18,
     "pidnet_s": _PIDNetS,
     "yolox_s": lambda: _YoloX(1 / 3, 0.5),

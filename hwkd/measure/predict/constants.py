@@ -13,7 +13,7 @@ from hwkd.measure.machine import HostFacts
 from hwkd.measure.predict.fit import Array, Fit, predict
 from hwkd.measure.predict.published import NCNN, LeftOut, Population
 from hwkd.measure.record import Record, Setting
-from hwkd.target import NAME, Carried, Constants, ExecutionUnit, Fact, Target
+from hwkd.target import ANY_OF_CLASS, NAME, Carried, Constants, ExecutionUnit, Fact, Target
 
 # From the fitted population to the constants of the targets that ship.
 
@@ -23,6 +23,10 @@ FLOAT_OF = {"onnxruntime": "fp32", "openvino": "fp32"}
 """What a runtime computes float networks in on a CPU, whatever another does there."""
 CLASS_THREADS = 4
 """For a class of machines, whose cores nobody knows: a small instance, or a share of a large one."""
+SMALL_CORES = 2.0
+"""A device with large and small cores may stand twice in a table with as many threads. Rows that take so many times as long
+as the fastest of them are of the small ones, which a target leaves idle: 3 to 3.4 times on the RK3588, where rows of the same
+cores are 1.1 to 1.6 times apart."""
 DECIMALS = 4
 
 
@@ -102,22 +106,24 @@ def _int8_row(population: Population, unit: ExecutionUnit, row: int) -> int:
 def class_step(unit: ExecutionUnit, is_int8: bool, of_kind: Fitted) -> Carried | None:
     """From the machine that was timed to any of its class; None where the unit names no other machines.
 
-    A machine is compared with those that were timed with as many threads: by ln(time) of REFERENCE_LAYERS. The factor
-    leads from the unit's device to the mean of each group that it is in; the spread is that within the groups, for one
-    machine more.
+    A machine is compared with those that were timed with as many threads: by ln(time) of REFERENCE_LAYERS. Machines of one
+    chip are one among them. The factor leads from the unit's device to the mean of each group that it is in; the spread is
+    that within the groups, for one machine more.
     """
     timings = unit.timings
     if timings is None or not timings.peers:
         return None
     population, theta = of_kind.left_out.population, of_kind.fit.theta
     place = _block(population, is_int8, NCNN)
-    groups: dict[int, list[tuple[str, float]]] = {}
+    rows: dict[int, list[tuple[str, float]]] = {}
     for row, c in enumerate(population.configurations):
         if c.device in (timings.device, *timings.peers):
             ms = np.exp(theta[row, place]) @ _amounts().T
-            groups.setdefault(c.threads, []).append((c.device, float(np.mean(np.log(ms)))))
+            rows.setdefault(c.threads, []).append((c.device, float(np.mean(np.log(ms)))))
+    machines = {device for of_threads in rows.values() for device, _ in of_threads}
+    groups = [_by_chip(_large_cores(of_threads), timings.one_chip) for of_threads in rows.values()]
     squares, free, shifts = 0.0, 0, []
-    for group in groups.values():
+    for group in groups:
         mean = float(np.mean([x for _, x in group]))
         squares += sum((x - mean) ** 2 for _, x in group)
         free += len(group) - 1
@@ -127,38 +133,67 @@ def class_step(unit: ExecutionUnit, is_int8: bool, of_kind: Fitted) -> Carried |
             shifts.append(mean - mine[0])
     if not free:
         return None
-    machines = {device for group in groups.values() for device, _ in group}
-    sd = math.sqrt(squares / free * (1 + 1 / len(machines)))
+    chips = {chip for group in groups for chip, _ in group}
+    sd = math.sqrt(squares / free * (1 + 1 / len(chips)))
+    of_chips = f", of {len(chips)} chips," if timings.one_chip else ""
     return Carried(
-        "any machine of the class",
+        ANY_OF_CLASS,
         round(float(np.mean(shifts)) if shifts else 0.0, DECIMALS),
         round(sd, DECIMALS),
         len(machines),
-        f"{len(machines)} machines of the class in {NCNN}'s table, with as many threads",
+        f"{len(machines)} machines of the class{of_chips} in {NCNN}'s table, with as many threads",
     )
 
 
-def carried_on(
-    target: Target,
-    constants: Sequence[Constants],
-    fitted: Sequence[Fitted],
-    runtime_step: Callable[[str, ExecutionUnit, Constants], Carried],
-) -> tuple[Constants, ...]:
-    """`constants` with the steps to the unit's own runtime and to the other machines of its class.
+def _large_cores(rows: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Those of (device, ln time) that are not of a device's small cores."""
+    fastest: dict[str, float] = {}
+    for device, ln_time in rows:
+        fastest[device] = min(ln_time, fastest.get(device, ln_time))
+    return [row for row in rows if row[1] < fastest[row[0]] + math.log(SMALL_CORES)]
 
-    runtime_step: from the constants to the runtime of the unit.
+
+def _by_chip(rows: Sequence[tuple[str, float]], one_chip: Sequence[str]) -> list[tuple[str, float]]:
+    """(device, ln time), the devices of `one_chip` as one, at their mean."""
+    shared = [ln_time for device, ln_time in rows if device in one_chip]
+    apart = [row for row in rows if row[0] not in one_chip]
+    return [*apart, (one_chip[0], float(np.mean(shared)))] if shared else apart
+
+
+def at_class(
+    target: Target, constants: Sequence[Constants], fitted: Sequence[Fitted]
+) -> tuple[Constants, ...]:
+    """`constants` of one machine for any machine of its class: with `class_step`, where their unit names other machines.
+
+    What others timed on a third machine of the class is to be compared with these, so that the machine's difference stands
+    in one step only.
     """
     units = {unit.name: unit for unit in target.units}
     (cpus,) = (f for f in fitted if f.left_out.population.name == "CPU")
     found = []
     for c in constants:
         unit = units[c.unit]
-        steps: list[Carried] = []
+        of_class = class_step(unit, c.precision == "int8", cpus) if unit.kind == "cpu" else None
+        found.append(replace(c, carried=(of_class,)) if of_class else c)
+    return tuple(found)
+
+
+def carried_on(
+    target: Target,
+    constants: Sequence[Constants],
+    runtime_step: Callable[[str, ExecutionUnit, Constants], Carried],
+) -> tuple[Constants, ...]:
+    """`constants` with the step to the unit's own runtime, before those that they have.
+
+    runtime_step: from the constants to the runtime of the unit.
+    """
+    units = {unit.name: unit for unit in target.units}
+    found = []
+    for c in constants:
+        unit = units[c.unit]
+        steps = list(c.carried)
         if unit.runtime.name != c.runtime:
-            steps.append(_rounded_step(runtime_step(target.name, unit, c)))
-        if unit.kind == "cpu":
-            of_class = class_step(unit, c.precision == "int8", cpus)
-            steps += [of_class] if of_class else []
+            steps.insert(0, _rounded_step(runtime_step(target.name, unit, c)))
         is_float = c.precision != "int8" and unit.runtime.name != c.runtime
         precision = FLOAT_OF.get(unit.runtime.name, c.precision) if is_float else c.precision
         predicts = unit.runtime.name if unit.runtime.name != c.runtime else ""

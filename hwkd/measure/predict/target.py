@@ -5,13 +5,13 @@ Latency: of the networks, from the target's constants. Energy: that time at the 
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwkd.errors import InputError
 from hwkd.measure.layers import LayerCost
-from hwkd.measure.movement import coded, moved, movement
 from hwkd.measure.predict.fit import LEVEL, Z90, Prediction, predict, together
+from hwkd.measure.predict.movement import coded, moved, movement
 from hwkd.measure.record import Entry, Setting, note_on
 from hwkd.quantity import Quantity, not_known
 from hwkd.quantize.precision import PlanEntry, PrecisionPlan
@@ -58,7 +58,7 @@ def predicted_entries(
                 entries += _both(time, side, "networks", setting, power, target)
                 if plan is not None and not isinstance(time, str):
                     entries += _end_to_end(time, side, layers, setting, power, target)
-            notes += _notes(target, unit, arithmetic)
+            notes += _notes(target, unit, plan)
     return tuple(entries), tuple(dict.fromkeys(notes))
 
 
@@ -198,15 +198,6 @@ def _find(target: Target, unit: str, precisions: Sequence[str], threads: int) ->
     return None
 
 
-def _step_notes(target: Target, unit: ExecutionUnit, mine: Sequence[Constants]) -> Iterator[str]:
-    """What a time was carried over by, for float and for int8."""
-    for kind in ("float", "int8"):
-        of_kind = [c for c in mine if (c.precision == "int8") == (kind == "int8")]
-        if of_kind and of_kind[0].carried:
-            steps = "; ".join(map(str, of_kind[0].carried))
-            yield f"{note_on(target.name, unit.name)}{kind} times carried over, all of it in the interval, {steps}."
-
-
 def _side(
     side: str,
     layers: Sequence[LayerCost],
@@ -271,7 +262,7 @@ def _network(
     in_int8 = [layer for layer in layers if layer not in in_float]
     parts = [predict(in_float, floats)] if in_float else []
     if in_int8:
-        parts.append(predict(in_int8, int8) if int8 else _guessed_int8(predict(in_int8, floats)))
+        parts.append(predict(in_int8, int8) if int8 else guessed_int8(predict(in_int8, floats)))
     return together(parts)
 
 
@@ -279,7 +270,7 @@ def _entry(plan: PrecisionPlan, network: str, unit: ExecutionUnit) -> PlanEntry:
     return next(e for e in plan.entries if (e.network, e.unit) == (network, unit.name))
 
 
-def _guessed_int8(floats: Prediction) -> Prediction:
+def guessed_int8(floats: Prediction) -> Prediction:
     """Between FASTEST_INT8 of the float time and all of it, as likely anywhere on a logarithmic scale."""
     width = -math.log(FASTEST_INT8)
     sd = math.hypot(floats.ln_sd, width / math.sqrt(12))
@@ -319,32 +310,52 @@ def _energy(time: Prediction, power: Power | str, by: str) -> Quantity:
     )
 
 
-def _notes(target: Target, unit: ExecutionUnit, arithmetic: str) -> list[str]:
-    mine = [c for c in target.constants if c.unit == unit.name]
-    if not mine:
-        return []
+def _notes(target: Target, unit: ExecutionUnit, plan: PrecisionPlan | None) -> list[str]:
+    """What the times on `unit` were found from: of the constants that the model's arithmetic is predicted with."""
+    of_unit = [c for c in target.constants if c.unit == unit.name]
+    used = {
+        kind: [c for c in of_unit if (c.precision == "int8") == (kind == "int8")]
+        for kind in _kinds(target, unit, plan)
+    }
+    on_unit = note_on(target.name, unit.name)
     notes = []
-    first = mine[0]
-    if first.scheme == "kinds":
-        error = (
-            f", median error {first.error_percent:g} % there"
-            if first.error_percent is not None
-            else ""
-        )
-        notes.append(
-            f"{note_on(target.name, unit.name)}for {first.predicted_runtime}, fitted on {first.networks} networks that "
-            f"{first.runtime} ran on {first.device}{error}."
-        )
-        notes += _step_notes(target, unit, mine)
-        if not first.is_same_device:
-            notes.append(
-                f"{note_on(target.name, unit.name)}{first.device} is a stand-in ({first.note})."
+    for kind, mine in used.items():
+        if not mine:
+            continue
+        first = mine[0]
+        in_kind = f" in {kind}" if plan is not None else ""
+        if first.scheme == "kinds":
+            error = (
+                f", median error {first.error_percent:g} % there"
+                if first.error_percent is not None
+                else ""
             )
-    if arithmetic == "int8" and not any(c.precision == "int8" for c in mine):
+            notes.append(
+                f"{on_unit}for {first.predicted_runtime}{in_kind}, fitted on {first.networks} networks that "
+                f"{first.runtime} ran on {first.device}{error}."
+            )
+            if not first.is_same_device:
+                notes.append(f"{on_unit}{first.device} is a stand-in ({first.note}).")
+        if first.carried:
+            steps = "; ".join(map(str, first.carried))
+            notes.append(f"{on_unit}{kind} times carried over, all of it in the interval, {steps}.")
+    if of_unit and "int8" in used and not used["int8"]:
         notes.append(
-            f"{note_on(target.name, unit.name)}nobody published int8 timings; taken between the float time and half of it."
+            f"{on_unit}nobody published int8 timings; taken between the float time and half of it."
         )
     return notes
+
+
+def _kinds(target: Target, unit: ExecutionUnit, plan: PrecisionPlan | None) -> tuple[str, ...]:
+    """What the constants are of that a model's times on `unit` are found with: the main arithmetic first."""
+    if plan is None or _arithmetic(target, unit, plan) != "int8":
+        return ("float",)
+    is_timed = any((c.unit, c.precision) == (unit.name, "int8") for c in target.constants)
+    # The hyper network runs on the CPU, in integers held in float.
+    has_float = unit is target.cpu or any(
+        e.float_operations for e in plan.entries if e.unit == unit.name
+    )
+    return ("int8", "float") if has_float or not is_timed else ("int8",)
 
 
 # What a model is predicted to take on a target, as one figure: the slower of encoding and decoding.

@@ -5,7 +5,7 @@ from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.measure.eager.macs import network_layers
 from hwkd.measure.eager.other_networks import NETWORKS, other_layers, shape_layers
-from hwkd.measure.other_runtimes import read_other
+from hwkd.measure.predict.other_runtimes import read_other
 from hwkd.measure.predict.published import TENSORRT, read_timings, size_of
 
 # (millions of parameters, source), batch norms folded; and of MACs where they are told.

@@ -10,7 +10,9 @@ from hwkd.measure.machine import HostFacts
 from hwkd.measure.predict.constants import (
     FEWEST_SIGMA,
     Fitted,
+    at_class,
     check_name,
+    class_step,
     constants_from,
     constants_of,
     target_from,
@@ -500,3 +502,75 @@ def test_records_without_measured_layers_make_no_target(record_save_target):
     bare = replace(record_save_target, entries=())
     with pytest.raises(InputError, match="none of the records has measured layers"):
         target_from("my-board", [bare], LIKE, FACTS)
+
+
+def of_times(times):
+    """A fit in which (device, threads) takes that many ns for every MAC of a 1x1 convolution, and nothing for anything else;
+    a value an entry of `times`, as a device may stand twice."""
+    devices = [Configuration(device, threads, -1) for device, threads, _ in times]
+    of = fitted("CPU", devices)
+    theta = np.full_like(of.fit.theta, -99.0)
+    for term in ("pointwise", "winograd", "spatial"):
+        for half in (0, K):
+            theta[:, half + TERMS.index(term)] = [math.log(ns) for *_, ns in times]
+    return replace(of, fit=replace(of.fit, theta=theta))
+
+
+def a_class(board, peers, one_chip=()):
+    target = board()
+    timings = replace(target.cpu.timings, peers=peers, one_chip=one_chip, int8_device="")
+    return replace(target, units=(replace(target.cpu, timings=timings),))
+
+
+def test_the_step_to_a_class_leads_to_the_mean_of_its_machines_with_the_spread_of_one_more(board):
+    of = of_times([("a board", 1, 1.0), ("slow", 1, 4.0), ("a board", 4, 1.0), ("alone", 8, 9.0)])
+    found = class_step(a_class(board, ("slow", "alone")).cpu, False, of)
+    # One thread: the mean of 1 and 4 lies at 2, each is ln 2 away: one degree of freedom. Nobody else was timed with four
+    # threads, nor "a board" with eight.
+    assert found.to == "any machine of the class"
+    assert found.ln_factor == pytest.approx(math.log(2), abs=1e-4)
+    assert found.sd == pytest.approx(math.sqrt(2 * math.log(2) ** 2 * (1 + 1 / 3)), abs=1e-4)
+    assert (found.timings, found.how) == (
+        3,
+        "3 machines of the class in ncnn's table, with as many threads",
+    )
+
+
+def test_machines_of_one_chip_count_as_one(board):
+    of = of_times([("a board", 1, 1.0), ("p", 1, 4.0), ("q", 1, 4.0), ("r", 1, 4.0)])
+    peers = ("p", "q", "r")
+    found = class_step(a_class(board, peers, peers).cpu, False, of)
+    assert found.ln_factor == pytest.approx(math.log(2), abs=1e-4)
+    assert found.sd == pytest.approx(math.sqrt(2 * math.log(2) ** 2 * 1.5), abs=1e-4)
+    assert found.how == (
+        "4 machines of the class, of 2 chips, in ncnn's table, with as many threads"
+    )
+    assert class_step(a_class(board, peers).cpu, False, of).ln_factor > found.ln_factor
+
+
+def test_the_small_cores_of_a_machine_are_none_of_its_class(board):
+    """A board stands twice with four threads: on its large cores, and on its small ones."""
+    times = [("a board", 4, 1.0), ("p", 4, 1.5), ("p", 4, 4.0)]
+    found = class_step(a_class(board, ("p",)).cpu, False, of_times(times))
+    assert found.ln_factor == pytest.approx(math.log(1.5) / 2, abs=1e-4)
+    # Another version of the same cores is one more machine.
+    both = class_step(a_class(board, ("p",)).cpu, False, of_times([*times[:2], ("p", 4, 2.5)]))
+    assert both.ln_factor == pytest.approx((math.log(1.5) + math.log(2.5)) / 3, abs=1e-4)
+
+
+def test_a_machine_of_no_class_has_no_step_to_it(board):
+    of = of_times([("a board", 4, 1.0), ("p", 4, 1.5)])
+    assert class_step(a_class(board, ()).cpu, False, of) is None
+    assert class_step(a_class(board, ("nobody",)).cpu, False, of) is None
+
+
+def test_constants_of_a_class_carry_its_step_in_their_own_precision(board):
+    of = of_times([("a board", 4, 1.0), ("p", 4, 4.0)])
+    target = a_class(board, ("p",))
+    found = at_class(target, constants_of(target, "a table", [of]), [of])
+    assert [c.precision for c in found] == ["fp32", "int8"]
+    for c in found:
+        assert c.carried == (class_step(target.cpu, c.precision == "int8", of),)
+    alone = board()
+    kept = constants_of(alone, "a table", [of])
+    assert at_class(alone, kept, [of]) == kept

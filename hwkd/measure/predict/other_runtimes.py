@@ -1,13 +1,17 @@
 """What other runtimes take, beside the one that a device's constants were fitted on.
 
-    ln t(published) - ln t(by the constants) = b[device, runtime] + e,    e ~ Normal(0, s^2)
+    ln t(published) - ln t(by the constants) = b[device, runtime] + u[device] + e,    e ~ Normal(0, s^2)
     b[device, runtime] ~ Normal(r[runtime], delta^2),    r ~ Normal(m, tau^2)
 
-for each class of arithmetic (`arithmetic_class`). Where the same people timed the runtime of the constants on the same
-board too, their own median difference is subtracted first: clocks, cooling and versions are then the same. m, tau, delta and
-s are found by the method of moments. The step to a runtime on a board is the posterior mean of b, and its spread holds what
-is left: tau where nobody timed that runtime, delta where nobody did on that board, and what one network differs by from the
-next.
+for each class of arithmetic (`arithmetic_class`). u: what the constants of the device are off by for all of its networks, by
+their own covariance; of a class of machines, also what one machine differs by. Where the same people timed the runtime of
+the constants on the same board too, their own median difference is subtracted first: it takes u out, clocks, cooling and
+versions with it. m, tau, delta and s are found by the method of moments, u's variance taken out of them: it is in every
+prediction already.
+
+The step to a runtime on a board is the posterior mean of b + u, and its spread is what is left beyond what the constants
+allow for: tau where nobody timed that runtime, delta where nobody did on that board, and what one network differs by from
+the next.
 """
 
 import math
@@ -35,6 +39,13 @@ POOLED_RUNTIME = ", ".join(OF_INT8[:-1]) + f" or {OF_INT8[-1]}"
 """Whose int8 on cores without dot product is fitted on as one."""
 POOLED_DEVICE = "Raspberry Pi 4 Model B by other runtimes"
 POOLED_TARGET = "raspberry-pi-4"
+VERSION_SD = 0.15
+"""What the same runtime is taken to differ by on the same board: in another version, on another day."""
+FEWEST_SD = VERSION_SD / 2
+"""What runtimes, and boards, are taken to differ by at least."""
+ANY_SD = 0.4
+"""Where no timing at all is given: a factor of 1.5."""
+PRIOR_FREE = 3
 ONE_BY_DEFAULT = ("TFLite",)
 """Runtimes that use one thread unless they are told otherwise; others use every core."""
 
@@ -147,27 +158,33 @@ def arithmetic_class(unit: ExecutionUnit, is_int8: bool) -> str:
 
 @dataclass(frozen=True)
 class Residual:
-    """A published time beside what the constants alone say. ln_ratio: published over predicted. of: the class."""
+    """A published time beside what the constants alone say.
+
+    ln_ratio: published over predicted. of: the class of arithmetic. sigma: the part of the spread of `base` that is each
+    network's own.
+    """
 
     row: OtherTiming
     of: str
     ln_ratio: float
     base: Prediction
+    sigma: float
+
+    @property
+    def common2(self) -> float:
+        """The variance that all networks of the device have in common."""
+        return max(0.0, self.base.ln_sd**2 - self.sigma**2)
 
 
 def base_prediction(
     row: OtherTiming, layers: Sequence[LayerCost], constants: Sequence[Constants]
 ) -> Prediction | None:
-    """By the constants of the row's unit and precision, without steps; None where there are none.
+    """By the constants of the row's unit and precision, with the steps that these have; None where there are none.
 
     Where threads are not known: in the middle (of logarithms) between one thread and all of them, widened by a uniform
     distribution between these.
     """
-    mine = [
-        c
-        for c in constants
-        if c.unit == row.unit and (c.precision == "int8") == row.is_int8 and c.scheme == "kinds"
-    ]
+    mine = _fitting(row, constants)
     if not mine:
         return None
     chosen = _with_threads(mine, layers, row.threads)
@@ -178,6 +195,15 @@ def base_prediction(
     width = abs(math.log(slow.ms / chosen.ms))
     sd = math.sqrt(max(slow.ln_sd, chosen.ln_sd) ** 2 + width**2 / 12)
     return Prediction(math.sqrt(slow.ms * chosen.ms), sd, chosen.unseen_share)
+
+
+def _fitting(row: OtherTiming, constants: Sequence[Constants]) -> list[Constants]:
+    """Those of the row's unit and precision."""
+    return [
+        c
+        for c in constants
+        if c.unit == row.unit and (c.precision == "int8") == row.is_int8 and c.scheme == "kinds"
+    ]
 
 
 def _with_threads(
@@ -199,21 +225,23 @@ def residuals(
     rows: Iterable[OtherTiming],
     targets: Mapping[str, Target],
     layers: Mapping[Network, Sequence[LayerCost]],
-    constants: Callable[[str, OtherTiming], Sequence[Constants]],
+    constants: Mapping[str, Sequence[Constants]],
 ) -> tuple[Residual, ...]:
     """Of all rows on CPUs whose target has constants; those that are apart are left out.
 
-    constants: of a target, for a row.
+    constants: by target; those of a class of machines with the step to any machine of it (`constants.at_class`), as the
+    row's machine is not the one that was fitted.
     """
     found = []
     for row in rows:
         target = targets.get(row.device)
         if target is None or row.unit != "cpu" or row.is_apart:
             continue
-        base = base_prediction(row, layers[row.network], constants(row.device, row))
+        mine = _fitting(row, constants[row.device])
+        base = base_prediction(row, layers[row.network], mine)
         if base is not None:
             of = arithmetic_class(target.cpu, row.is_int8)
-            found.append(Residual(row, of, math.log(row.ms / base.ms), base))
+            found.append(Residual(row, of, math.log(row.ms / base.ms), base, mine[0].sigma))
     return tuple(found)
 
 
@@ -225,150 +253,213 @@ def step(found: Sequence[Residual], of: str, runtime: str, base: str, device: st
     """
     if runtime == base:
         how = "the runtime that was timed; another version of it on another day"
-        return Carried(runtime, 0.0, FEWEST_SD, 0, how)
+        return Carried(runtime, 0.0, VERSION_SD, 0, how)
     mine = [r for r in found if r.of == of]
     if not mine:
         how = f"no timing of another runtime on {of}; as far as runtimes differ on other processors"
         return Carried(runtime, 0.0, _any_sd(found, base), 0, how)
-    moments = Moments.of(_centred(mine, base), base, _sd2(mine))
-    elsewhere: list[Sequence[float]] = []
-    here: list[Sequence[float]] = []
-    for (place, family, _), values in moments.groups.items():
-        if family == runtime:
-            (here if place == device else elsewhere).append(values)
+    moments = Moments.of(grouped(mine, base), base)
+    own = [g for g in moments.groups if g.runtime == runtime]
+    here = [g for g in own if g.device == device]
+    elsewhere = [g for g in own if g.device != device]
     centre, variance = moments.mean, moments.tau2
-    for values in elsewhere:
-        centre, variance = _updated(
-            centre, variance, values, moments.noise2(values) + moments.delta2
-        )
-    variance += moments.delta2
-    for values in here:
-        noise2 = moments.noise2(values) + FEWEST_SD**2
-        centre, variance = _updated(centre, variance, values, noise2)
-    if here:
-        # Another version on another day, which elsewhere is in delta.
-        variance += FEWEST_SD**2
-    variance += moments.beyond2(here or elsewhere)
-    n_here = sum(len(values) for values in here)
-    n_all = n_here + sum(len(values) for values in elsewhere)
+    for g in elsewhere:
+        noise2 = moments.noise2(g) + moments.delta2 + g.common2
+        weight = variance / (variance + noise2)
+        centre, variance = centre + weight * (g.mean - centre), (1 - weight) * variance
+    # delta holds what another version on another day differs by, which is of the version and not of the board.
+    prior2 = variance + moments.delta2 - VERSION_SD**2
+    common2 = float(np.mean([g.board2 for g in here])) if here else 0.0
+    ln_factor, left2 = _seen_here(centre, prior2, common2, here, moments)
+    sigma2 = float(np.mean([r.sigma**2 for r in mine]))
+    beyond2 = max(0.0, left2 + moments.network2(here or elsewhere) - common2 - sigma2)
+    n_here = sum(len(g.values) for g in here)
+    n_all = n_here + sum(len(g.values) for g in elsewhere)
     if n_here:
-        how = f"{n_here} published time{'s' * (n_here > 1)} of it on this board"
+        how = f"{_times(n_here)} of it on this board"
     elif n_all:
-        how = f"{n_all} published time{'s' * (n_all > 1)} of it on {of}"
+        how = f"{_times(n_all)} of it on {of}"
     else:
         how = f"nobody timed it on {of}; the mean of the runtimes that were timed there"
+    beside = len(mine) - (n_here or n_all)
     return Carried(
-        runtime, centre, math.sqrt(variance), n_all, f"{how}, {len(mine) - n_here} others beside"
+        runtime,
+        ln_factor,
+        math.sqrt(VERSION_SD**2 + beyond2),
+        n_all,
+        f"{how}, {beside or 'no'} other{'s' * (beside != 1)} beside",
     )
 
 
-def _updated(
-    mean: float, variance: float, values: Sequence[float], noise2: float
+def _times(n: int) -> str:
+    return f"{n} published time{'s' * (n > 1)}"
+
+
+def _seen_here(
+    centre: float, prior2: float, common2: float, here: Sequence["Group"], moments: "Moments"
 ) -> tuple[float, float]:
-    """A normal distribution after the mean of `values` was seen with the variance `noise2`."""
-    weight = variance / (variance + noise2)
-    return mean + weight * (float(np.mean(values)) - mean), (1 - weight) * variance
+    """(mean, variance) of b + u on the board, after its own times were seen: b is Normal(centre, prior2) before, u, what
+    the board's constants are off by, Normal(0, common2)."""
+    mean, covariance = np.array([centre, 0.0]), np.diag([prior2, common2])
+    for g in here:
+        sees = np.array([1.0, 0.0 if g.is_centred else 1.0])
+        noise2 = moments.noise2(g) + VERSION_SD**2
+        gain = covariance @ sees / (sees @ covariance @ sees + noise2)
+        mean = mean + gain * (g.mean - sees @ mean)
+        covariance = covariance - np.outer(gain, sees @ covariance)
+    return float(mean.sum()), float(covariance.sum())
 
 
 @dataclass(frozen=True)
-class Moments:
-    """What the groups (device, runtime, source) say.
+class Group:
+    """The networks that one source timed with one runtime on one device.
 
-    mean, tau2: of runtimes, the one of the constants among them, whose difference is 0. delta2: of one runtime from board
-    to board. allowed2: what the constants allow for, for one network. groups: ln ratios.
+    values: ln ratios. is_centred: less what the same people found for the runtime of the constants on that device. board2:
+    the variance that these networks have in common before that (`Residual.common2`).
     """
 
-    mean: float
-    tau2: float
-    delta2: float
-    allowed2: float
-    groups: Mapping[tuple[str, str, str], Sequence[float]]
+    device: str
+    runtime: str
+    values: tuple[float, ...]
+    is_centred: bool
+    board2: float
 
-    @classmethod
-    def of(
-        cls, groups: Mapping[tuple[str, str, str], Sequence[float]], base: str, allowed2: float
-    ) -> "Moments":
-        """By the method of moments; runtimes are not taken to differ by less than FEWEST_SD / 2, nor boards by less than
-        FEWEST_SD, as another version on another day does."""
-        by_runtime: dict[str, list[float]] = defaultdict(list)
-        for (_, runtime, _), v in groups.items():
-            if runtime != base:
-                by_runtime[runtime].append(float(np.mean(v)))
-        squares, free = _squares(by_runtime.values())
-        delta2 = max(squares / free if free else 0.0, FEWEST_SD**2)
-        means = [0.0, *(float(np.mean(v)) for v in by_runtime.values())]
-        between2 = float(np.var(means, ddof=1)) if len(means) > 1 else FEWEST_SD**2
-        noise2 = delta2 * float(np.mean([0.0, *(1 / len(v) for v in by_runtime.values())]))
-        return cls(
-            float(np.mean(means)),
-            max(between2 - noise2, FEWEST_SD**2 / 4),
-            delta2,
-            allowed2,
-            groups,
-        )
+    @property
+    def mean(self) -> float:
+        """Of the values."""
+        return float(np.mean(self.values))
 
-    def within2(self, groups: Sequence[Sequence[float]]) -> float:
-        """What the networks of these groups differ by: their variance, shrunk to the median of all groups as by PRIOR_FREE
-        degrees of freedom."""
-        each = [_squares([v]) for v in self.groups.values() if len(v) > 1]
-        prior = float(np.median([s / f for s, f in each])) if each else FEWEST_SD**2
-        squares, free = _squares(groups)
-        return (squares + PRIOR_FREE * prior) / (free + PRIOR_FREE)
-
-    def noise2(self, values: Sequence[float]) -> float:
-        """Of the mean of one group. A network is off by what the constants allow for, too."""
-        return max(self.within2([values]), FEWEST_SD**2, self.allowed2) / len(values)
-
-    def beyond2(self, groups: Sequence[Sequence[float]]) -> float:
-        """What is left of `within2` beyond what the constants allow for. Where it is found from few networks of the runtime
-        itself, by Student's distribution, whose variance is that of the normal one times n / (n - 2)."""
-        own = _squares(groups)[1]
-        free = own + PRIOR_FREE
-        student = free / (free - 2) if own else 1.0
-        return max(0.0, self.within2(groups) * student - self.allowed2)
+    @property
+    def common2(self) -> float:
+        """The variance of what the constants are off by for all of these networks alike, as it is in the values."""
+        return 0.0 if self.is_centred else self.board2
 
 
-def _squares(groups: Iterable[Sequence[float]]) -> tuple[float, int]:
-    """(sum of squares about each group's mean, degrees of freedom)."""
-    squares, free = 0.0, 0
-    for v in groups:
-        squares += float(np.sum((np.array(v) - np.mean(v)) ** 2))
-        free += len(v) - 1
-    return squares, free
-
-
-PRIOR_FREE = 3
-
-
-def _any_sd(found: Sequence[Residual], base: str) -> float:
-    groups = _centred(found, base)
-    means = [float(np.mean(v)) for key, v in groups.items() if key[1] != base]
-    return math.sqrt(float(np.mean(np.square(means)))) if means else ANY_SD
-
-
-ANY_SD = 0.4
-"""Where no timing at all is given: a factor of 1.5."""
-FEWEST_SD = 0.15
-"""What the mean of few networks is taken to be uncertain by, for one network: what a network differs by is hardly less."""
-
-
-def _sd2(found: Sequence[Residual]) -> float:
-    """What the constants already allow for, for one network."""
-    return float(np.mean([r.base.ln_sd**2 for r in found]))
-
-
-def _centred(found: Sequence[Residual], base: str) -> dict[tuple[str, str, str], list[float]]:
-    """(device, runtime, source) -> ln ratios, less what the same people found for `base` on that device."""
+def grouped(found: Sequence[Residual], base: str) -> tuple[Group, ...]:
+    """By device, runtime and source, those of `base` among them."""
     of_base: dict[tuple[str, str], list[float]] = defaultdict(list)
     for r in found:
         if r.row.family == base:
             of_base[r.row.device, r.row.source].append(r.ln_ratio)
-    groups: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[Residual]] = defaultdict(list)
     for r in found:
-        same = of_base.get((r.row.device, r.row.source))
+        groups[r.row.device, r.row.family, r.row.source].append(r)
+    made = []
+    for (device, runtime, source), mine in groups.items():
+        same = of_base.get((device, source))
         centre = float(np.median(same)) if same else 0.0
-        groups[r.row.device, r.row.family, r.row.source].append(r.ln_ratio - centre)
-    return groups
+        values = tuple(r.ln_ratio - centre for r in mine)
+        board2 = float(np.mean([r.common2 for r in mine]))
+        made.append(Group(device, runtime, values, bool(same), board2))
+    return tuple(made)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the groups say.
+
+    mean, tau2: of runtimes, the one of the constants among them, whose difference is 0. delta2: of one runtime from board
+    to board. prior2: what networks of one group differ by, the median over the groups.
+    """
+
+    groups: tuple[Group, ...]
+    prior2: float
+    delta2: float = VERSION_SD**2 + FEWEST_SD**2
+    mean: float = 0.0
+    tau2: float = FEWEST_SD**2
+
+    @classmethod
+    def of(cls, groups: tuple[Group, ...], base: str) -> "Moments":
+        """By the method of moments. Boards are not taken to differ by less than FEWEST_SD beyond what versions differ by,
+        nor runtimes by less than FEWEST_SD."""
+        each = [_squares([g]) for g in groups if len(g.values) > 1]
+        prior2 = float(np.median([s / f for s, f in each])) if each else VERSION_SD**2
+        draft = cls(groups, prior2)
+        by_runtime: dict[str, list[Group]] = defaultdict(list)
+        for g in groups:
+            if g.runtime != base:
+                by_runtime[g.runtime].append(g)
+        known = [
+            [(g.mean, draft.noise2(g) + g.common2) for g in mine] for mine in by_runtime.values()
+        ]
+        delta2 = _between2(known, VERSION_SD**2 + FEWEST_SD**2)
+        # The runtime of the constants is known to lie at 0.
+        means = [(0.0, 0.0), *(_weighted(mine, delta2) for mine in known)]
+        tau2 = _between2([means], FEWEST_SD**2)
+        return replace(draft, delta2=delta2, mean=float(np.mean([m for m, _ in means])), tau2=tau2)
+
+    def within2(self, groups: Sequence[Group]) -> float:
+        """What the networks of these groups differ by: their variance, shrunk to `prior2` as by PRIOR_FREE degrees of
+        freedom."""
+        squares, free = _squares(groups)
+        return (squares + PRIOR_FREE * self.prior2) / (free + PRIOR_FREE)
+
+    def noise2(self, group: Group) -> float:
+        """Of a group's mean."""
+        return self.within2([group]) / len(group.values)
+
+    def network2(self, groups: Sequence[Group]) -> float:
+        """Of one more network. Where `within2` is found from few networks of the runtime itself, by Student's distribution,
+        whose variance is that of the normal one times n / (n - 2)."""
+        own = _squares(groups)[1]
+        free = own + PRIOR_FREE
+        return self.within2(groups) * (free / (free - 2) if own else 1.0)
+
+
+def _weighted(values: Sequence[tuple[float, float]], between2: float) -> tuple[float, float]:
+    """(mean, variance of it) of (value, variance), which also differ by `between2`."""
+    weights = [1 / (between2 + variance) for _, variance in values]
+    mean = sum(w * value for w, (value, _) in zip(weights, values, strict=True)) / sum(weights)
+    return mean, 1 / sum(weights)
+
+
+def _between2(sets: Sequence[Sequence[tuple[float, float]]], fewest: float) -> float:
+    """What the values of each set differ by beyond their own variances, one variance for all sets, `fewest` or more.
+
+    Where the weighted squares about each set's mean equal the degrees of freedom (Paule and Mandel 1982): a value that is
+    hardly known has hardly a say.
+
+    sets: of (value, variance).
+    """
+    free = sum(len(values) - 1 for values in sets)
+
+    def excess(between2: float) -> float:
+        squares = 0.0
+        for values in sets:
+            mean, _ = _weighted(values, between2)
+            squares += sum((x - mean) ** 2 / (between2 + variance) for x, variance in values)
+        return squares - free
+
+    if excess(fewest) <= 0:
+        return fewest
+    low, high = fewest, 2 * fewest
+    while excess(high) > 0:
+        low, high = high, 2 * high
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return (low + high) / 2
+
+
+BISECTIONS = 40
+
+
+def _squares(groups: Iterable[Group]) -> tuple[float, int]:
+    """(sum of squares about each group's mean, degrees of freedom)."""
+    squares, free = 0.0, 0
+    for g in groups:
+        squares += len(g.values) * float(np.var(g.values))
+        free += len(g.values) - 1
+    return squares, free
+
+
+def _any_sd(found: Sequence[Residual], base: str) -> float:
+    """What runtimes differ from `base` by, over all groups: without what the constants are off by there."""
+    others = [g for g in grouped(found, base) if g.runtime != base]
+    if not others:
+        return ANY_SD
+    squares = float(np.mean([g.mean**2 - g.common2 for g in others]))
+    return math.sqrt(max(squares, VERSION_SD**2))
 
 
 @dataclass(frozen=True)
@@ -428,21 +519,22 @@ def evidence(
     base: Mapping[str, Sequence[Constants]],
     left_out: Mapping[tuple[str, bool], Prediction],
 ) -> Evidence:
-    """base: the constants of each target, without steps; of one that has others for int8, those of ncnn too. left_out: (column of `pooled_table`, is_int8) -> its prediction
-    by a fit without that network."""
+    """What steps are found from.
 
-    def own(name: str, row: OtherTiming) -> Sequence[Constants]:
-        pooled = [c for c in base[name] if c.device == POOLED_DEVICE]
-        return pooled or base[name]
-
-    def plain(name: str, row: OtherTiming) -> Sequence[Constants]:
-        return [c for c in base[name] if c.device != POOLED_DEVICE]
-
+    base: the constants of each target, without the step to its runtime; of one that has others for int8, those of ncnn too.
+    left_out: (column of `pooled_table`, is_int8) -> its prediction by a fit without that network.
+    """
+    plain = {name: [c for c in mine if c.device != POOLED_DEVICE] for name, mine in base.items()}
+    own = {
+        name: [c for c in mine if c.device == POOLED_DEVICE] or mine for name, mine in base.items()
+    }
     pooled = [r for r in rows if r.device == POOLED_TARGET and r.is_int8]
     replaced = []
     for r in residuals(pooled, targets, layers, own):
         alone = left_out.get((_column(r.row), True))
-        replaced.append(Residual(r.row, r.of, math.log(r.row.ms / alone.ms), alone) if alone else r)
+        if alone is not None:
+            r = replace(r, ln_ratio=math.log(r.row.ms / alone.ms), base=alone)
+        replaced.append(r)
     others = residuals([r for r in rows if r not in pooled], targets, layers, own)
     return Evidence((*others, *replaced), residuals(rows, targets, layers, plain))
 

@@ -108,6 +108,12 @@ CODING_SD = 0.25
 five bundles at 0.55 to 1.85 bpp, one thread."""
 
 
+SCALING = 0.83
+SCALING_SD = 0.16
+"""The power of the number of threads by which a float MAC's time falls, and how that varies: from one thread to the most of
+a target's constants, over the targets that ship."""
+
+
 def coded(
     side: str, latents: float, unit: ExecutionUnit, constants: Sequence[Constants]
 ) -> Prediction | None:
@@ -118,8 +124,8 @@ def coded(
     slower = _ln_slower(unit, constants)
     if slower is None or not latents:
         return None
-    ms = CODING_NS[side] * latents / 1e6 * math.exp(slower / 2)
-    return Prediction(ms, math.sqrt(CODING_SD**2 + slower**2 / 12), 0.0)
+    ms = CODING_NS[side] * latents / 1e6 * math.exp(slower.ln / 2)
+    return Prediction(ms, math.sqrt(CODING_SD**2 + slower.half_variance), 0.0)
 
 
 def moved(
@@ -132,7 +138,8 @@ def moved(
 
     On a CPU: the measured rates times the square root of how much slower a float MAC is in one thread, since copies gain about
     half (in logarithms) of what vector units do; on more threads the square root of their number less. Both are uncertain by
-    their other half. On a GPU: by its memory's bandwidth.
+    their other half. Of a class of machines: as far as a MAC is slower on any of them, with their spread. On a GPU: by its
+    memory's bandwidth.
 
     constants: of the target's units.
     """
@@ -147,17 +154,33 @@ def moved(
         ms = moved_values * GPU_BYTES / (GPU_SHARE * bandwidth * 1e6)
         return Prediction(ms, GPU_WIDTH / math.sqrt(12), 0.0) if ms else None
     rates = RATES.get(unit.runtime.name)
-    ln_slower = _ln_slower(unit, constants)
-    if rates is None or ln_slower is None:
+    slower = _ln_slower(unit, constants)
+    if rates is None or slower is None:
         return None
     ns = sum(rates.ns[kind] * value for kind, value in amounts.items())
-    ms = ns / 1e6 * math.exp(ln_slower / 2) / math.sqrt(threads)
-    variance = rates.ln_sd**2 + (ln_slower**2 + math.log(threads) ** 2) / 12
+    ms = ns / 1e6 * math.exp(slower.ln / 2) / math.sqrt(threads)
+    variance = rates.ln_sd**2 + slower.half_variance + math.log(threads) ** 2 / 12
     return Prediction(ms, math.sqrt(variance), 0.0)
 
 
-def _ln_slower(unit: ExecutionUnit, constants: Sequence[Constants]) -> float | None:
-    """ln of a float MAC's time in one thread over REFERENCE_NS; None without published timings of the unit."""
+@dataclass(frozen=True)
+class Slower:
+    """How much slower a float MAC is than on the machine that was measured: ln of the ratio, and its standard deviation."""
+
+    ln: float
+    sd: float
+
+    @property
+    def half_variance(self) -> float:
+        """Of a share of `ln` that is anywhere between none and all of it: its middle, `ln` / 2, is off by that."""
+        return self.ln**2 / 12 + self.sd**2 / 3
+
+
+def _ln_slower(unit: ExecutionUnit, constants: Sequence[Constants]) -> Slower | None:
+    """Of a float MAC's time in one thread over REFERENCE_NS; None without published timings of the unit.
+
+    Where only several threads were timed, by SCALING. Of a class of machines: of any of them, with their spread.
+    """
     floats = [
         c
         for c in constants
@@ -166,5 +189,9 @@ def _ln_slower(unit: ExecutionUnit, constants: Sequence[Constants]) -> float | N
     if not floats:
         return None
     slowest = min(floats, key=lambda c: c.threads)
-    # Where only several threads were timed, their number is taken out again.
-    return math.log(math.exp(slowest.ln_ns["pointwise"]) * slowest.threads / REFERENCE_NS)
+    ln_threads = math.log(slowest.threads)
+    ln = slowest.ln_ns["pointwise"] + SCALING * ln_threads - math.log(REFERENCE_NS)
+    of_class = slowest.class_step
+    if of_class is None:
+        return Slower(ln, SCALING_SD * ln_threads)
+    return Slower(ln + of_class.ln_factor, math.hypot(of_class.sd, SCALING_SD * ln_threads))

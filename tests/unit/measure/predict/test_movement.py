@@ -1,19 +1,23 @@
 import math
+import statistics
 from dataclasses import replace
 
 import pytest
 
 from hwkd.measure.layers import LayerCost
-from hwkd.measure.movement import (
+from hwkd.measure.predict.movement import (
     CODING_NS,
+    CODING_SD,
     KINDS,
     RATES,
     REFERENCE_NS,
+    SCALING,
+    SCALING_SD,
     coded,
     moved,
     movement,
 )
-from hwkd.target import load_target
+from hwkd.target import ANY_OF_CLASS, Carried, list_targets, load_target
 
 
 def layer(name, c_in, c_out, in_values, out_values, operator="conv"):
@@ -68,11 +72,13 @@ def test_a_transposed_convolution_is_exported_with_a_shuffle_behind_it():
     assert found["g_s.0"] == {"requantize": 120, "shuffle": 120, "convert": 120}
 
 
-def with_one_thread(ns):
-    """The Raspberry Pi 4 with a float MAC of `ns` in one thread."""
+def with_one_thread(ns, threads=1, carried=()):
+    """The Raspberry Pi 4 with a float MAC of `ns` in one thread, or as if so many had been timed."""
     of = load_target("raspberry-pi-4")
     constants = tuple(
-        replace(c, ln_ns=dict(c.ln_ns) | {"pointwise": math.log(ns)})
+        replace(
+            c, threads=threads, carried=carried, ln_ns=dict(c.ln_ns) | {"pointwise": math.log(ns)}
+        )
         for c in of.constants
         if c.threads == 1
     )
@@ -113,3 +119,55 @@ def test_the_coder_takes_as_long_as_there_are_latents():
     cpu, constants = with_one_thread(REFERENCE_NS)
     found = coded("decode", 294_912, cpu, constants)
     assert found.ms == pytest.approx(CODING_NS["decode"] * 0.294912, rel=1e-3)
+
+
+def test_the_reference_is_the_target_that_stands_for_the_measured_machine():
+    (one,) = (
+        c for c in load_target("x86-vnni").constants if c.precision != "int8" and c.threads == 1
+    )
+    assert math.exp(one.ln_ns["pointwise"]) == pytest.approx(REFERENCE_NS, rel=0.01)
+
+
+def test_a_class_of_machines_has_the_spread_of_movement_and_coding():
+    """Machines of the class are 4 times as slow as the one that was timed, give or take 0.6: movement by the half of it."""
+    any_machine = Carried(ANY_OF_CLASS, math.log(4), 0.6, 4, "a table")
+    cpu, constants = with_one_thread(REFERENCE_NS, carried=(any_machine,))
+    shuffled = moved({"shuffle": 1e6}, cpu, constants, 1)
+    code = coded("decode", 1e6, cpu, constants)
+    assert shuffled.ms == pytest.approx(RATES["onnxruntime"].ns["shuffle"] * 2, rel=1e-3)
+    assert code.ms == pytest.approx(CODING_NS["decode"] * 2, rel=1e-3)
+    # A share anywhere between none and all of Normal(ln 4, 0.6^2).
+    half2 = math.log(4) ** 2 / 12 + 0.6**2 / 3
+    assert shuffled.ln_sd == pytest.approx(
+        math.hypot(RATES["onnxruntime"].ln_sd, half2**0.5), rel=1e-3
+    )
+    assert code.ln_sd == pytest.approx(math.hypot(CODING_SD, half2**0.5), rel=1e-3)
+
+
+def test_a_step_to_another_runtime_is_none_of_movement():
+    runtime = Carried("onnxruntime", math.log(4), 0.6, 4, "a table")
+    cpu, constants = with_one_thread(REFERENCE_NS, carried=(runtime,))
+    assert coded("decode", 1e6, cpu, constants).ms == pytest.approx(CODING_NS["decode"], rel=1e-3)
+
+
+def test_threads_do_not_scale_perfectly_where_one_was_not_timed():
+    cpu, constants = with_one_thread(REFERENCE_NS, threads=16)
+    found = coded("decode", 1e6, cpu, constants)
+    ln = SCALING * math.log(16)
+    assert found.ms == pytest.approx(CODING_NS["decode"] * math.exp(ln / 2), rel=1e-3)
+    half2 = ln**2 / 12 + (SCALING_SD * math.log(16)) ** 2 / 3
+    assert found.ln_sd == pytest.approx(math.hypot(CODING_SD, half2**0.5), rel=1e-3)
+
+
+def test_scaling_with_threads_is_that_of_the_targets_that_ship():
+    powers = []
+    for name in list_targets():
+        of = load_target(name)
+        floats = [c for c in of.constants if c.unit == of.cpu.name and c.precision != "int8"]
+        if len(floats) == 2:
+            most, one = floats
+            assert one.threads == 1
+            faster = one.ln_ns["pointwise"] - most.ln_ns["pointwise"]
+            powers.append(faster / math.log(most.threads))
+    assert statistics.mean(powers) == pytest.approx(SCALING, abs=0.01)
+    assert statistics.stdev(powers) == pytest.approx(SCALING_SD, abs=0.01)
