@@ -357,8 +357,8 @@ def _bar(console: "Console") -> "Progress":
 
 
 SOON_PIXELS = 1 << 22
-"""An image alone of up to so many pixels is coded in the runtime that is ready first, ONNX Runtime: OpenVINO saved 30 to 140
-ms a megapixel once it ran, and took 0.3 to 0.5 s longer to load and compile (patch-small and patch-large, one core)."""
+"""An image alone of up to so many pixels is coded in the runtime that is ready first, ONNX Runtime: OpenVINO saved 50 to 140
+ms a megapixel once it ran, and took 0.4 to 0.5 s longer to load and compile (patch-small and patch-large, one core)."""
 
 
 class Codecs:

@@ -237,8 +237,8 @@ MANY = 16384
 """Below, the bytes of three more lanes weigh more than the tens of microseconds that they save."""
 
 PLAIN_SYMBOLS = 1 << 21
-"""So many symbols a process codes in plain Python, and all after them compiled: a photo of 768x512 has 0.5 million. On an x86 of
-2023 plain Python took 0.3 us a symbol to encode and 0.5 to decode, compiled code 0.01, and 0.9 s to load, numba included."""
+"""So many symbols a process codes in plain Python, and all after them compiled: a photo of 768x512 has 0.5 million. On one core
+of an x86 plain Python took 0.3 us a symbol to encode and 0.5 to decode, compiled code 0.01, and 0.7 to 1.0 s to load, numba included."""
 
 MAX_SYMBOLS = 1 << 31
 """In one array: positions are kept in 32 bits."""
