@@ -122,7 +122,7 @@ def _decode(
     except InputError as error:
         raise LeftOut(InputError(f"{job.source_name}: {error}")) from error
     # What is wrong from here on is wrong with the bundle or the runtime, but for the coded data.
-    codec = codecs.codec(bundle)
+    codec = codecs.codec(bundle, stream.width * stream.height)
     try:
         pixels = codec.decode(data, max_pixels)
     except DamagedStream as error:

@@ -129,11 +129,12 @@ def _encode(
     except InputError as error:
         raise LeftOut(error) from error
     try:
-        found = encode_to(codecs.codec(bundle), image.pixels, asked, tile_px, max_pixels)
+        height, width = image.pixels.shape[:2]
+        codec = codecs.codec(bundle, height * width * asked.most_trials)
+        found = encode_to(codec, image.pixels, asked, tile_px, max_pixels)
     except OutOfReach as error:
         raise LeftOut(InputError(f"{job.source_name}: {error}")) from error
     write(job, lambda: job.write(found.stream))
-    height, width = image.pixels.shape[:2]
     return Encoded(
         job, width, height, len(found.stream), image.dropped, found.quality, found.psnr_db
     )

@@ -1,5 +1,7 @@
 """Symbols to bytes and back over integer tables: the same bytes and the same symbols on every machine.
 
+The first symbols of a process are coded in plain Python (hwkd/codec/plain.py), and then by loops that numba compiles.
+
 One coded array:
     silent exceptions (count), escapes (count)           varints
     gap to the exception before, for each exception      varints
@@ -19,6 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hwkd.codec import plain
 from hwkd.codec.tables import MAX_SYMBOL, Array, Tables
 from hwkd.errors import HwkdError, InputError
 
@@ -233,6 +236,10 @@ LANES = 4
 MANY = 16384
 """Below, the bytes of three more lanes weigh more than the tens of microseconds that they save."""
 
+PLAIN_SYMBOLS = 1 << 21
+"""So many symbols a process codes in plain Python, and all after them compiled: a photo of 768x512 has 0.5 million. On one core
+of an x86 plain Python took 0.3 us a symbol to encode and 0.5 to decode, compiled code 0.01, and 0.7 to 1.0 s to load, numba included."""
+
 MAX_SYMBOLS = 1 << 31
 """In one array: positions are kept in 32 bits."""
 
@@ -259,13 +266,33 @@ def encode(symbols: Symbols, indexes: Array, tables: Tables, silent: int | None 
     tables_used = _checked_indexes(indexes, tables, silent)
     _check_symbols(symbols, tables_used.size)
     symbols = np.ascontiguousarray(symbols)
-    positions = _coded_positions(tables_used, silent)
+    is_plain = _budget.takes(tables_used.size)
+    positions = _coded_positions(tables_used, silent, is_plain=is_plain)
     states = _first_states(positions.size)
+    code = _encode_plain if is_plain else _encode_compiled
+    words, at = code(symbols, tables_used, positions, tables, states)
+    exceptions = find_exceptions(symbols, tables_used, silent)
+    lists = np.concatenate(
+        [
+            [exceptions.size, at.size],
+            gaps(exceptions),
+            zigzag(symbols[exceptions]),
+            distances(symbols[at], tables_used[at], tables),
+        ]
+    )
+    coded = states.astype("<u8").tobytes() + words.astype("<u4").tobytes()
+    return write_varints(lists) + coded
+
+
+def _encode_compiled(
+    symbols: Symbols, indexes: Uint16, positions: Uint32, tables: Tables, states: Uint64
+) -> tuple[Uint32, Uint32]:
+    """The words, and the positions of the escapes, rising; `states` are changed in place."""
     words = np.empty(positions.size, np.uint32)
     escaped = np.empty(positions.size, np.uint32)
     first, escapes = rans_encode(
         symbols,
-        tables_used,
+        indexes,
         positions,
         tables.packed,
         tables.starts,
@@ -274,18 +301,22 @@ def encode(symbols: Symbols, indexes: Array, tables: Tables, silent: int | None 
         words,
         escaped,
     )
-    at = escaped[:escapes][::-1]
-    exceptions = find_exceptions(symbols, tables_used, silent)
-    lists = np.concatenate(
-        [
-            [exceptions.size, escapes],
-            gaps(exceptions),
-            zigzag(symbols[exceptions]),
-            distances(symbols[at], tables_used[at], tables),
-        ]
-    )
-    coded = states.astype("<u8").tobytes() + words[first:].astype("<u4").tobytes()
-    return write_varints(lists) + coded
+    return words[first:], escaped[:escapes][::-1]
+
+
+def _encode_plain(
+    symbols: Symbols, indexes: Uint16, positions: Uint32, tables: Tables, states: Uint64
+) -> tuple[Uint32, Uint32]:
+    """As `_encode_compiled`."""
+    used = indexes[positions]
+    escape = tables.bins[used] - 1
+    found = symbols[positions].astype(np.int64) - tables.offsets[used]
+    is_escaped = (found < 0) | (found >= escape)
+    bins = tables.starts[used] + np.where(is_escaped, escape, found)
+    ends = states.tolist()
+    words = plain.encode_bins(bins, ends, tables)
+    states[:] = np.array(ends, np.uint64)
+    return np.array(words, np.uint32), positions[is_escaped]
 
 
 def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = None) -> Symbols:
@@ -299,7 +330,8 @@ def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = Non
         InputError: not such an array of indexes, or an index without a table.
     """
     tables_used = _checked_indexes(indexes, tables, silent)
-    positions = _coded_positions(tables_used, silent)
+    is_plain = _budget.takes(tables_used.size)
+    positions = _coded_positions(tables_used, silent, is_plain=is_plain)
     octets = np.frombuffer(data, np.uint8)
     (exceptions, escapes), start = _numbers(octets, 0, 2)
     if exceptions > tables_used.size - positions.size or escapes > positions.size:
@@ -307,7 +339,9 @@ def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = Non
     lists, start = _numbers(octets, start, 2 * exceptions + escapes)
     gaps, values, distances = np.split(lists, [exceptions, 2 * exceptions])
     symbols = np.zeros(tables_used.size, np.int32)
-    at = _decode_bins(octets[start:], tables_used, positions, tables, symbols, escapes)
+    at = _decode_bins(
+        octets[start:], tables_used, positions, tables, symbols, escapes, is_plain=is_plain
+    )
     symbols[at] = _within_range(symbols_at(distances, tables_used[at], tables))
     # Before they are summed: sums of larger gaps could wrap around.
     if exceptions and gaps.max() >= symbols.size:
@@ -328,6 +362,8 @@ def _decode_bins(
     tables: Tables,
     symbols: Symbols,
     escapes: int,
+    *,
+    is_plain: bool,
 ) -> Uint32:
     """Fill `symbols` at `positions` from the states and words in `coded`; the positions of the escapes."""
     ends = _first_states(positions.size)
@@ -336,18 +372,21 @@ def _decode_bins(
     states = coded[: 8 * ends.size].view("<u8").astype(np.uint64)
     words = coded[8 * ends.size :].view("<u4").astype(np.uint32)
     escaped = np.empty(escapes, np.uint32)
-    read, found = rans_decode(
-        words,
-        indexes,
-        positions,
-        tables.packed,
-        tables.starts,
-        tables.offsets,
-        tables.lookup,
-        states,
-        symbols,
-        escaped,
-    )
+    if is_plain:
+        read, found = _decode_plain(words, indexes, positions, tables, states, symbols, escaped)
+    else:
+        read, found = rans_decode(
+            words,
+            indexes,
+            positions,
+            tables.packed,
+            tables.starts,
+            tables.offsets,
+            tables.lookup,
+            states,
+            symbols,
+            escaped,
+        )
     if read == OUT_OF_WORDS:
         raise DamagedStream("it ends too early")
     if read == OUT_OF_ESCAPES or found != escapes:
@@ -357,6 +396,49 @@ def _decode_bins(
     if (states != ends).any():
         raise DamagedStream("its final states are wrong")
     return escaped
+
+
+def _decode_plain(
+    words: Uint32,
+    indexes: Uint16,
+    positions: Uint32,
+    tables: Tables,
+    states: Uint64,
+    symbols: Symbols,
+    escaped: Uint32,
+) -> tuple[int, int]:
+    """As `rans_decode`."""
+    used = indexes[positions]
+    ends = states.tolist()
+    bins, read = plain.decode_bins(words, used, ends, tables)
+    states[:] = np.array(ends, np.uint64)
+    used, reached = used[: bins.size], positions[: bins.size]
+    symbols[reached] = bins - tables.starts[used] + tables.offsets[used]
+    found = reached[bins == tables.starts[used + 1] - 2]
+    if found.size > escaped.size:
+        return OUT_OF_ESCAPES, escaped.size
+    escaped[: found.size] = found
+    return (OUT_OF_WORDS if bins.size < positions.size else read), found.size
+
+
+class _Budget:
+    """How many symbols are still coded in plain Python in this process."""
+
+    def __init__(self, symbols: int) -> None:
+        self.left = symbols
+
+    def takes(self, symbols: int) -> bool:
+        """Whether so many symbols more are coded in plain Python. Where they are too many, none is any more."""
+        self.left = self.left - symbols if symbols <= self.left else 0
+        return self.left > 0
+
+
+_budget = _Budget(PLAIN_SYMBOLS)
+
+
+def use_compiled() -> None:
+    """Code compiled from now on: for many images, for threads, which plain Python holds up, and before it is timed."""
+    _budget.left = 0
 
 
 def _checked_indexes(indexes: Array, tables: Tables, silent: int | None) -> Uint16:
@@ -386,7 +468,10 @@ def _check_symbols(symbols: Symbols, size: int) -> None:
         )
 
 
-def _coded_positions(indexes: Uint16, silent: int | None) -> Uint32:
+def _coded_positions(indexes: Uint16, silent: int | None, *, is_plain: bool) -> Uint32:
+    if is_plain:
+        coded = np.arange(indexes.size) if silent is None else np.flatnonzero(indexes != silent)
+        return coded.astype(np.uint32)
     positions = np.empty(indexes.size, np.uint32)
     return positions[: select(indexes, -1 if silent is None else silent, positions)]
 
@@ -472,8 +557,13 @@ Numbers = npt.NDArray[np.int64]
 
 def write_varints(numbers: Numbers) -> bytes:
     """`numbers`, 0 to 2^35 - 1 each, one after another."""
-    out = np.empty(MAX_VARINT_BYTES * numbers.size, np.uint8)
-    return out[: _write_varints(np.ascontiguousarray(numbers), out)].tobytes()
+    shifts = 7 * np.arange(MAX_VARINT_BYTES)
+    groups = numbers[:, None] >> shifts
+    # A byte is written where something is left at it, the first always; the top bit where something is left after it.
+    is_written = (groups > 0) | (shifts == 0)
+    is_followed = groups > 127
+    octets = ((groups & 127) | np.where(is_followed, 128, 0)).astype(np.uint8)
+    return bytes(octets[is_written])
 
 
 def read_varints(data: npt.NDArray[np.uint8], start: int, count: int) -> tuple[Numbers, int] | None:
@@ -481,39 +571,14 @@ def read_varints(data: npt.NDArray[np.uint8], start: int, count: int) -> tuple[N
     # A number takes a byte at least: no memory is asked for that the data could not fill.
     if count > data.size - start:
         return None
-    numbers = np.empty(count, np.int64)
-    end = _read_varints(data, start, numbers)
-    return None if end < 0 else (numbers, end)
-
-
-@compiled(f"int64({read_only('int64')}, uint8[::1])")
-def _write_varints(numbers: Numbers, out: npt.NDArray[np.uint8]) -> int:
-    at = 0
-    for i in range(numbers.size):
-        number = numbers[i]
-        while number > 127:
-            out[at] = np.uint8((number & 127) | 128)
-            number >>= 7
-            at += 1
-        out[at] = np.uint8(number)
-        at += 1
-    return at
-
-
-@compiled(f"int64({read_only('uint8')}, int64, int64[::1])")
-def _read_varints(data: npt.NDArray[np.uint8], start: int, numbers: Numbers) -> int:
-    at = start
-    for i in range(numbers.size):
-        number = np.int64(0)
-        for k in range(MAX_VARINT_BYTES):
-            if at >= data.size:
-                return -1
-            byte = np.int64(data[at])
-            at += 1
-            number |= (byte & 127) << (7 * k)
-            if byte < 128:
-                break
-        else:
-            return -1
-        numbers[i] = number
-    return at
+    if count == 0:
+        return np.empty(0, np.int64), start
+    octets = data[start : start + MAX_VARINT_BYTES * count]
+    ends = np.flatnonzero(octets < 128)[:count] + 1
+    sizes = np.diff(ends, prepend=0)
+    if ends.size < count or sizes.max() > MAX_VARINT_BYTES:
+        return None
+    firsts = ends - sizes
+    places = np.arange(ends[-1]) - np.repeat(firsts, sizes)
+    groups = (octets[: ends[-1]].astype(np.int64) & 127) << (7 * places)
+    return np.add.reduceat(groups, firsts), start + int(ends[-1])

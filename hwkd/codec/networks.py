@@ -60,13 +60,25 @@ def default_runtime(bundle: Bundle) -> str:
     Raises:
         InputError: there is none.
     """
-    offered = set.intersection(*(set(graphs) for graphs in bundle.manifest.graphs.values()))
     for runtime in preferred_runtimes():
-        if runtime in offered:
+        if runtime in _offered(bundle):
             return runtime
     raise InputError(
         f'no runtime for {bundle.manifest.name} is installed: pip install "hwkd[runtime]"'
     )
+
+
+def soonest_runtime(bundle: Bundle) -> str:
+    """The runtime that is ready first: ONNX Runtime, which compiles nothing. Where it cannot be, and raises, as `default_runtime`."""
+    soonest = "onnxruntime"
+    if soonest in present_runtimes() and soonest in _offered(bundle):
+        return soonest
+    return default_runtime(bundle)
+
+
+def _offered(bundle: Bundle) -> set[str]:
+    """The runtimes that each network has a graph for."""
+    return set.intersection(*(set(graphs) for graphs in bundle.manifest.graphs.values()))
 
 
 def entropy_runtime(bundle: Bundle, runtime: str) -> str:

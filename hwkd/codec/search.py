@@ -16,6 +16,7 @@ from hwkd.codec.stream import unpack
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.metrics import psnr_db
+from hwkd.qualities import HIGHEST
 from hwkd.runtime.gains import chosen_quality
 from hwkd.runtime.manifest import Manifest
 
@@ -56,6 +57,11 @@ class Asked:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} must be a number above 0, got {value}")
+
+    @property
+    def most_trials(self) -> int:
+        """How often an image is encoded at most until the quality is found."""
+        return HIGHEST.bit_length() if self.is_searched else 1
 
     @property
     def is_searched(self) -> bool:

@@ -122,6 +122,26 @@ class Tables:
         found = np.searchsorted(lifted, slots, side="right") - 1 - self.starts[:-1, None]
         return found.astype(np.uint16).ravel()
 
+    @cached_property
+    def plain_bins(self) -> list[tuple[int, int, int, int]]:
+        """Of cdf's length: frequency f, 2^47 f, 2^16 - f and first slot of each bin, for loops in plain Python."""
+        frequency = (self.packed & np.uint32(TOTAL - 1)).astype(np.int64)
+        # A bin has no more than 2^16 - 1 slots, so 2^47 f fits in 63 bits.
+        columns = (
+            frequency,
+            frequency << 47,
+            TOTAL - frequency,
+            self.packed >> np.uint32(PRECISION),
+        )
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    @cached_property
+    def plain_lookup(self) -> list[int]:
+        """`lookup` as places in `packed`, for loops in plain Python."""
+        first = np.repeat(self.starts[:-1], 1 << LOOKUP_BITS)
+        places: list[int] = (first + self.lookup).tolist()
+        return places
+
     @classmethod
     def from_padded(cls, cdf: Array, lengths: Array, offsets: Array) -> "Tables":
         """Tables in CompressAI's form: its `_quantized_cdf`, `_cdf_length` and `_offset`, as numpy arrays.

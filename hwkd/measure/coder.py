@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwkd.codec.codec import Codec
+from hwkd.codec.entropy import use_compiled
 from hwkd.codec.networks import Indexes, Networks, Symbols
 from hwkd.codec.stream import unpack
 from hwkd.errors import HwkdError
@@ -136,6 +137,7 @@ class TimedCodec(Codec):
 
     def __init__(self, bundle: Bundle, runtime: str, threads: int) -> None:
         super().__init__(bundle, runtime, threads)
+        use_compiled()  # what is timed is a codec that has coded for a while
         self.clock = StepClock()
         self._networks = _TimedNetworks(bundle, runtime, threads, self.clock)
 

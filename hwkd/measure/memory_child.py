@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hwkd.codec.codec import Z_PX, Codec
+from hwkd.codec.entropy import use_compiled
 from hwkd.measure.coder import picture
 from hwkd.measure.memory import peak_mib, report_peak
 from hwkd.measure.timing import pinned
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
 
     def measure() -> tuple[float, str]:
         with pinned(int(threads)):
+            use_compiled()
             codec = Codec.load(bundle, runtime, int(threads))
             run = _side(codec, side, (int(width), int(height)), Path(stream))
             baseline_mib = peak_mib()

@@ -497,6 +497,19 @@ def test_quiet_says_nothing_but_the_result_and_errors(run, photo, tmp_path):
     ]
 
 
+def test_one_small_image_is_coded_in_what_is_ready_first(run, image, tmp_path, monkeypatch):
+    soon = "is coded in what is ready first"
+    one = run(image, tmp_path / "a.hwk", "-v")[2]
+    assert "onnxruntime" in one and soon in one
+    assert soon not in run(image, tmp_path / "b.hwk", "-v", "--runtime", "openvino")[2]
+    twin = image.with_name("twin.png")
+    twin.write_bytes(image.read_bytes())
+    several = run(image, twin, f"{tmp_path / 'into'}/", "-v")[2]
+    assert "threads for each" in several and soon not in several
+    monkeypatch.setattr(coding, "SOON_PIXELS", 1)
+    assert soon not in run(image, tmp_path / "c.hwk", "-v")[2]
+
+
 def test_verbose_says_what_is_chosen_and_where_an_error_came_from(run, image, tmp_path):
     code, _, err = run(image, tmp_path / "a.hwk", "-v")
     assert code == 0 and "threads for each of 1 images" in err

@@ -77,10 +77,11 @@ def test_a_command_imports_no_other():
 def test_encoding_one_image_loads_what_it_runs(tmp_path):
     photo = tmp_path / "photo.png"
     Image.new("RGB", (64, 64), "teal").save(photo)
-    loaded = loaded_modules("encode", str(photo), "--runtime", "onnxruntime")
+    loaded = loaded_modules("encode", str(photo))
     assert photo.with_name("photo.png.hwk").is_file()
-    assert {"numba", "onnxruntime"} <= loaded
-    assert not loaded & {"openvino", "rich", "torch", "hwkd.measure", "hwkd.report"}
+    assert "onnxruntime" in loaded
+    # Each of the first two takes longer to load than the image to encode.
+    assert not loaded & {"numba", "openvino", "rich", "torch", "hwkd.measure", "hwkd.report"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

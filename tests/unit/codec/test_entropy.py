@@ -19,6 +19,21 @@ from hwkd.errors import InputError
 HALVES = [0, 32768, 65536]
 
 
+PLAIN, COMPILED = 1 << 60, 0
+"""Symbols left to plain Python: more than any test has, and none."""
+
+
+@pytest.fixture(scope="module", params=[PLAIN, COMPILED], ids=["plain", "compiled"], autouse=True)
+def coder(request):
+    """Which loops every test of this file is held to."""
+    with left_to_plain(request.param):
+        yield request.param
+
+
+def left_to_plain(symbols):
+    return mock.patch.object(entropy._budget, "left", symbols)
+
+
 def make_tables(*pairs):
     """From pairs of a table's numbers and its offset."""
     lengths = [len(cdf) for cdf, _ in pairs]
@@ -349,6 +364,72 @@ def test_any_bytes_are_refused_or_decoded(octets, has_silent, many):
         except DamagedStream:
             return
     assert decoded.shape == (50,)
+
+
+def ending(symbols, *arguments):
+    """What decoding comes to: the symbols, or the sentence that refuses the bytes."""
+    with left_to_plain(symbols):
+        try:
+            return decode(*arguments).tolist()
+        except DamagedStream as error:
+            return str(error)
+
+
+@settings(deadline=None)
+@given(coded_arrays(), st.sampled_from([1, MANY]))
+def test_plain_and_compiled_loops_write_the_same_bytes(arrays, many):
+    with mock.patch.object(entropy, "MANY", many):
+        with left_to_plain(PLAIN):
+            plainly = encode(*arrays)
+        with left_to_plain(COMPILED):
+            assert encode(*arrays) == plainly
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data(), st.sampled_from([1, MANY]))
+def test_plain_and_compiled_loops_end_alike_on_damaged_bytes(data, many):
+    symbols, indexes = make_data(60, outliers=0.1)
+    with mock.patch.object(entropy, "MANY", many):
+        octets = bytearray(encode(symbols, indexes, TABLES, 0))
+        for _ in range(data.draw(st.integers(1, 3))):
+            octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
+        given_octets = bytes(octets[: data.draw(st.integers(0, len(octets)))])
+        for damaged in (bytes(octets), given_octets):
+            arguments = (damaged, indexes, TABLES, 0)
+            assert ending(PLAIN, *arguments) == ending(COMPILED, *arguments)
+
+
+@pytest.mark.parametrize("state", [0, 1, 2**31 - 1, 2**31, 2**63 - 1, 2**63, 2**64 - 1])
+def test_plain_and_compiled_loops_end_alike_from_any_state(state):
+    # A frequency of 1 and one of 2^16 - 1, so that states shrink and grow as far as they can.
+    edges = np.array([0, 1, 65536], np.uint32)
+    tables = Tables(edges, np.array([0, 3]), np.array([0], np.int32))
+    for words in (b"", b"\xff" * 4, b"\0" * 8, b"\xff" * 40):
+        octets = b"\0\0" + state.to_bytes(8, "little") + words
+        arguments = (octets, np.zeros(6, np.uint8), tables)
+        assert ending(PLAIN, *arguments) == ending(COMPILED, *arguments)
+
+
+def compiled_calls(monkeypatch, left):
+    """Encodes 3 symbols five times where so many are left to plain Python; how often compiled loops ran by then."""
+    calls, counts = [], []
+    run = entropy.rans_encode
+    monkeypatch.setattr(entropy, "rans_encode", lambda *given: calls.append(1) or run(*given))
+    with left_to_plain(left):
+        for _ in range(5):
+            encode(np.zeros(3, np.int32), np.zeros(3, np.uint8), TABLES)
+            counts.append(len(calls))
+    return counts
+
+
+def test_after_so_many_symbols_all_are_coded_compiled(monkeypatch):
+    assert compiled_calls(monkeypatch, 7) == [0, 0, 1, 2, 3]
+
+
+def test_all_are_coded_compiled_where_that_is_asked_for(coder):
+    with left_to_plain(PLAIN):
+        entropy.use_compiled()
+        assert not entropy._budget.takes(1)
 
 
 # Six symbols, index 0 (silent) at 0, 2 and 4; what is coded of the others does not come to matter.
