@@ -21,6 +21,7 @@ import torch
 from hwkd.bits import BitPlan
 from hwkd.cli.options import add_output_options, emit
 from hwkd.codec.codec import Codec
+from hwkd.codec.entropy import use_compiled
 from hwkd.distill.data import calibration_crops
 from hwkd.export.export import Source, export, prepare
 from hwkd.export.graph_writer import FLOAT, OPENVINO, GraphWriter, tensor
@@ -118,6 +119,7 @@ def main() -> None:
     assert isinstance(with_means, PatchSpec)
     specs = {"none": replace(with_means, context=()), "means in int8": with_means}
     bundles = {name: bundle_of(spec) for name, spec in specs.items()}
+    use_compiled()
     rows = []
     for size in args.sizes:
         width, height = map(int, size.split("x"))
