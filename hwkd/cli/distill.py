@@ -208,10 +208,11 @@ def run_config(
 
 
 def _optimizer(args: argparse.Namespace) -> str:
-    """Muon's gains were measured for family patch alone."""
+    from hwkd.models.families.family import student_family
+
     if args.optimizer != "auto":
         return str(args.optimizer)
-    return "muon" if args.family == "patch" else "adam"
+    return student_family(args.family).optimizer
 
 
 def _spec(args: argparse.Namespace, teacher: "Teacher", start: Start, *, all_rates: bool) -> "Spec":
@@ -234,23 +235,23 @@ def _spec(args: argparse.Namespace, teacher: "Teacher", start: Start, *, all_rat
 
 def _latent(args: argparse.Namespace, teacher: "Teacher", *, all_rates: bool) -> int:
     """Channels of y: the teacher's; for all rates from a teacher of one, as many as the highest quality needs."""
-    from hwkd.models.spec import PATCH_LATENT_OF_ALL_RATES
+    from hwkd.models.families.family import student_family
 
     if args.latent is not None:
         return int(args.latent)
     if all_rates and not teacher.spec.serves_all_rates:
-        return PATCH_LATENT_OF_ALL_RATES
+        return student_family(args.family).latent_of_all_rates or teacher.spec.M
     return teacher.spec.M
 
 
 def _lmbda(args: argparse.Namespace, teacher: "Teacher") -> float | None:
     """None for a student of all rates."""
+    from hwkd.models.families.family import student_family
     from hwkd.models.spec import lmbda_of
 
     is_given = (args.quality, args.lmbda) != (None, None)
-    if args.all_rates or (
-        not is_given and args.family == "patch" and teacher.spec.serves_all_rates
-    ):
+    has_all_rates = student_family(args.family).has_all_rates
+    if args.all_rates or (not is_given and has_all_rates and teacher.spec.serves_all_rates):
         return None
     lmbda: float | None = args.lmbda if args.quality is None else lmbda_of(args.quality)
     if lmbda is None:

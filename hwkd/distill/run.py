@@ -1,7 +1,6 @@
 """A distillation run from its configuration to the finished student: prepare, float phase, quantized phase."""
 
 import json
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -30,12 +29,10 @@ from hwkd.files import claimed, write_text
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.checkpoint import save_weights
-from hwkd.models.hyperprior import ConvHyperprior
-from hwkd.models.inherit import fit_to_data, has_gdn, inherit, same_shapes
-from hwkd.models.patch import PatchCodec
-from hwkd.models.spec import PATCH_VALUES, Spec
+from hwkd.models.inherit import inherit, same_shapes
+from hwkd.models.spec import Spec
 from hwkd.models.teacher import FLOAT_STUDENT, STUDENT
-from hwkd.qualities import DEFAULT_QUALITY, LMBDA_OF_UNIT_GAIN, lmbda_at
+from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.quantize.ptq import round_weights
 from hwkd.quantize.qat import calibrate, layer_inputs, quantize, round_medians
 
@@ -328,8 +325,6 @@ def with_steps(config: RunConfig, steps: dict[str, int]) -> RunConfig:
 
 # A student before its first step: inherited from another model, or fitted to the data.
 
-START_BATCHES = 16
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -358,40 +353,11 @@ def new_student(
         notes.append(f"the student starts as a copy of {name}")
     elif inherited:
         notes.append(f"the student inherits {', '.join(inherited)} from {name}")
-        if isinstance(student, ConvHyperprior) and has_gdn(start) and not has_gdn(student):
-            fit_to_data(student, crops.batch(2 * batch))
-            notes.append("its filters are rescaled on one batch, because GDN's gain is missing")
-    elif isinstance(student, PatchCodec):
-        patches = crop**2 * 3 // PATCH_VALUES
-        count = max(START_BATCHES * batch, 2 * PATCH_VALUES // patches)
-        student.start_from_pca(crops.batch(count), LMBDA_OF_UNIT_GAIN if lmbda is None else lmbda)
-        notes.append("the student starts from the principal components of the training patches")
-    elif isinstance(student, ConvHyperprior):
-        fit_to_data(student, crops.batch(2 * batch))
-        notes.append("the student starts from random filters, scaled on one batch")
-    if isinstance(student, PatchCodec) and isinstance(start, PatchCodec) and inherited:
-        assert origin is not None
-        notes += _other_rate(student, lmbda, start, origin.lmbda)
+    else:
+        notes.append(student.start(crops.batch, crop, batch, lmbda))
+    if origin is not None and inherited:
+        notes += student.adapt(origin.codec, crops.batch, batch, lmbda, origin.lmbda)
     if start is not None and not inherited:
         notes.append(f"nothing could be inherited from {name}: its layers do not fit")
     round_medians(student)
     return student, tuple(notes)
-
-
-def _other_rate(
-    student: PatchCodec, lmbda: float | None, start: PatchCodec, start_lmbda: float | None
-) -> list[str]:
-    """Fit the steps of an inherited student to its own lambda; what was done, in words."""
-    if student.gains is not None and start.gains is not None:
-        return []
-    if start.gains is not None:
-        assert lmbda is not None  # a student without gains has one rate
-        logs = start.gains.log_at(torch.tensor([lmbda]))[0, : student.M]
-        student.scale_latents(logs.exp(), shift_scales=True)
-        return [f"its latents are those of lmbda {lmbda:g}, of a model of all rates"]
-    to = LMBDA_OF_UNIT_GAIN if lmbda is None else lmbda
-    if start_lmbda is None or start_lmbda == to:
-        return []
-    # Steps of quantization are as 1 / sqrt(lmbda) at high rate (see `PatchCodec.start_from_pca`).
-    student.scale_latents(math.sqrt(to / start_lmbda))
-    return [f"its latents are scaled from lmbda {start_lmbda:g} to {to:g}"]

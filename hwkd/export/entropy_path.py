@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hwkd.codec.networks import SELFTEST_DIGESTS, SELFTEST_PREFIX, SELFTEST_QUALITIES, digest
 from hwkd.codec.tables import TOTAL, Array, Tables
@@ -16,9 +16,9 @@ from hwkd.errors import HwkdError
 from hwkd.export.graph_writer import FLOAT, INT32, OPENVINO, GraphWriter, as_subpixel, tensor
 from hwkd.export.graphs import Latents
 from hwkd.models.base import HyperpriorCodec
-from hwkd.models.patch import PatchCodec
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.quantize.integer import IntegerLayer, halved
+from hwkd.quantize.qat import ENTROPY_PATH
 from hwkd.runtime.exact import BOUND, INDEXES, SYMBOL_LIMIT, ExactLayer, ExactPath
 from hwkd.runtime.gains import Gains
 
@@ -51,15 +51,15 @@ def entropy_path(
     Raises:
         HwkdError: a scale that is no power of two.
     """
-    hyper = [layer for name, layer in layers.items() if name.startswith("h_s.")]
-    is_patch = isinstance(codec, PatchCodec)
+    hyper = [layer for name, layer in layers.items() if name.startswith(ENTROPY_PATH)]
+    gives_index = codec.family.h_s_gives_index
     found, shortened = [], []
     largest = SYMBOL_LIMIT
     for i, layer in enumerate(hyper):
         if layer.kind == "transposed":
             plain, block = as_subpixel(layer), 2
         else:
-            plain, block = layer, _shuffle_after(is_patch, is_last=i == len(hyper) - 1)
+            plain, block = layer, _shuffle_after(codec.h_s, layer.name)
         plain, lost = _bounded(plain, largest)
         if lost.any():
             # A channel before the shuffle stands for one of the layer's own.
@@ -69,7 +69,7 @@ def entropy_path(
         if i < len(hyper) - 1:
             after = hyper[i + 1].input
             step, low, high = after.step, max(after.low, 0), after.high
-        elif is_patch:
+        elif gives_index:
             step, low, high = 1.0, 0, INDEXES - 1
         else:
             step, low, high = 1 / PLACES_PER_UNIT, 0, _last_place(scale_table)
@@ -84,7 +84,7 @@ def entropy_path(
             )
         )
         largest = high
-    places = None if is_patch else _places(scale_table)
+    places = None if gives_index else _places(scale_table)
     return EntropyPath(ExactPath(tuple(found), places), tuple(shortened))
 
 
@@ -135,8 +135,10 @@ def hyper_model(path: ExactPath, Z: int, M: int, *, has_gains: bool = False) -> 
     )
 
 
-def _shuffle_after(is_patch: bool, *, is_last: bool) -> int:
-    return 2 if is_patch and not is_last else 1
+def _shuffle_after(h_s: nn.Module, name: str) -> int:
+    """By how much a PixelShuffle right after the layer `name` ("h_s.3") enlarges what it gives; 1 where there is none."""
+    after = dict(h_s.named_children()).get(str(int(name.removeprefix(ENTROPY_PATH)) + 1))
+    return after.upscale_factor if isinstance(after, nn.PixelShuffle) else 1
 
 
 def _bounded(layer: IntegerLayer, largest: int) -> tuple[IntegerLayer, npt.NDArray[np.int64]]:

@@ -29,7 +29,6 @@ from hwkd.export.graph_writer import ONNX_RUNTIME, OPENVINO
 from hwkd.export.graphs import Latents, decoder_graph, encoder_graph, latents_of
 from hwkd.images import Pixels
 from hwkd.models.base import HyperpriorCodec, padded
-from hwkd.models.patch import PatchCodec
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import Spec, spec_to_json
 from hwkd.qualities import HIGHEST, LMBDA_OF_UNIT_GAIN, LOWEST
@@ -200,9 +199,8 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
 
 
 def _gains(codec: HyperpriorCodec, latents: Latents) -> Gains | None:
-    if not isinstance(codec, PatchCodec) or codec.gains is None:
-        return None
-    return Gains(codec.gains.at_anchors(), latents.narrow_from, latents.largest_y)
+    anchors = codec.gains_at_anchors()
+    return None if anchors is None else Gains(anchors, latents.narrow_from, latents.largest_y)
 
 
 def _held(bits: BitPlan, weight_bits: int) -> BitPlan:

@@ -1,11 +1,11 @@
-"""Encoder and decoder graphs of a quantized codec of any family."""
+"""Encoder and decoder graphs of a quantized codec of any family: where they begin and end, and what makes them."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,8 @@ from hwkd.export.float_graphs import FrozenGDN
 from hwkd.export.graph_writer import FLOAT, INT32, UINT8, Form, GraphWriter, tensor
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
-from hwkd.models.hyperprior import ConvHyperprior
-from hwkd.models.patch import POST, MeanContext, PatchAnalysis, PatchCodec, PatchSynthesis
-from hwkd.models.spec import PATCH
-from hwkd.qualities import LMBDA_HIGH, Y_HAT_STEP
-from hwkd.quantize.integer import PIXEL_OFFSET, Grid, IntegerLayer
-from hwkd.quantize.qat import SYMBOL_MAX
-from hwkd.runtime.gains import HIGHEST_STEP, WIDE_MAX
+from hwkd.quantize.integer import IntegerLayer
+from hwkd.quantize.qat import SYMBOL_MAX, Layer, conv_layers
 
 # Where the graphs of encoder and decoder begin and end.
 #
@@ -155,28 +150,113 @@ def _rounded(graph: GraphWriter, x: str, largest: int) -> str:
     return graph.node("Clip", [graph.node("Round", [x]), *bounds])
 
 
-# Encoder and decoder graphs of the families gdn and relu.
+# What a codec's operations read of their inputs: hwkd/export/checks.py makes the reach of a tile of it.
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one operation reads: output positions [first, last] need inputs from `before` to `after`."""
+
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    up: int = 1
+
+    def inputs(self, first: int, last: int) -> tuple[int, int]:
+        """The first and the last position of the input that [first, last] of the output need."""
+        first, last = first // self.up, last // self.up
+        return (
+            first * self.stride - self.padding,
+            last * self.stride - self.padding + self.kernel - 1,
+        )
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The operations of each transform in order; where there are two branches, of the longer one.
+
+    means: what the means of y read of y; empty where y has none, or they depend on z alone.
+    """
+
+    g_a: tuple[Step, ...]
+    h_a: tuple[Step, ...]
+    h_s: tuple[Step, ...]
+    g_s: tuple[Step, ...]
+    means: tuple[Step, ...] = ()
+
+
+def convolution_steps(codec: HyperpriorCodec, prefix: str) -> tuple[Step, ...]:
+    """Of the convolutions whose names begin with `prefix`, in order of definition."""
+    return tuple(
+        _step(layer) for name, layer in conv_layers(codec).items() if name.startswith(prefix)
+    )
+
+
+def _step(layer: Layer) -> Step:
+    kernel, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
+    if isinstance(padding, str):
+        raise TypeError(f"padding {padding!r} has no number")
+    if type(layer).__name__.endswith("ConvTranspose2d"):
+        # Output o takes the inputs i with o = stride i - padding + k: as many on both sides of o / stride.
+        return Step(
+            kernel=2 * (kernel // (2 * stride)) + 1, padding=kernel // (2 * stride), up=stride
+        )
+    return Step(kernel, stride, padding)
+
+
+# What makes the graphs of a family: `graphs` of its descriptor (hwkd/models/families/family.py) names one of these.
 
 Layers = Mapping[str, IntegerLayer]
+MakeGraph = Callable[[Any, Layers, Latents, Form], onnx.ModelProto]
+"""Of a codec of the family."""
 
 
-def conv_encoder(
-    codec: ConvHyperprior, layers: Layers, latents: Latents, form: Form
+@dataclass(frozen=True)
+class Graphs:
+    """What export has to know of the codecs of a family.
+
+    encoder: g_a, h_a and rounding. decoder: g_s and rounding. latents: which symbols they can take, seen on images,
+    [1, 3, H, W] in [0, 1], sides multiples of 64. operations: what its networks read of their inputs.
+    """
+
+    encoder: MakeGraph
+    decoder: MakeGraph
+    latents: Callable[[Any, Iterable[Tensor]], Latents]
+    operations: Callable[[Any], Operations]
+
+
+def graphs_of(codec: HyperpriorCodec) -> Graphs:
+    """What the codec's family registered."""
+    place = codec.family.graphs
+    assert place is not None  # nothing else is quantized
+    module, _, name = place.partition(":")
+    graphs = getattr(import_module(module), name)
+    assert isinstance(graphs, Graphs)
+    return graphs
+
+
+def encoder_graph(
+    codec: HyperpriorCodec, layers: Layers, latents: Latents, form: Form
 ) -> onnx.ModelProto:
-    """g_a, then h_a on |y|."""
-    graph = GraphWriter(form)
-    y = chain(graph, open_image(graph), codec.g_a, "g_a", layers)
-    z = chain(graph, graph.node("Abs", [y]), codec.h_a, "h_a", layers)
-    return encoder_model(graph, y, z, latents)
+    """g_a, h_a and rounding."""
+    return graphs_of(codec).encoder(codec, layers, latents, form)
 
 
-def conv_decoder(
-    codec: ConvHyperprior, layers: Layers, latents: Latents, form: Form
+def decoder_graph(
+    codec: HyperpriorCodec, layers: Layers, latents: Latents, form: Form
 ) -> onnx.ModelProto:
-    """g_s."""
-    graph = GraphWriter(form)
-    x_hat = chain(graph, open_symbols(graph, latents), codec.g_s, "g_s", layers)
-    return decoder_model(graph, x_hat, latents)
+    """g_s and rounding."""
+    return graphs_of(codec).decoder(codec, layers, latents, form)
+
+
+@torch.no_grad()
+def latents_of(codec: HyperpriorCodec, images: Iterable[Tensor]) -> Latents:
+    """The latents of `codec`.
+
+    Args:
+        images: [1, 3, H, W] in [0, 1], sides multiples of 64.
+    """
+    return graphs_of(codec).latents(codec, images)
 
 
 def chain(graph: GraphWriter, x: str, transform: nn.Module, name: str, layers: Layers) -> str:
@@ -203,283 +283,3 @@ def _gdn(graph: GraphWriter, x: str, gdn: FrozenGDN, name: str) -> str:
     square = graph.node("Mul", [x, x])
     norm = graph.node("Sqrt", [graph.node("Conv", [square, *weights], kernel_shape=[1, 1])])
     return graph.node("Mul" if gdn.inverse else "Div", [x, norm])
-
-
-def encoder_graph(
-    codec: HyperpriorCodec, layers: Layers, latents: Latents, form: Form
-) -> onnx.ModelProto:
-    """g_a, h_a and rounding (hwkd/export/graphs.py)."""
-    if isinstance(codec, PatchCodec):
-        return patch_encoder(codec, layers, latents, form)
-    assert isinstance(codec, ConvHyperprior)  # nothing else is quantized
-    return conv_encoder(codec, layers, latents, form)
-
-
-def decoder_graph(
-    codec: HyperpriorCodec, layers: Layers, latents: Latents, form: Form
-) -> onnx.ModelProto:
-    """g_s and rounding."""
-    if isinstance(codec, PatchCodec):
-        return patch_decoder(codec, layers, latents, form)
-    assert isinstance(codec, ConvHyperprior)
-    return conv_decoder(codec, layers, latents, form)
-
-
-# Encoder and decoder graphs of the family patch.
-#
-# torch's pixel_unshuffle and pixel_shuffle become one SpaceToDepth or DepthToSpace each; what ONNX orders in another way is
-# put in order in the weights beforehand.
-
-DIGIT = 256
-_DIGITS = Grid(1.0, -128, 127)
-
-_ROOTS = 7
-
-Order = npt.NDArray[np.intp]
-
-
-def patch_encoder(
-    codec: PatchCodec, layers: Layers, latents: Latents, form: Form
-) -> onnx.ModelProto:
-    """g_a, then h_a on log(1 + |y|)."""
-    graph = GraphWriter(form)
-    g_a = cast(PatchAnalysis, codec.g_a)
-    patches = graph.node("SpaceToDepth", [open_image(graph)], blocksize=PATCH)
-    order = _space_to_depth_order()
-    stem = graph.projection(patches, _reading(layers["g_a.stem"], order))
-    trunk = _trunk(graph, stem, "g_a.trunk", len(g_a.trunk), layers)
-    linear = graph.projection(patches, _reading(layers["g_a.linear"], order))
-    y = graph.node("Add", [linear, graph.projection(trunk, layers["g_a.head"])])
-    if latents.has_gains:
-        y = graph.node("Mul", [y, "gain"])
-    coded = _without_means(graph, y, codec, layers)
-    size = graph.node("Add", [graph.node("Abs", [y]), graph.scalar(1.0)])
-    z = chain(graph, _log(graph, size), codec.h_a, "h_a", layers)
-    return encoder_model(graph, coded, z, latents)
-
-
-def patch_decoder(
-    codec: PatchCodec, layers: Layers, latents: Latents, form: Form
-) -> onnx.ModelProto:
-    """g_s."""
-    graph = GraphWriter(form)
-    g_s = cast(PatchSynthesis, codec.g_s)
-    steps = _with_means(graph, open_symbols(graph, latents), codec, layers)
-    if latents.has_gains and not form.is_float:
-        steps = graph.node("Round", [steps])
-    digits = _digits(graph, steps, latents.narrow_from)
-    order = _depth_to_space_order()
-    stem = _of_digits(graph, digits, layers["g_s.stem"], latents.narrow_from)
-    trunk = _trunk(graph, stem, "g_s.trunk", len(g_s.trunk), layers)
-    linear = _of_digits(graph, digits, _writing(layers["g_s.linear"], order), latents.narrow_from)
-    head = graph.projection(trunk, _writing(layers["g_s.head"], order))
-    quarter = graph.shuffled(graph.node("Add", [linear, head]), PATCH // POST)
-    for i in range(len(g_s.post)):
-        inside = graph.relu(graph.convolution(quarter, layers[f"g_s.post.{i}.conv_in"]))
-        outside = graph.convolution(inside, layers[f"g_s.post.{i}.conv_out"])
-        quarter = graph.node("Add", [quarter, outside])
-    x_hat = graph.each(
-        "Add", graph.shuffled(quarter, POST), graph.scalar(PIXEL_OFFSET * PIXEL_STEP)
-    )
-    return decoder_model(graph, x_hat, latents)
-
-
-def _trunk(graph: GraphWriter, x: str, name: str, blocks: int, layers: Layers) -> str:
-    for i in range(blocks):
-        block = f"{name}.{i}"
-        mixed = graph.relu(graph.convolution(x, layers[f"{block}.mix_in"]))
-        mixed = graph.relu(graph.convolution(mixed, layers[f"{block}.mix"]))
-        x = graph.node("Add", [x, graph.projection(mixed, layers[f"{block}.mix_out"])])
-        fed = graph.relu(graph.convolution(x, layers[f"{block}.feed_in"]))
-        x = graph.node("Add", [x, graph.projection(fed, layers[f"{block}.feed_out"])])
-    return x
-
-
-def _without_means(graph: GraphWriter, y: str, codec: PatchCodec, layers: Layers) -> str:
-    """y less the means of its odd places, which come from its even ones as they will be decoded."""
-    context = cast(PatchSynthesis, codec.g_s).context
-    if context is None:
-        return y
-    first, rest = _split(graph, y, context.channels, codec.M)
-    gain, _ = _split(graph, "gain", context.channels, None)
-    rounded = graph.node("Round", [first])
-    if graph.form.size is None:
-        limit, _ = _split(graph, "limit", context.channels, None)
-        rounded = held(graph, rounded, limit)
-    means = _means(graph, graph.node("Div", [rounded, gain]), context, layers, 1.0)
-    means = graph.node("Mul", [means, gain])
-    return graph.node("Concat", [graph.node("Sub", [first, means]), rest], axis=1)
-
-
-def _with_means(graph: GraphWriter, steps: str, codec: PatchCodec, layers: Layers) -> str:
-    """`steps`, symbols in steps of the grid of g_s, with the means of the odd places added."""
-    context = cast(PatchSynthesis, codec.g_s).context
-    if context is None:
-        return steps
-    first, rest = _split(graph, steps, context.channels, codec.M)
-    means = _means(graph, first, context, layers, Y_HAT_STEP)
-    return graph.node("Concat", [graph.node("Add", [first, means]), rest], axis=1)
-
-
-def _means(
-    graph: GraphWriter, y_hat: str, context: MeanContext, layers: Layers, step: float
-) -> str:
-    """The means of `y_hat`, its even places decoded, both in units of `step`; zero at even places."""
-    scale = context.scale.double().numpy() / step
-    is_odd = _odd_places(graph, y_hat)
-    is_even = graph.node("Sub", [graph.scalar(1.0), is_odd])
-    inverse = (1 / scale).astype(np.float32)[None, :, None, None]
-    known = graph.node("Mul", [y_hat, graph.constant("context_inverse_scale", inverse)])
-    known = graph.node("Mul", [known, is_even])
-    hidden = graph.relu(graph.convolution(known, layers["g_s.context.conv_in"]))
-    last = layers["g_s.context.conv_out"]
-    scaled = replace(last, weight_step=(last.weight_step * scale).astype(np.float32))
-    return graph.node("Mul", [graph.projection(hidden, scaled), is_odd])
-
-
-def _odd_places(graph: GraphWriter, x: str) -> str:
-    """1 where row + column of `x` is odd, 0 elsewhere, [1, 1, h, w]."""
-    if graph.form.size is not None:
-        width, height = (side // PATCH for side in graph.form.size)
-        odd = (np.arange(height)[:, None] + np.arange(width)) % 2
-        return graph.constant("odd_places", odd.astype(np.float32)[None, None])
-    one_channel, _ = _split(graph, x, 1, None)
-    # Counted, as the size is free: rows and columns from 1.
-    ones = graph.node(
-        "Add", [graph.node("Mul", [one_channel, graph.scalar(0.0)]), graph.scalar(1.0)]
-    )
-    rows, columns = (
-        graph.node("CumSum", [ones, graph.constant(f"axis_{axis}", np.array(axis))])
-        for axis in (2, 3)
-    )
-    return graph.node("Mod", [graph.node("Add", [rows, columns]), graph.scalar(2.0)], fmod=1)
-
-
-def _split(graph: GraphWriter, x: str, first: int, channels: int | None) -> tuple[str, str]:
-    """The `first` channels of `x`, and the rest up to `channels`; None: no rest is wanted."""
-
-    def part(start: int, stop: int) -> str:
-        bounds = [graph.constant(f"channel_{at}", np.array([at], np.int64)) for at in (start, stop)]
-        return graph.node("Slice", [x, *bounds, graph.constant("channel_axis", np.array([1]))])
-
-    return part(0, first), "" if channels is None else part(first, channels)
-
-
-def _log(graph: GraphWriter, x: str) -> str:
-    """ln x, x >= 1.
-
-    By roots: (r - 1 / r) / 2 is sinh(ln r), which for r = x^(1/128) is ln x / 128, too large by ln(x)^2 / 98304 of it: 0.11 %
-    at the largest symbol that there is, 0.01, a third of a step of h_a's 8-bit input.
-    """
-    if not graph.form.log_by_roots:
-        return graph.node("Log", [x])
-    root = x
-    for _ in range(_ROOTS):
-        root = graph.node("Sqrt", [root])
-    twice = graph.node("Sub", [root, graph.node("Div", [graph.scalar(1.0), root])])
-    return graph.node("Mul", [twice, graph.scalar(2.0 ** (_ROOTS - 1))])
-
-
-def _digits(graph: GraphWriter, y: str, wide: int) -> tuple[str, str | None]:
-    """(low, high) with y = low + 256 high, both of 8 bits: low of all channels, high of the first `wide` ones.
-
-    Whole numbers beyond 8 bits (the patches' means) so run in int8 kernels, exactly. None: no channel is wide, or floats
-    hold them anyway.
-    """
-    if not wide or graph.form.is_float:
-        return y, None
-    channels = [
-        graph.constant("wide_from", np.array([0])),
-        graph.constant("wide_to", np.array([wide])),
-        graph.constant("channel_axis", np.array([1])),
-    ]
-    # Not y / 256 rounded: halves go to the even, and of 128 the low digit would be 128.
-    above = graph.node("Add", [y, graph.scalar(DIGIT / 2)])
-    all_high = graph.node("Floor", [graph.node("Mul", [above, graph.scalar(1 / DIGIT)])])
-    low = graph.node("Sub", [y, graph.node("Mul", [all_high, graph.scalar(float(DIGIT))])])
-    return low, graph.node("Slice", [all_high, *channels])
-
-
-def _of_digits(
-    graph: GraphWriter, digits: tuple[str, str | None], layer: IntegerLayer, wide: int
-) -> str:
-    low, high = digits
-    # In steps of the layer's own grid, which then stands in the step of its weights.
-    layer = replace(layer, weight_step=layer.weight_step * np.float32(layer.input.step))
-    result = graph.projection(low, replace(layer, input=_DIGITS))
-    if high is None:
-        return result
-    of_high = replace(
-        layer,
-        name=f"{layer.name}.high",
-        weight=layer.weight[:, :wide],
-        weight_step=layer.weight_step * np.float32(DIGIT),
-        bias=np.zeros_like(layer.bias),
-        input=_DIGITS,
-    )
-    return graph.node("Add", [result, graph.projection(high, of_high)])
-
-
-def _reading(layer: IntegerLayer, order: Order) -> IntegerLayer:
-    """`layer` for an input whose channel i is the one that it knew as order[i]."""
-    return replace(layer, weight=layer.weight[:, order])
-
-
-def _writing(layer: IntegerLayer, order: Order) -> IntegerLayer:
-    """`layer` with its output channel order[i] at place i."""
-    return replace(
-        layer,
-        weight=layer.weight[order],
-        weight_step=layer.weight_step[order],
-        bias=layer.bias[order],
-    )
-
-
-def _space_to_depth_order() -> Order:
-    """pixel_unshuffle has channels (colour, row, column), SpaceToDepth (row, column, colour)."""
-    return np.arange(3 * PATCH * PATCH).reshape(3, PATCH, PATCH).transpose(1, 2, 0).reshape(-1)
-
-
-def _depth_to_space_order() -> Order:
-    """pixel_shuffle(16) then pixel_unshuffle(4) as one DepthToSpace(4).
-
-    A row of the patch is 4 p + r: p moves to space, r stays a channel of the quarter resolution; columns likewise.
-    """
-    places = np.arange(3 * PATCH * PATCH).reshape(3, PATCH // POST, POST, PATCH // POST, POST)
-    return places.transpose(0, 2, 4, 1, 3).reshape(-1)
-
-
-# Which symbols a codec's latents can take once it is exported, seen on images.
-
-_WIDE_FROM = SYMBOL_MAX // 2
-"""A channel of `patch` whose symbols exceed this on the images seen gets a second digit: others may hold twice."""
-
-_CHANNELS_A_KERNEL = 8
-
-
-@torch.no_grad()
-def latents_of(codec: HyperpriorCodec, images: Iterable[Tensor]) -> Latents:
-    """The latents of `codec`.
-
-    In gdn and relu every symbol has 8 bits, as in training. In `patch` the first channels, up to the last that needs it,
-    hold more; the principal components come first, so that these are few. In one of all rates what counts is y in steps of
-    the grid of g_s; a symbol has the fewest of them at the highest quality, where y has the most symbols: there it is seen.
-
-    Args:
-        images: [1, 3, H, W] in [0, 1], sides multiples of 64.
-    """
-    if not isinstance(codec, PatchCodec):
-        return Latents(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, codec.M)
-    has_gains = codec.serves_all_rates
-    codec.set_lmbda(LMBDA_HIGH)
-    largest = torch.zeros(codec.M)
-    for x in images:
-        largest = torch.maximum(largest, codec.g_a(x).abs().amax((0, 2, 3)))
-    wide = torch.nonzero(largest * (HIGHEST_STEP if has_gains else 1) > _WIDE_FROM).flatten()
-    if not len(wide):
-        return Latents(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, 0, has_gains)
-    context = cast(PatchSynthesis, codec.g_s).context
-    # A mean comes on top of its symbol.
-    most = max(int(wide[-1]) + 1, 0 if context is None else context.channels)
-    channels = -(-most // _CHANNELS_A_KERNEL) * _CHANNELS_A_KERNEL
-    return Latents(codec.M, codec.Z, WIDE_MAX, SYMBOL_MAX, min(channels, codec.M), has_gains)

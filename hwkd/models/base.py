@@ -1,7 +1,8 @@
 """What every hyperprior codec here shares: the flow of Balle et al. 2018 around four transforms."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from hwkd.images import Pixels
 from hwkd.models.compat import CompressionModel, EntropyBottleneck, GaussianConditional
+from hwkd.models.families.family import Family, Spec, family_of
+from hwkd.qualities import Anchors
 
 # Training noise as a function of where it is used, not of how many numbers were drawn before.
 
@@ -96,14 +99,16 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
                 '------> Q -> y_hat (coded with scales) <-'
                                '-> g_s -> x_hat
 
-    Subclasses build `g_a g_s h_a h_s`; state-dict names are CompressAI's. In training mode the latents carry
+    Subclasses build `g_a g_s h_a h_s` from a spec; state-dict names are CompressAI's. In training mode the latents carry
     uniform noise; in evaluation mode they are rounded.
 
     rounds_in_training: the rate is still estimated on noisy latents, but g_s (and the distillation losses) see the
     rounded y with a straight-through gradient (Minnen and Singh 2020, arXiv 2007.08739, section 3.2).
+    after_relu: modules of its transforms, and which of their layers read what a ReLU gives without standing next to it.
     """
 
     rounds_in_training = False
+    after_relu: ClassVar[Mapping[type[nn.Module], tuple[str, ...]]] = {}
 
     g_a: nn.Module
     g_s: nn.Module
@@ -111,11 +116,17 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
     h_s: nn.Module
     downsampling_factor = 64
 
-    def __init__(self, M: int, Z: int) -> None:
+    def __init__(self, spec: Spec) -> None:
         super().__init__()
-        self.M, self.Z = M, Z
-        self.entropy_bottleneck = NoisyBottleneck(Z)
+        self.spec = spec
+        self.M, self.Z = spec.M, spec.Z
+        self.entropy_bottleneck = NoisyBottleneck(spec.Z)
         self.gaussian_conditional = NoisyConditional(None)
+
+    @property
+    def family(self) -> Family:
+        """What is known of codecs of this kind."""
+        return family_of(self.spec)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """z = h_a(|y|)."""
@@ -136,6 +147,38 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
     def residual(self, y: Tensor) -> Tensor:
         """What of y is rounded and coded, before rounding: y less the means that g_s adds again. Here all of y."""
         return y
+
+    def gains_at_anchors(self) -> Anchors | None:
+        """ln gain at the anchors as whole numbers (hwkd/qualities.py), [anchors, M] int16; None: one rate."""
+        return None
+
+    def inherit(self, teacher: "HyperpriorCodec") -> tuple[str, ...]:
+        """As `hwkd.models.inherit.inherit`, whose checks are done, without gradients; here nothing."""
+        return ()
+
+    def start(self, images: "Images", crop: int, batch: int, lmbda: float | None) -> str:
+        """First weights without a teacher, fitted to `images`, in place; what they are, in words.
+
+        Args:
+            crop: side of the images in pixels. batch: how many of them a step of the training takes.
+            lmbda: what the codec will be trained for; None: all rates.
+        """
+        raise NotImplementedError
+
+    def adapt(
+        self,
+        start: "HyperpriorCodec",
+        images: "Images",
+        batch: int,
+        lmbda: float | None,
+        start_lmbda: float | None,
+    ) -> list[str]:
+        """Make up, in place, for what differs between this codec and `start`, which it inherited from; in words.
+
+        Args:
+            images, batch, lmbda: as `start` takes them. start_lmbda: what `start` was trained for; None: not known.
+        """
+        return []
 
     def forward(
         self,
@@ -185,6 +228,9 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
             z_likelihoods,
         )
 
+
+Images = Callable[[int], Tensor]
+"""So many new images to fit first weights to, [B, 3, H, W] in [0, 1]."""
 
 # Between 8-bit images and what the networks take and give.
 

@@ -6,16 +6,27 @@ DCVC-RT (arXiv 2502.20762), which also avoid full-resolution features.
 """
 
 import math
-from typing import cast
+from collections.abc import Mapping
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hwkd.models.base import HyperpriorCodec
+from hwkd.models.base import HyperpriorCodec, Images
 from hwkd.models.compat import LowerBound
-from hwkd.models.spec import PATCH, PATCH_VALUES
+from hwkd.models.families.patch import PATCH, PATCH_VALUES, POST, POST_VALUES, PatchSpec
+from hwkd.models.inherit import (
+    Conv,
+    Index,
+    copy_bottleneck,
+    copy_chain,
+    copy_filters,
+    in_norm,
+    most,
+    out_norm,
+)
 from hwkd.qualities import (
     DEFAULT_QUALITY,
     GAIN_UNITS,
@@ -29,11 +40,11 @@ from hwkd.qualities import (
     lmbda_at,
 )
 
-POST = 4
-POST_VALUES = 3 * POST * POST
-
 _LOWEST_INDEX_AT_START = -32
 """Of a codec of all rates: a channel may start silent, and be worth its bits at a higher quality only."""
+
+_START_BATCHES = 16
+"""Of images whose patches give the principal components, at least."""
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
@@ -223,23 +234,18 @@ class PatchCodec(HyperpriorCodec):
     """
 
     rounds_in_training = True
+    after_relu: ClassVar[Mapping[type[nn.Module], tuple[str, ...]]] = {
+        Block: ("mix", "mix_out", "feed_out"),
+        Deblock: ("conv_out",),
+        MeanContext: ("conv_out",),
+    }
 
-    def __init__(
-        self,
-        *,
-        M: int,
-        H: int,
-        Z: int,
-        C: int,
-        widths: tuple[int, ...],
-        post: tuple[int, ...],
-        anchors: int = 0,
-        context: tuple[int, int] | None = None,
-        hyper_kernel: int = 3,
-    ) -> None:
-        super().__init__(M, Z)
-        self.g_a = PatchAnalysis(M, C, widths)
-        self.g_s = PatchSynthesis(M, C, widths, post, context)
+    def __init__(self, spec: PatchSpec) -> None:
+        super().__init__(spec)
+        M, H, Z, hyper_kernel = spec.M, spec.H, spec.Z, spec.hyper_kernel
+        context = (spec.context[0], spec.context[1]) if spec.context else None
+        self.g_a = PatchAnalysis(M, spec.C, spec.widths)
+        self.g_s = PatchSynthesis(M, spec.C, spec.widths, spec.post, context)
         self.h_a = nn.Sequential(
             nn.Conv2d(M, H, hyper_kernel, padding=hyper_kernel // 2),
             nn.ReLU(),
@@ -258,8 +264,8 @@ class PatchCodec(HyperpriorCodec):
         )
         self.index_bound = LowerBound(0.0)
         self.gains: Gains | None = None
-        if anchors:
-            self.gains = Gains(anchors, M)
+        if spec.anchors:
+            self.gains = Gains(spec.anchors, M)
             # Not registered again: their parameters belong to the codec.
             self.g_a.__dict__["gains"] = self.g_s.__dict__["gains"] = self.gains
 
@@ -267,11 +273,6 @@ class PatchCodec(HyperpriorCodec):
     def serves_all_rates(self) -> bool:
         """Whether `set_lmbda` has a choice."""
         return self.gains is not None
-
-    @property
-    def has_context(self) -> bool:
-        """Whether y is coded less means that depend on the latents around it."""
-        return cast(PatchSynthesis, self.g_s).context is not None
 
     def set_lmbda(self, lmbda: float | Tensor) -> None:
         """Make the passes that follow ones for `lmbda`: of all images, or [B] of each image of a batch.
@@ -300,6 +301,50 @@ class PatchCodec(HyperpriorCodec):
     def entropy_parameters(self, z_hat: Tensor) -> tuple[Tensor, Tensor | None]:
         """The scales of the table at the place that h_s gives; the means are zero."""
         return SCALE_MIN * torch.exp(LOG_SCALE_STEP * self.scale_index(z_hat)), None
+
+    def gains_at_anchors(self) -> Anchors | None:
+        """Those of a codec of all rates."""
+        return None if self.gains is None else self.gains.at_anchors()
+
+    def inherit(self, teacher: HyperpriorCodec) -> tuple[str, ...]:
+        """From another `patch` codec."""
+        if not isinstance(teacher, PatchCodec):
+            return ()
+        # A teacher's components stand in the order of their variance.
+        y = torch.arange(self.M, device=next(teacher.parameters()).device)
+        transforms = _inherit_transforms(self, teacher, y)
+        return (*transforms, *_inherit_hyper(self, teacher, y)) if transforms else ()
+
+    def start(self, images: Images, crop: int, batch: int, lmbda: float | None) -> str:
+        """From the principal components of the images' patches."""
+        patches = crop**2 * 3 // PATCH_VALUES
+        count = max(_START_BATCHES * batch, 2 * PATCH_VALUES // patches)
+        self.start_from_pca(images(count), LMBDA_OF_UNIT_GAIN if lmbda is None else lmbda)
+        return "the student starts from the principal components of the training patches"
+
+    def adapt(
+        self,
+        start: HyperpriorCodec,
+        images: Images,
+        batch: int,
+        lmbda: float | None,
+        start_lmbda: float | None,
+    ) -> list[str]:
+        """Fit the steps of quantization to this codec's own lambda."""
+        assert isinstance(start, PatchCodec)  # nothing is inherited from others
+        if self.gains is not None and start.gains is not None:
+            return []
+        if start.gains is not None:
+            assert lmbda is not None  # a student without gains has one rate
+            logs = start.gains.log_at(torch.tensor([lmbda]))[0, : self.M]
+            self.scale_latents(logs.exp(), shift_scales=True)
+            return [f"its latents are those of lmbda {lmbda:g}, of a model of all rates"]
+        to = LMBDA_OF_UNIT_GAIN if lmbda is None else lmbda
+        if start_lmbda is None or start_lmbda == to:
+            return []
+        # Steps of quantization are as 1 / sqrt(lmbda) at high rate (see `start_from_pca`).
+        self.scale_latents(math.sqrt(to / start_lmbda))
+        return [f"its latents are scaled from lmbda {start_lmbda:g} to {to:g}"]
 
     @torch.no_grad()
     def start_from_pca(self, x: Tensor, lmbda: float) -> None:
@@ -363,3 +408,101 @@ def _set(layer: nn.Conv2d, weight: Tensor) -> None:
     layer.weight.copy_(weight.float()[:, :, None, None])
     assert layer.bias is not None
     layer.bias.zero_()
+
+
+# What a `patch` student inherits from a `patch` teacher: see hwkd/models/inherit.py.
+
+
+def _inherit_transforms(student: PatchCodec, teacher: PatchCodec, y: Index) -> tuple[str, ...]:
+    s_a, t_a = cast(PatchAnalysis, student.g_a), cast(PatchAnalysis, teacher.g_a)
+    s_s, t_s = cast(PatchSynthesis, student.g_s), cast(PatchSynthesis, teacher.g_s)
+    if s_a.stem.out_channels > t_a.stem.out_channels:
+        return ()
+    stream = most(out_norm(t_a.stem) * in_norm(t_a.head), s_a.stem.out_channels)
+    copy_filters(s_a.linear, t_a.linear, out=y)
+    copy_filters(s_a.stem, t_a.stem, out=stream)
+    copy_filters(s_a.head, t_a.head, out=y, into=stream)
+    _blocks(s_a.trunk, t_a.trunk, stream)
+    stream = most(out_norm(t_s.stem) * in_norm(t_s.head), s_s.stem.out_channels)
+    copy_filters(s_s.linear, t_s.linear, into=y)
+    copy_filters(s_s.stem, t_s.stem, out=stream, into=y)
+    copy_filters(s_s.head, t_s.head, into=stream)
+    _blocks(s_s.trunk, t_s.trunk, stream)
+    for pair, source in zip(s_s.post, t_s.post, strict=False):
+        _deblock(cast(Deblock, pair), cast(Deblock, source))
+    if s_s.context is not None and t_s.context is not None:
+        _context(s_s.context, t_s.context)
+    mine, theirs = student.gains, teacher.gains
+    if mine is not None and theirs is not None and len(mine.deviations) == len(theirs.deviations):
+        mine.deviations.copy_(theirs.deviations[:, y])
+    return ("g_a", "g_s")
+
+
+def _context(student: MeanContext, teacher: MeanContext) -> None:
+    """Of channels that stand in one order in both: the first of the teacher's are the student's."""
+    if student.channels > teacher.channels:
+        return
+    known = torch.arange(student.channels, device=teacher.scale.device)
+    student.scale.copy_(teacher.scale[known])
+    if student.conv_in.out_channels > teacher.conv_in.out_channels:
+        return
+    hidden = most(
+        out_norm(teacher.conv_in) * in_norm(teacher.conv_out), student.conv_in.out_channels
+    )
+    copy_filters(student.conv_in, teacher.conv_in, out=hidden, into=known)
+    copy_filters(student.conv_out, teacher.conv_out, out=known, into=hidden)
+
+
+def _blocks(student: nn.Sequential, teacher: nn.Sequential, stream: Index) -> None:
+    """Each of the student's blocks takes the teacher's block at the same relative depth."""
+    for i, mine in enumerate(student):
+        theirs = teacher[min(len(teacher) - 1, i * len(teacher) // len(student))]
+        _block(cast(Block, mine), cast(Block, theirs), stream)
+
+
+def _block(student: Block, teacher: Block, stream: Index) -> None:
+    if student.mix_in.out_channels > teacher.mix_in.out_channels:
+        return
+    hidden = most(
+        out_norm(teacher.mix_in) * out_norm(teacher.mix) * in_norm(teacher.mix_out),
+        student.mix_in.out_channels,
+    )
+    copy_filters(student.mix_in, teacher.mix_in, out=hidden, into=stream)
+    copy_filters(student.mix, teacher.mix, out=hidden)
+    copy_filters(student.mix_out, teacher.mix_out, out=stream, into=hidden)
+    fed = most(out_norm(teacher.feed_in) * in_norm(teacher.feed_out), student.feed_in.out_channels)
+    copy_filters(student.feed_in, teacher.feed_in, out=fed, into=stream)
+    copy_filters(student.feed_out, teacher.feed_out, out=stream, into=fed)
+
+
+def _deblock(student: Deblock, teacher: Deblock) -> None:
+    if student.conv_in.out_channels > teacher.conv_in.out_channels:
+        return
+    hidden = most(
+        out_norm(teacher.conv_in) * in_norm(teacher.conv_out), student.conv_in.out_channels
+    )
+    copy_filters(student.conv_in, teacher.conv_in, out=hidden)
+    copy_filters(student.conv_out, teacher.conv_out, into=hidden)
+
+
+def _inherit_hyper(student: PatchCodec, teacher: PatchCodec, y: Index) -> tuple[str, ...]:
+    """h_a, h_s and the entropy bottleneck, where nothing is wider. y: the channels of the teacher's y that are kept."""
+    if student.Z > teacher.Z:
+        return ()
+    s_a, t_a = cast(nn.Sequential, student.h_a), cast(nn.Sequential, teacher.h_a)
+    z = most(out_norm(cast(Conv, t_a[-1])), student.Z)
+    if not copy_chain(list(s_a), list(t_a), y, z):
+        return ()
+    # h_s: each 3x3 convolution gives four sub-pixels per channel, in groups of four (PixelShuffle).
+    s_s, t_s = cast(nn.Sequential, student.h_s), cast(nn.Sequential, teacher.h_s)
+    into = z
+    for i, consumer in ((0, 3), (3, 6)):
+        mine, theirs = cast(nn.Conv2d, s_s[i]), cast(nn.Conv2d, t_s[i])
+        four = out_norm(theirs).square().reshape(-1, 4).sum(1).sqrt()
+        keep = most(four * in_norm(cast(Conv, t_s[consumer])), mine.out_channels // 4)
+        sub_pixels = (keep[:, None] * 4 + torch.arange(4, device=keep.device)).flatten()
+        copy_filters(mine, theirs, out=sub_pixels, into=into)
+        into = keep
+    copy_filters(cast(Conv, s_s[6]), cast(Conv, t_s[6]), out=y, into=into)
+    copy_bottleneck(student, teacher, z)
+    return ("h_a", "h_s")

@@ -1,119 +1,26 @@
 """What a model is made of: a student's spec from few numbers, an architecture in words, CompressAI's quality levels."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Any
 
 from hwkd.errors import InputError, unknown
-from hwkd.qualities import MOST_ANCHORS
+from hwkd.models.families.family import Spec as Spec
+from hwkd.models.families.family import (
+    all_families,
+    family_of,
+    in_words,
+    student_families,
+    student_family,
+    student_names,
+)
+from hwkd.models.families.hyperprior import HyperpriorSpec as HyperpriorSpec
+from hwkd.models.families.patch import PatchSpec as PatchSpec
 
-# What a student is made of: family and widths, in a form that is printed, stored and built from.
+# What a model is made of, in a form that is printed, stored and built from.
 
-FAMILIES = ("gdn", "relu", "patch")
+FAMILIES = student_names()
 """Families of students; teachers may also be of family "mean" (mbt2018-mean)."""
-
-PATCH = 16
-"""Side of the patches of family `patch`, in pixels."""
-PATCH_VALUES = 3 * PATCH * PATCH
-
-
-@dataclass(frozen=True)
-class HyperpriorSpec:
-    """A scale hyperprior of stride-2 convolutions (Balle et al. 2018), or mbt2018-mean as a teacher.
-
-    family: gdn (the paper's), relu (ReLU in place of GDN), mean (mbt2018-mean: GDN, and means beside the scales).
-    widths: channels after the first three layers of g_a; g_s mirrors them.
-    M: channels of y. H: channels inside h_a and h_s. Z: channels of z.
-    """
-
-    family: str
-    widths: tuple[int, int, int]
-    M: int
-    H: int
-    Z: int
-
-    def __post_init__(self) -> None:
-        if self.family not in ("gdn", "relu", "mean"):
-            raise unknown("family", self.family, FAMILIES)
-        if len(self.widths) != 3:
-            raise InputError(
-                f"family {self.family} takes one width or three, got {len(self.widths)}: {self.widths}"
-            )
-        _check_positive(self)
-
-    @property
-    def serves_all_rates(self) -> bool:
-        """A codec of these families has one rate."""
-        return False
-
-    def __str__(self) -> str:
-        n = self.widths[0] if len(set(self.widths)) == 1 else "-".join(map(str, self.widths))
-        return f"{self.family} N={n} M={self.M} H={self.H} Z={self.Z}"
-
-
-@dataclass(frozen=True)
-class PatchSpec:
-    """A `patch` codec (hwkd/models/patch.py); g_s mirrors g_a.
-
-    C: channels of the trunk at 1/16 of the resolution; widths: hidden width of each of its blocks.
-    post: hidden widths of the deblocking pairs at 1/4.
-    M: channels of y. H: channels inside h_a and h_s. Z: channels of z.
-    hyper_kernel: side of the first convolution of h_a and of the last of h_s, 1 or 3.
-    context: channels of y whose means are predicted from their neighbours, and the width of what predicts them; ()
-    for none.
-    anchors: lambdas at which the gains of a codec of all rates are learned; 0: a codec of one rate, without gains.
-    """
-
-    M: int
-    H: int
-    Z: int
-    C: int
-    widths: tuple[int, ...]
-    post: tuple[int, ...]
-    anchors: int = 0
-    context: tuple[int, ...] = ()
-    hyper_kernel: int = 3
-    family: str = "patch"
-
-    def __post_init__(self) -> None:
-        _check_positive(self)
-        if type(self.anchors) is not int or self.anchors not in (0, *range(2, MOST_ANCHORS + 1)):
-            raise InputError(
-                f"anchors must be 0 (one rate) or 2 to {MOST_ANCHORS} (all rates), got {self.anchors}"
-            )
-        if self.hyper_kernel not in (1, 3):
-            raise InputError(f"hyper_kernel must be 1 or 3, got {self.hyper_kernel}")
-        if self.context and (len(self.context) != 2 or self.context[0] > self.M):
-            raise InputError(
-                f"context must be two numbers, channels of y (at most M, {self.M}) and a width, got {self.context}"
-            )
-        for name in ("M", "C"):
-            if getattr(self, name) > PATCH_VALUES:
-                raise InputError(
-                    f"{name} of family patch must be 1 to {PATCH_VALUES} channels (the values of a 16x16 patch), "
-                    f"got {getattr(self, name)}"
-                )
-
-    @property
-    def serves_all_rates(self) -> bool:
-        """Whether one model codes at every quality of hwkd/qualities.py."""
-        return self.anchors > 0
-
-    def __str__(self) -> str:
-        parts = [f"M={self.M} H={self.H} Z={self.Z} C={self.C}"]
-        for name in ("widths", "post", "context"):
-            values = getattr(self, name)
-            if values:
-                parts.append(f"{name}={'-'.join(map(str, values))}")
-        if self.hyper_kernel != 3:
-            parts.append(f"hyper_kernel={self.hyper_kernel}")
-        if self.anchors:
-            parts.append(f"anchors={self.anchors}")
-        return f"patch {' '.join(parts)}"
-
-
-Spec = HyperpriorSpec | PatchSpec
-_LISTS = ("widths", "post", "context")
 
 
 def spec_to_json(spec: Spec) -> str:
@@ -126,32 +33,13 @@ def spec_from_json(text: str) -> Spec:
     try:
         raw: dict[str, Any] = json.loads(text)
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-        return PatchSpec(**fields) if fields.get("family") == "patch" else HyperpriorSpec(**fields)
+        known = (f.spec_type for f in all_families() if f.name == fields.get("family"))
+        return next(known, HyperpriorSpec)(**fields)  # which refuses an unknown family
     except (TypeError, ValueError, AttributeError) as error:
         raise InputError(f"not the description of a model: {text[:120]!r} ({error})") from error
 
 
-def _check_positive(spec: Spec) -> None:
-    for name, value in asdict(spec).items():
-        if name in ("family", "anchors"):
-            continue
-        values = value if name in _LISTS and isinstance(value, tuple) else (value,)
-        if not all(type(v) is int and 1 <= v <= 4096 for v in values):
-            raise InputError(f"{name} must be 1 to 4096 channels, got {value}")
-
-
 # From the few numbers a user gives to the full description of a student.
-
-DEFAULT_WIDTH = {"patch": 96, "gdn": 64, "relu": 64}
-PATCH_BLOCKS = 3
-PATCH_HYPER, PATCH_HYPER_LATENT = 96, 64
-PATCH_ANCHORS = 5
-PATCH_CONTEXT = 48
-"""Channels of y whose means a student of all rates predicts, through a layer of twice as many."""
-PATCH_LATENT_OF_ALL_RATES = 320
-"""Of a patch's 768 values: with 192 a linear codec ends at 37.5 dB on Kodak, with 320 at 46.2 dB."""
-PATCH_POST_SHARE = 4
-"""The deblocking pair works at 16 times the pixels of the trunk: it gets a quarter of its channels."""
 
 
 def student_spec(
@@ -178,35 +66,16 @@ def student_spec(
     Raises:
         InputError: an unknown family, a number of widths that it does not take, or `post` for one that has none.
     """
-    if family not in FAMILIES:
-        raise unknown("family", family, FAMILIES)
-    widths = width or (DEFAULT_WIDTH[family],)
-    if family == "patch":
-        C = max(widths)
-        return PatchSpec(
-            M=M,
-            H=_first(hyper, PATCH_HYPER),
-            Z=_first(hyper_latent, hyper, PATCH_HYPER_LATENT),
-            C=C,
-            widths=widths if len(widths) > 1 else widths * PATCH_BLOCKS,
-            post=post or (max(1, C // PATCH_POST_SHARE),),
-            anchors=PATCH_ANCHORS if all_rates else 0,
-            context=_context(M) if all_rates else (),
-            hyper_kernel=1 if all_rates else 3,
-        )
-    if all_rates:
+    kind = student_family(family)
+    if all_rates and not kind.has_all_rates:
         raise _has_one_rate(family)
-    if post is not None:
+    if post is not None and not kind.takes_post:
+        have = in_words([f.name for f in student_families() if f.takes_post], "or")
         raise InputError(
-            f"--post is for family patch, family {family} has no deblocking pairs: leave it out"
+            f"--post is for family {have}, family {family} has no deblocking pairs: leave it out"
         )
-    if len(widths) not in (1, 3):
-        raise InputError(
-            f"family {family} takes one width or three (--width 64 or --width 32,48,64), got {len(widths)}"
-        )
-    n1, n2, n3 = widths if len(widths) == 3 else widths * 3
-    H = _first(hyper, n3)
-    return HyperpriorSpec(family, (n1, n2, n3), M, H, _first(hyper_latent, H))
+    widths = width or (kind.default_width,)
+    return kind.student(widths, M, hyper, hyper_latent, post, all_rates=all_rates)
 
 
 def with_rates(spec: Spec, *, all_rates: bool) -> Spec:
@@ -217,27 +86,17 @@ def with_rates(spec: Spec, *, all_rates: bool) -> Spec:
     """
     if spec.serves_all_rates == all_rates:
         return spec
-    if not isinstance(spec, PatchSpec):
-        raise _has_one_rate(spec.family)
-    if not all_rates:
-        return replace(spec, anchors=0, context=())
-    return replace(spec, anchors=PATCH_ANCHORS, context=_context(spec.M))
+    kind = family_of(spec)
+    if not kind.has_all_rates:
+        raise _has_one_rate(kind.name)
+    return kind.with_rates(spec, all_rates=all_rates)
 
 
 def _has_one_rate(family: str) -> InputError:
+    have = in_words([f.name for f in student_families() if f.has_all_rates], "or")
     return InputError(
-        f"family {family} has one rate: give --quality or --lmbda, or --family patch for one student of all rates"
+        f"family {family} has one rate: give --quality or --lmbda, or --family {have} for one student of all rates"
     )
-
-
-def _context(M: int) -> tuple[int, int]:
-    channels = min(PATCH_CONTEXT, M)
-    return channels, 2 * channels
-
-
-def _first(*given: int | None) -> int:
-    """The first that was given; a 0 was, and is refused by the spec."""
-    return next(n for n in given if n is not None)
 
 
 # A bare architecture in words, `hyperprior:N=64,M=192`: enough for what it costs, without weights.

@@ -14,11 +14,10 @@ from hwkd.bits import WEIGHT_BITS
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.compat import GDN
-from hwkd.models.patch import PatchCodec
+from hwkd.models.families.family import InputKind
 from hwkd.quantize.qat import (
     ENTROPY_PATH,
     TRANSFORMS,
-    InputKind,
     QuantLayer,
     conv_layers,
     layer_inputs,
@@ -99,10 +98,7 @@ def left_in_float(codec: HyperpriorCodec) -> tuple[str, ...]:
                 found.append(
                     f"{name}: {inverse}, its squares, 1x1 convolution, root and product are float32"
                 )
-    if isinstance(codec, PatchCodec):
-        found.append("g_a and g_s: the residual additions of every block are float32")
-        found.append("g_a and g_s: the sum of linear and head is float32")
-        found.append("h_a: its input log(1 + |y|) is float32")
+    found += codec.family.float_notes
     if quantized:
         found.append(
             "biases: stored as float32, used as 32-bit integers times input scale x weight scale"

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hwkd.bits import BitPlan
-from hwkd.errors import InputError, unknown
-from hwkd.models.spec import FAMILIES
+from hwkd.errors import InputError
+from hwkd.models.families.family import Family, in_words, student_families, student_family
 from hwkd.target import ExecutionUnit, Quantization, Target
 
 # In which form networks leave for a unit, and what to type there.
@@ -155,8 +155,7 @@ def plan_precision(
         InputError: bits or family are not accepted, or `strict` refuses; the message says what to try.
     """
     BitPlan(weight_bits, act_bits)  # refuses what no quantizer takes
-    if family not in FAMILIES:
-        raise unknown("family", family, FAMILIES)
+    kind = student_family(family)
     if strict:
         _refuse_compromise(target, weight_bits, act_bits)
     others = [unit for unit in target.units if unit is not target.preferred]
@@ -166,7 +165,7 @@ def plan_precision(
             entries.append(_hyper_entry(target.cpu, weight_bits))
             continue
         for unit in (target.preferred, *others):
-            entries.append(_entry(network, unit, unit is target.preferred, weight_bits, family))
+            entries.append(_entry(network, unit, unit is target.preferred, weight_bits, kind))
     export = export_form(target.preferred, _arithmetic(target.preferred), prefix)
     return PrecisionPlan(
         target=target.name,
@@ -175,7 +174,7 @@ def plan_precision(
         act_bits=act_bits,
         entries=tuple(entries),
         export=export,
-        notes=_notes(target, weight_bits, act_bits, family, export),
+        notes=_notes(target, weight_bits, act_bits, kind, export),
     )
 
 
@@ -190,7 +189,7 @@ def _stored_bits(unit: ExecutionUnit, weight_bits: int) -> int:
 
 
 def _entry(
-    network: str, unit: ExecutionUnit, is_preferred: bool, weight_bits: int, family: str
+    network: str, unit: ExecutionUnit, is_preferred: bool, weight_bits: int, family: Family
 ) -> PlanEntry:
     stored_bits = _stored_bits(unit, weight_bits)
     if unit.quantization is None:
@@ -199,7 +198,7 @@ def _entry(
         reason = f"weights held to {stored_bits} bits, or sums saturate in {unit.runtime.name}"
     else:
         reason = f"{unit.runtime.name} with {unit.quantization.activations} activations"
-    in_float = ("GDN",) if family == "gdn" and unit.quantization else ()
+    in_float = ("GDN",) if family.has_gdn and unit.quantization else ()
     return PlanEntry(
         network, unit.name, is_preferred, _arithmetic(unit), stored_bits, in_float, reason
     )
@@ -232,7 +231,7 @@ def _refuse_compromise(target: Target, weight_bits: int, act_bits: int) -> None:
 
 
 def _notes(
-    target: Target, weight_bits: int, act_bits: int, family: str, export: ExportForm
+    target: Target, weight_bits: int, act_bits: int, family: Family, export: ExportForm
 ) -> tuple[str, ...]:
     unit = target.preferred
     notes = []
@@ -246,12 +245,13 @@ def _notes(
             f"(asked for: weights {weight_bits}, activations {act_bits})."
         )
     int8_units = [u for u in target.units if u.quantization]
-    if family == "gdn" and int8_units:
+    if family.has_gdn and int8_units:
+        others = [other.name for other in student_families() if not other.has_gdn]
         notes.append(
-            f"Family gdn: GDN ({_GDN_STEPS}) stays in float, the convolutions around it run in int8; "
-            "families relu and patch have no such part."
+            f"Family {family.name}: GDN ({_GDN_STEPS}) stays in float, the convolutions around it run in int8; "
+            f"families {in_words(others, 'and')} have no such part."
         )
-    if family != "patch" and any(u.runtime.name == "onnxruntime" for u in int8_units):
+    if family.has_transposed and any(u.runtime.name == "onnxruntime" for u in int8_units):
         notes.append(
             "onnxruntime has no transposed convolution in int8: the decoder is exported for it "
             "as 3x3 convolutions and DepthToSpace, the same function at 1.44 times the MACs."

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MethodType
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from brevitas.core.restrict_val import PowerOfTwoRestrictValue
@@ -32,8 +32,7 @@ from torch import Tensor, nn
 from hwkd.bits import WEIGHT_BITS, BitPlan
 from hwkd.errors import InputError
 from hwkd.models.base import HyperpriorCodec
-from hwkd.models.hyperprior import ConvHyperprior, MeanScaleCodec
-from hwkd.models.patch import Block, Deblock, MeanContext, PatchCodec
+from hwkd.models.families.family import InputKind, LayerInput, in_words, student_names
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, Y_HAT_STEP, lmbda_at
 
 # What each layer of a codec takes as input, read off the model's structure: it decides the input's quantizer.
@@ -60,21 +59,6 @@ ENTROPY_PATH = "h_s."
 """Prefix of the layers that a decoder must compute bit-exactly: power-of-two scales only."""
 
 Layer = nn.Conv2d | nn.ConvTranspose2d
-InputKind = Literal["pixels", "symbols", "integers", "fractions", "activation"]
-
-_AFTER_RELU = {
-    Block: ("mix", "mix_out", "feed_out"),
-    Deblock: ("conv_out",),
-    MeanContext: ("conv_out",),
-}
-
-
-@dataclass(frozen=True)
-class LayerInput:
-    """The input of one layer: its kind (see the module's docstring), and whether it can be negative."""
-
-    kind: InputKind
-    signed: bool
 
 
 def conv_layers(codec: HyperpriorCodec) -> dict[str, Layer]:
@@ -93,30 +77,20 @@ def layer_inputs(codec: HyperpriorCodec) -> dict[str, LayerInput]:
     Raises:
         InputError: a model whose latents are not integers (mbt2018-mean), which only serves as a teacher.
     """
-    if isinstance(codec, MeanScaleCodec) or not isinstance(codec, ConvHyperprior | PatchCodec):
+    if not codec.family.is_student:
         raise InputError(
             f"a {type(codec).__name__} cannot be quantized, its latents are not integers; "
-            "it serves as a teacher: distil it into family gdn, relu or patch"
+            f"it serves as a teacher: distil it into family {in_words(student_names(), 'or')}"
         )
-    if isinstance(codec, PatchCodec) and codec.has_context and not codec.serves_all_rates:
-        raise InputError(
-            "a codec of one rate whose means have a context is not quantized: train it for all rates, or without context"
-        )
+    why_not = codec.family.why_not_quantized(codec.spec)
+    if why_not is not None:
+        raise InputError(why_not)
     special: dict[str, LayerInput] = {
         "h_s.0": LayerInput("symbols", signed=True),
         # |y|, or log(1 + |y|).
         "h_a.0": LayerInput("activation", signed=False),
+        **codec.family.given_inputs(codec.spec),
     }
-    if isinstance(codec, PatchCodec):
-        for name in ("g_a.linear", "g_a.stem"):
-            special[name] = LayerInput("pixels", signed=True)
-        for name in ("g_s.linear", "g_s.stem"):
-            special[name] = LayerInput(
-                "fractions" if codec.serves_all_rates else "integers", signed=True
-            )
-    else:
-        special["g_a.0"] = LayerInput("pixels", signed=False)
-        special["g_s.0"] = LayerInput("symbols", signed=True)
     non_negative = _layers_after_relu(codec)
     return {
         name: special.get(name, LayerInput("activation", signed=name not in non_negative))
@@ -134,7 +108,7 @@ def _layers_after_relu(codec: HyperpriorCodec) -> set[str]:
                 for (_, before), (child, _) in pairwise(children)
                 if isinstance(before, nn.ReLU)
             }
-        for kind, children_after_relu in _AFTER_RELU.items():
+        for kind, children_after_relu in codec.after_relu.items():
             if isinstance(module, kind):
                 found |= {f"{name}.{child}" for child in children_after_relu}
     return found
@@ -408,7 +382,7 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
     encoder = {
         layer: torch.zeros(())
         for name, layer in quantized_layers(codec).items()
-        if isinstance(codec, PatchCodec) and name.startswith("g_a.") and _learned_scales(layer)
+        if not codec.family.clips_g_a and name.startswith("g_a.") and _learned_scales(layer)
     }
 
     def see(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:

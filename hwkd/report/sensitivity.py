@@ -19,7 +19,8 @@ from hwkd.measure.sensitivity import (
     bits_in_words,
     most_common_bits,
 )
-from hwkd.models.spec import PatchSpec, Spec, student_spec
+from hwkd.models.families.family import family_of
+from hwkd.models.spec import Spec, student_spec
 from hwkd.quantize.allocate import KIB
 from hwkd.report.table import Table
 
@@ -268,16 +269,8 @@ def recipe_text(origin: Origin, allocation: Allocation) -> str:
 
 def _widths(spec: Spec) -> dict[str, object]:
     """The options that describe a student of this spec."""
-    options: dict[str, object] = {
-        "family": spec.family,
-        "width": list(spec.widths),
-        "latent": spec.M,
-        "hyper": spec.H,
-        "hyper_latent": spec.Z,
-    }
-    post = spec.post if isinstance(spec, PatchSpec) else None
-    if post is not None:
-        options["post"] = list(post)
+    options = family_of(spec).options(spec)
+    post = None if "post" not in options else tuple(options["post"])
     if student_spec(spec.family, spec.widths, spec.M, spec.H, spec.Z, post) != spec:
         raise InputError(
             f"no recipe was written: the options of hwkd distill cannot describe {spec}; start from its run folder"

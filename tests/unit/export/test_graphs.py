@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 
-from hwkd.export import graphs
+from hwkd.export import patch_graphs
 from hwkd.export.board_graphs import board_graphs
 from hwkd.export.graph_writer import (
     FLOAT,
@@ -20,16 +20,16 @@ from hwkd.export.graph_writer import (
     GraphWriter,
     tensor,
 )
-from hwkd.export.graphs import WIDE_MAX, Latents, decoder_graph, encoder_graph, latents_of
+from hwkd.export.graphs import Latents, decoder_graph, encoder_graph, latents_of
 from hwkd.models.base import HyperpriorCodec, padded, to_pixels
 from hwkd.models.build import build
 from hwkd.models.patch import PatchCodec
 from hwkd.models.spec import Spec
 from hwkd.quantize.integer import IntegerLayer, integer_layers
 from hwkd.quantize.qat import conv_layers
+from hwkd.runtime.gains import WIDE_MAX, Gains, Rate
 from hwkd.runtime.gains import WIDE_MAX as WIDE_MAX_ALL_RATES_GRAPHS
 from hwkd.runtime.gains import WIDE_MAX as WIDE_MAX_LATENTS
-from hwkd.runtime.gains import Gains, Rate
 from hwkd.runtime.session import open_session, present_runtimes
 from tests.fakes.exact_codec import (
     Pass,
@@ -259,7 +259,7 @@ def test_every_symbol_is_held_by_its_two_digits(
 def test_a_logarithm_is_one_by_roots_as_well(by_roots: bool, most: float, runtime: str) -> None:
     """ln(x)^2 / 98304 of it too large: 0.11 % at 2^15, and less below."""
     graph = GraphWriter(Form(log_by_roots=by_roots))
-    value = graphs._log(graph, "x")
+    value = patch_graphs._log(graph, "x")
     named = {
         "inputs": [tensor("x", FLOAT, [1, "n"])],
         "outputs": {value: tensor("y", FLOAT, [1, "n"])},
