@@ -140,12 +140,12 @@ def show_images(args: argparse.Namespace) -> None:
     check_torch(meant)
     if installed_version("jinja2") is None:
         raise HwkdError(NOT_INSTALLED)
-    from hwkd.measure.classic import load_coders
+    from hwkd.measure.classic import load_codecs
     from hwkd.report.page.visual import visual, visual_html
 
     console = stderr_console()
     with console.status("loading models"):
-        coders = load_coders(models)
+        codecs = load_codecs(models)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
@@ -155,7 +155,7 @@ def show_images(args: argparse.Namespace) -> None:
         def show(doing: str, done: int, count: int) -> None:
             bar.update(task, description=doing, completed=done, total=count)
 
-        made = visual(images, coders, show)
+        made = visual(images, codecs, show)
         text = visual_html(made, shlex.join(["hwkd", *args.argv]))
     write_text(page, text)
     if made.left_out:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import Pixels
 from hwkd.measure.classic import ALL_LABELS, SETTING, classic_coder
-from hwkd.measure.coder import SIDES, Absent, Coder, bundle_coder, spread_of_y
+from hwkd.measure.coder import SIDES, Absent, Coder, bundle_coder, runs_of, split, spread_of_y
 from hwkd.measure.machine import host_facts, installed_version
 from hwkd.measure.timing import keep_memory, measure_in_turn, pinned, watch_machine
 from hwkd.quantity import Quantity, not_known
@@ -54,32 +54,29 @@ def entries(
         show(f"loading {wanted.against}")
         theirs.append(_checkpoint(wanted.against, image, wanted.threads))
     places = [(name, runtime) for name in bundles for runtime in wanted.runtimes]
-    ours: list[Entry] = []
+    ours: dict[tuple[str, str], Entry] = {}
     errors: list[HwkdError] = []
     for name, runtime in places:
         show(f"{name} in {runtime}")
         try:
             quality = _quality_of(bundles[name], wanted)
-            coder = bundle_coder(name, bundles[name], runtime, image, wanted.threads, quality)
-            ours.append(coder)
+            ours[name, runtime] = bundle_coder(
+                name, bundles[name], runtime, image, wanted.threads, quality
+            )
         except HwkdError as error:
             errors.append(error)
-            ours.append(Absent(name, runtime_label(runtime), str(error)))
+            ours[name, runtime] = Absent(name, runtime_label(runtime), str(error))
     # The first that runs decides what the others have to come near to.
-    found = [
-        (place, entry)
-        for place, entry in zip(places, ours, strict=True)
-        if isinstance(entry, Coder)
-    ]
-    if not found:
+    able, _ = split(ours)
+    if not able:
         raise errors[0]
-    (name, runtime), first = found[0]
+    (name, runtime), first = next(iter(able.items()))
     if wanted.against == COMPRESSAI:
         show("CompressAI")
         theirs.append(_random_weights(image, bundles[name], runtime, first, wanted))
     show("JPEG, WebP and AVIF")
     classic = [_classic(codec, image, first, wanted) for codec in ALL_LABELS]
-    return (*theirs, *ours, *classic)
+    return (*theirs, *ours.values(), *classic)
 
 
 def _checkpoint(text: str, image: Pixels, threads: int) -> Coder:
@@ -194,37 +191,32 @@ def bench(
     memory = keep_memory()
     # OpenVINO counts cores once for the whole process, so everything is opened before the cores are fixed.
     taking_part = entries(image, bundles, wanted, show)
-    coders = [entry for entry in taking_part if isinstance(entry, Coder)]
-    runs: dict[tuple[int, str], Callable[[], object]] = {}
-    for i, coder in enumerate(coders):
-        runs[i, "encode"], runs[i, "decode"] = coder.encode, coder.decode
+    able, absent = split(dict(enumerate(taking_part)))
+    coders = list(able.values())
     show("measuring")
     # The processor is warm: every coder has coded the image.
     with pinned(wanted.threads) as pinning, watch_machine() as watch:
-        latencies = measure_in_turn(runs, warmup=WARMUP_ROUNDS, seconds=wanted.seconds)
+        latencies = measure_in_turn(runs_of(able), warmup=WARMUP_ROUNDS, seconds=wanted.seconds)
     by = f"wall clock, {pinning}"
-    measured = [
-        {side: latencies[i, side].quantity(by) for side in SIDES} for i in range(len(coders))
-    ]
+    measured = {i: {side: latencies[i, side].quantity(by) for side in SIDES} for i in able}
+    first = next(iter(able))
     pixels = image.shape[0] * image.shape[1]
-    rows = iter(
-        [
-            _row(coder, of_coder, measured[0], pixels, by)
-            for coder, of_coder in zip(coders, measured, strict=True)
-        ]
+    every = tuple(
+        _absent(absent[i])
+        if i in absent
+        else _row(able[i], measured[i], measured[first], pixels, by)
+        for i in range(len(taking_part))
     )
-    every = tuple(_absent(e) if isinstance(e, Absent) else next(rows) for e in taking_part)
     order = ", ".join(f"{coder.name} ({coder.setting})" for coder in coders)
     notes = (
         *(note for coder in coders for note in coder.notes),
-        f"In turn, {latencies[0, 'encode'].runs} rounds after {WARMUP_ROUNDS} to warm up; a round is an encode and a "
+        f"In turn, {latencies[first, 'encode'].runs} rounds after {WARMUP_ROUNDS} to warm up; a round is an encode and a "
         f"decode of each: {order}.",
         f"Method: {by}; JPEG and WebP have one thread; {memory} (hwkd/measure/timing.py says why).",
         f"Host: {host_facts()}.",
         *(f"{note[0].upper()}{note[1:]}." for note in watch.notes),
     )
-    reference = next(row for row in every if row.threads is not None)
-    return Bench(image.shape[1], image.shape[0], reference, every, notes)
+    return Bench(image.shape[1], image.shape[0], every[first], every, notes)
 
 
 def speedup(reference: Quantity, own: Quantity) -> Quantity:

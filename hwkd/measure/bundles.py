@@ -15,10 +15,10 @@ from hwkd.files import data_folder
 from hwkd.images import ImageSource, Pixels
 from hwkd.measure.coder import (
     STAGES_NOTE,
-    Coder,
     int8_setting,
     open_coders,
     picture,
+    split,
     stage_latencies,
 )
 from hwkd.measure.layers import NETWORKS, LayerCost
@@ -269,9 +269,8 @@ def profile_bundle(
     quality = None if subject.qualities is None else wanted.quality
     opened = {n: open_coders(subject.bundle, runtimes, image, n, quality) for n in wanted.threads}
     main_threads = wanted.threads[0]
-    label, coder = next(
-        (label, coder) for label, coder in opened[main_threads].items() if isinstance(coder, Coder)
-    )
+    able, _ = split(opened[main_threads])
+    label, coder = next(iter(able.items()))
     setting = int8_setting(label, main_threads)
     entries: list[Entry] = []
     with watch_machine() as watch:

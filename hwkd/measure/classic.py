@@ -4,7 +4,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
@@ -18,18 +18,23 @@ from hwkd.codec.codec import Codec
 from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError, unknown
 from hwkd.images import Pixels
-from hwkd.measure.coder import Coder, quality_of
+from hwkd.measure.coder import (
+    BundleCodec,
+    Coder,
+    ImageCodec,
+    StepClock,
+    ready,
+)
 from hwkd.measure.quality import Evaluation, ImageQuality, compared, evaluation_of
 from hwkd.measure.timing import MIN_RUNS_INTERVAL, summarize
 from hwkd.metrics import psnr_db as psnr_of
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.quantity import Quantity, not_known
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
-from hwkd.runtime.session import runtime_label
+from hwkd.runtime.session import runtime_label, usable_cores
 
 if TYPE_CHECKING:
-    from hwkd.models.base import HyperpriorCodec
-
+    from hwkd.measure.eager.coding import TorchCodec
 
 # JPEG and WebP through Pillow, on the same images and the same machine as a learned codec.
 
@@ -287,6 +292,27 @@ BENCH_SETTINGS_TEXT = f"{SETTINGS_TEXT}, AVIF with 4:2:0 and speed 6"
 SETTING = f"Pillow {PIL.__version__}"
 
 
+@dataclass(frozen=True)
+class PillowCodec:
+    """A format of Pillow's at one quality, as hwkd.measure.coder.ImageCodec. write: an image's bytes at a quality."""
+
+    name: str
+    quality: int
+    threads: int
+    write: Callable[[Pixels, int], bytes]
+    setting: str = SETTING
+    clock: StepClock | None = None
+    entropy: tuple[str, ...] = ()
+
+    def encode(self, image: Pixels) -> bytes:
+        """The bytes of a file."""
+        return self.write(image, self.quality)
+
+    def decode(self, stream: bytes) -> Pixels:
+        """As `decode` of this module."""
+        return decode(stream)
+
+
 def classic_coder(
     codec: str, image: Pixels, psnr_db: float, quality: int | None, threads: int
 ) -> Coder:
@@ -302,17 +328,8 @@ def classic_coder(
     write = _avif(threads) if codec == AVIF else partial(encode, codec)
     if quality is None:
         quality = nearest_quality(lambda at: write(image, at), image, psnr_db)
-    at = quality
-    data = write(image, at)
-    return Coder(
-        f"{ALL_LABELS[codec]} quality {at}",
-        SETTING,
-        threads if codec == AVIF else 1,
-        lambda: write(image, at),
-        lambda: decode(data),
-        len(data),
-        quality_of(image, decode(data)),
-    )
+    name = f"{ALL_LABELS[codec]} quality {quality}"
+    return ready(PillowCodec(name, quality, threads if codec == AVIF else 1, write), image)
 
 
 def nearest_quality(encode: Callable[[int], bytes], image: Pixels, psnr_db: float) -> int:
@@ -357,18 +374,6 @@ def _avif(threads: int) -> Callable[[Pixels, int], bytes]:
 QUALITY_RANGES = {"jpeg": (1, 95), "webp": (0, 100)}
 """The lowest and the highest setting at which an equal rate is looked for."""
 
-Result = tuple[int, Pixels]
-"""Bytes of the file or stream, header included, and the image that was decoded from them."""
-
-
-@dataclass(frozen=True)
-class ShownCoder:
-    """A model ready to code images. made: what runs it, in which precision. code: an image to bytes and back."""
-
-    name: str
-    made: str
-    code: Callable[[Pixels], Result]
-
 
 @dataclass(frozen=True, eq=False)
 class Matched:
@@ -384,8 +389,10 @@ class Matched:
     side: str
 
 
-def load_coders(texts: Iterable[str]) -> tuple[ShownCoder, ...]:
+def load_codecs(texts: Iterable[str]) -> tuple[ImageCodec[bytes], ...]:
     """The models that `texts` name, as `hwkd evaluate` takes them; those of one name are told apart by their text.
+
+    Their setting is what runs them and in which precision.
 
     Raises:
         InputError: one is given twice; as hwkd.codec.codec.Codec.load and hwkd.distill.run_folder.load_model.
@@ -395,13 +402,11 @@ def load_coders(texts: Iterable[str]) -> tuple[ShownCoder, ...]:
     for text in given:
         if given.count(text) > 1:
             raise InputError(f"{text} is given twice: leave one out")
-    coders = [_load(shipped_or_as_given(text)) for text in given]
-    names = [coder.name for coder in coders]
+    codecs = [_load(shipped_or_as_given(text)) for text in given]
+    names = [codec.name for codec in codecs]
     return tuple(
-        coder
-        if names.count(coder.name) == 1
-        else ShownCoder(f"{coder.name} ({text})", coder.made, coder.code)
-        for coder, text in zip(coders, given, strict=True)
+        codec if names.count(codec.name) == 1 else replace(codec, name=f"{codec.name} ({text})")
+        for codec, text in zip(codecs, given, strict=True)
     )
 
 
@@ -452,7 +457,7 @@ def classic_made(codec: str) -> str:
     return f"{library}, {SETTINGS['jpeg']['subsampling']}, standard Huffman tables"
 
 
-def _load(text: str) -> ShownCoder:
+def _load(text: str) -> "BundleCodec | TorchCodec":
     if is_bundle(text):
         codec = Codec.load(text)
         manifest = codec.bundle.manifest
@@ -460,9 +465,9 @@ def _load(text: str) -> ShownCoder:
             f"int8 bundle (weights {manifest.weight_bits}, activations {manifest.act_bits} bits), run by "
             f"{runtime_label(codec.runtime)}{_at_default(is_all_rates=manifest.qualities is not None)}"
         )
-        return ShownCoder(f"{manifest.name}{BUNDLE_SUFFIX}", made, partial(_code_bundle, codec))
+        return BundleCodec(codec, f"{manifest.name}{BUNDLE_SUFFIX}", made)
     from hwkd.distill.run_folder import load_model
-    from hwkd.measure.eager.coding import make_tables
+    from hwkd.measure.eager.coding import TorchCodec, make_tables
 
     loaded = load_model(text)
     loaded.codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
@@ -474,24 +479,12 @@ def _load(text: str) -> ShownCoder:
         bits = f"{loaded.bits.weights_in_words()}/{loaded.bits.act_bits}"
         made = f"{bits} bits simulated in float32, run by {torch}"
     made += _at_default(is_all_rates=loaded.codec.serves_all_rates)
-    return ShownCoder(loaded.name, made, partial(_code_in_torch, loaded.codec))
+    return TorchCodec(loaded.codec, loaded.name, made, usable_cores())
 
 
 def _at_default(*, is_all_rates: bool) -> str:
     """Words for what a model of all rates is shown at."""
     return f", at quality {DEFAULT_QUALITY}" if is_all_rates else ""
-
-
-def _code_bundle(codec: Codec, image: Pixels) -> Result:
-    stream = codec.encode(image)
-    return len(stream), codec.decode(stream)
-
-
-def _code_in_torch(codec: "HyperpriorCodec", image: Pixels) -> Result:
-    from hwkd.measure.eager.coding import decode, encode
-
-    stream = encode(codec, image)
-    return len(stream), decode(codec, stream)
 
 
 # JPEG, WebP and AVIF through Pillow, at their smallest, as curves beside a model's. Nothing is timed.

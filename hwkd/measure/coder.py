@@ -1,9 +1,10 @@
-"""A coder that is timed step by step, and bundles as such coders, in stages."""
+"""One codec that can be run and timed, whatever it is made of; bundles as such codecs, in stages."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from hwkd.measure.timing import Latency, measure_in_turn, pinned, summarize
 from hwkd.metrics import psnr_db
 from hwkd.quantity import Quantity, not_known
 from hwkd.runtime.bundle import Bundle
-from hwkd.runtime.gains import Rate
+from hwkd.runtime.gains import Rate, chosen_quality
 from hwkd.runtime.session import runtime_label
 
 # What takes part in a bench: a way of coding one image, and where the time of each of its runs goes.
@@ -73,10 +74,48 @@ class StepClock:
             name: summarize([steps[name] for steps in timed]).quantity(by) for name in timed[-1]
         }
 
+    def clear(self) -> None:
+        """Forget the runs so far."""
+        for runs in self.runs.values():
+            runs.clear()
+
     def _lap(self, name: str) -> None:
         now_ns = self._now_ns()
         self._steps[name] = self._steps.get(name, 0.0) + (now_ns - self._last_ns) / 1e6
         self._last_ns = now_ns
+
+
+_Stream = TypeVar("_Stream", bound=Sized)
+
+
+class ImageCodec(Protocol[_Stream]):
+    """A codec of images that can be run and timed: a bundle in a runtime, a model in torch, CompressAI, a format of Pillow."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+
+    @property
+    def setting(self) -> str:
+        """What runs it, with its version."""
+
+    @property
+    def threads(self) -> int:
+        """How many it may use."""
+
+    @property
+    def clock(self) -> StepClock | None:
+        """Where its runs leave their steps; None for a codec that cannot be looked into."""
+
+    @property
+    def entropy(self) -> tuple[str, ...]:
+        """The names of the steps that are entropy coding."""
+
+    def encode(self, image: Pixels, /) -> _Stream:
+        """The stream of `image`, [H, W, 3] uint8. Its length is that of its bytes."""
+
+    def decode(self, stream: _Stream, /) -> Pixels:
+        """The image, [H, W, 3] uint8, in what `encode` gave."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +147,60 @@ class Absent:
     name: str
     setting: str
     reason: str
+
+
+_Key = TypeVar("_Key")
+
+
+def ready(
+    codec: ImageCodec[_Stream],
+    image: Pixels,
+    *,
+    no_psnr: str = "",
+    note: Callable[[int], str] | None = None,
+) -> Coder:
+    """`codec` with `image`, [H, W, 3] uint8, which goes through it once.
+
+    Args:
+        no_psnr: why the PSNR of what comes back says nothing, where it does not.
+        note: makes the coder's note from the number of its bytes.
+    Raises:
+        InputError, HwkdError: as the codec.
+    """
+    stream = codec.encode(image)
+    decoded = codec.decode(stream)
+    if codec.clock is not None:
+        # What is opened and compiled in the first run is no part of its steps.
+        codec.clock.clear()
+    return Coder(
+        codec.name,
+        codec.setting,
+        codec.threads,
+        lambda: codec.encode(image),
+        lambda: codec.decode(stream),
+        len(stream),
+        not_known(no_psnr, "computed") if no_psnr else quality_of(image, decoded),
+        codec.clock,
+        codec.entropy,
+        () if note is None else (note(len(stream)),),
+    )
+
+
+def split(
+    taking_part: Mapping[_Key, Coder | Absent],
+) -> tuple[dict[_Key, Coder], dict[_Key, Absent]]:
+    """Those that can be measured, and those that cannot; each in order."""
+    able = {key: one for key, one in taking_part.items() if isinstance(one, Coder)}
+    absent = {key: one for key, one in taking_part.items() if isinstance(one, Absent)}
+    return able, absent
+
+
+def runs_of(coders: Mapping[_Key, Coder]) -> dict[tuple[_Key, str], Callable[[], object]]:
+    """An encode and a decode of each, to be taken in turn, by the coder's key and the side."""
+    runs: dict[tuple[_Key, str], Callable[[], object]] = {}
+    for key, coder in coders.items():
+        runs[key, "encode"], runs[key, "decode"] = coder.encode, coder.decode
+    return runs
 
 
 def quality_of(image: Pixels, decoded: Pixels) -> Quantity:
@@ -176,6 +269,36 @@ class _TimedNetworks(Networks):
             return super().synthesise(y, rate)
 
 
+@dataclass(frozen=True)
+class BundleCodec:
+    """A bundle in a runtime. quality: of a bundle of all rates, as hwkd.codec.codec.Codec.encode. clock: of a TimedCodec."""
+
+    codec: Codec
+    name: str
+    setting: str
+    quality: int | None = None
+    clock: StepClock | None = None
+    entropy: tuple[str, ...] = (ENTROPY_Z, ENTROPY_Y)
+
+    @property
+    def threads(self) -> int:
+        """Of the networks."""
+        return self.codec.threads
+
+    def encode(self, image: Pixels) -> bytes:
+        """As hwkd.codec.codec.Codec.encode."""
+        with self._run("encode", first=PAD):
+            return self.codec.encode(image, quality=self.quality)
+
+    def decode(self, stream: bytes) -> Pixels:
+        """As hwkd.codec.codec.Codec.decode."""
+        with self._run("decode", first=CONTAINER):
+            return self.codec.decode(stream)
+
+    def _run(self, side: str, first: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.clock is None else self.clock.run(side, first)
+
+
 def bundle_coder(
     name: str,
     bundle: Bundle,
@@ -191,30 +314,11 @@ def bundle_coder(
     Raises:
         InputError, HwkdError: as hwkd.codec.codec.Codec.
     """
-    setting = runtime_label(runtime)
     codec = TimedCodec(bundle, runtime, threads)
-    data = codec.encode(image, quality=quality)
-    decoded = codec.decode(data)
-
-    def encode() -> bytes:
-        with codec.clock.run("encode", first=PAD):
-            return codec.encode(image, quality=quality)
-
-    def decode() -> Pixels:
-        with codec.clock.run("decode", first=CONTAINER):
-            return codec.decode(data)
-
-    return Coder(
-        name if bundle.manifest.qualities is None else f"{name} quality {_quality_in(data)}",
-        setting,
-        threads,
-        encode,
-        decode,
-        len(data),
-        quality_of(image, decoded),
-        codec.clock,
-        (ENTROPY_Z, ENTROPY_Y),
-    )
+    chosen = chosen_quality(bundle.manifest, quality)
+    called = name if chosen is None else f"{name} quality {chosen}"
+    label = runtime_label(runtime)
+    return ready(BundleCodec(codec, called, label, quality, codec.clock), image)
 
 
 def spread_of_y(
@@ -225,10 +329,6 @@ def spread_of_y(
     data = codec.encode(image, quality=quality)
     y = codec.symbols(unpack(data, MAX_PIXELS)).astype(np.float64)
     return np.sort(np.sqrt((y**2).mean(axis=(1, 2))))[::-1]
-
-
-def _quality_in(data: bytes) -> int:
-    return unpack(data, MAX_PIXELS).quality
 
 
 # How long each stage of coding takes for a bundle, in each runtime.
@@ -313,23 +413,20 @@ def stage_latencies(
     Raises:
         InputError: threads as `pinned`.
     """
-    runs = {}
-    for label, coder in coders.items():
-        if isinstance(coder, Coder):
-            runs[label, "encode"], runs[label, "decode"] = coder.encode, coder.decode
+    able, absent = split(coders)
     with pinned(threads) as pinning:
-        rounds = measure_in_turn(runs, warmup=WARMUP_ROUNDS, seconds=seconds)
+        rounds = measure_in_turn(runs_of(able), warmup=WARMUP_ROUNDS, seconds=seconds)
     entries = []
-    for label, coder in coders.items():
+    for label in coders:
         setting = int8_setting(label, threads)
         for side in SIDES:
-            if isinstance(coder, Absent):
-                unknown = not_known(coder.reason)
+            if label in absent:
+                unknown = not_known(absent[label].reason)
                 entries += [
                     Entry("latency_ms", side, part, setting, unknown) for part in STAGES[side]
                 ]
                 continue
-            for part, latency in _parts(coder, side, rounds[label, side].runs):
+            for part, latency in _parts(able[label], side, rounds[label, side].runs):
                 quantity = latency.quantity(f"wall clock inside whole runs, {pinning}")
                 entries.append(
                     Entry("latency_ms", side, part, setting, quantity, p95=latency.p95_ms)

@@ -13,6 +13,7 @@ from statistics import fmean, median
 from tempfile import TemporaryDirectory
 
 from hwkd.errors import HwkdError, InputError
+from hwkd.measure.coder import ImageCodec, picture
 from hwkd.measure.energy.measure import T_975
 from hwkd.measure.machine import eager_setting
 from hwkd.measure.record import Entry, Setting
@@ -182,6 +183,20 @@ def run_child(
         )
     result = json.loads(done.stdout.splitlines()[-1])
     return Peak(width * height, result["peak_mib"], result["baseline_mib"], result["part"])
+
+
+def whole_run(
+    codec: ImageCodec[bytes], side: str, size: tuple[int, int], stream: Path
+) -> Callable[[], object]:
+    """One encode or decode of an image of `size` in a child, its input ready.
+
+    stream: where an encode writes its bytes, and a decode finds them.
+    """
+    if side == "encode":
+        image = picture(*size)
+        return lambda: stream.write_bytes(codec.encode(image))
+    data = stream.read_bytes()
+    return lambda: codec.decode(data)
 
 
 def report_peak(run: Callable[[], tuple[float, str]]) -> int:

@@ -7,13 +7,12 @@ first, so that the graphs are open and the coder is compiled before the image.
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from hwkd.codec.codec import Z_PX, Codec
 from hwkd.codec.entropy import use_compiled
-from hwkd.measure.coder import picture
-from hwkd.measure.memory import peak_mib, report_peak
+from hwkd.measure.coder import BundleCodec, picture
+from hwkd.measure.memory import peak_mib, report_peak, whole_run
 from hwkd.measure.timing import pinned
 
 
@@ -24,8 +23,9 @@ def main(arguments: list[str]) -> int:
     def measure() -> tuple[float, str]:
         with pinned(int(threads)):
             use_compiled()
-            codec = Codec.load(bundle, runtime, int(threads))
-            run = _side(codec, side, (int(width), int(height)), Path(stream))
+            codec = BundleCodec(Codec.load(bundle, runtime, int(threads)), bundle, runtime)
+            _open(codec, side, Path(f"{stream}.block"))
+            run = whole_run(codec, side, (int(width), int(height)), Path(stream))
             baseline_mib = peak_mib()
             run()
         return baseline_mib, "end_to_end"
@@ -33,16 +33,12 @@ def main(arguments: list[str]) -> int:
     return report_peak(measure)
 
 
-def _side(codec: Codec, side: str, size: tuple[int, int], stream: Path) -> Callable[[], object]:
-    """The run that is measured, its input ready."""
-    block = stream.with_name(f"{stream.name}.block")
+def _open(codec: BundleCodec, side: str, block: Path) -> None:
+    """Code one block before what is measured. block: where an encode leaves it for the decode."""
     if side == "encode":
         block.write_bytes(codec.encode(picture(Z_PX, Z_PX)))
-        image = picture(*size)
-        return lambda: stream.write_bytes(codec.encode(image))
-    codec.decode(block.read_bytes())
-    data = stream.read_bytes()
-    return lambda: codec.decode(data)
+    else:
+        codec.decode(block.read_bytes())
 
 
 if __name__ == "__main__":

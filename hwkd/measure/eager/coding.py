@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import MAX_PIXELS, Pixels
+from hwkd.measure.coder import StepClock
 from hwkd.measure.eager.macs import evaluating
 from hwkd.models.base import HyperpriorCodec, padded, to_pixels
 
@@ -109,6 +110,26 @@ def decode(codec: HyperpriorCodec, data: bytes) -> Pixels:
         y_hat = codec.gaussian_conditional.decompress([y_string], indexes, means=means_hat)
         x_hat = codec.g_s(y_hat)
     return to_pixels(x_hat, width, height)
+
+
+@dataclass(frozen=True)
+class TorchCodec:
+    """A model that torch runs, as hwkd.measure.coder.ImageCodec: whole runs, without steps."""
+
+    codec: HyperpriorCodec
+    name: str
+    setting: str
+    threads: int
+    clock: StepClock | None = None
+    entropy: tuple[str, ...] = ()
+
+    def encode(self, image: Pixels) -> bytes:
+        """As `encode` of this module."""
+        return encode(self.codec, image)
+
+    def decode(self, stream: bytes) -> Pixels:
+        """As `decode` of this module."""
+        return decode(self.codec, stream)
 
 
 def bits_estimated(codec: HyperpriorCodec, latents: Latents) -> float:

@@ -1,6 +1,7 @@
 """CompressAI in a bench: its own models in eager torch, float32, from 8-bit pixels to its strings and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -8,12 +9,12 @@ import torch
 
 from hwkd.errors import InputError
 from hwkd.images import Pixels
-from hwkd.measure.coder import Coder, StepClock, quality_of
+from hwkd.measure.coder import Coder, StepClock, ready
+from hwkd.measure.machine import eager_setting
 from hwkd.models.base import padded, to_pixels
 from hwkd.models.compat import MeanScaleHyperprior, ScaleHyperprior
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.models.teacher import Teacher, load_teacher
-from hwkd.quantity import not_known
 
 N, M = 128, 192
 """CompressAI's widths of bmshj2018-hyperprior at its qualities 1 to 5."""
@@ -99,44 +100,57 @@ def _resampled(spread: Sequence[float]) -> torch.Tensor:
     return torch.nn.functional.interpolate(given, M, mode="linear", align_corners=True)[0, 0]
 
 
+@dataclass(frozen=True)
+class Strings:
+    """What CompressAI's compress gives of an image of width x height. Its length: the bytes of its strings."""
+
+    coded: Mapping[str, Any]
+    width: int
+    height: int
+
+    def __len__(self) -> int:
+        return sum(len(string) for strings in self.coded["strings"] for string in strings)
+
+
+class CompressaiCodec:
+    """A model of CompressAI with its own coder, as hwkd.measure.coder.ImageCodec."""
+
+    name = "CompressAI"
+    entropy = (ENTROPY,)
+
+    def __init__(self, model: Model, threads: int) -> None:
+        model.eval()
+        model.update()
+        self.setting = eager_setting(threads).runtime
+        self.threads = threads
+        self.clock = StepClock()
+        self._model = model
+        _watch(model, self.clock)
+
+    def encode(self, image: Pixels) -> Strings:
+        """Padded to multiples of the model's factor."""
+        with self.clock.run("encode", first=CONVERSION), torch.no_grad():
+            coded = self._model.compress(padded(image, self._model.downsampling_factor))
+        return Strings(coded, image.shape[1], image.shape[0])
+
+    def decode(self, stream: Strings) -> Pixels:
+        """Cut to the image, 8 bits."""
+        with self.clock.run("decode", first=ENTROPY), torch.no_grad():
+            x_hat = self._model.decompress(**stream.coded)["x_hat"]
+            return to_pixels(x_hat, stream.width, stream.height)
+
+
 def _coder(model: Model, image: Pixels, threads: int, *, is_trained: bool, weights: str) -> Coder:
-    model.eval()
-    model.update()
-    clock = StepClock()
-    _watch(model, clock)
     height, width = image.shape[:2]
 
-    def encode() -> Any:
-        with clock.run("encode", first=CONVERSION), torch.no_grad():
-            return model.compress(padded(image, model.downsampling_factor))
-
-    coded = encode()
-
-    def decode() -> Pixels:
-        with clock.run("decode", first=ENTROPY), torch.no_grad():
-            return to_pixels(model.decompress(**coded)["x_hat"], width, height)
-
-    decoded = decode()
-    stream_bytes = sum(len(string) for strings in coded["strings"] for string in strings)
-    return Coder(
-        name="CompressAI",
-        setting=f"torch {version('torch')} eager",
-        threads=threads,
-        encode=encode,
-        decode=decode,
-        stream_bytes=stream_bytes,
-        psnr_db=(
-            quality_of(image, decoded)
-            if is_trained
-            else not_known("random weights, whose images say nothing", "computed")
-        ),
-        clock=clock,
-        entropy=(ENTROPY,),
-        notes=(
+    def note(stream_bytes: int) -> str:
+        return (
             f"CompressAI is {type(model).__name__}({model.N}, {model.M}) of compressai {version('compressai')} in float32 "
-            f"with {weights}: {8 * stream_bytes / (width * height):.3f} bpp, the bytes of its strings without a container.",
-        ),
-    )
+            f"with {weights}: {8 * stream_bytes / (width * height):.3f} bpp, the bytes of its strings without a container."
+        )
+
+    no_psnr = "" if is_trained else "random weights, whose images say nothing"
+    return ready(CompressaiCodec(model, threads), image, no_psnr=no_psnr, note=note)
 
 
 def _watch(model: Model, clock: StepClock) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hwkd.measure.coder import picture
-from hwkd.measure.eager.coding import decode, encode
+from hwkd.measure.eager.coding import TorchCodec
 from hwkd.measure.eager.macs import evaluating
-from hwkd.measure.memory import peak_mib, report_peak
+from hwkd.measure.machine import eager_setting
+from hwkd.measure.memory import peak_mib, report_peak, whole_run
 from hwkd.measure.timing import pinned
 from hwkd.models.base import HyperpriorCodec, padded
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
@@ -26,7 +27,13 @@ def main(arguments: list[str]) -> int:
     def measure() -> tuple[float, str]:
         with pinned(int(threads)):
             codec, is_trained = _load(model)
-            run = _side(codec, side, (int(width), int(height)), Path(stream), is_trained)
+            size = (int(width), int(height))
+            if is_trained:
+                setting = eager_setting(int(threads))
+                subject = TorchCodec(codec, model, setting.runtime, int(threads))
+                run = whole_run(subject, side, size, Path(stream))
+            else:
+                run = _networks_run(codec, side, size)
             baseline_mib = peak_mib()
             with evaluating(codec):
                 run()
@@ -50,25 +57,18 @@ def _load(model: str) -> tuple[HyperpriorCodec, bool]:
     return codec, True
 
 
-def _side(
-    codec: HyperpriorCodec, side: str, size: tuple[int, int], stream: Path, is_trained: bool
-) -> Callable[[], object]:
-    """The run that is measured, its input ready."""
+def _networks_run(codec: HyperpriorCodec, side: str, size: tuple[int, int]) -> Callable[[], object]:
+    """The run that is measured of a bare architecture, its input ready."""
     width, height = size
-    if side == "encode":
-        image = picture(width, height)
-        if is_trained:
-            return lambda: stream.write_bytes(encode(codec, image))
+    if side == "decode":
+        return _decode_networks(codec, width, height)
+    image = picture(width, height)
 
-        def encode_networks() -> object:
-            y = codec.g_a(padded(image, codec.downsampling_factor))
-            return codec.entropy_parameters(codec.hyper_analysis(y).round())
+    def encode_networks() -> object:
+        y = codec.g_a(padded(image, codec.downsampling_factor))
+        return codec.entropy_parameters(codec.hyper_analysis(y).round())
 
-        return encode_networks
-    if is_trained:
-        data = stream.read_bytes()
-        return lambda: decode(codec, data)
-    return _decode_networks(codec, width, height)
+    return encode_networks
 
 
 def _decode_networks(codec: HyperpriorCodec, width: int, height: int) -> Callable[[], object]:

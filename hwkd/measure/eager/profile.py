@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from hwkd.errors import HwkdError, InputError
 from hwkd.export.float_graphs import ExportedNetworks, export_networks
 from hwkd.images import Pixels
-from hwkd.measure.eager.coding import Latents, analyse, decode, encode, write
+from hwkd.measure.coder import ready
+from hwkd.measure.eager.coding import Latents, TorchCodec, analyse, decode, encode, write
 from hwkd.measure.eager.macs import evaluating
 from hwkd.measure.eager.models import Subject
 from hwkd.measure.layers import NETWORKS
@@ -100,7 +101,9 @@ def profile_host(
             threads = wanted.threads[0]
             with pinned(threads), evaluating(codec):
                 entries += energy_entries(
-                    whole_runs(codec, image) if is_trained else network_runs(codec, image),
+                    _whole_runs(subject, image, threads)
+                    if is_trained
+                    else _network_runs(codec, image),
                     wanted.meter.meter,
                     "end_to_end" if is_trained else "networks",
                     eager_setting(threads),
@@ -284,13 +287,14 @@ Runs = Mapping[str, Callable[[], object]]
 """By side."""
 
 
-def whole_runs(codec: HyperpriorCodec, image: Pixels) -> Runs:
+def _whole_runs(subject: Subject, image: Pixels, threads: int) -> Runs:
     """Pixels to bytes and bytes to pixels."""
-    stream = encode(codec, image)
-    return {"encode": lambda: encode(codec, image), "decode": lambda: decode(codec, stream)}
+    setting = eager_setting(threads).runtime
+    coder = ready(TorchCodec(subject.codec, subject.facts.name, setting, threads), image)
+    return {"encode": coder.encode, "decode": coder.decode}
 
 
-def network_runs(codec: HyperpriorCodec, image: Pixels) -> Runs:
+def _network_runs(codec: HyperpriorCodec, image: Pixels) -> Runs:
     """The networks alone, for random weights."""
     x = padded(image, codec.downsampling_factor)
     y = codec.g_a(x)

@@ -5,13 +5,15 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import ImageSource, Pixels
-from hwkd.measure.classic import LABELS, Matched, ShownCoder, check_classic, classic_made, matched
+from hwkd.measure.classic import LABELS, Matched, check_classic, classic_made, matched
+from hwkd.measure.coder import ImageCodec
 from hwkd.measure.quality import MS_SSIM_SIDE, NO_MS_SSIM, ms_ssim
 from hwkd.metrics import psnr_db
 from hwkd.report.page.templating import render_template
@@ -169,11 +171,11 @@ class Visual:
 
 def visual(
     images: ImageSource,
-    coders: Sequence[ShownCoder],
+    codecs: Sequence[ImageCodec[Any]],
     show: Show,
     max_bytes: int = MAX_PAGE_MB * 10**6,
 ) -> Visual:
-    """Every image by every coder, and by JPEG and WebP at the last coder's rate, in a page of at most `max_bytes`.
+    """Every image by every codec, and by JPEG and WebP at the last codec's rate, in a page of at most `max_bytes`.
 
     Where whole images do not fit, a part of each is shown, as large as fits, around the place with the most detail;
     where not even parts of LEAST_SIDE pixels a side fit, fewer images are, spread evenly over all.
@@ -182,18 +184,18 @@ def visual(
         InputError: an image that cannot be read or coded; not even one image fits.
     """
     free = max_bytes - _PAGE_BYTES
-    count = 1 + len(coders) + len(LABELS)
+    count = 1 + len(codecs) + len(LABELS)
     seen = _look(images, show)
     mean = sum(one.least_bytes for one in seen) / len(seen)
     most = int(free // (count * (_VIEW_BYTES + _LOSSY_SHARE * mean)))
     chosen = spread(len(seen), max(most, 1))
-    kept = _code(images, [seen[place] for place in chosen], coders, show)
+    kept = _code(images, [seen[place] for place in chosen], codecs, show)
     shown = _fitted(kept, free, show)
     if not shown:
         raise InputError(
             f"{count} views of {LEAST_SIDE}x{LEAST_SIDE} pixels take more than {max_bytes / 1e6:g} MB: name fewer models"
         )
-    return Visual(str(images), len(seen), shown, coders[-1].name)
+    return Visual(str(images), len(seen), shown, codecs[-1].name)
 
 
 @dataclass(frozen=True)
@@ -242,10 +244,10 @@ def _look(images: ImageSource, show: Show) -> list[_Seen]:
 
 
 def _code(
-    images: ImageSource, chosen: Sequence[_Seen], coders: Sequence[ShownCoder], show: Show
+    images: ImageSource, chosen: Sequence[_Seen], codecs: Sequence[ImageCodec[Any]], show: Show
 ) -> list[_Kept]:
     """Every view of the chosen images, and as much of their pixels as may be kept."""
-    count = 1 + len(coders) + len(LABELS)
+    count = 1 + len(codecs) + len(LABELS)
     longest = max(max(one.width, one.height) for one in chosen)
 
     def kept_bytes(side: int) -> int:
@@ -264,27 +266,31 @@ def _code(
         show("coding", len(kept), len(chosen))
         crop = by_place[place].crop(side)
         views = []
-        for view, decoded in _views(name, pixels, coders):
+        for view, decoded in _views(name, pixels, codecs):
             # A copy: a part that is a view of it would keep the whole.
             views.append((view, crop.of(decoded).copy()))
         kept.append(_Kept(by_place[place], crop, tuple(views)))
     return kept
 
 
-def _views(name: str, image: Pixels, coders: Sequence[ShownCoder]) -> "list[tuple[View, Pixels]]":
+def _views(
+    name: str, image: Pixels, codecs: Sequence[ImageCodec[Any]]
+) -> "list[tuple[View, Pixels]]":
     made = [(View(ORIGINAL, "8-bit RGB, 24 bpp as it is", "", None, ""), image)]
     stream_bytes = 0
-    for coder in coders:
+    for model in codecs:
         try:
-            stream_bytes, decoded = coder.code(image)
+            stream = model.encode(image)
+            decoded = model.decode(stream)
         except InputError as error:
-            raise InputError(f"{name} with {coder.name}: {error}") from error
+            raise InputError(f"{name} with {model.name}: {error}") from error
+        stream_bytes = len(stream)
         figures = _figures(image, decoded, stream_bytes)
-        made.append((View(coder.name, coder.made, "", figures, ""), decoded))
+        made.append((View(model.name, model.setting, "", figures, ""), decoded))
     for codec, label in LABELS.items():
         near = matched(codec, image, stream_bytes)
         figures = _figures(image, near.pixels, near.stream_bytes)
-        note = _note(near, coders[-1].name, 8 * stream_bytes / (image.shape[0] * image.shape[1]))
+        note = _note(near, codecs[-1].name, 8 * stream_bytes / (image.shape[0] * image.shape[1]))
         made.append((View(label, classic_made(codec), note, figures, ""), near.pixels))
     return made
 

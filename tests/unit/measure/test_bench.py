@@ -285,12 +285,15 @@ def test_rows_hold_quotients_and_shares_that_add_up(photo, monkeypatch):
     slow = made_coder("slow", {"coder": 30.0, "net": 70.0}, {"coder": 50.0, "net": 150.0})
     fast = made_coder("fast", {"coder": 1.0, "net": 19.0}, {"coder": 2.0, "net": 8.0})
     gone = Absent("gone", "nowhere", "it is not installed")
-    medians = {(0, "encode"): 100.0, (0, "decode"): 200.0, (1, "encode"): 20.0, (1, "decode"): 10.0}
+    medians = (100.0, 200.0, 20.0, 10.0)  # in the order of the runs: slow, then fast
     monkeypatch.setattr(bench_module, "entries", lambda *_: (gone, slow, fast))
     monkeypatch.setattr(
         bench_module,
         "measure_in_turn",
-        lambda runs, **_: {place: Latency(medians[place], 0.0, None, 7) for place in runs},
+        lambda runs, **_: {
+            place: Latency(median, 0.0, None, 7)
+            for place, median in zip(runs, medians, strict=True)
+        },
     )
     busy = Watch(("the machine was busy",))
     monkeypatch.setattr(bench_module, "watch_machine", lambda: nullcontext(busy))

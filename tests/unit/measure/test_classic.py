@@ -26,7 +26,7 @@ from hwkd.measure.classic import (
     encode_any,
     equal_quality,
     evaluate_classic,
-    load_coders,
+    load_codecs,
     made,
     matched,
 )
@@ -228,15 +228,14 @@ def test_the_end_itself_is_within_reach(photo):
 
 
 def test_a_bundle_is_coded_into_its_own_streams(tiny_bundle, photo):
-    (coder,) = load_coders([str(tiny_bundle)])
+    (coder,) = load_codecs([str(tiny_bundle)])
     image = photo(70, 90, 4)
     codec = Codec.load(tiny_bundle)
     stream = codec.encode(image)
-    stream_bytes, decoded = coder.code(image)
-    assert stream_bytes == len(stream)
-    assert np.array_equal(decoded, codec.decode(stream))
+    assert coder.encode(image) == stream
+    assert np.array_equal(coder.decode(stream), codec.decode(stream))
     assert coder.name == "tiny-patch.hwkd"
-    assert coder.made.startswith("int8 bundle (weights 7, activations 8 bits), run by ")
+    assert coder.setting.startswith("int8 bundle (weights 7, activations 8 bits), run by ")
 
 
 def test_a_teacher_is_coded_as_it_is_evaluated(tiny_teacher_file, photo):
@@ -244,26 +243,26 @@ def test_a_teacher_is_coded_as_it_is_evaluated(tiny_teacher_file, photo):
     from hwkd.measure.quality import evaluate
     from hwkd.metrics import psnr_db
 
-    (coder,) = load_coders([str(tiny_teacher_file)])
+    (coder,) = load_codecs([str(tiny_teacher_file)])
     image = photo(70, 90, 5)
-    stream_bytes, decoded = coder.code(image)
+    stream = coder.encode(image)
     expected = evaluate(load_model(str(tiny_teacher_file)).codec, [("photo", image)])
-    assert 8 * stream_bytes / (70 * 90) == expected.bpp
-    assert psnr_db(image, decoded) == expected.psnr_db
+    assert 8 * len(stream) / (70 * 90) == expected.bpp
+    assert psnr_db(image, coder.decode(stream)) == expected.psnr_db
     assert coder.name == "tiny-teacher"
-    assert coder.made.startswith("float32, run by torch ")
+    assert coder.setting.startswith("float32, run by torch ")
 
 
 def test_two_models_of_one_name_are_told_apart(tiny_bundle, tmp_path):
     mine = tmp_path / "mine.hwkd"
     shutil.copy(tiny_bundle, mine)
-    names = [coder.name for coder in load_coders([str(tiny_bundle), str(mine)])]
+    names = [coder.name for coder in load_codecs([str(tiny_bundle), str(mine)])]
     assert names == [f"tiny-patch.hwkd ({tiny_bundle})", f"tiny-patch.hwkd ({mine})"]
 
 
 def test_a_model_that_is_given_twice_is_refused(tiny_bundle):
     with pytest.raises(InputError, match=r"tiny-patch\.hwkd is given twice: leave one out"):
-        load_coders([str(tiny_bundle), str(tiny_bundle)])
+        load_codecs([str(tiny_bundle), str(tiny_bundle)])
 
 
 def test_an_image_that_webp_cannot_hold_is_refused():
@@ -296,10 +295,10 @@ def test_bundles_are_coded_and_shown_without_torch(tiny_bundle, tmp_path, photo)
 
 
 def test_a_bundle_of_all_rates_is_shown_at_the_default_quality_and_says_so(rates_bundle, photo):
-    (coder,) = load_coders([str(rates_bundle)])
+    (coder,) = load_codecs([str(rates_bundle)])
     image = photo(70, 90, 4)
-    assert coder.code(image)[0] == len(Codec.load(rates_bundle).encode(image, quality=50))
-    assert coder.made.endswith(", at quality 50")
+    assert len(coder.encode(image)) == len(Codec.load(rates_bundle).encode(image, quality=50))
+    assert coder.setting.endswith(", at quality 50")
 
 
 # JPEG, WebP and AVIF as curves: their bytes at their smallest settings, and the means over images.

@@ -1,7 +1,8 @@
 import base64
 import io
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ from PIL import Image
 
 from hwkd.errors import InputError
 from hwkd.images import open_images, write_png
-from hwkd.measure.classic import ShownCoder
 from hwkd.report.page.visual import (
     Crop,
     Figures,
@@ -54,8 +54,29 @@ def one_up(image):
     return image + np.uint8(1)
 
 
-BRIGHTER = ShownCoder("brighter", "made here", lambda image: (600, one_up(image)))
-EXACT = ShownCoder("exact", "made here", lambda image: (1200, image))
+@dataclass
+class Fake:
+    """A codec whose streams have `stream_bytes` bytes, and whose images are what `change` makes of the original."""
+
+    name: str
+    stream_bytes: int
+    change: Callable = lambda image: image
+    setting: str = "made here"
+    threads: int = 1
+    clock: None = None
+    entropy: tuple = ()
+
+    def encode(self, image):
+        self._image = image
+        return bytes(self.stream_bytes)
+
+    def decode(self, stream):
+        assert len(stream) == self.stream_bytes
+        return self.change(self._image)
+
+
+BRIGHTER = Fake("brighter", 600, one_up)
+EXACT = Fake("exact", 1200)
 
 
 def silent(doing, done, count):
@@ -98,7 +119,7 @@ def test_jpeg_and_webp_stand_at_the_rate_of_the_last_model(folder_of, photo):
     ("stream_bytes", "words"), [(1, "its lowest, is still larger"), (10**6, "its highest here, is")]
 )
 def test_a_rate_that_jpeg_does_not_reach_is_told(folder_of, stream_bytes, words):
-    coder = ShownCoder("model", "made here", lambda image: (stream_bytes, image))
+    coder = Fake("model", stream_bytes)
     (image,) = visual(folder_of([noise(40, 60, 4)]), [coder], silent).images
     assert words in image.views[2].note
     assert f"{8 * stream_bytes / 2400:.4f} bpp of model" in image.views[2].note
@@ -166,7 +187,7 @@ def test_an_error_of_a_coder_names_the_image_and_the_model(folder_of):
         raise InputError("too large; cut it")
 
     with pytest.raises(InputError, match=r"^0\.png with picky: too large; cut it$"):
-        visual(folder_of([noise(20, 20, 10)]), [ShownCoder("picky", "made here", refuse)], silent)
+        visual(folder_of([noise(20, 20, 10)]), [Fake("picky", 1, refuse)], silent)
 
 
 def test_the_window_holds_the_only_detail_there_is(photo):
