@@ -75,7 +75,7 @@ def test_show_prints_facts_with_sources_and_the_plan(capsys):
 
 def test_show_prints_a_range_as_such(capsys):
     run("show", "raspberry-pi-4", "--format", "csv")
-    assert "cpu: load_w of the board,4.6 to 6.7,S," in capsys.readouterr().out
+    assert "cpu: load_w of the board,4.7 to 6.7,S," in capsys.readouterr().out
 
 
 def test_options_before_show_stand(capsys):
