@@ -5,16 +5,24 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from hwkd.cli.options import SHIPPED_FIRST, above_0, add_output_options, emit_all, whole
+from hwkd.cli.options import (
+    SHIPPED_FIRST,
+    above_0,
+    add_output_options,
+    emit_all,
+    figure_path,
+    whole,
+)
 from hwkd.cli.profile import parse_size
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.search import Asked
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.errors import InputError
-from hwkd.images import Pixels, read_rgb
-from hwkd.measure.bench import COMPRESSAI, Bench, Row, Wanted, bench
+from hwkd.images import Pixels, open_images, read_rgb
+from hwkd.measure.bench import COMPRESSAI, NONE, Bench, Row, Wanted, bench
 from hwkd.measure.classic import BENCH_SETTINGS_TEXT, MAX_QUALITY
 from hwkd.measure.coder import SIDES, STEPS_TEXT
+from hwkd.measure.equal_psnr import EqualPsnr, compare_at_psnr, write_equal_psnr
 from hwkd.measure.machine import installed_version
 from hwkd.measure.profile import photograph
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
@@ -31,6 +39,7 @@ EXAMPLES = """examples:
   hwkd bench student.hwkd
   hwkd bench rates.hwkd -q 75
   hwkd bench student.hwkd --against bmshj2018-hyperprior:5 --image photo.png
+  hwkd bench patch-small patch-large --psnr 34 --data photos/ --threads 1 --plot bytes-over-time.svg
   hwkd bench small.hwkd large.hwkd --runtime onnxruntime --threads 1 --against none --format md
 """
 
@@ -55,7 +64,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "checkpoint's file or a name of CompressAI's zoo (see `hwkd models`); or none",
     )
     parser.add_argument(
+        "--psnr",
+        type=above_0,
+        metavar="DB",
+        help="all codecs at this mean PSNR: the bytes that each takes beside the time; bundles of all rates, without CompressAI",
+    )
+    parser.add_argument(
         "--image", type=Path, metavar="FILE", help="what to code (default: an embedded photograph)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="with --psnr: every image of this folder, each once in every round",
     )
     parser.add_argument(
         "--size",
@@ -95,6 +116,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="Q",
         help="of JPEG, WebP and AVIF (default: what comes nearest to the first bundle's PSNR)",
     )
+    parser.add_argument(
+        "--save-results",
+        type=Path,
+        metavar="FILE.json",
+        help="with --psnr: write the figures to this file",
+    )
+    parser.add_argument(
+        "--plot",
+        type=figure_path,
+        metavar="FILE",
+        help="with --psnr: draw bytes over decoding time to this file (.svg, .pdf or .png)",
+    )
     add_output_options(parser)
 
 
@@ -107,6 +140,13 @@ def run(args: argparse.Namespace) -> int:
     """
     runtimes = _runtimes(args.runtime)
     bundles = _named(args.bundles)
+    if args.psnr is not None:
+        return _run_at_psnr(args, runtimes, bundles)
+    for name in ("data", "save_results", "plot"):
+        if getattr(args, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')} goes with --psnr: add it, or leave --{name.replace('_', '-')} out"
+            )
     _check_quality(args.quality, bundles.values())
     image, words = _image(args.image, args.size)
     wanted = Wanted(
@@ -115,6 +155,46 @@ def run(args: argparse.Namespace) -> int:
     with stderr_console().status("opening") as status:
         found = bench(image, bundles, wanted, status.update)
     emit_all(bench_tables(found, words, args.format), args)
+    return 0
+
+
+def _run_at_psnr(
+    args: argparse.Namespace, runtimes: tuple[str, ...], bundles: dict[str, Bundle]
+) -> int:
+    """All codecs at `args.psnr`: measure, print, save, draw."""
+    for name, is_given in (
+        ("--quality", args.quality is not None),
+        ("--classic-quality", args.classic_quality is not None),
+        ("--against", args.against not in (COMPRESSAI, NONE)),
+    ):
+        if is_given:
+            raise InputError(f"{name} and --psnr are two wishes: leave one out")
+    if args.data is None:
+        image, where = _image(args.image, args.size)
+        images = [(where, image)]
+    elif args.image is not None or args.size is not None:
+        raise InputError("--data holds the images: leave --image and --size out")
+    else:
+        source = open_images(args.data).readable()
+        images, where = list(source), str(source)
+    with stderr_console().status("opening") as status:
+        found = compare_at_psnr(
+            images,
+            where,
+            bundles,
+            args.psnr,
+            runtimes=runtimes,
+            threads=args.threads,
+            seconds=args.seconds,
+            show=status.update,
+        )
+    emit_all((equal_psnr_table(found, args.format),), args)
+    if args.save_results is not None:
+        write_equal_psnr(args.save_results, found)
+    if args.plot is not None:
+        from hwkd.report.plots.equal_psnr import draw_equal_psnr
+
+        draw_equal_psnr(found, args.plot)
     return 0
 
 
@@ -239,6 +319,41 @@ def _steps(bench: Bench, where: str) -> Sheet:
         *((COMPRESSAI_STEPS_TEXT,) if any(step.name == "g_a" for _, step in steps) else ()),
     )
     return Sheet(f"Where the time goes: {where}", labels, _STEPS, rows, notes, has_changes=False)
+
+
+_AT_PSNR = (
+    Column("stream_bytes", "bytes", "estimated", 0),
+    Column("rate_percent", "rate_percent", "estimated", 1),
+    Column("psnr_db", "psnr_db", "quality", 2),
+    Column("encode_ms", "encode_ms", "latency", None, has_interval=True),
+    Column("decode_ms", "decode_ms", "latency", None, has_interval=True),
+)
+
+
+def equal_psnr_table(found: EqualPsnr, fmt: str) -> Table:
+    """A row for each codec, for format `fmt` of hwkd.report.table.FORMATS."""
+    first = found.rows[0].name
+    labels = (
+        Label("codec", tuple(row.name for row in found.rows)),
+        Label("setting", tuple(row.setting for row in found.rows)),
+        Label("threads", tuple(str(row.threads) for row in found.rows)),
+        Label("quality", tuple(str(row.quality) for row in found.rows)),
+    )
+    rows = tuple(
+        (
+            from_quantity(row.stream_bytes),
+            Cell(found.rate_percent(row), "estimated", f"the bytes against those of {first}"),
+            *map(from_quantity, (row.psnr_db, row.encode_ms, row.decode_ms)),
+        )
+        for row in found.rows
+    )
+    notes = (
+        *found.notes,
+        f"rate_percent: bytes against those of {first}; negative: fewer. psnr_db: the mean of the quality that was timed.",
+        f"Host: {found.host}.",
+    )
+    title = f"At {found.psnr_db:g} dB: {found.images}"
+    return to_table(Sheet(title, labels, _AT_PSNR, rows, notes, has_changes=False), fmt)
 
 
 def _entropy_notes(bench: Bench) -> Iterator[str]:

@@ -121,6 +121,19 @@ def parse_kd(text: str) -> dict[str, float]:
     return weights
 
 
+FIGURE_KINDS = (".svg", ".png", ".pdf")
+
+
+def figure_path(text: str) -> Path:
+    """An argparse type: a file whose suffix names a kind of figure that can be drawn."""
+    path = Path(text)
+    if path.suffix.lower() not in FIGURE_KINDS:
+        raise argparse.ArgumentTypeError(
+            f"must end in {', '.join(FIGURE_KINDS[:-1])} or {FIGURE_KINDS[-1]}, got {text!r}"
+        )
+    return path
+
+
 def whole(low: int, high: int) -> Callable[[str], int]:
     """An argparse type: a whole number from `low` to `high`."""
 

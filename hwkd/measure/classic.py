@@ -325,11 +325,22 @@ def classic_coder(
     Raises:
         InputError: as hwkd.measure.classic.encode; this Pillow lies without AVIF.
     """
-    write = _avif(threads) if codec == AVIF else partial(encode, codec)
+    write = bench_writer(codec, threads)
     if quality is None:
         quality = nearest_quality(lambda at: write(image, at), image, psnr_db)
     name = f"{ALL_LABELS[codec]} quality {quality}"
     return ready(PillowCodec(name, quality, threads if codec == AVIF else 1, write), image)
+
+
+def bench_writer(codec: str, threads: int) -> Callable[[Pixels, int], bytes]:
+    """What writes an image's bytes at a quality, with the settings of BENCH_SETTINGS_TEXT.
+
+    Args:
+        threads: for AVIF; the others have one.
+    Raises:
+        InputError: this Pillow lies without AVIF.
+    """
+    return _avif(threads) if codec == AVIF else partial(encode, codec)
 
 
 def nearest_quality(encode: Callable[[int], bytes], image: Pixels, psnr_db: float) -> int:
