@@ -9,10 +9,9 @@ from statistics import fmean
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import data_folder
-from hwkd.measure.record import Record
-from hwkd.metrics import BD_METHOD, Curve, bd_rate_percent, rate_change_percent, shared_psnr_range
+from hwkd.metrics import BD_METHOD, bd_rate_percent, rate_change_percent, shared_psnr_range
 from hwkd.models.spec import lmbda_of
-from hwkd.quantity import NA, PUBLISHED, Cell, three_digits
+from hwkd.quantity import NA, PUBLISHED
 from hwkd.report.compare.published import (
     HYPERPRIOR,
     Paper,
@@ -21,11 +20,9 @@ from hwkd.report.compare.published import (
     read_paper,
     read_published_curves,
 )
-from hwkd.report.compare.rows import Wanted, compare
 from hwkd.report.compare.tables import FOR_MACHINES
 from hwkd.report.table import Table
 from hwkd.results import Result, TrainedModel, read_result
-from hwkd.runtime.bundle import BUNDLE_SUFFIX
 from hwkd.schema import read_table
 
 # A folder of results: a file for each curve or single model, and the control arms.
@@ -489,136 +486,3 @@ def results_tables(files: ResultFiles, fmt: str) -> tuple[Table, ...]:
     if files.arms is not None:
         tables.append(arms_table(files.arms))
     return tuple(tables)
-
-
-# What ships, at a glance: one small table of computation, size, rate and time. Pure.
-
-BOARDS = ("raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano")
-"""Whose predictions are shown: a slow processor, a faster one, a GPU with int8."""
-PARTS = ("end_to_end", "networks")
-"""What decoding times are of: the first that a record has."""
-ALONE = "networks alone "
-
-ARCHITECTURE = "hyperprior:N=128,M=192"
-"""Of the published scale hyperprior of qualities 1 to 5, as records name it."""
-
-AGAINST = ("JPEG", "WebP")
-CLASSIC = ("JPEG", "WebP", "AV1")
-"""Beside the models; AV1 is what an AVIF file holds."""
-HIGHEST = "q5"
-"""The rate whose bundle stands for a student of single rates: its networks are those of the other rates."""
-
-RUNTIME = "openvino"
-"""That both the float architecture and the bundles were measured in."""
-
-
-def glance_table(
-    records: Sequence[Record], files: ResultFiles, published: PublishedCurves
-) -> Table:
-    """The published scale hyperprior, and every student that ships at several rates, the largest first.
-
-    Times are end to end, for one image, in the runtime that the heading names; of the first row only the networks of the
-    float architecture are known.
-
-    Raises:
-        InputError: the records hold no machine that was measured.
-    """
-    measured = [record for record in records if record.is_host]
-    if not measured:
-        raise InputError("no record of a machine that was measured; make one with `hwkd profile`")
-    host = measured[0].target
-    places = (host, *BOARDS)
-    hyperprior = published.named(HYPERPRIOR).curve
-    named = [(HYPERPRIOR, "float", ARCHITECTURE, hyperprior)]
-    named += [
-        (stem, "int8", bundle_of(stem, result), result.curve)
-        for stem, result in files.shipped.items()
-        if len(result.curve.bpp) > 1
-    ]
-    rows = [_classic_row(published, codec, len(places)) for codec in CLASSIC]
-    for name, precision, model, curve in named:
-        cells = [_decode(records, model, place) for place in places]
-        of_model = next(r for r in records if r.model.name == model)
-        rates = [_change(published, codec, curve) for codec in AGAINST]
-        kmac_per_pixel = of_model.macs.total_macs / of_model.pixels / 1e3
-        mib = of_model.size.weight_bytes / 2**20
-        rows.append(
-            (name, precision, f"{kmac_per_pixel:.1f}", f"{mib:.2f}", *rates, *map(_text, cells))
-        )
-    columns = (
-        *("model", "arithmetic", "kmac_per_pixel", "weight_mib"),
-        *(f"rate against {codec}, %" for codec in AGAINST),
-        f"decode_ms, measured on {host} ({RUNTIME})",
-        *(f"decode_ms, predicted for {board} ({_runtime(records, board)})" for board in BOARDS),
-    )
-    size = f"{measured[0].width}x{measured[0].height}"
-    notes = (
-        f"rate: BD-rate on Kodak, negative is fewer bits; of {HYPERPRIOR} as published, of our models measured from real "
-        f"bytes. decode_ms: from bytes to pixels, entropy coding included, for one image of {size}, with the ends of the interval: of "
-        f"the median at 95 % where measured ({RUNTIME}, 2 threads, {measured[0].provenance.host.split(',')[0]}), of the "
-        "prediction at 90 %. networks alone: h_s and g_s without entropy coding, of an architecture that nothing codes with there.",
-        *(
-            (f"{NA}: the model was not measured on {host}.",)
-            if any(NA in row for row in rows[len(CLASSIC) :])
-            else ()
-        ),
-        f"{', '.join(CLASSIC)}: rate as published; they have no networks, and `hwkd bench` times them beside a model.",
-    )
-    return Table("", columns, tuple(rows), notes)
-
-
-def _classic_row(published: PublishedCurves, codec: str, places: int) -> tuple[str, ...]:
-    """A classic codec's row: its published rate, and nothing known of networks and of times at `places`."""
-    curve = published.named(codec).curve
-    rates = ("0" if one == codec else _change(published, one, curve) for one in AGAINST)
-    return (codec, NA, NA, NA, *rates, *(NA for _ in range(places)))
-
-
-def _change(published: PublishedCurves, anchor: str, curve: Curve) -> str:
-    """BD-rate of `curve` against a published one, in percent."""
-    return f"{bd_rate_percent(published.named(anchor).curve, curve):+.0f}"
-
-
-def bundle_of(stem: str, result: Result) -> str:
-    """The bundle whose records stand for the student of `result`: its own of all rates, or that of the highest rate."""
-    has_all_rates = any(model.quality is not None for model in result.models)
-    return f"{stem}{'' if has_all_rates else f'-{HIGHEST}'}{BUNDLE_SUFFIX}"
-
-
-def _runtime(records: Sequence[Record], board: str) -> str:
-    """That the predictions for `board` hold for, on its preferred unit."""
-    found = [r for r in records if r.target == board]
-    if not found:
-        return NA
-    setting = compare(found[:1], Wanted()).rows[0].setting
-    return NA if setting is None else setting.runtime
-
-
-def _decode(records: Sequence[Record], model: str, place: str) -> tuple[Cell, str]:
-    """The decoding time of `model` at `place`, on its preferred unit there, and what part of decoding it is of."""
-    found = [r for r in records if (r.model.name, r.target) == (model, place)]
-    if not found:
-        return Cell(None, "", reason="not measured there"), ""
-    wanted = Wanted(RUNTIME, 2) if found[0].is_host else Wanted()
-    # A setting that was measured end to end has the networks' time too.
-    (row,) = compare(found, wanted).rows
-    for part in PARTS:
-        entry = row.entry("latency_ms", "decode", part)
-        if entry is not None:
-            q = entry.quantity
-            return Cell(q.value, q.found, low=q.low, high=q.high), part
-    return Cell(None, "", reason="not in the record"), ""
-
-
-def _text(found: tuple[Cell, str]) -> str:
-    cell, part = found
-    if cell.value is None:
-        return NA
-    return ALONE * (part == "networks") + _time(cell)
-
-
-def _time(cell: Cell) -> str:
-    assert cell.value is not None
-    if cell.low is None or cell.high is None:
-        return three_digits(cell.value)
-    return f"{three_digits(cell.value)} ({three_digits(cell.low)} to {three_digits(cell.high)})"
