@@ -23,7 +23,7 @@ def inherit(student: HyperpriorCodec, teacher: HyperpriorCodec) -> tuple[str, ..
 
     Returns:
         The parts that were inherited, named ("g_a", "h_a", ...); empty when the families have nothing in common.
-    A part is inherited when both have the same kind of layers and the student's are no wider.
+    A part is inherited when both have the same kind of layers with the same kernels and the student's are no wider.
     """
     if student.M > teacher.M:
         return ()
@@ -43,14 +43,14 @@ def copy_chain(
     first_in: Index | None,
     last_out: Index | None,
 ) -> bool:
-    """Copy a chain of convolutions with activations between; False where the student is wider somewhere.
+    """Copy a chain of convolutions with activations between; False where the student is wider or has other kernels.
 
     Args:
         first_in, last_out: the teacher's channels that the first layer reads and that the last one gives; None: all.
     """
     convs = [i for i, m in enumerate(student) if isinstance(m, Conv)]
     pairs = [(cast(Conv, student[i]), cast(Conv, teacher[i])) for i in convs]
-    if any(s.out_channels > t.out_channels for s, t in pairs):
+    if any(s.out_channels > t.out_channels or s.kernel_size != t.kernel_size for s, t in pairs):
         return False
     into = first_in
     for place, i in enumerate(convs):
@@ -108,6 +108,8 @@ def copy_filters(
         weight = weight.index_select(axis, out)
     if into is not None:
         weight = weight.index_select(1 - axis, into)
+    # copy_ alone would spread a 1x1 kernel over a larger one.
+    assert student.weight.shape == weight.shape
     student.weight.copy_(weight)
     if student.bias is not None and teacher.bias is not None:
         student.bias.copy_(teacher.bias if out is None else teacher.bias[out])

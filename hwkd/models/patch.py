@@ -454,7 +454,9 @@ def _context(student: MeanContext, teacher: MeanContext) -> None:
 
 
 def _blocks(student: nn.Sequential, teacher: nn.Sequential, stream: Index) -> None:
-    """Each of the student's blocks takes the teacher's block at the same relative depth."""
+    """Each of the student's blocks takes the teacher's block at the same relative depth, where it has any."""
+    if not len(teacher):
+        return
     for i, mine in enumerate(student):
         theirs = teacher[min(len(teacher) - 1, i * len(teacher) // len(student))]
         _block(cast(Block, mine), cast(Block, theirs), stream)

@@ -192,6 +192,28 @@ def test_the_students_blocks_come_from_the_same_relative_depth(lively) -> None:
             assert torch.equal(parameter, expected.get_parameter(name)), name
 
 
+def test_a_teacher_without_blocks_leaves_the_students_as_they_are(lively) -> None:
+    student = build(PATCH)
+    before = {name: p.detach().clone() for name, p in student.g_a.trunk.named_parameters()}
+    assert inherit(student, lively(replace(PATCH, widths=()))) == ALL
+    for name, parameter in student.g_a.trunk.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(1, 3), (3, 1)])
+def test_a_hyperprior_of_another_kernel_is_not_inherited_and_the_transforms_are(
+    mine: int, theirs: int, lively
+) -> None:
+    teacher = lively(replace(PATCH, hyper_kernel=theirs))
+    student = build(replace(PATCH, hyper_kernel=mine))
+    before = {name: p.detach().clone() for name, p in student.named_parameters()}
+    assert inherit(student, teacher) == ("g_a", "g_s")
+    assert torch.equal(student.g_a.head.weight, teacher.g_a.head.weight)
+    for name, parameter in student.named_parameters():
+        if not name.startswith(("g_a.", "g_s.")):
+            assert torch.equal(parameter, before[name]), name
+
+
 def test_h_s_of_patch_keeps_the_four_sub_pixels_of_a_channel_together(lively) -> None:
     teacher = lively(PATCH)
     kept = [1, 2, 4, 7]
