@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 from hwkd.cli.talk import stderr_console
 from hwkd.codec import entropy
 from hwkd.codec.codec import Codec
-from hwkd.codec.networks import soonest_runtime
+from hwkd.codec.networks import default_runtime, soonest_runtime
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import check_new, is_special, write_bytes
 from hwkd.notes import detail, is_detailed, note
@@ -410,9 +410,8 @@ class Codecs:
         if path not in held:
             bundle, chosen = self.bundle(path), self._runtime
             is_soon = chosen is None and self._is_one and pixels <= SOON_PIXELS
-            if is_soon:
-                chosen = soonest_runtime(bundle)
-            held[path] = Codec.load(bundle, chosen, self._threads)
+            runtime = soonest_runtime(bundle) if is_soon else chosen or default_runtime(bundle)
+            held[path] = Codec(bundle, runtime, self._threads, is_soon=is_soon)
             if is_detailed():  # the runtime's version takes time to find
                 self._tell(path, held[path].runtime, is_soon=is_soon)
         return held[path]

@@ -99,12 +99,14 @@ WHOLE_PIXELS = 2048 * 2048
 class Codec:
     """One bundle in one runtime, ready to encode and decode. One thread at a time may use it.
 
-    bundle: what it runs. runtime, threads: where.
+    bundle: what it runs. runtime, threads: where. is_soon: ready sooner, and slower once it is, for one image.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str, threads: int) -> None:
+    def __init__(
+        self, bundle: Bundle, runtime: str, threads: int, *, is_soon: bool = False
+    ) -> None:
         self.bundle, self.runtime, self.threads = bundle, runtime, threads
-        self._networks = Networks(bundle, runtime, threads)
+        self._networks = Networks(bundle, runtime, threads, is_soon=is_soon)
         self._gains = gains_of(bundle)
         held = arrays(bundle, TABLES)
         self._z_tables = _tables(held, "z.", bundle.manifest.Z)
