@@ -208,6 +208,8 @@ class Codec:
             found = self._read_y(segment, index)
             if found.size and max(-int(found.min()) - 1, int(found.max())) > manifest.largest_y:
                 raise DamagedStream(f"a symbol of y over {manifest.largest_y}")
+            if found.shape == y.shape:
+                return found  # not cut, so not copied
             y[:, across.kept, along.kept] = found
         return y
 
@@ -233,7 +235,7 @@ class Codec:
         return entropy.encode(z.ravel(), _channels(z.shape), self._z_tables)
 
     def _write_y(self, y: Symbols, index: Indexes) -> bytes:
-        symbols = y.astype(np.int32).ravel()
+        symbols = y.astype(np.int32, copy=False).ravel()
         return entropy.encode(symbols, index.ravel(), self._y_tables, self._silent)
 
     def _read_z(self, data: bytes, shape: tuple[int, int, int]) -> Symbols:
@@ -262,6 +264,8 @@ class Codec:
             size = (across.stop - across.start, along.stop - along.start)
             checked_array("y", y_window, (manifest.M, factor * size[0], factor * size[1]))
             checked_array("z", z_window, (manifest.Z, *size))
+            if (across.last - across.first, along.last - along.first) == (rows, columns):
+                return y_window, z_window  # not cut, so not copied
             z[:, across.kept, along.kept] = z_window[:, across.inside, along.inside]
             across, along = across.times(factor), along.times(factor)
             y[:, across.kept, along.kept] = y_window[:, across.inside, along.inside]

@@ -40,6 +40,9 @@ LOW = np.uint64(1 << 31)
 OUT_OF_WORDS = -1
 OUT_OF_ESCAPES = -2
 
+_NO_INDEX = -1
+"""For the compiled loops, in place of a silent index."""
+
 Int64 = npt.NDArray[np.int64]
 Uint16 = npt.NDArray[np.uint16]
 Uint32 = npt.NDArray[np.uint32]
@@ -53,7 +56,7 @@ MANY = 16384
 
 PLAIN_SYMBOLS = 1 << 16
 """So many symbols a process codes in plain Python, and all after them compiled: a photo of 768x512 has 0.5 million. On one core
-of an x86 plain Python took 0.4 us a symbol to encode and 0.6 to decode, compiled loops 0.01, and 50 to 70 ms to be ready."""
+of an x86 plain Python took 0.3 us a symbol to encode and 0.4 to decode, compiled loops 0.005, and 50 to 70 ms to be ready."""
 
 MAX_SYMBOLS = 1 << 31
 """In one array: positions are kept in 32 bits."""
@@ -82,13 +85,14 @@ def encode(symbols: Symbols, indexes: Array, tables: Tables, silent: int | None 
     _check_symbols(symbols, tables_used.size)
     symbols = np.require(symbols, requirements=("C", "A"))
     compiled = None if _budget.takes(tables_used.size) else loops()
-    positions = _coded_positions(tables_used, silent, compiled)
-    states = _first_states(positions.size)
+    coded = _coded_count(tables_used, silent)
+    states = _first_states(coded)
     if compiled is None:
-        words, at = _encode_plain(symbols, tables_used, positions, tables, states)
+        words, at, exceptions = _encode_plain(symbols, tables_used, silent, tables, states)
     else:
-        words, at = _encode_compiled(compiled, symbols, tables_used, positions, tables, states)
-    exceptions = find_exceptions(symbols, tables_used, silent)
+        words, at, exceptions = _encode_compiled(
+            compiled, symbols, tables_used, coded, silent, tables, states
+        )
     lists = np.concatenate(
         [
             [exceptions.size, at.size],
@@ -97,27 +101,31 @@ def encode(symbols: Symbols, indexes: Array, tables: Tables, silent: int | None 
             distances(symbols[at], tables_used[at], tables),
         ]
     )
-    coded = states.astype("<u8").tobytes() + words.astype("<u4").tobytes()
-    return write_varints(lists) + coded
+    return b"".join(
+        (write_varints(lists), states.astype("<u8").tobytes(), words.astype("<u4").tobytes())
+    )
 
 
 def _encode_compiled(
     compiled: Loops,
     symbols: Symbols,
     indexes: Uint16,
-    positions: Uint32,
+    coded: int,
+    silent: int | None,
     tables: Tables,
     states: Uint64,
-) -> tuple[Uint32, Uint32]:
-    """The words, and the positions of the escapes, rising; `states` are changed in place."""
-    words = np.empty(positions.size, np.uint32)
-    escaped = np.empty(positions.size, np.uint32)
-    escapes = np.zeros(1, np.int64)
+) -> tuple[Uint32, Int64, Int64]:
+    """The words, and the positions of the escapes and of the exceptions, rising; `states` are changed in place."""
+    # Of these only what is written takes memory.
+    words = np.empty(coded, np.uint32)
+    escaped, excepted = np.empty(indexes.size, np.uint32), np.empty(indexes.size, np.uint32)
+    counts = np.zeros(2, np.int64)
     first = compiled.rans_encode(
         symbols,
         indexes,
-        positions,
-        positions.size,
+        indexes.size,
+        coded,
+        _NO_INDEX if silent is None else silent,
         tables.packed,
         tables.starts,
         tables.offsets,
@@ -125,15 +133,21 @@ def _encode_compiled(
         states.size,
         words,
         escaped,
-        escapes,
+        excepted,
+        counts,
     )
-    return words[first:], escaped[: int(escapes[0])][::-1]
+    at, exceptions = (
+        found[:count][::-1].astype(np.int64)
+        for found, count in zip((escaped, excepted), counts.tolist(), strict=True)
+    )
+    return words[first:], at, exceptions
 
 
 def _encode_plain(
-    symbols: Symbols, indexes: Uint16, positions: Uint32, tables: Tables, states: Uint64
-) -> tuple[Uint32, Uint32]:
+    symbols: Symbols, indexes: Uint16, silent: int | None, tables: Tables, states: Uint64
+) -> tuple[Uint32, Int64, Int64]:
     """As `_encode_compiled`."""
+    positions = _coded_positions(indexes, silent)
     used = indexes[positions]
     escape = tables.bins[used] - 1
     found = symbols[positions].astype(np.int64) - tables.offsets[used]
@@ -142,7 +156,8 @@ def _encode_plain(
     ends = states.tolist()
     words = plain.encode_bins(bins, ends, tables)
     states[:] = np.array(ends, np.uint64)
-    return np.array(words, np.uint32), positions[is_escaped]
+    exceptions = find_exceptions(symbols, indexes, silent)
+    return np.array(words, np.uint32), positions[is_escaped], exceptions
 
 
 def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = None) -> Symbols:
@@ -157,15 +172,24 @@ def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = Non
     """
     tables_used = _checked_indexes(indexes, tables, silent)
     compiled = None if _budget.takes(tables_used.size) else loops()
-    positions = _coded_positions(tables_used, silent, compiled)
+    coded = _coded_count(tables_used, silent)
     octets = np.frombuffer(data, np.uint8)
     (exceptions, escapes), start = _numbers(octets, 0, 2)
-    if exceptions > tables_used.size - positions.size or escapes > positions.size:
+    if exceptions > tables_used.size - coded or escapes > coded:
         raise DamagedStream("more exceptions or escapes than symbols")
     lists, start = _numbers(octets, start, 2 * exceptions + escapes)
     gaps, values, distances = np.split(lists, [exceptions, 2 * exceptions])
     symbols = np.zeros(tables_used.size, np.int32)
-    at = _decode_bins(compiled, octets[start:], tables_used, positions, tables, symbols, escapes)
+    states, words = _states_and_words(octets[start:], coded)
+    escaped = np.empty(escapes, np.uint32)
+    if compiled is None:
+        read, found = _decode_plain(words, tables_used, silent, tables, states, symbols, escaped)
+    else:
+        read, found = _decode_compiled(
+            compiled, words, tables_used, silent, tables, states, symbols, escaped
+        )
+    _check_end(words.size, read, states, escapes, found)
+    at = escaped.astype(np.int64)
     symbols[at] = _within_range(symbols_at(distances, tables_used[at], tables))
     # Before they are summed: sums of larger gaps could wrap around.
     if exceptions and gaps.max() >= symbols.size:
@@ -179,61 +203,49 @@ def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = Non
     return symbols
 
 
-def _decode_bins(
-    compiled: Loops | None,
-    coded: npt.NDArray[np.uint8],
-    indexes: Uint16,
-    positions: Uint32,
-    tables: Tables,
-    symbols: Symbols,
-    escapes: int,
-) -> Uint32:
-    """Fill `symbols` at `positions` from the states and words in `coded`; the positions of the escapes."""
-    ends = _first_states(positions.size)
-    if coded.size % 4 or coded.size < 8 * ends.size:
-        raise DamagedStream(f"{coded.size} bytes of states and words")
-    states = coded[: 8 * ends.size].view("<u8").astype(np.uint64)
-    words = coded[8 * ends.size :].view("<u4").astype(np.uint32)
-    escaped = np.empty(escapes, np.uint32)
-    if compiled is None:
-        read, found = _decode_plain(words, indexes, positions, tables, states, symbols, escaped)
-    else:
-        read, found = _decode_compiled(
-            compiled, words, indexes, positions, tables, states, symbols, escaped
-        )
+def _states_and_words(octets: npt.NDArray[np.uint8], coded: int) -> tuple[Uint64, Uint32]:
+    """What stands behind the lists."""
+    states_bytes = 8 * _first_states(coded).size
+    if octets.size % 4 or octets.size < states_bytes:
+        raise DamagedStream(f"{octets.size} bytes of states and words")
+    states = octets[:states_bytes].view("<u8").astype(np.uint64)
+    return states, octets[states_bytes:].view("<u4").astype(np.uint32)
+
+
+def _check_end(words: int, read: int, states: Uint64, escapes: int, found: int) -> None:
+    """Raise DamagedStream where decoding did not end as encoding began."""
     if read == OUT_OF_WORDS:
         raise DamagedStream("it ends too early")
     if read == OUT_OF_ESCAPES or found != escapes:
         raise DamagedStream("another number of escapes than it says")
-    if read != words.size:
-        raise DamagedStream(f"{4 * (words.size - read)} bytes are left over")
-    if (states != ends).any():
+    if read != words:
+        raise DamagedStream(f"{4 * (words - read)} bytes are left over")
+    if (states != LOW).any():
         raise DamagedStream("its final states are wrong")
-    return escaped
 
 
 def _decode_compiled(
     compiled: Loops,
     words: Uint32,
     indexes: Uint16,
-    positions: Uint32,
+    silent: int | None,
     tables: Tables,
     states: Uint64,
     symbols: Symbols,
     escaped: Uint32,
 ) -> tuple[int, int]:
-    """Fill `symbols` at `positions`, and `escaped` with the positions of the escapes; `states` are changed in place.
+    """Fill `symbols` where they are coded, and `escaped` with the positions of the escapes; `states` are changed in place.
 
     Returns:
         How many words were read, or OUT_OF_WORDS, or OUT_OF_ESCAPES; and how many symbols were escaped.
     """
-    escapes = np.zeros(1, np.int64)
+    counts = np.zeros(1, np.int64)
     read = compiled.rans_decode(
         words,
         words.size,
         indexes,
-        positions,
-        positions.size,
+        indexes.size,
+        _NO_INDEX if silent is None else silent,
         tables.packed,
         tables.starts,
         tables.offsets,
@@ -243,21 +255,22 @@ def _decode_compiled(
         symbols,
         escaped,
         escaped.size,
-        escapes,
+        counts,
     )
-    return read, int(escapes[0])
+    return read, int(counts[0])
 
 
 def _decode_plain(
     words: Uint32,
     indexes: Uint16,
-    positions: Uint32,
+    silent: int | None,
     tables: Tables,
     states: Uint64,
     symbols: Symbols,
     escaped: Uint32,
 ) -> tuple[int, int]:
     """As `_decode_compiled`."""
+    positions = _coded_positions(indexes, silent)
     used = indexes[positions]
     ends = states.tolist()
     bins, read = plain.decode_bins(words, used, ends, tables)
@@ -318,13 +331,12 @@ def _check_symbols(symbols: Symbols, size: int) -> None:
         )
 
 
-def _coded_positions(indexes: Uint16, silent: int | None, compiled: Loops | None) -> Uint32:
-    if silent is None:
-        return np.arange(indexes.size, dtype=np.uint32)
-    if compiled is None:
-        return np.flatnonzero(indexes != silent).astype(np.uint32)
-    positions = np.empty(indexes.size, np.uint32)
-    return positions[: compiled.select(indexes, indexes.size, silent, positions)]
+def _coded_count(indexes: Uint16, silent: int | None) -> int:
+    return indexes.size if silent is None else int(np.count_nonzero(indexes != silent))
+
+
+def _coded_positions(indexes: Uint16, silent: int | None) -> Int64:
+    return np.arange(indexes.size) if silent is None else np.flatnonzero(indexes != silent)
 
 
 def _first_states(coded: int) -> Uint64:

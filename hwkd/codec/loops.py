@@ -28,7 +28,6 @@ class Loops(NamedTuple):
     They run without the interpreter's lock.
     """
 
-    select: Callable[..., int]
     rans_encode: Callable[..., int]
     rans_decode: Callable[..., int]
 
@@ -44,7 +43,7 @@ def loops() -> Loops | None:
     # Of another LLVM, or of a system that lets no process make machine code: each raises something else.
     except Exception as error:
         note(
-            f"the entropy coder runs in plain Python, 30 times slower, as its loops cannot be compiled ({error}): "
+            f"the entropy coder runs in plain Python, 50 times slower, as its loops cannot be compiled ({error}): "
             'pip install "hwkd[runtime]"'
         )
         return None
