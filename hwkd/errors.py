@@ -1,7 +1,6 @@
 """The errors a user sees: one line that says what happened, what was received, what is accepted, what to try."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 FEWEST_LETTERS = 3
 """Of a text that is looked for inside of longer names."""
@@ -28,6 +27,8 @@ def unknown(kind: str, received: str, known: Iterable[str], see: str = "") -> In
         known: the accepted names.
         see: a command that lists them, "hwkd targets" say.
     """
+    from difflib import get_close_matches
+
     names = sorted(known)
     near = get_close_matches(received.lower(), names, n=3, cutoff=0.5)
     if not near and len(received) >= FEWEST_LETTERS:

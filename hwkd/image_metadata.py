@@ -6,10 +6,10 @@ here is told; nobody may take such colours for sRGB without a word.
 
 import struct
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import IFDRational
 
 HEAD_BYTES = 2**16
 """Of a file: what stands before its pixels lies in these."""
@@ -190,7 +190,7 @@ def _exif(image: Image.Image) -> str:
         return ""
     if str(index).strip("\0 ") == "R03" or space == 2:
         return _as_srgb("Adobe RGB by its EXIF data")
-    if isinstance(gamma, int | float | IFDRational) and abs(float(gamma) - 2.2) > 0.05:
+    if isinstance(gamma, Real) and abs(float(gamma) - 2.2) > 0.05:
         return _as_srgb(f"of gamma {float(gamma):g} by its EXIF data")
     return _as_srgb("of no known space by its EXIF data") if space == 0xFFFF else ""
 

@@ -9,16 +9,19 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hwkd.errors import HwkdError, InputError, unknown
 from hwkd.files import replacing
 from hwkd.image_metadata import HEAD_BYTES, NOT_USABLE, colour_signals, turn_of, without_metadata
 from hwkd.notes import lack, note
+
+if TYPE_CHECKING:
+    from PIL import ImageCms
 
 # From an image that Pillow has opened to upright 8-bit RGB, with a word on all that is lost on the way.
 
@@ -155,6 +158,8 @@ def _conversion(image: Image.Image) -> tuple[_Convert, tuple[str, ...]]:
     """How a part of `image` becomes RGB, and what is to be said about its colours."""
     icc = image.info.get("icc_profile")
     if image.mode == "LAB":
+        from PIL import ImageCms
+
         # What the numbers mean is known, whatever profile stands beside them.
         transform = ImageCms.buildTransform(
             ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
@@ -173,6 +178,8 @@ def _conversion(image: Image.Image) -> tuple[_Convert, tuple[str, ...]]:
 
 
 def _to_srgb(image: Image.Image, icc: bytes) -> tuple[_Convert, tuple[str, ...]]:
+    from PIL import ImageCms  # few images have a profile
+
     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
     space = profile.profile.xcolor_space.strip()
     is_grey = image.mode in _GREY or image.mode.startswith("I")
@@ -195,7 +202,9 @@ def _to_srgb(image: Image.Image, icc: bytes) -> tuple[_Convert, tuple[str, ...]]
     )
 
 
-def _by(transform: ImageCms.ImageCmsTransform, to_mode: _Convert) -> _Convert:
+def _by(transform: "ImageCms.ImageCmsTransform", to_mode: _Convert) -> _Convert:
+    from PIL import ImageCms
+
     def convert(part: Image.Image) -> Image.Image:
         converted = ImageCms.applyTransform(to_mode(part), transform)
         assert converted is not None  # it is None where it works in place
@@ -204,7 +213,7 @@ def _by(transform: ImageCms.ImageCmsTransform, to_mode: _Convert) -> _Convert:
     return convert
 
 
-def _keeps_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+def _keeps_colours(transform: "ImageCms.ImageCmsTransform", mode: str) -> bool:
     """Whether the profile is sRGB, whatever it is called: no colour of a grid changes by more than a rounding."""
     if mode == "L":
         levels = np.arange(256, dtype=np.uint8)[None]
@@ -212,6 +221,8 @@ def _keeps_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     else:
         levels = np.arange(0, 256, 17, dtype=np.uint8)
         same = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(64, 64, 3)
+    from PIL import ImageCms
+
     changed = ImageCms.applyTransform(Image.fromarray(levels if mode == "L" else same), transform)
     difference = np.asarray(changed).astype(int) - same
     return bool(np.abs(difference).max() <= _IS_SRGB_WITHIN)
@@ -437,6 +448,7 @@ def opened_image(data: IO[bytes]) -> Image.Image:
         try:
             # Some of Pillow's readers start programs: Ghostscript for what claims to be PostScript, whatever its name.
             try:
+                Image.preinit()  # the common kinds; without it there are none yet
                 return Image.open(data, formats=[form for form in _FORMATS if form in Image.OPEN])
             except UnidentifiedImageError:
                 Image.init()  # the kinds that Pillow does not load at first

@@ -18,6 +18,11 @@ def lack(text: str) -> None:
     _LOG.error("%s", text)
 
 
+def is_detailed() -> bool:
+    """Whether anybody hears what `detail` says."""
+    return _LOG.isEnabledFor(logging.INFO)
+
+
 def detail(text: str) -> None:
     """Say what is done and how, for a user who asked for more (-v)."""
     _LOG.info("%s", text)

@@ -10,11 +10,6 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 from hwkd.errors import InputError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # the same reader, as a package
-    import tomli as tomllib
-
 # From a TOML file, or the tables in one, to a frozen dataclass: unknown keys are refused, missing ones named, types
 # checked.
 
@@ -29,6 +24,12 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: it is not TOML.
     """
+    # Here, for bundles, which `hwkd encode` waits for, are in JSON.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:  # the same reader, as a package
+        import tomli as tomllib
+
     return tomllib.loads(text)
 
 

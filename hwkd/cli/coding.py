@@ -5,7 +5,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,21 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 from hwkd.cli.talk import stderr_console
 from hwkd.codec import entropy
 from hwkd.codec.codec import Codec
-from hwkd.codec.networks import soonest_runtime
+from hwkd.codec.networks import default_runtime, soonest_runtime
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import check_new, is_special, write_bytes
-from hwkd.notes import detail, note
+from hwkd.notes import detail, is_detailed, note
 from hwkd.runtime.bundle import Bundle, read_bundle
-from hwkd.runtime.session import runtime_label, saturation_warning, usable_cores
+from hwkd.runtime.session import (
+    check_present,
+    runtime_label,
+    saturation_warning,
+    usable_cores,
+)
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from rich.console import Console
     from rich.progress import Progress
 
@@ -272,6 +278,8 @@ def run_jobs(
         Interrupted: Ctrl-C; the images in work then were finished first.
         HwkdError: `work` raised it, other than LeftOut; as for Ctrl-C.
     """
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
     console = stderr_console()
     futures: list[Future[R]] = []
     with _bar(console) as bar, ThreadPoolExecutor(workers) as pool:
@@ -322,7 +330,7 @@ def tell(console: "Console", line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _stop(pool: ThreadPoolExecutor, futures: Sequence["Future[R]"], console: "Console") -> None:
+def _stop(pool: "ThreadPoolExecutor", futures: Sequence["Future[R]"], console: "Console") -> None:
     """Begin nothing further, and wait for what is in work; a codec cannot be stopped within an image."""
     tell(console, f"stopping: {sum(f.running() for f in futures)} images are in work")
     is_done = False
@@ -375,7 +383,7 @@ class Codecs:
 
     def __init__(self, runtime: str | None, threads: int | None, jobs: int) -> None:
         if runtime is not None:
-            runtime_label(runtime)
+            check_present(runtime)
         total = threads or usable_cores()
         self.workers = min(total, jobs)
         self._runtime, self._threads = runtime, total // self.workers
@@ -402,15 +410,15 @@ class Codecs:
         if path not in held:
             bundle, chosen = self.bundle(path), self._runtime
             is_soon = chosen is None and self._is_one and pixels <= SOON_PIXELS
-            if is_soon:
-                chosen = soonest_runtime(bundle)
-            held[path] = Codec.load(bundle, chosen, self._threads)
-            runtime = runtime_label(held[path].runtime)
-            why = (
-                f" (one image of up to {SOON_PIXELS} pixels is coded in what is ready first)"
-                * is_soon
-            )
-            detail(
-                f"{path}: {runtime}{why}, {self._threads} threads for each of {self.workers} images"
-            )
+            runtime = soonest_runtime(bundle) if is_soon else chosen or default_runtime(bundle)
+            held[path] = Codec(bundle, runtime, self._threads, is_soon=is_soon)
+            if is_detailed():  # the runtime's version takes time to find
+                self._tell(path, held[path].runtime, is_soon=is_soon)
         return held[path]
+
+    def _tell(self, path: Path, runtime: str, *, is_soon: bool) -> None:
+        why = f" (one image of up to {SOON_PIXELS} pixels is coded in what is ready first)"
+        detail(
+            f"{path}: {runtime_label(runtime)}{why * is_soon}, {self._threads} threads for each of "
+            f"{self.workers} images"
+        )

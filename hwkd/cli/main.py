@@ -11,7 +11,6 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -69,6 +68,8 @@ class _Parser(argparse.ArgumentParser):
         """As argparse's, but what a command does not know is said by its own parser, whose help lists what it knows."""
         found, unknown_words = super().parse_known_args(args, namespace)
         if unknown_words:
+            from difflib import get_close_matches
+
             near = get_close_matches(unknown_words[0], self._option_string_actions, n=1)
             hint = f": did you mean {near[0]}?" if near else ""
             self.error(f"unrecognized arguments: {' '.join(unknown_words)}{hint}")

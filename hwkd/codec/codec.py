@@ -99,12 +99,14 @@ WHOLE_PIXELS = 2048 * 2048
 class Codec:
     """One bundle in one runtime, ready to encode and decode. One thread at a time may use it.
 
-    bundle: what it runs. runtime, threads: where.
+    bundle: what it runs. runtime, threads: where. is_soon: ready sooner, and slower once it is, for one image.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str, threads: int) -> None:
+    def __init__(
+        self, bundle: Bundle, runtime: str, threads: int, *, is_soon: bool = False
+    ) -> None:
         self.bundle, self.runtime, self.threads = bundle, runtime, threads
-        self._networks = Networks(bundle, runtime, threads)
+        self._networks = Networks(bundle, runtime, threads, is_soon=is_soon)
         self._gains = gains_of(bundle)
         held = arrays(bundle, TABLES)
         self._z_tables = _tables(held, "z.", bundle.manifest.Z)
@@ -206,6 +208,8 @@ class Codec:
             found = self._read_y(segment, index)
             if found.size and max(-int(found.min()) - 1, int(found.max())) > manifest.largest_y:
                 raise DamagedStream(f"a symbol of y over {manifest.largest_y}")
+            if found.shape == y.shape:
+                return found  # not cut, so not copied
             y[:, across.kept, along.kept] = found
         return y
 
@@ -231,7 +235,7 @@ class Codec:
         return entropy.encode(z.ravel(), _channels(z.shape), self._z_tables)
 
     def _write_y(self, y: Symbols, index: Indexes) -> bytes:
-        symbols = y.astype(np.int32).ravel()
+        symbols = y.astype(np.int32, copy=False).ravel()
         return entropy.encode(symbols, index.ravel(), self._y_tables, self._silent)
 
     def _read_z(self, data: bytes, shape: tuple[int, int, int]) -> Symbols:
@@ -260,6 +264,8 @@ class Codec:
             size = (across.stop - across.start, along.stop - along.start)
             checked_array("y", y_window, (manifest.M, factor * size[0], factor * size[1]))
             checked_array("z", z_window, (manifest.Z, *size))
+            if (across.last - across.first, along.last - along.first) == (rows, columns):
+                return y_window, z_window  # not cut, so not copied
             z[:, across.kept, along.kept] = z_window[:, across.inside, along.inside]
             across, along = across.times(factor), along.times(factor)
             y[:, across.kept, along.kept] = y_window[:, across.inside, along.inside]

@@ -1,6 +1,6 @@
 """Symbols to bytes and back over integer tables: the same bytes and the same symbols on every machine.
 
-The first symbols of a process are coded in plain Python (hwkd/codec/plain.py), and then by loops that numba compiles.
+The first symbols of a process are coded in plain Python (hwkd/codec/plain.py), and then by compiled loops (hwkd/codec/loops.py).
 
 One coded array:
     silent exceptions (count), escapes (count)           varints
@@ -14,68 +14,15 @@ exception. Of the others, one without a bin is coded as its table's escape and s
 Below MANY coded symbols there is one lane, from there on there are LANES: a lane costs 6 bytes on average.
 """
 
-from collections.abc import Callable
-from functools import cache, wraps
-from typing import Any, ParamSpec, TypeVar
-
 import numpy as np
 import numpy.typing as npt
 
 from hwkd.codec import plain
+from hwkd.codec.loops import Loops, loops
 from hwkd.codec.tables import MAX_SYMBOL, Array, Tables
-from hwkd.errors import HwkdError, InputError
+from hwkd.errors import InputError
 
-# Functions compiled to machine code by numba when they are first called, and kept on disk for the next process.
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def compiled(signature: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Compile a function for one signature, in numba's notation; it runs without the interpreter's lock.
-
-    Without compilation at import, a command that codes nothing never waits for numba (0.3 s). One signature means one
-    compilation, and its types are those on every machine. A compiled function may not call another of another
-    file: numba's cache looks at the function's own file only, so it would keep the old one after a change.
-
-    numba keeps its results in NUMBA_CACHE_DIR, else beside the module, else in the user's cache folder, whichever
-    may be written to.
-    """
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @cache
-        def kernel() -> Any:
-            try:
-                from numba import njit
-            except ImportError as error:
-                raise HwkdError(
-                    f'numba, which the entropy coder needs, cannot be loaded ({error}): pip install "hwkd[runtime]"'
-                ) from error
-
-            try:
-                return njit(signature, nogil=True, cache=True)(function)
-            except Exception:
-                # No folder may be written to, the disk is full, or what lies there is damaged: each raises something
-                # else. Coding works without the cache, after seconds of compilation; what is wrong with the function
-                # itself raises again here.
-                return njit(signature, nogil=True)(function)
-
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            result: R = kernel()(*args, **kwargs)
-            return result
-
-        return call
-
-    return decorate
-
-
-def read_only(dtype: str) -> str:
-    """The signature of a one-dimensional array that is only read: it takes arrays of both kinds."""
-    return f"Array({dtype}, 1, 'C', readonly=True)"
-
-
-# Range asymmetric numeral systems (rANS) over bins of integer tables: the loops, compiled.
+# Range asymmetric numeral systems (rANS) over bins of integer tables.
 #
 # Source: J. Duda, "Asymmetric numeral systems", arXiv 1311.2540 (2013); several states over one sequence of words:
 # F. Giesen, "Interleaved entropy coders", arXiv 1402.3392 (2014).
@@ -86,8 +33,6 @@ def read_only(dtype: str) -> str:
 # Encoding runs over the symbols backwards and writes its words from the end, so decoding reads them in order. As f < 2^16
 # and LOW = 2^31, one word a symbol is always enough. Symbol c is coded with the state c mod lanes: the states do not wait
 # for each other.
-#
-# Every operand of the arithmetic is a uint64, constants too: numba makes a float of uint64 and int64.
 
 LOW = np.uint64(1 << 31)
 """Where every state starts in the encoder, so where it must end in the decoder."""
@@ -95,140 +40,13 @@ LOW = np.uint64(1 << 31)
 OUT_OF_WORDS = -1
 OUT_OF_ESCAPES = -2
 
-_SYMBOLS, _INDEXES, _POSITIONS = read_only("int32"), read_only("uint16"), read_only("uint32")
-_PACKED, _STARTS, _OFFSETS = read_only("uint32"), read_only("int64"), read_only("int32")
-_WORDS, _LOOKUP = read_only("uint32"), read_only("uint16")
+_NO_INDEX = -1
+"""For the compiled loops, in place of a silent index."""
 
-_BITS_8, _BITS_16, _BITS_32, _BITS_47 = np.uint64(8), np.uint64(16), np.uint64(32), np.uint64(47)
-_MASK_16, _MASK_32 = np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
-
-Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Uint16 = npt.NDArray[np.uint16]
 Uint32 = npt.NDArray[np.uint32]
 Uint64 = npt.NDArray[np.uint64]
-
-
-@compiled(f"int64({_INDEXES}, int64, uint32[::1])")
-def select(indexes: Uint16, silent: int, positions: Uint32) -> int:
-    """Write the positions whose index is not `silent` to `positions`, of the same size; how many."""
-    count = 0
-    for i in range(indexes.size):
-        # Written before it is known to stay: a branch here is mispredicted half the time.
-        positions[count] = i
-        count += int(np.int64(indexes[i]) != silent)
-    return count
-
-
-@compiled(
-    f"UniTuple(int64, 2)({_SYMBOLS}, {_INDEXES}, {_POSITIONS}, {_PACKED}, {_STARTS}, {_OFFSETS}, "
-    "uint64[::1], uint32[::1], uint32[::1])"
-)
-def rans_encode(
-    symbols: Int32,
-    indexes: Uint16,
-    positions: Uint32,
-    packed: Uint32,
-    starts: Int64,
-    offsets: Int32,
-    states: Uint64,
-    words: Uint32,
-    escaped: Uint32,
-) -> tuple[int, int]:
-    """Code the symbols at `positions`; those without a bin as escapes.
-
-    Args:
-        symbols, indexes: [n]. positions: [coded], rising. packed, starts, offsets: of Tables.
-        states: [lanes], lanes a power of two; in and out.
-        words: [coded], out, filled from the end.
-        escaped: [coded], out: positions of the escapes, falling.
-    Returns:
-        Where the words begin, and how many symbols were escaped.
-    """
-    at = words.size
-    escapes = 0
-    lane_mask = states.size - 1
-    for c in range(positions.size - 1, -1, -1):
-        i = np.int64(positions[c])
-        table = np.int64(indexes[i])
-        start = starts[table]
-        escape = starts[table + 1] - start - 2
-        found = np.int64(symbols[i]) - np.int64(offsets[table])
-        if found < 0 or found >= escape:
-            found = escape
-            escaped[escapes] = i
-            escapes += 1
-        bin_ = np.uint64(packed[start + found])
-        frequency = bin_ & _MASK_16
-        x = states[c & lane_mask]
-        if x >= frequency << _BITS_47:
-            at -= 1
-            words[at] = np.uint32(x & _MASK_32)
-            x = x >> _BITS_32
-        quotient = x // frequency
-        states[c & lane_mask] = (
-            (quotient << _BITS_16) + (x - quotient * frequency) + (bin_ >> _BITS_16)
-        )
-    return at, escapes
-
-
-@compiled(
-    f"UniTuple(int64, 2)({_WORDS}, {_INDEXES}, {_POSITIONS}, {_PACKED}, {_STARTS}, {_OFFSETS}, {_LOOKUP}, "
-    "uint64[::1], int32[::1], uint32[::1])"
-)
-def rans_decode(
-    words: Uint32,
-    indexes: Uint16,
-    positions: Uint32,
-    packed: Uint32,
-    starts: Int64,
-    offsets: Int32,
-    lookup: Uint16,
-    states: Uint64,
-    symbols: Int32,
-    escaped: Uint32,
-) -> tuple[int, int]:
-    """Decode the symbols at `positions`; any words may be given.
-
-    Args:
-        words: what `encode` wrote, from the first. indexes: [n]. positions: [coded], rising.
-        packed, starts, offsets, lookup: of Tables.
-        states: [lanes]; in, as `encode` left them, and out.
-        symbols: [n], out, at `positions` only; an escaped one gets the symbol after the last with a bin.
-        escaped: [escapes expected], out: positions of the escapes, rising.
-    Returns:
-        How many words were read, or OUT_OF_WORDS, or OUT_OF_ESCAPES; and how many symbols were escaped.
-    """
-    at = 0
-    escapes = 0
-    lane_mask = states.size - 1
-    for c in range(positions.size):
-        i = np.int64(positions[c])
-        table = np.int64(indexes[i])
-        start = starts[table]
-        x = states[c & lane_mask]
-        slot = x & _MASK_16
-        found = start + np.int64(lookup[(table << 8) + np.int64(slot >> _BITS_8)])
-        bin_ = np.uint64(packed[found])
-        # The bins of a table cover every slot, so the search ends within it.
-        while slot - (bin_ >> _BITS_16) >= bin_ & _MASK_16:
-            found += 1
-            bin_ = np.uint64(packed[found])
-        x = (bin_ & _MASK_16) * (x >> _BITS_16) + slot - (bin_ >> _BITS_16)
-        if x < LOW:
-            if at >= words.size:
-                return OUT_OF_WORDS, escapes
-            x = (x << _BITS_32) | np.uint64(words[at])
-            at += 1
-        states[c & lane_mask] = x
-        symbols[i] = found - start + np.int64(offsets[table])
-        if found == starts[table + 1] - 2:
-            if escapes >= escaped.size:
-                return OUT_OF_ESCAPES, escapes
-            escaped[escapes] = i
-            escapes += 1
-    return at, escapes
-
 
 LANES = 4
 """A power of two. On an x86 of 2021 decoding took 1.4 times as long with one lane, 1.1 with two, as long with eight."""
@@ -236,9 +54,9 @@ LANES = 4
 MANY = 16384
 """Below, the bytes of three more lanes weigh more than the tens of microseconds that they save."""
 
-PLAIN_SYMBOLS = 1 << 21
+PLAIN_SYMBOLS = 1 << 16
 """So many symbols a process codes in plain Python, and all after them compiled: a photo of 768x512 has 0.5 million. On one core
-of an x86 plain Python took 0.3 us a symbol to encode and 0.5 to decode, compiled code 0.01, and 0.7 to 1.0 s to load, numba included."""
+of an x86 plain Python took 0.3 us a symbol to encode and 0.4 to decode, compiled loops 0.005, and 50 to 70 ms to be ready."""
 
 MAX_SYMBOLS = 1 << 31
 """In one array: positions are kept in 32 bits."""
@@ -265,13 +83,16 @@ def encode(symbols: Symbols, indexes: Array, tables: Tables, silent: int | None 
     """
     tables_used = _checked_indexes(indexes, tables, silent)
     _check_symbols(symbols, tables_used.size)
-    symbols = np.ascontiguousarray(symbols)
-    is_plain = _budget.takes(tables_used.size)
-    positions = _coded_positions(tables_used, silent, is_plain=is_plain)
-    states = _first_states(positions.size)
-    code = _encode_plain if is_plain else _encode_compiled
-    words, at = code(symbols, tables_used, positions, tables, states)
-    exceptions = find_exceptions(symbols, tables_used, silent)
+    symbols = np.require(symbols, requirements=("C", "A"))
+    compiled = None if _budget.takes(tables_used.size) else loops()
+    coded = _coded_count(tables_used, silent)
+    states = _first_states(coded)
+    if compiled is None:
+        words, at, exceptions = _encode_plain(symbols, tables_used, silent, tables, states)
+    else:
+        words, at, exceptions = _encode_compiled(
+            compiled, symbols, tables_used, coded, silent, tables, states
+        )
     lists = np.concatenate(
         [
             [exceptions.size, at.size],
@@ -280,34 +101,53 @@ def encode(symbols: Symbols, indexes: Array, tables: Tables, silent: int | None 
             distances(symbols[at], tables_used[at], tables),
         ]
     )
-    coded = states.astype("<u8").tobytes() + words.astype("<u4").tobytes()
-    return write_varints(lists) + coded
+    return b"".join(
+        (write_varints(lists), states.astype("<u8").tobytes(), words.astype("<u4").tobytes())
+    )
 
 
 def _encode_compiled(
-    symbols: Symbols, indexes: Uint16, positions: Uint32, tables: Tables, states: Uint64
-) -> tuple[Uint32, Uint32]:
-    """The words, and the positions of the escapes, rising; `states` are changed in place."""
-    words = np.empty(positions.size, np.uint32)
-    escaped = np.empty(positions.size, np.uint32)
-    first, escapes = rans_encode(
+    compiled: Loops,
+    symbols: Symbols,
+    indexes: Uint16,
+    coded: int,
+    silent: int | None,
+    tables: Tables,
+    states: Uint64,
+) -> tuple[Uint32, Int64, Int64]:
+    """The words, and the positions of the escapes and of the exceptions, rising; `states` are changed in place."""
+    # Of these only what is written takes memory.
+    words = np.empty(coded, np.uint32)
+    escaped, excepted = np.empty(indexes.size, np.uint32), np.empty(indexes.size, np.uint32)
+    counts = np.zeros(2, np.int64)
+    first = compiled.rans_encode(
         symbols,
         indexes,
-        positions,
+        indexes.size,
+        coded,
+        _NO_INDEX if silent is None else silent,
         tables.packed,
         tables.starts,
         tables.offsets,
         states,
+        states.size,
         words,
         escaped,
+        excepted,
+        counts,
     )
-    return words[first:], escaped[:escapes][::-1]
+    at, exceptions = (
+        found[:count][::-1].astype(np.int64)
+        for found, count in zip((escaped, excepted), counts.tolist(), strict=True)
+    )
+    return words[first:], at, exceptions
 
 
 def _encode_plain(
-    symbols: Symbols, indexes: Uint16, positions: Uint32, tables: Tables, states: Uint64
-) -> tuple[Uint32, Uint32]:
+    symbols: Symbols, indexes: Uint16, silent: int | None, tables: Tables, states: Uint64
+) -> tuple[Uint32, Int64, Int64]:
     """As `_encode_compiled`."""
+    positions = _coded_positions(indexes, silent)
     used = indexes[positions]
     escape = tables.bins[used] - 1
     found = symbols[positions].astype(np.int64) - tables.offsets[used]
@@ -316,7 +156,8 @@ def _encode_plain(
     ends = states.tolist()
     words = plain.encode_bins(bins, ends, tables)
     states[:] = np.array(ends, np.uint64)
-    return np.array(words, np.uint32), positions[is_escaped]
+    exceptions = find_exceptions(symbols, indexes, silent)
+    return np.array(words, np.uint32), positions[is_escaped], exceptions
 
 
 def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = None) -> Symbols:
@@ -330,18 +171,25 @@ def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = Non
         InputError: not such an array of indexes, or an index without a table.
     """
     tables_used = _checked_indexes(indexes, tables, silent)
-    is_plain = _budget.takes(tables_used.size)
-    positions = _coded_positions(tables_used, silent, is_plain=is_plain)
+    compiled = None if _budget.takes(tables_used.size) else loops()
+    coded = _coded_count(tables_used, silent)
     octets = np.frombuffer(data, np.uint8)
     (exceptions, escapes), start = _numbers(octets, 0, 2)
-    if exceptions > tables_used.size - positions.size or escapes > positions.size:
+    if exceptions > tables_used.size - coded or escapes > coded:
         raise DamagedStream("more exceptions or escapes than symbols")
     lists, start = _numbers(octets, start, 2 * exceptions + escapes)
     gaps, values, distances = np.split(lists, [exceptions, 2 * exceptions])
     symbols = np.zeros(tables_used.size, np.int32)
-    at = _decode_bins(
-        octets[start:], tables_used, positions, tables, symbols, escapes, is_plain=is_plain
-    )
+    states, words = _states_and_words(octets[start:], coded)
+    escaped = np.empty(escapes, np.uint32)
+    if compiled is None:
+        read, found = _decode_plain(words, tables_used, silent, tables, states, symbols, escaped)
+    else:
+        read, found = _decode_compiled(
+            compiled, words, tables_used, silent, tables, states, symbols, escaped
+        )
+    _check_end(words.size, read, states, escapes, found)
+    at = escaped.astype(np.int64)
     symbols[at] = _within_range(symbols_at(distances, tables_used[at], tables))
     # Before they are summed: sums of larger gaps could wrap around.
     if exceptions and gaps.max() >= symbols.size:
@@ -355,59 +203,74 @@ def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = Non
     return symbols
 
 
-def _decode_bins(
-    coded: npt.NDArray[np.uint8],
-    indexes: Uint16,
-    positions: Uint32,
-    tables: Tables,
-    symbols: Symbols,
-    escapes: int,
-    *,
-    is_plain: bool,
-) -> Uint32:
-    """Fill `symbols` at `positions` from the states and words in `coded`; the positions of the escapes."""
-    ends = _first_states(positions.size)
-    if coded.size % 4 or coded.size < 8 * ends.size:
-        raise DamagedStream(f"{coded.size} bytes of states and words")
-    states = coded[: 8 * ends.size].view("<u8").astype(np.uint64)
-    words = coded[8 * ends.size :].view("<u4").astype(np.uint32)
-    escaped = np.empty(escapes, np.uint32)
-    if is_plain:
-        read, found = _decode_plain(words, indexes, positions, tables, states, symbols, escaped)
-    else:
-        read, found = rans_decode(
-            words,
-            indexes,
-            positions,
-            tables.packed,
-            tables.starts,
-            tables.offsets,
-            tables.lookup,
-            states,
-            symbols,
-            escaped,
-        )
+def _states_and_words(octets: npt.NDArray[np.uint8], coded: int) -> tuple[Uint64, Uint32]:
+    """What stands behind the lists."""
+    states_bytes = 8 * _first_states(coded).size
+    if octets.size % 4 or octets.size < states_bytes:
+        raise DamagedStream(f"{octets.size} bytes of states and words")
+    states = octets[:states_bytes].view("<u8").astype(np.uint64)
+    return states, octets[states_bytes:].view("<u4").astype(np.uint32)
+
+
+def _check_end(words: int, read: int, states: Uint64, escapes: int, found: int) -> None:
+    """Raise DamagedStream where decoding did not end as encoding began."""
     if read == OUT_OF_WORDS:
         raise DamagedStream("it ends too early")
     if read == OUT_OF_ESCAPES or found != escapes:
         raise DamagedStream("another number of escapes than it says")
-    if read != words.size:
-        raise DamagedStream(f"{4 * (words.size - read)} bytes are left over")
-    if (states != ends).any():
+    if read != words:
+        raise DamagedStream(f"{4 * (words - read)} bytes are left over")
+    if (states != LOW).any():
         raise DamagedStream("its final states are wrong")
-    return escaped
 
 
-def _decode_plain(
+def _decode_compiled(
+    compiled: Loops,
     words: Uint32,
     indexes: Uint16,
-    positions: Uint32,
+    silent: int | None,
     tables: Tables,
     states: Uint64,
     symbols: Symbols,
     escaped: Uint32,
 ) -> tuple[int, int]:
-    """As `rans_decode`."""
+    """Fill `symbols` where they are coded, and `escaped` with the positions of the escapes; `states` are changed in place.
+
+    Returns:
+        How many words were read, or OUT_OF_WORDS, or OUT_OF_ESCAPES; and how many symbols were escaped.
+    """
+    counts = np.zeros(1, np.int64)
+    read = compiled.rans_decode(
+        words,
+        words.size,
+        indexes,
+        indexes.size,
+        _NO_INDEX if silent is None else silent,
+        tables.packed,
+        tables.starts,
+        tables.offsets,
+        tables.lookup,
+        states,
+        states.size,
+        symbols,
+        escaped,
+        escaped.size,
+        counts,
+    )
+    return read, int(counts[0])
+
+
+def _decode_plain(
+    words: Uint32,
+    indexes: Uint16,
+    silent: int | None,
+    tables: Tables,
+    states: Uint64,
+    symbols: Symbols,
+    escaped: Uint32,
+) -> tuple[int, int]:
+    """As `_decode_compiled`."""
+    positions = _coded_positions(indexes, silent)
     used = indexes[positions]
     ends = states.tolist()
     bins, read = plain.decode_bins(words, used, ends, tables)
@@ -454,7 +317,7 @@ def _checked_indexes(indexes: Array, tables: Tables, silent: int | None) -> Uint
             f"indexes must be 0 to {tables.count - 1} for {tables.count} tables, "
             f"got {indexes.min()} to {indexes.max()}"
         )
-    return np.ascontiguousarray(indexes, np.uint16)
+    return np.require(indexes, np.uint16, ("C", "A"))
 
 
 def _check_symbols(symbols: Symbols, size: int) -> None:
@@ -468,12 +331,12 @@ def _check_symbols(symbols: Symbols, size: int) -> None:
         )
 
 
-def _coded_positions(indexes: Uint16, silent: int | None, *, is_plain: bool) -> Uint32:
-    if is_plain:
-        coded = np.arange(indexes.size) if silent is None else np.flatnonzero(indexes != silent)
-        return coded.astype(np.uint32)
-    positions = np.empty(indexes.size, np.uint32)
-    return positions[: select(indexes, -1 if silent is None else silent, positions)]
+def _coded_count(indexes: Uint16, silent: int | None) -> int:
+    return indexes.size if silent is None else int(np.count_nonzero(indexes != silent))
+
+
+def _coded_positions(indexes: Uint16, silent: int | None) -> Int64:
+    return np.arange(indexes.size) if silent is None else np.flatnonzero(indexes != silent)
 
 
 def _first_states(coded: int) -> Uint64:

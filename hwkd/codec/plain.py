@@ -1,4 +1,4 @@
-"""The loops of hwkd/codec/entropy.py in plain Python: ready at once, where compiled ones take longer to load than to run.
+"""The loops of hwkd/codec/entropy.py in plain Python: ready at once, where compiled ones are not for 50 ms, and not everywhere.
 
 Every number of the coder fits in 64 bits whatever the data, so Python's integers, which have no end, come to the same.
 """
@@ -20,7 +20,9 @@ def encode_bins(bins: Int64, states: list[int], tables: Tables) -> list[int]:
     Args:
         bins: [coded], the place in `tables.packed` of each symbol to code. states: of each lane.
     """
-    parts = tables.plain_bins
+    is_used = np.zeros(tables.cdf.size, bool)
+    is_used[bins] = True
+    parts = tables.plain_bins(is_used)
     lanes = len(states)
     written: list[tuple[int, int]] = []
     # A lane's state depends on its own symbols alone, so the lanes are coded one after the other, each in a variable.
@@ -47,7 +49,9 @@ def decode_bins(
 
     Where the words end too early, only the bins before. `states` are changed in place.
     """
-    parts, lookup = tables.plain_bins, tables.plain_lookup
+    is_used = np.zeros(tables.count, bool)
+    is_used[used] = True
+    parts, lookup = tables.plain_bins(np.repeat(is_used, tables.bins + 1)), tables.plain_lookup
     unread = iter(words.tolist())
     found: list[int] = []
     low = 1 << 31

@@ -122,18 +122,21 @@ class Tables:
         found = np.searchsorted(lifted, slots, side="right") - 1 - self.starts[:-1, None]
         return found.astype(np.uint16).ravel()
 
-    @cached_property
-    def plain_bins(self) -> list[tuple[int, int, int, int]]:
-        """Of cdf's length: frequency f, 2^47 f, 2^16 - f and first slot of each bin, for loops in plain Python."""
-        frequency = (self.packed & np.uint32(TOTAL - 1)).astype(np.int64)
+    def plain_bins(self, is_wanted: npt.NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
+        """Of cdf's length: frequency f, 2^47 f, 2^16 - f and first slot of each bin, for loops in plain Python.
+
+        is_wanted: of cdf's length, the bins to look up; nothing is known of the others.
+        """
+        places = np.flatnonzero(is_wanted)
+        packed = self.packed[places]
+        frequency = (packed & np.uint32(TOTAL - 1)).astype(np.int64)
         # A bin has no more than 2^16 - 1 slots, so 2^47 f fits in 63 bits.
-        columns = (
-            frequency,
-            frequency << 47,
-            TOTAL - frequency,
-            self.packed >> np.uint32(PRECISION),
-        )
-        return list(zip(*(column.tolist() for column in columns), strict=True))
+        columns = (frequency, frequency << 47, TOTAL - frequency, packed >> np.uint32(PRECISION))
+        found = [(0, 0, 0, 0)] * self.cdf.size
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for place, row in zip(places.tolist(), rows, strict=True):
+            found[place] = row
+        return found
 
     @cached_property
     def plain_lookup(self) -> list[int]:

@@ -38,7 +38,7 @@ from hwkd.quantize.precision import plan_precision
 from hwkd.target import Target
 
 LIBRARIES = (
-    *("torch", "compressai", "fvcore", "onnxruntime", "openvino", "numba"),
+    *("torch", "compressai", "fvcore", "onnxruntime", "openvino", "llvmlite"),
     *("codecarbon", "pyJoules"),
 )
 """Whose versions a record keeps, where they are installed."""

@@ -62,7 +62,8 @@ class OpenVinoSession:
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """As `hwkd.runtime.session.Session`."""
-        results = self._compiled(dict(inputs))
+        # Shared, not copied: nothing writes to them until it returns.
+        results = self._compiled(dict(inputs), share_inputs=True)
         return {name: results[i] for i, name in enumerate(self._outputs)}
 
     def __del__(self) -> None:

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ class Session(Protocol):
 
 def present_runtimes() -> tuple[str, ...]:
     """Those of RUNTIMES that are installed."""
-    return tuple(name for name in RUNTIMES if _version(name) is not None)
+    return tuple(name for name in RUNTIMES if _is_present(name))
 
 
 def preferred_runtimes() -> tuple[str, ...]:
@@ -61,8 +61,14 @@ def is_x86(machine: str | None = None) -> bool:
 
 def runtime_label(runtime: str) -> str:
     """The runtime with its version, "onnxruntime 1.32.0" say. Raises InputError as `open_session`."""
-    _check_present(runtime)
-    return f"{runtime} {_version(runtime)}"
+    # Here, for it reads the package's metadata with the modules of e-mail, which take longer than to find the package.
+    from importlib.metadata import PackageNotFoundError, version
+
+    check_present(runtime)
+    try:
+        return f"{runtime} {version(runtime)}"
+    except PackageNotFoundError:  # a build of another name
+        return f"{runtime} of unknown version"
 
 
 def open_session(graph: Path | bytes, runtime: str, threads: int) -> Session:
@@ -75,7 +81,7 @@ def open_session(graph: Path | bytes, runtime: str, threads: int) -> Session:
         InputError: an unknown runtime, or one that is not installed; threads under 1; no such file.
         HwkdError: the runtime is installed but does not load, or refuses the graph.
     """
-    _check_present(runtime)
+    check_present(runtime)
     if threads < 1:
         raise InputError(f"threads must be 1 or more, got {threads}")
     if isinstance(graph, Path) and not graph.is_file():
@@ -102,20 +108,19 @@ def open_session(graph: Path | bytes, runtime: str, threads: int) -> Session:
         raise HwkdError(f"{runtime_label(runtime)} refuses {name}: {cause}") from error
 
 
-def _check_present(runtime: str) -> None:
+def check_present(runtime: str) -> None:
+    """Raise InputError where `runtime` is none, or not installed."""
     if runtime not in RUNTIMES:
         raise unknown("runtime", runtime, RUNTIMES)
-    if _version(runtime) is None:
+    if not _is_present(runtime):
         raise InputError(
             f'{runtime} is not installed: pip install "hwkd[runtime]", or pip install {runtime}'
         )
 
 
-def _version(runtime: str) -> str | None:
-    try:
-        return version(runtime)
-    except PackageNotFoundError:
-        return None
+def _is_present(runtime: str) -> bool:
+    spec = find_spec(runtime)
+    return spec is not None and spec.origin is not None  # a folder of that name is no package
 
 
 # Whether a processor's int8 kernels overflow with a bundle's weights.

@@ -101,7 +101,7 @@ def main() -> None:
         "over this one.",
         f"The image takes {8 * measured['both']['bytes'] / PIXELS:.3f} bits per pixel. The ideal counts the symbols "
         "that are not silent, by the integer tables; compressai codes the silent ones too.",
-        f"The first call of the process, numba's import included, torch's not: {first_call_s:.2f} s.",
+        f"The first call of the process, llvmlite's import included, torch's not: {first_call_s:.2f} s.",
         f"Host: {host_facts()}.",
     ]
     emit(Table("Entropy coding of one 768x512 image", columns, tuple(rows), tuple(notes)), args)

@@ -1,3 +1,4 @@
+import concurrent.futures
 import os
 import shutil
 import signal
@@ -198,7 +199,7 @@ def test_ctrl_c_keeps_what_is_finished_and_begins_nothing_more(
             nothing_waiting.set()
             super().shutdown(wait=wait)
 
-    monkeypatch.setattr(coding, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(encode, "read_image", interrupting)
     code, out, err = run(source, target)
     done = sorted(p.name for p in target.iterdir())

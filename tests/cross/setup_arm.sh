@@ -123,7 +123,7 @@ write_wrapper() {
 # $PYTHON on an emulated ARM core, with hwkd's runtime packages and this checkout; QEMU_CPU picks another core.
 unset OPENBLAS_CORETYPE PYTHONDONTWRITEBYTECODE
 export QEMU_CPU="\${QEMU_CPU:-cortex-a72}" PYTHONPATH="$folder/site:$checkout" PYTHONNOUSERSITE=1
-export PYTHONPYCACHEPREFIX="$folder/compiled" NUMBA_CACHE_DIR="$folder/compiled"
+export PYTHONPYCACHEPREFIX="$folder/compiled"
 exec "$folder/qemu-aarch64-static" -L "$folder/root" "$folder/root/usr/bin/$PYTHON" "\$@"
 WRAPPER
     chmod +x "$work/arm-python"
@@ -142,8 +142,8 @@ if ! cmp --silent "$work/wanted" "$folder/site/wanted"; then
 fi
 write_wrapper
 "$folder/arm-python" -c "
-import platform, numba, numpy, onnxruntime
+import platform, llvmlite, numpy, onnxruntime
 print(platform.machine(), 'Python', platform.python_version(), end=': ')
-print(*(f'{module.__name__} {module.__version__}' for module in (numpy, numba, onnxruntime)), sep=', ')
+print(*(f'{module.__name__} {module.__version__}' for module in (numpy, llvmlite, onnxruntime)), sep=', ')
 " || fail "the emulated interpreter does not work; remove $folder and run this again"
 echo "ready: $folder/arm-python"

@@ -55,7 +55,6 @@ def traced(place):
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_NUM_THREADS": "1",
-            "NUMBA_CACHE_DIR": str(place / "numba"),
         }
         calls = ",".join((*CREATING, *SENDING))
         argv = [
@@ -120,9 +119,9 @@ def _written(log, place):
 
 
 def _is_asked_for(path, place, asked):
-    # Of compiled code, which NUMBA_CACHE_DIR names; beside a result, until it is renamed; temporary files.
+    # Beside a result, until it is renamed; temporary files.
     own = path.parent == place / "work" and path.name.startswith(".hwkd-")
-    return own or any(path.is_relative_to(place / part) for part in ("numba", "temp", *asked))
+    return own or any(path.is_relative_to(place / part) for part in ("temp", *asked))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hwkd.cli.main import main
 from hwkd.distill.options import DistillOptions
 
 ROOT = Path(hwkd.__file__).parent
-HEAVY = ("PIL", "numba", "numpy", "onnxruntime", "openvino", "rich", "torch")
+HEAVY = ("PIL", "llvmlite", "numpy", "onnxruntime", "openvino", "rich", "torch")
 
 
 def loaded_after(program):

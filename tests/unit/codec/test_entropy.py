@@ -4,15 +4,14 @@ import subprocess
 import sys
 from unittest import mock
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba.core.caching import CacheImpl
 
 from hwkd.codec import entropy
-from hwkd.codec.entropy import MANY, DamagedStream, compiled, decode, encode
+from hwkd.codec.entropy import MANY, DamagedStream, decode, encode
+from hwkd.codec.loops import loops
 from hwkd.codec.tables import MAX_SYMBOL, Tables
 from hwkd.errors import InputError
 
@@ -413,8 +412,8 @@ def test_plain_and_compiled_loops_end_alike_from_any_state(state):
 def compiled_calls(monkeypatch, left):
     """Encodes 3 symbols five times where so many are left to plain Python; how often compiled loops ran by then."""
     calls, counts = [], []
-    run = entropy.rans_encode
-    monkeypatch.setattr(entropy, "rans_encode", lambda *given: calls.append(1) or run(*given))
+    run = entropy._encode_compiled
+    monkeypatch.setattr(entropy, "_encode_compiled", lambda *given: calls.append(1) or run(*given))
     with left_to_plain(left):
         for _ in range(5):
             encode(np.zeros(3, np.int32), np.zeros(3, np.uint8), TABLES)
@@ -556,39 +555,52 @@ def test_numbers_cut_short_or_of_over_five_bytes_are_not_read(octets, count):
     assert entropy.read_varints(np.frombuffer(octets, np.uint8), 0, count) is None
 
 
-def double(number):
-    return 2 * number
-
-
 @pytest.fixture
-def cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    return tmp_path
+def without_loops(monkeypatch):
+    """Loops that are compiled anew, and what was noted."""
+    noted = []
+    monkeypatch.setattr("hwkd.codec.loops.note", noted.append)
+    loops.cache_clear()
+    yield noted
+    loops.cache_clear()
 
 
-def test_machine_code_is_kept_for_the_next_process(cache_folder):
-    assert compiled("int64(int64)")(double)(21) == 42
-    assert sorted(path.suffix for path in cache_folder.rglob("*.nb*")) == [".nbc", ".nbi"]
+def test_without_llvm_all_is_coded_in_plain_python_and_that_is_noted(without_loops, monkeypatch):
+    symbols, indexes = make_data(60)
+    expected = encode(symbols, indexes, TABLES, 0)
+    loops.cache_clear()
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    with left_to_plain(COMPILED):
+        for _ in range(2):
+            assert encode(symbols, indexes, TABLES, 0) == expected
+            np.testing.assert_array_equal(decode(expected, indexes, TABLES, 0), symbols)
+    (line,) = without_loops
+    assert "in plain Python" in line and "pip install" in line
 
 
-@pytest.mark.parametrize("suffix", [".nbc", ".nbi"])
-def test_a_damaged_cache_does_not_stop_coding(cache_folder, suffix):
-    compiled("int64(int64)")(double)(21)
-    for path in cache_folder.rglob(f"*{suffix}"):
-        path.write_bytes(path.read_bytes()[:20])
-    assert compiled("int64(int64)")(double)(21) == 42
+def test_loops_that_llvm_does_not_take_are_noted(without_loops, monkeypatch, tmp_path):
+    other = tmp_path / "loops.ll"
+    other.write_text("define i64 @select(what %is) {}", encoding="ascii")
+    monkeypatch.setattr("hwkd.codec.loops.SOURCE", other)
+    assert loops() is None and len(without_loops) == 1
 
 
-def test_coding_works_where_no_folder_may_be_written_to(monkeypatch):
-    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-    assert compiled("int64(int64)")(double)(21) == 42
+def test_arrays_that_do_not_lie_in_one_piece_or_aligned_are_coded(coder):
+    symbols, indexes = make_data(60)
+    expected = encode(symbols, indexes, TABLES, 0)
+    wide = np.zeros((60, 2), np.int32)
+    wide[:, 0] = symbols
+    octets = np.zeros(4 * 60 + 1, np.uint8)
+    octets[1:] = symbols.view(np.uint8)
+    shifted = octets[1:].view(np.int32)
+    uneven = np.zeros(2 * 60 + 1, np.uint8)
+    uneven[1:] = indexes.astype(np.uint16).view(np.uint8)
+    assert not shifted.flags.aligned
+    assert encode(wide[:, 0], indexes, TABLES, 0) == expected
+    assert encode(shifted, uneven[1:].view(np.uint16), TABLES, 0) == expected
+    np.testing.assert_array_equal(decode(expected, uneven[1:].view(np.uint16), TABLES, 0), symbols)
 
 
-def test_a_function_that_does_not_compile_says_so(cache_folder):
-    with pytest.raises(numba.core.errors.TypingError):
-        compiled("int64(int64)")(lambda number: number + "1")(21)
-
-
-def test_numba_is_imported_only_when_something_is_coded():
-    script = "import sys, hwkd.codec.entropy; sys.exit('numba' in sys.modules)"
+def test_llvm_is_loaded_only_when_something_is_coded():
+    script = "import sys, hwkd.codec.entropy; sys.exit('llvmlite' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -8,6 +8,7 @@ import pytest
 
 from hwkd.codec import networks as networks_module
 from hwkd.codec.networks import (
+    CHECKED,
     EXACT,
     Networks,
     SelfTestFailed,
@@ -21,7 +22,7 @@ from hwkd.codec.networks import (
 )
 from hwkd.errors import HwkdError, InputError
 from hwkd.runtime.bundle import Bundle, arrays, pack_arrays, read_bundle
-from hwkd.runtime.exact import ExactPath, exact_path
+from hwkd.runtime.exact import CheckedPath, ExactPath, WrongProduct, exact_path
 from hwkd.runtime.session import present_runtimes, runtime_label
 
 BOTH = ("onnxruntime", "openvino")
@@ -76,7 +77,7 @@ def test_every_runtime_and_the_exact_path_agree_at_every_quality(
     for z in (some_z(bundle), some_z(bundle, 5, 1) * 6):
         q = unbounded.indexes(z[None])[0]
         expected = (q + rate.shift[0]).clip(0, 63)
-        for runtime in (*present_runtimes(), EXACT):
+        for runtime in (*present_runtimes(), EXACT, CHECKED):
             hyper = open_hyper(bundle, runtime, 1)
             assert failures(bundle, hyper) == []
             np.testing.assert_array_equal(hyper(z, rate), expected, err_msg=runtime)
@@ -96,7 +97,7 @@ def test_every_runtime_and_the_exact_path_pass_and_agree(tiny_bundles, family: s
     bundle = read_bundle(tiny_bundles[family])
     path = exact_path(arrays(bundle, "hyper.npz"))
     z = some_z(bundle)
-    for runtime in (*present_runtimes(), EXACT):
+    for runtime in (*present_runtimes(), EXACT, CHECKED):
         hyper = open_hyper(bundle, runtime, 1)
         assert failures(bundle, hyper) == []
         np.testing.assert_array_equal(hyper(z), path.indexes(z[None])[0])
@@ -163,6 +164,35 @@ def test_a_runtime_that_failed_is_not_used_when_it_is_asked_again(bundle) -> Non
     for _ in range(2):
         with pytest.raises(SelfTestFailed):
             networks.indexes(some_z(bundle))
+
+
+def test_for_one_image_no_graph_of_the_entropy_path_is_opened(bundle, monkeypatch) -> None:
+    expected = Networks(bundle, present_runtimes()[0], 1).indexes(some_z(bundle))
+    monkeypatch.setattr(
+        networks_module, "open_session", lambda *_: pytest.fail("a graph is opened")
+    )
+    soon = Networks(bundle, present_runtimes()[0], 1, is_soon=True)
+    np.testing.assert_array_equal(soon.indexes(some_z(bundle)), expected)
+
+
+def test_layers_that_are_not_those_of_the_graphs_are_refused_for_one_image_too(bundle) -> None:
+    networks = Networks(wrong_digests(bundle), present_runtimes()[0], 1, is_soon=True)
+    for _ in range(2):
+        with pytest.raises(
+            SelfTestFailed, match=r"tiny-patch cannot be trusted here \(z_1 \[8, 1, 1\]\)"
+        ):
+            networks.indexes(some_z(bundle))
+
+
+def test_a_wrong_product_for_one_image_names_the_way_out(bundle, monkeypatch) -> None:
+    def wrong(*_):
+        raise WrongProduct("numpy's products of matrices are not exact on this machine")
+
+    networks = Networks(bundle, present_runtimes()[0], 1, is_soon=True)
+    networks.indexes(some_z(bundle))
+    monkeypatch.setattr(CheckedPath, "indexes", wrong)
+    with pytest.raises(SelfTestFailed, match=r"not exact on this machine.*name a --runtime"):
+        networks.indexes(some_z(bundle))
 
 
 @needs_both

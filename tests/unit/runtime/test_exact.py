@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from hwkd.errors import InputError
 from hwkd.runtime.bundle import pack_arrays, unpack_arrays
-from hwkd.runtime.exact import BOUND, ExactLayer, ExactPath, exact_path
+from hwkd.runtime.exact import (
+    BOUND,
+    CheckedPath,
+    ExactLayer,
+    ExactPath,
+    WrongProduct,
+    exact_path,
+)
 
 
 def layer(C_in, C_out, rng, kernel=3, block=1, low=0, high=255, shift=None):
@@ -68,6 +75,9 @@ def test_the_path_is_its_definition(with_places, height, width, seed):
     found = path.indexes(z)
     assert found.dtype == np.uint8 and found.shape == (1, 5, 2 * height, 2 * width)
     np.testing.assert_array_equal(found, by_definition(path, z))
+    checked = CheckedPath(path).indexes(z)
+    assert checked.dtype == np.uint8
+    np.testing.assert_array_equal(checked, found)
 
 
 def test_what_a_quality_adds_is_added_before_the_last_layer_is_clipped():
@@ -79,6 +89,24 @@ def test_what_a_quality_adds_is_added_before_the_last_layer_is_clipped():
     np.testing.assert_array_equal(found[0, 3], 63)
     np.testing.assert_array_equal(found[0, 4], 0)
     assert (found != path.indexes(z)).any()
+    np.testing.assert_array_equal(CheckedPath(path).indexes(z, np.array(shifts, np.float32)), found)
+
+
+@pytest.mark.parametrize("position", [0, 5])
+def test_a_product_that_is_off_by_one_anywhere_is_found(monkeypatch, position):
+    class OffByOne(np.ndarray):
+        def __matmul__(self, other):
+            product = self.view(np.ndarray) @ np.asarray(other)
+            product[3, position] += 1
+            return product
+
+    checked = CheckedPath(two_layers())
+    first = checked._layers[0]
+    z = np.random.default_rng(2).integers(-128, 128, (1, 3, 2, 3)).astype(np.int32)
+    checked.indexes(z)
+    monkeypatch.setattr(first, "_weight", first._weight.view(OffByOne))
+    with pytest.raises(WrongProduct, match="products of matrices are not exact"):
+        checked.indexes(z)
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
@@ -108,6 +136,9 @@ def test_halves_are_rounded_to_even_at_every_shift(shift):
     found = ExactPath((one, lift), None).indexes(values)
     expected = [min(max(round(v / unit) + 32, 0), 63) for v in z]
     assert found.ravel().tolist() == expected
+    if np.abs(values).max() < BOUND:
+        checked = CheckedPath(ExactPath((one, lift), None)).indexes(values)
+        assert checked.ravel().tolist() == expected
 
 
 def test_the_largest_sum_is_reached_by_the_worst_input_and_by_none_exceeded():
