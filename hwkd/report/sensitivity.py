@@ -22,7 +22,7 @@ from hwkd.measure.sensitivity import (
 from hwkd.models.families.family import family_of
 from hwkd.models.spec import Spec, student_spec
 from hwkd.quantize.allocate import KIB
-from hwkd.report.table import Table, missing, number, number_in_words
+from hwkd.report.table import Table, missing, number, span
 
 # sensitivity.json: what was measured, what was proposed, and where it comes from. Pure.
 
@@ -184,11 +184,11 @@ def allocations_table(
     rows = []
     for each in checked:
         allocation, coded = each.allocation, each.coded
-        loss = coded.rd_loss(found.lmbda)
+        loss, bits = coded.rd_loss(found.lmbda), allocation.bits.values()
         rows.append(
             (
                 allocation.name,
-                number_in_words(bits_in_words(allocation.bits)),
+                span(bits_in_words(allocation.bits), min(bits), max(bits)),
                 number(allocation.mean_bits, ".2f"),
                 number(allocation.weight_bytes / KIB, ",.1f"),
                 number(coded.bpp, ".4f"),
