@@ -26,8 +26,8 @@ def tables_of(text):
             assert list(row) == table["columns"]
             first = next(iter(row.values()))
             for column, cell in row.items():
-                is_version = str(first).startswith("version of ")
-                hides = isinstance(cell, str) and NUMBER.fullmatch(cell) and not is_version
+                is_name = str(first).startswith(("version of ", "model id"))
+                hides = isinstance(cell, str) and NUMBER.fullmatch(cell) and not is_name
                 assert not hides, f"{table['title']}, {first}, {column}: {cell!r} is a number"
     return content["tables"]
 

@@ -165,7 +165,7 @@ def _matrix(found: Verification, model: str, images: str, unchecked: Sequence[st
             *(
                 number(found.differing[writer, reader])
                 if (writer, reader) in found.differing
-                else missing(f"{REFUSED}: {refused.get(reader) or refused[writer]}", REFUSED)
+                else missing(refused.get(reader) or refused.get(writer) or REFUSED, REFUSED)
                 for reader in labels
             ),
         )
@@ -221,7 +221,7 @@ def _readers(found: Verification, versions: str) -> Table:
 
 def _row(name: str, reader: Reader) -> tuple[str, ...]:
     if reader.refusal:
-        return (name, REFUSED, *[missing(f"{REFUSED}: {reader.refusal}")] * 4)
+        return (name, REFUSED, *[missing(reader.refusal)] * 4)
     share = reader.share_of_samples
     return (
         name,
