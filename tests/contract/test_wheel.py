@@ -113,7 +113,7 @@ def test_a_built_wheel_holds_targets_profiles_weights_and_bundles(tmp_path):
     for folder, place in (*WHEEL["force-include"].items(), *OWN.items()):
         assert {f"{place}/{path.as_posix()}" for path in shipped(folder)} <= names
     assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "hwkd").rglob("*.py")} <= names
-    assert "hwkd/py.typed" in names
+    assert {"hwkd/py.typed", "hwkd/report/output.schema.json"} <= names
     assert not [name for name in names if name.startswith("tests/")]
     # The unpacked wheel finds its own data, outside the checkout.
     program = (

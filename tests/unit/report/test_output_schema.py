@@ -1,5 +1,7 @@
 import copy
 import json
+import re
+from importlib.resources import files
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -123,6 +125,12 @@ def test_the_tests_find_a_number_in_words(text):
 @pytest.mark.parametrize("text", ["768x512", "1.26.4", "2 threads", "8bit", "-", ""])
 def test_the_tests_take_words_for_words(text):
     assert cell_of(text) == text
+
+
+def test_the_document_in_the_command_reference_is_right():
+    text = (files("hwkd") / "COMMANDS.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"(?ms)^```json\n(.*?)^```$", text)
+    assert len(tables_of(block)) == 1
 
 
 def test_one_table_and_many_have_one_shape():
