@@ -263,7 +263,7 @@ def _sheet(
     first = (
         Label("coder", tuple(row.name for row in bench.rows)),
         Label("setting", tuple(row.setting for row in bench.rows)),
-        Label("threads", tuple(number(r.threads, "", "not timed") for r in bench.rows)),
+        Label("threads", tuple(map(_threads, bench.rows))),
     )
     every_note = (*notes, *missing_notes(columns, rows, names))
     return Sheet(title, (*first, *labels), columns, rows, every_note, has_changes=False)
@@ -271,6 +271,10 @@ def _sheet(
 
 def _title(row: Row) -> str:
     return f"{row.name} ({row.setting})"
+
+
+def _threads(row: Row) -> str:
+    return number(row.threads, "", row.latency_ms["encode"].reason or "not told")
 
 
 def _runs(row: Row) -> str:

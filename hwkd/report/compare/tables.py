@@ -1,10 +1,10 @@
 """The resource comparison of profile records as tables, with its notes and its Pareto front. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hwkd.errors import unknown
-from hwkd.quantity import MARKS, NA, Cell, against, places_of_three
+from hwkd.quantity import MARKS, NA, Cell, against, places_of_three, unknown_cell
 from hwkd.report.compare.rows import (
     SIZE,
     Column,
@@ -98,52 +98,44 @@ def for_machines(sheet: Sheet) -> Table:
     NAME, NAME_low and NAME_high (latency, energy and emissions), NAME_percent (NAME_difference), NAME_found (all but
     counted figures): the way it was found, or "n/a: REASON".
     """
+    return _apart(sheet, _machine_cells, "_low, _high: the ends of the interval")
+
+
+def for_programs(sheet: Sheet) -> Table:
+    """As for_machines, but NAME is a cell with its interval and the way it was found, or the reason why it is not known."""
+    return _apart(sheet, _program_cells, "low, high: the ends of the interval")
+
+
+def _apart(
+    sheet: Sheet, cells_of: Callable[[Cell, Column, bool], Iterator[tuple[str, str]]], what: str
+) -> Table:
+    """cells_of: the cells that a figure becomes, each with the name of its column. what: a note on intervals is of."""
     names = [label.name for label in sheet.labels]
     for column in sheet.columns:
-        names += [name for name, _ in _machine_cells(_EMPTY, column, sheet.has_changes)]
+        names += [name for name, _ in cells_of(_EMPTY, column, sheet.has_changes)]
     rows = tuple(
         (
             *(label.values[i] for label in sheet.labels),
             *(
                 text
                 for cell, column in zip(cells, sheet.columns, strict=True)
-                for _, text in _machine_cells(cell, column, sheet.has_changes)
+                for _, text in cells_of(cell, column, sheet.has_changes)
             ),
         )
         for i, cells in enumerate(sheet.rows)
     )
-    notes = _interval_notes(sheet, "_low, _high: the ends of the interval", sheet.columns)
+    notes = _interval_notes(sheet, what, sheet.columns)
     return Table(sheet.title, tuple(names), rows, (*sheet.notes, *notes))
 
 
-def for_programs(sheet: Sheet) -> Table:
-    """The same as for_machines, but a figure with its interval and the way it was found is one cell, its change another."""
-    names = [label.name for label in sheet.labels]
-    for column in sheet.columns:
-        names += [column.name, *([column.change_name] if sheet.has_changes else [])]
-    rows = tuple(
-        (
-            *(label.values[i] for label in sheet.labels),
-            *(
-                each
-                for cell, column in zip(cells, sheet.columns, strict=True)
-                for each in _program_cells(cell, column, sheet.has_changes)
-            ),
-        )
-        for i, cells in enumerate(sheet.rows)
-    )
-    notes = _interval_notes(sheet, "low, high: the ends of the interval", sheet.columns)
-    return Table(sheet.title, tuple(names), rows, (*sheet.notes, *notes))
+_EMPTY = unknown_cell("no row")
 
 
-def _program_cells(cell: Cell, column: Column, has_changes: bool) -> Iterator[str]:
+def _program_cells(cell: Cell, column: Column, has_changes: bool) -> Iterator[tuple[str, str]]:
     known = cell if column.has_interval else replace(cell, low=None, high=None, level=None)
-    yield figure(_number(cell.value), known)
+    yield column.name, figure(_number(cell.value), known)
     if has_changes:
-        yield number(cell.change, ".8g", cell.no_change or cell.reason)
-
-
-_EMPTY = Cell(None, "")
+        yield column.change_name, number(cell.change, ".8g", cell.no_change or cell.reason)
 
 
 def _machine_cells(cell: Cell, column: Column, has_changes: bool) -> Iterator[tuple[str, str]]:
