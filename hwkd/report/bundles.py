@@ -127,23 +127,27 @@ def hours_in_words(hours: float | None) -> str:
 
 def _card_facts(card: Card) -> Table:
     rows = (
-        ("data", card.data),
-        ("licence of the data", card.licence),
+        ("data", _told(card.data)),
+        ("licence of the data", _told(card.licence)),
         ("teacher", card.teacher or missing(NOT_RECORDED)),
         ("first weights from", card.start or missing(NOT_RECORDED)),
         ("seed", number(card.seed, "", NOT_RECORDED)),
         ("steps in float", number(card.float_steps, ",", NOT_RECORDED)),
         ("steps in bits", number(card.quantized_steps, ",", NOT_RECORDED)),
         ("hours", hours_in_words(card.hours)),
-        ("hardware", card.hardware),
+        ("hardware", _told(card.hardware)),
         ("recipe", card.recipe or "none"),
-        ("known limits", " ".join(card.limits) or NOT_RECORDED),
+        ("known limits", _told(" ".join(card.limits) or NOT_RECORDED)),
     )
     notes = (
         "Steps and hours are those of this training; those of the run that its first weights come from stand in that "
         "run's own card. Hours: of training alone, all resumed parts together.",
     )
     return Table("Card", ("fact", "value"), rows, notes)
+
+
+def _told(text: str) -> str:
+    return missing(text, text) if text == NOT_RECORDED else text
 
 
 def _card_figures(card: Card) -> Table:
