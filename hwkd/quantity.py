@@ -108,7 +108,8 @@ class Cell:
     """A figure as a table needs it; fields as those of Quantity.
 
     basis: what two figures must share to be compared at all: for quality, which images.
-    change: against the first row, in percent or as a difference (Column.is_difference); None where there is none.
+    change: against the first row, in percent or as a difference (Column.is_difference); None where there is none, and
+    no_change says why.
     is_reference: the first row's own figure.
     """
 
@@ -122,6 +123,7 @@ class Cell:
     reason: str = ""
     basis: str = ""
     change: float | None = None
+    no_change: str = ""
     is_reference: bool = False
 
 
@@ -173,12 +175,16 @@ def against(reference: Cell, cell: Cell, *, is_difference: bool) -> Cell:
     There is no change (None) where one of the two is not known, where the percent of a reference of 0 is asked for,
     and where their basis differs: a PSNR on other images says nothing.
     """
-    if cell.value is None or reference.value is None or cell.basis != reference.basis:
-        return cell
+    if cell.value is None:
+        return replace(cell, no_change=cell.reason)
+    if reference.value is None:
+        return replace(cell, no_change=f"of the first row: {reference.reason}")
+    if cell.basis != reference.basis:
+        return replace(cell, no_change="evaluated on other images than the first row")
     if is_difference:
         return replace(cell, change=cell.value - reference.value)
     if reference.value == 0:
-        return cell
+        return replace(cell, no_change="the first row's figure is 0")
     return replace(cell, change=100 * (cell.value / reference.value - 1))
 
 

@@ -26,10 +26,10 @@ from hwkd.measure.equal_psnr import EqualPsnr, compare_at_psnr, write_equal_psnr
 from hwkd.measure.machine import installed_version
 from hwkd.measure.profile import photograph
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
-from hwkd.quantity import NA, Cell, Quantity, from_quantity
+from hwkd.quantity import Cell, Quantity, from_quantity
 from hwkd.report.compare.rows import Column
 from hwkd.report.compare.tables import Label, Sheet, missing_notes, to_table
-from hwkd.report.table import Table
+from hwkd.report.table import Table, number
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.session import preferred_runtimes, runtime_label, usable_cores
 
@@ -378,7 +378,7 @@ def _sheet(
     first = (
         Label("coder", tuple(row.name for row in bench.rows)),
         Label("setting", tuple(row.setting for row in bench.rows)),
-        Label("threads", tuple(NA if r.threads is None else str(r.threads) for r in bench.rows)),
+        Label("threads", tuple(map(_threads, bench.rows))),
     )
     every_note = (*notes, *missing_notes(columns, rows, names))
     return Sheet(title, (*first, *labels), columns, rows, every_note, has_changes=False)
@@ -388,6 +388,10 @@ def _title(row: Row) -> str:
     return f"{row.name} ({row.setting})"
 
 
+def _threads(row: Row) -> str:
+    return number(row.threads, "", row.latency_ms["encode"].reason or "not told")
+
+
 def _runs(row: Row) -> str:
-    runs = row.latency_ms["encode"].runs
-    return NA if runs is None else str(runs)
+    latency = row.latency_ms["encode"]
+    return number(latency.runs, "", latency.reason or "not told")

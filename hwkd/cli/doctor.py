@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from hwkd.cli.options import add_output_options, emit
 from hwkd.errors import InputError
 from hwkd.measure.machine import Gpu, Limits, Machine, Package, Processor, Sensor
-from hwkd.report.table import Table
+from hwkd.quantity import NA
+from hwkd.report.table import Table, missing
 
 HELP = "what this machine has for hwkd, and the line that mends each lack"
 
@@ -92,7 +93,7 @@ class Check:
 def doctor_table(machine: Machine) -> Table:
     """The checks of `machine`, a row each, with what follows from them below."""
     checks = list_checks(machine)
-    rows = tuple((check.name, check.found, check.state, check.mend) for check in checks)
+    rows = tuple((check.name, _found(check), check.state, check.mend) for check in checks)
     notes = [f"{check.name}: {check.follows}." for check in checks if check.follows]
     counts = [
         f"{sum(check.state == state for check in checks)} {state}"
@@ -101,6 +102,11 @@ def doctor_table(machine: Machine) -> Table:
     ]
     title = f"This machine: {machine.processor.name}; {', '.join(counts)}"
     return Table(title, ("check", "found", "state", "mend"), rows, tuple(notes))
+
+
+def _found(check: Check) -> str:
+    is_known = not check.found.startswith(NA)
+    return check.found if is_known else missing(check.follows, check.found)
 
 
 def list_checks(machine: Machine) -> tuple[Check, ...]:

@@ -18,7 +18,7 @@ from hwkd.measure.bundles import macs_per_pixel
 from hwkd.measure.classic import ALL_LABELS, check_codecs, evaluate_classic, made
 from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
 from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, check_within, lmbda_at
-from hwkd.report.table import Table
+from hwkd.report.table import Table, missing, number, span
 from hwkd.results import Result, TrainedModel, read_curve, write_result
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, is_bundle
 from hwkd.runtime.manifest import NOT_RECORDED, Card
@@ -197,8 +197,6 @@ def trained_by_card(
 
 # The curves that evaluated models form, their BD figures, and the file they are saved in.
 
-NA = "n/a"
-
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -308,24 +306,26 @@ def bd_table(
     """BD-rate and BD-PSNR of each curve against each anchor; n/a with the reason in a note where there is none."""
     named = [group for group in groups if group.name is not None] or groups
     rows, notes = [], []
+    unnamed = missing("the models were not named as a curve")
     for group in named:
         whose = f" of {group.name}" if len(named) > 1 else ""
         for anchor in anchors:
-            rate = psnr = shared = NA
             try:
                 curve = group.curve(evaluated)
                 low, high = shared_psnr_range(anchor, curve)
-                rate = f"{bd_rate_percent(anchor, curve):+.2f}"
-                shared = f"{low:.2f} to {high:.2f}"
+                rate = number(bd_rate_percent(anchor, curve), "+.2f")
+                shared = span(f"{low:.2f} to {high:.2f}", low, high)
             except InputError as error:
+                rate = psnr = shared = missing(str(error))
                 notes.append(f"BD figures{whose} against {anchor.name} are n/a: {error}.")
             else:
                 # Curves that share PSNRs may share no rate.
                 try:
-                    psnr = f"{bd_psnr_db(anchor, curve):+.3f}"
+                    psnr = number(bd_psnr_db(anchor, curve), "+.3f")
                 except InputError as error:
+                    psnr = missing(str(error))
                     notes.append(f"bd_psnr_db{whose} against {anchor.name} is n/a: {error}.")
-            rows.append((group.name or NA, anchor.name, rate, psnr, shared))
+            rows.append((group.name or unnamed, anchor.name, rate, psnr, shared))
     notes.append(
         f"Interpolation: {BD_METHOD}. Negative BD-rate, positive BD-PSNR: better than the anchor."
     )
@@ -333,6 +333,8 @@ def bd_table(
     return Table(title, columns, tuple(rows), tuple(notes))
 
 
+NO_LIKELIHOODS = "a bundle holds no likelihoods"
+NO_LMBDA = "its lmbda is not known"
 EXACT_SHOWN = 3
 """Images that a note names."""
 
@@ -474,7 +476,7 @@ def _quality_table(evaluated: list[Evaluated], where: str, per_image: bool) -> T
         model, point, evaluation = one.model, one.point, one.evaluation
         names = [model.name]
         if has_qualities:
-            names.append(NA if point.quality is None else str(point.quality))
+            names.append(number(point.quality, "", "it codes at one rate"))
         if per_image:
             for image in evaluation.images:
                 rows.append((*names, image.name, *_cells(image, point.lmbda)))
@@ -485,9 +487,9 @@ def _quality_table(evaluated: list[Evaluated], where: str, per_image: bool) -> T
         if evaluation.exact:
             notes.append(_exact_note(_named(model.name, point.quality), evaluation))
         if evaluation.bpp_estimated is None:
-            notes.append(f"bpp_estimated of {model.name} is n/a: a bundle holds no likelihoods.")
+            notes.append(f"bpp_estimated of {model.name} is n/a: {NO_LIKELIHOODS}.")
         if point.lmbda is None:
-            notes.append(f"rd_loss of {model.name} is n/a: its lmbda is not known.")
+            notes.append(f"rd_loss of {model.name} is n/a: {NO_LMBDA}.")
     notes.append(
         "Averages are means over the images. psnr_db and ms_ssim: 8-bit output decoded from the real bytes; bpp: those "
         "bytes, header included; bpp_estimated: likelihoods; rd_loss: bpp + lmbda 255^2 MSE"
@@ -512,17 +514,17 @@ def _exact_note(name: str, evaluation: "Evaluation") -> str:
 def _cells(figures: "Evaluation | ImageQuality", lmbda: float | None) -> tuple[str, ...]:
     return (
         *_three_cells(figures),
-        NA if figures.bpp_estimated is None else f"{figures.bpp_estimated:.4f}",
-        NA if lmbda is None else f"{figures.rd_loss(lmbda):.4f}",
+        number(figures.bpp_estimated, ".4f", NO_LIKELIHOODS),
+        number(None if lmbda is None else figures.rd_loss(lmbda), ".4f", NO_LMBDA),
     )
 
 
 def _three_cells(figures: "Evaluation | ImageQuality") -> tuple[str, ...]:
     """psnr_db, ms_ssim and bpp."""
     return (
-        f"{figures.psnr_db:.3f}",
-        NA if figures.ms_ssim is None else f"{figures.ms_ssim:.5f}",
-        f"{figures.bpp:.4f}",
+        number(figures.psnr_db, ".3f", "infinite: an image came back without error"),
+        number(figures.ms_ssim, ".5f", figures.ms_ssim_reason or ""),
+        number(figures.bpp, ".4f"),
     )
 
 
@@ -536,7 +538,7 @@ def _classic_tables(
     labels = [ALL_LABELS[codec] for codec in found]
     names = labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
     rows = tuple(
-        (ALL_LABELS[codec], str(quality), *_three_cells(evaluation))
+        (ALL_LABELS[codec], number(quality), *_three_cells(evaluation))
         for codec, by_quality in found.items()
         for quality, evaluation in by_quality.items()
     )

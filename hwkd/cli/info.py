@@ -11,7 +11,7 @@ from hwkd.codec.shipped import SHIPPED, Shelves, shipped
 from hwkd.codec.stream import MAGIC, Stream, header_bytes, unpack
 from hwkd.errors import InputError
 from hwkd.report.bundles import bundle_tables, parts_table
-from hwkd.report.table import Table
+from hwkd.report.table import Table, Valued, missing, number
 from hwkd.runtime.bundle import bundle_of
 
 HELP = "say what a bundle (.hwkd) or a stream (.hwk) is, and check it for damage"
@@ -102,11 +102,11 @@ def stream_table(name: str, stream: Stream, model: str | None) -> Table:
     total = header + len(stream.z) + y
     rows = (
         ("size", f"{stream.width}x{stream.height}"),
-        ("bytes", f"{total:,}"),
-        ("bpp", f"{8 * total / pixels:.3f}"),
+        ("bytes", number(total, ",")),
+        ("bpp", number(8 * total / pixels, ".3f")),
         ("model id", stream.model_id.hex()),
-        ("model", "n/a" if model is None else model),
-        ("quality", str(stream.quality) if stream.quality else "n/a"),
+        ("model", missing("no bundle of this id was found") if model is None else model),
+        ("quality", number(stream.quality or None, "", "the model codes at one rate")),
         ("tiles", _tiles(stream)),
         ("bytes of header", _share(header, total)),
         ("bytes of z", _share(len(stream.z), total)),
@@ -131,4 +131,4 @@ def _tiles(stream: Stream) -> str:
 
 
 def _share(part: int, total: int) -> str:
-    return f"{part:,} ({100 * part / total:.1f} %)"
+    return Valued(f"{part:,} ({100 * part / total:.1f} %)", part)

@@ -9,10 +9,10 @@ from hwkd.measure.bundles import macs_per_pixel
 from hwkd.models.shipped import Card as TeacherCard
 from hwkd.models.shipped import is_half, read_card, shipped_names, shipped_path
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
-from hwkd.report.bundles import NA, hours_in_words, number
-from hwkd.report.table import Table
+from hwkd.report.bundles import bits_cell, hours_in_words
+from hwkd.report.table import Table, number, span
 from hwkd.runtime.bundle import Bundle, read_bundle
-from hwkd.runtime.manifest import Manifest
+from hwkd.runtime.manifest import NOT_RECORDED, Manifest
 
 HELP = "list the trained models that come with hwkd, and CompressAI's that it fetches"
 
@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 MIB = 2**20
 
 _FIGURES = "kodak_psnr_db, kodak_bpp: measured, means over Kodak's 24 images, bpp of real bytes, header included."
+_NO_FIGURE = "its card tells of no figure on Kodak"
 _ALL_RATES = (
     f"lmbda from one to another: a model of all rates; its kodak_psnr_db and kodak_bpp are at quality {DEFAULT_QUALITY}, or the "
     "nearest that its card tells of."
@@ -68,11 +69,11 @@ def bundles_table(held: Sequence[tuple[str, Bundle, int]]) -> Table:
                 manifest.family,
                 manifest.architecture,
                 _lmbdas(manifest),
-                f"{manifest.weight_bits} / {manifest.act_bits}",
-                f"{macs_per_pixel(bundle) / 1e3:.2f}",
-                f"{file_bytes / MIB:.2f}",
-                NA if on_kodak is None else number(on_kodak.psnr_db, 2),
-                NA if on_kodak is None else number(on_kodak.bpp, 3),
+                bits_cell(manifest),
+                number(macs_per_pixel(bundle) / 1e3, ".2f"),
+                number(file_bytes / MIB, ".2f"),
+                number(on_kodak.psnr_db if on_kodak else None, ",.2f", _NO_FIGURE),
+                number(on_kodak.bpp if on_kodak else None, ",.3f", _NO_FIGURE),
             )
         )
     notes = (
@@ -102,13 +103,13 @@ def teachers_table(held: Sequence[tuple[TeacherCard, bool, int]], zoo: Iterable[
         (
             card.name,
             str(card.spec),
-            _of_all_rates((LOWEST, HIGHEST)) if card.lmbda is None else f"{card.lmbda:g}",
-            f"{card.steps:,}",
+            _of_all_rates((LOWEST, HIGHEST)) if card.lmbda is None else number(card.lmbda, "g"),
+            number(card.steps, ","),
             hours_in_words(card.hours),
             "float16" if is_half else "float32",
-            f"{file_bytes / MIB:.2f}",
-            number(card.kodak_psnr_db, 2),
-            number(card.kodak_bpp, 3),
+            number(file_bytes / MIB, ".2f"),
+            number(card.kodak_psnr_db, ",.2f", _NO_FIGURE),
+            number(card.kodak_bpp, ",.3f", _NO_FIGURE),
         )
         for card, is_half, file_bytes in held
     )
@@ -140,9 +141,10 @@ def _data_notes(trained_on: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
 
 def _lmbdas(manifest: Manifest) -> str:
     if manifest.qualities is None:
-        return number(manifest.lmbda, 4)
+        return number(manifest.lmbda, ",.4f", NOT_RECORDED)
     return _of_all_rates(manifest.qualities)
 
 
 def _of_all_rates(qualities: tuple[int, int]) -> str:
-    return " to ".join(f"{lmbda_at(quality):.4f}" for quality in qualities)
+    low, high = map(lmbda_at, qualities)
+    return span(f"{low:.4f} to {high:.4f}", low, high)

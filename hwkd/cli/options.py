@@ -221,13 +221,11 @@ def emit(table: "Table", args: argparse.Namespace) -> None:
 
 
 def emit_all(tables: "tuple[Table, ...]", args: argparse.Namespace) -> None:
-    """Like `emit`, for several tables, an empty line between them; JSON becomes a list."""
-    from hwkd.report.table import render
+    """Like `emit`, for several tables, an empty line between them; JSON is one document."""
+    from hwkd.report.table import render_all
 
     width = terminal_width() if args.output is None else None
-    parts = [render(table, args.format, width) for table in tables]
-    is_list = args.format == "json" and len(parts) > 1
-    text = "[\n" + ",\n".join(parts) + "\n]" if is_list else "\n\n".join(parts)
+    text = render_all(tables, args.format, width)
     if args.output is None:
         print(text)
     else:

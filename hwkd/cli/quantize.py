@@ -10,7 +10,7 @@ from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError, unknown
 from hwkd.images import open_images
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
-from hwkd.report.table import Table
+from hwkd.report.table import Table, number
 
 if TYPE_CHECKING:
     from hwkd.models.base import HyperpriorCodec
@@ -25,6 +25,10 @@ EXAMPLES = """examples:
 
 BACKENDS = ("brevitas", "torchao", "torchao-pt2e")
 MIB = 2**20
+
+
+NO_ERROR = "infinite: an image came back without error"
+ONE_SIZE = "they take one image size only, the calibration crops'"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -93,15 +97,15 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         (
             "float",
-            f"{weight_bytes(loaded.codec) / MIB:.3f}",
-            f"{before.psnr_db:.3f}",
-            f"{before.bpp:.4f}",
+            number(weight_bytes(loaded.codec) / MIB, ".3f"),
+            number(before.psnr_db, ".3f", NO_ERROR),
+            number(before.bpp, ".4f"),
         ),
         (
             f"{args.backend} {args.bits}",
-            f"{stored / MIB:.3f}",
-            "n/a" if after is None else f"{after.psnr_db:.3f}",
-            "n/a" if after is None else f"{after.bpp:.4f}",
+            number(stored / MIB, ".3f"),
+            number(after.psnr_db if after else None, ".3f", NO_ERROR if after else ONE_SIZE),
+            number(after.bpp if after else None, ".4f", ONE_SIZE),
         ),
     ]
     at = f" at quality {DEFAULT_QUALITY}" if loaded.codec.serves_all_rates else ""
@@ -111,9 +115,7 @@ def run(args: argparse.Namespace) -> int:
         *(f"- {sentence}" for sentence in in_float),
     ]
     if after is None:
-        notes.append(
-            "psnr_db and bpp of PT2E graphs are n/a: they take one image size only, the calibration crops'."
-        )
+        notes.append(f"psnr_db and bpp of PT2E graphs are n/a: {ONE_SIZE}.")
     columns = ("model", "weight_mib", "psnr_db", "bpp")
     emit(Table(f"{loaded.name}, quantized", columns, tuple(rows), tuple(notes)), args)
     return 0

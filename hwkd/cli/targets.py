@@ -17,7 +17,7 @@ from hwkd.measure.predict.fit import Z90
 from hwkd.measure.predict.other_runtimes import Checked
 from hwkd.measure.predict.published import Accuracy, LeftOut
 from hwkd.quantize.precision import PrecisionPlan, plan_precision
-from hwkd.report.table import Table
+from hwkd.report.table import Table, Valued, missing, number, numbers, span
 from hwkd.target import (
     CONFIDENCES,
     PRECISIONS,
@@ -94,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 # The actions of `hwkd targets` that work on published timings: fit and validate.
 
+TOO_FEW = "too few networks were timed to leave one out"
 CONSTANTS_NOTE = (
     "error_percent, coverage_percent: each network left out in turn, of that very configuration, without the steps to "
     "another runtime. Whole networks in the timed runtime; none of them has transposed convolutions or GDN, for which the "
@@ -131,11 +132,12 @@ def run_fit(args: argparse.Namespace) -> int:
         path = folder / f"{name}.toml"
         write_constants(path, (args.into or folder) / path.name, constants)
         for c in constants:
-            error = "n/a" if c.error_percent is None else f"{c.error_percent:.1f}"
-            coverage = "n/a" if c.coverage is None else f"{100 * c.coverage:.0f}"
+            share = None if c.coverage is None else 100 * c.coverage
+            error = number(c.error_percent, ".1f", TOO_FEW)
+            coverage = number(share, ".0f", TOO_FEW)
             timed = f"{c.device}, {c.runtime}"
             steps = "; ".join(map(str, c.carried)) or "none"
-            rows.append((name, str(c), timed, str(c.networks), error, coverage, steps))
+            rows.append((name, str(c), timed, number(c.networks), error, coverage, steps))
     columns = ("target", "constants", "timed", "networks", "error_percent", "coverage_percent")
     where = args.into or "the targets that ship"
     table = Table(
@@ -192,7 +194,7 @@ def overview(targets: tuple[Target, ...]) -> Table:
             target.preferred.name,
             _int8(target),
             f"{target.preferred.runtime.name} {target.preferred.runtime.version}",
-            ", ".join(f"{mode.power_w:g}" for mode in target.power_modes) or _NOT_KNOWN,
+            _power_w(target),
         )
         for target in targets
     )
@@ -202,6 +204,13 @@ def overview(targets: tuple[Target, ...]) -> Table:
         "`hwkd targets show NAME` prints every fact with its source.",
     )
     return Table("Targets", columns, rows, notes)
+
+
+def _power_w(target: Target) -> str:
+    watts = [mode.power_w for mode in target.power_modes]
+    if not watts:
+        return missing("the board has no modes")
+    return numbers(", ".join(f"{power_w:g}" for power_w in watts), *watts)
 
 
 def facts_table(target: Target) -> Table:
@@ -226,7 +235,7 @@ def plan_table(plan: PrecisionPlan) -> Table:
             "yes" if entry.is_preferred else "if asked for",
             entry.arithmetic,
             " and ".join(entry.float_operations) or "none",
-            str(entry.weight_storage_bits),
+            number(entry.weight_storage_bits),
             entry.reason,
         )
         for entry in plan.entries
@@ -257,7 +266,9 @@ def _board_rows(target: Target) -> Iterator[tuple[str, str, str, str]]:
     yield _fact_row("board: idle_w", target.idle_w)
     yield _fact_row("board: load_w", target.load_w)
     for mode in target.power_modes:
-        value = f"{mode.power_w:g}" + (f" ({mode.note})" if mode.note else "")
+        value: str = number(mode.power_w, "g")
+        if mode.note:
+            value = Valued(f"{value} ({mode.note})", {"value": mode.power_w, "note": mode.note})
         yield f"power mode {mode.name}: power_w", value, mode.confidence, mode.source
     for sensor in target.sensors:
         yield f"sensor {sensor.kind}: covers", sensor.covers, sensor.confidence, sensor.source
@@ -290,20 +301,23 @@ def _unit_rows(unit: ExecutionUnit) -> Iterator[tuple[str, str, str, str]]:
 
 def _fact_row(name: str, fact: Fact) -> tuple[str, str, str, str]:
     if fact.value is None:
-        return name, f"{_NOT_KNOWN}: {fact.unknown}", "", ""
-    text = f"{fact.value:g}" if fact.upto is None else f"{fact.value:g} to {fact.upto:g}"
-    return name, text, fact.confidence, fact.source
+        return name, missing(fact.unknown, f"{_NOT_KNOWN}: {fact.unknown}"), "", ""
+    value = number(fact.value, "g")
+    if fact.upto is not None:
+        value = span(f"{value} to {fact.upto:g}", fact.value, fact.upto)
+    return name, value, fact.confidence, fact.source
 
 
 def _rate_text(rate: Rate) -> str:
     if rate.peak_gops is not None:
-        return f"{rate.peak_gops:g}"
-    return f"none: {rate.none}" if rate.none else f"{_NOT_KNOWN}: {rate.unknown}"
+        return number(rate.peak_gops, "g")
+    why = f"none: {rate.none}" if rate.none else rate.unknown
+    return missing(why, why if rate.none else f"{_NOT_KNOWN}: {why}")
 
 
 # How far predictions were off, as tables. Pure.
 
-NA = "n/a"
+NONE = "no prediction is counted here"
 WORST = 12
 _COLUMNS = (
     "count",
@@ -420,8 +434,8 @@ def other_worst_table(checked: Sequence[Checked], worst: int | None) -> Table:
     rows = tuple(
         (
             *(c.target, c.unit, c.network, _precision(c), c.runtime),
-            f"{math.exp(c.ln_error):.2f}",
-            f"{math.exp(-Z90 * c.ln_sd):.2f} to {math.exp(Z90 * c.ln_sd):.2f}",
+            number(math.exp(c.ln_error), ".2f"),
+            _interval(c),
             "yes" if abs(c.ln_error) <= Z90 * c.ln_sd else "no",
         )
         for c in ordered[:worst]
@@ -429,6 +443,11 @@ def other_worst_table(checked: Sequence[Checked], worst: int | None) -> Table:
     columns = ("target", "unit", "network", "precision", "runtime", "predicted_to_published")
     title = "Other runtimes, every row" if worst is None else f"Other runtimes, the {worst} worst"
     return Table(title, (*columns, "interval", "inside"), rows)
+
+
+def _interval(c: Checked) -> str:
+    low, high = math.exp(-Z90 * c.ln_sd), math.exp(Z90 * c.ln_sd)
+    return span(f"{low:.2f} to {high:.2f}", low, high)
 
 
 LEFT_OUT = ", network left out"
@@ -453,9 +472,9 @@ def _accuracy(checked: Sequence[Checked]) -> Accuracy:
 
 def _cells(accuracy: Accuracy) -> tuple[str, ...]:
     coverage = None if accuracy.coverage is None else 100 * accuracy.coverage
-    numbers = (accuracy.median_error_percent, accuracy.p90_error_percent, coverage)
-    bias = NA if accuracy.bias_percent is None else f"{accuracy.bias_percent:+.1f}"
-    return (str(accuracy.count), *(NA if n is None else f"{n:.1f}" for n in numbers), bias)
+    known = (accuracy.median_error_percent, accuracy.p90_error_percent, coverage)
+    bias = number(accuracy.bias_percent, "+.1f", NONE)
+    return (number(accuracy.count), *(number(n, ".1f", NONE) for n in known), bias)
 
 
 def _pooled(left_out: tuple[LeftOut, ...]) -> Accuracy:

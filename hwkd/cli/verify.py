@@ -29,7 +29,7 @@ from hwkd.errors import InputError
 from hwkd.images import Pixels, embedded_images, open_images
 from hwkd.measure.machine import host_facts
 from hwkd.qualities import HIGHEST, LOWEST
-from hwkd.report.table import Table
+from hwkd.report.table import Table, missing, number
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.session import RUNTIMES, usable_cores
 
@@ -141,6 +141,7 @@ def _versions() -> str:
 
 NA = "n/a"
 REFUSED = "refused"
+NO_IMAGES = "no image of its own was compared"
 
 
 def verify_tables(
@@ -157,10 +158,16 @@ def verify_tables(
 
 def _matrix(found: Verification, model: str, images: str, unchecked: Sequence[str]) -> Table:
     labels = [reader.label for reader in found.readers]
+    refused = {reader.label: reader.refusal for reader in found.readers}
     rows = tuple(
         (
             f"{i} {writer}",
-            *(str(found.differing.get((writer, reader), REFUSED)) for reader in labels),
+            *(
+                number(found.differing[writer, reader])
+                if (writer, reader) in found.differing
+                else missing(refused.get(reader) or refused.get(writer) or REFUSED, REFUSED)
+                for reader in labels
+            ),
         )
         for i, writer in enumerate(labels, 1)
     )
@@ -214,13 +221,13 @@ def _readers(found: Verification, versions: str) -> Table:
 
 def _row(name: str, reader: Reader) -> tuple[str, ...]:
     if reader.refusal:
-        return (name, REFUSED, *[NA] * 4)
+        return (name, REFUSED, *[missing(reader.refusal)] * 4)
     share = reader.share_of_samples
     return (
         name,
         "passed",
-        str(reader.indexes),
-        str(reader.differing_indexes),
-        NA if reader.largest_step is None else str(reader.largest_step),
-        NA if share is None else f"{100 * share:.4f}",
+        number(reader.indexes),
+        number(reader.differing_indexes),
+        number(reader.largest_step, "", NO_IMAGES),
+        number(None if share is None else 100 * share, ".4f", NO_IMAGES),
     )

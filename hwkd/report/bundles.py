@@ -2,7 +2,7 @@
 
 from hwkd.measure.bundles import COSTS
 from hwkd.qualities import lmbda_at
-from hwkd.report.table import Table
+from hwkd.report.table import Table, missing, number, numbers
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.manifest import (
     GAINS,
@@ -40,7 +40,12 @@ def parts_table(bundle: Bundle) -> Table:
             runtimes = " and ".join(runtime for runtime in graphs if graphs[runtime] == part)
             uses[part] = f"{network} for {runtimes}"
     rows = tuple(
-        (name, uses.get(name, "not known to this hwkd"), f"{len(content):,}", manifest.parts[name])
+        (
+            name,
+            uses.get(name, "not known to this hwkd"),
+            number(len(content), ","),
+            manifest.parts[name],
+        )
         for name, content in sorted(bundle.parts.items())
     )
     notes = (
@@ -56,7 +61,7 @@ def _facts(bundle: Bundle) -> Table:
         ("model id", bundle.id_hex),
         ("architecture", manifest.architecture),
         _rate(manifest),
-        ("bits of weights / activations", f"{manifest.weight_bits} / {manifest.act_bits}"),
+        ("bits of weights / activations", bits_cell(manifest)),
         ("target", manifest.target),
         ("unpacked size", f"{total / MIB:.2f} MiB in {len(bundle.parts)} parts"),
         *sorted(manifest.provenance.items()),
@@ -66,11 +71,18 @@ def _facts(bundle: Bundle) -> Table:
     )
 
 
+def bits_cell(manifest: Manifest) -> str:
+    """The bits of weights and activations; in words only where some layers' are others."""
+    weights, acts = manifest.weight_bits, manifest.act_bits
+    text = f"{weights} / {acts}"
+    return numbers(text, int(weights), acts) if weights.isdecimal() else text
+
+
 def _rate(manifest: Manifest) -> tuple[str, str]:
     if manifest.qualities is not None:
         low, high = manifest.qualities
         return "qualities", f"{low} to {high}, lmbda {lmbda_at(low):g} to {lmbda_at(high):g}"
-    return "lmbda", "n/a" if manifest.lmbda is None else f"{manifest.lmbda:g}"
+    return "lmbda", number(manifest.lmbda, "g", NOT_RECORDED)
 
 
 def _executed(bundle: Bundle) -> Table:
@@ -79,7 +91,7 @@ def _executed(bundle: Bundle) -> Table:
             one.network,
             one.runtime,
             ", ".join(f"{count} {precision}" for precision, count in one.counts.items()),
-            str(len(one.in_float)),
+            number(len(one.in_float)),
         )
         for one in bundle.manifest.executed
     )
@@ -102,39 +114,30 @@ def _executed(bundle: Bundle) -> Table:
 
 # A bundle's card as tables: where the model comes from, and what it did to images.
 
-NA = "n/a"
-
 
 def card_tables(card: Card) -> tuple[Table, ...]:
     """The facts of the card, and its figures where there are any."""
     return (_card_facts(card), _card_figures(card)) if card.figures else (_card_facts(card),)
 
 
-def number(value: float | None, digits: int) -> str:
-    """`value` with `digits` decimals; n/a for None."""
-    return NA if value is None else f"{value:,.{digits}f}"
-
-
 def hours_in_words(hours: float | None) -> str:
     """To three digits, so that a run of seconds is no zero; n/a for None."""
-    if hours is None:
-        return NA
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+    return number(hours, ",.0f" if hours is not None and hours >= 100 else ".3g", NOT_RECORDED)
 
 
 def _card_facts(card: Card) -> Table:
     rows = (
-        ("data", card.data),
-        ("licence of the data", card.licence),
-        ("teacher", card.teacher or NA),
-        ("first weights from", card.start or NA),
-        ("seed", NA if card.seed is None else str(card.seed)),
-        ("steps in float", number(card.float_steps, 0)),
-        ("steps in bits", number(card.quantized_steps, 0)),
+        ("data", _told(card.data)),
+        ("licence of the data", _told(card.licence)),
+        ("teacher", card.teacher or missing(NOT_RECORDED)),
+        ("first weights from", card.start or missing(NOT_RECORDED)),
+        ("seed", number(card.seed, "", NOT_RECORDED)),
+        ("steps in float", number(card.float_steps, ",", NOT_RECORDED)),
+        ("steps in bits", number(card.quantized_steps, ",", NOT_RECORDED)),
         ("hours", hours_in_words(card.hours)),
-        ("hardware", card.hardware),
+        ("hardware", _told(card.hardware)),
         ("recipe", card.recipe or "none"),
-        ("known limits", " ".join(card.limits) or NOT_RECORDED),
+        ("known limits", _told(" ".join(card.limits) or NOT_RECORDED)),
     )
     notes = (
         "Steps and hours are those of this training; those of the run that its first weights come from stand in that "
@@ -143,17 +146,23 @@ def _card_facts(card: Card) -> Table:
     return Table("Card", ("fact", "value"), rows, notes)
 
 
+def _told(text: str) -> str:
+    return missing(text, text) if text == NOT_RECORDED else text
+
+
 def _card_figures(card: Card) -> Table:
     has_qualities = any(one.quality is not None for one in card.figures)
     rows = tuple(
         (
             one.on,
-            *((NA if one.quality is None else str(one.quality),) if has_qualities else ()),
-            str(one.images),
-            number(one.psnr_db, 3),
-            number(one.ms_ssim, 5),
-            number(one.bpp, 4),
-            number(one.rd_loss, 4),
+            *((number(one.quality, "", "of one rate"),) if has_qualities else ()),
+            number(one.images),
+            number(one.psnr_db, ",.3f", "infinite: an image came back without error"),
+            number(
+                one.ms_ssim, ",.5f", "an image is too small for it, or its package was not there"
+            ),
+            number(one.bpp, ",.4f"),
+            number(one.rd_loss, ",.4f", "lmbda is not known"),
             one.runtime,
         )
         for one in card.figures

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from hwkd.measure.record import Entry, Record, Setting
 from hwkd.quantity import MARKS, Quantity
-from hwkd.report.table import Table
+from hwkd.report.table import Table, figure, missing, number, number_in_words, numbers
 
 NA = "n/a"
 MIB = 2**20
@@ -21,28 +21,28 @@ def size_table(records: Sequence[Record]) -> Table:
     for record in _one_a_model(records):
         size, macs, model = record.size, record.macs, record.model
         quality = record.quality
+        why = "" if quality else _no_quality(record)
         rows.append(
             (
                 model.name,
                 model.architecture,
-                f"{size.parameters / 1e6:.2f}",
-                f"{size.weight_bytes_fp32 / MIB:.2f}",
-                f"{size.weight_bytes / MIB:.2f}",
-                model.weight_bits,
-                f"{size.buffer_bytes / MIB:.2f}",
-                f"{macs.encode_macs / 1e9:.2f}",
-                f"{macs.decode_macs / 1e9:.2f}",
-                f"{macs.total_macs / 1e9:.2f}",
-                f"{macs.total_macs / record.pixels / 1e3:.2f}",
-                NA if quality is None else f"{quality.psnr_db:.2f}",
-                NA if quality is None else f"{quality.bpp:.3f}",
+                number(size.parameters / 1e6, ".2f"),
+                number(size.weight_bytes_fp32 / MIB, ".2f"),
+                number(size.weight_bytes / MIB, ".2f"),
+                number_in_words(model.weight_bits),
+                number(size.buffer_bytes / MIB, ".2f"),
+                number(macs.encode_macs / 1e9, ".2f"),
+                number(macs.decode_macs / 1e9, ".2f"),
+                number(macs.total_macs / 1e9, ".2f"),
+                number(macs.total_macs / record.pixels / 1e3, ".2f"),
+                number(quality.psnr_db if quality else None, ".2f", why),
+                number(quality.bpp if quality else None, ".3f", why),
             )
         )
         if macs.not_counted:
             missed = ", ".join(f"{name} x{n}" for name, n in macs.not_counted.items())
             notes.append(f"Not counted in {model.name}: {missed}.")
         if quality is None:
-            why = "it was not evaluated" if model.is_trained else "it has no trained weights"
             notes.append(f"psnr_db and bpp of {model.name} are n/a: {why}.")
         else:
             notes.append(f"psnr_db and bpp of {model.name}: {quality.on}, by {quality.source}.")
@@ -58,6 +58,10 @@ def size_table(records: Sequence[Record]) -> Table:
         "bits; ReLU, clamping and entropy coding are in no MAC count."
     )
     return Table("Size and computation", columns, tuple(rows), tuple(notes))
+
+
+def _no_quality(record: Record) -> str:
+    return "it was not evaluated" if record.model.is_trained else "it has no trained weights"
 
 
 def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
@@ -76,7 +80,7 @@ def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
             for name in ("latency_ms", "energy_mj"):
                 for side in ("encode", "decode"):
                     entry = _entry(record, setting, part, name, side)
-                    cells.append(_cell(entry.quantity if entry else None))
+                    cells.append(_cell(entry.quantity) if entry else missing("not measured"))
                     if entry is None:
                         whose = reasons.setdefault("not measured", [])
                         whose.append(
@@ -110,10 +114,11 @@ def stage_table(record: Record) -> Table:
     stages = [e for e in record.entries if e.name == "latency_ms" and e.part != "layer"]
     places = {(e.side, e.part, e.setting): e for e in stages}
     settings = list(dict.fromkeys(e.setting for e in stages))
+    none = missing("no such stage in this setting", "")
     rows = []
     for side, part in dict.fromkeys((e.side, e.part) for e in stages):
         found = [places.get((side, part, setting)) for setting in settings]
-        rows.append((side, part, *("" if e is None else _with_p95(e) for e in found)))
+        rows.append((side, part, *(none if e is None else _with_p95(e) for e in found)))
     runs = sorted({e.quantity.runs for e in stages if e.quantity.runs})
     unknown: dict[str, list[str]] = {}
     for e in stages:
@@ -148,12 +153,12 @@ def layer_table(record: Record) -> Table:
         (
             layer.name,
             layer.operator,
-            f"{layer.c_in} to {layer.c_out}",
-            f"{layer.kernel} / {layer.stride}",
-            f"{layer.macs / 1e6:,.2f}",
-            f"{layer.weights:,}",
-            f"{layer.out_values:,}",
-            _cell(times[layer.name].quantity) if layer.name in times else NA,
+            numbers(f"{layer.c_in} to {layer.c_out}", layer.c_in, layer.c_out),
+            numbers(f"{layer.kernel} / {layer.stride}", layer.kernel, layer.stride),
+            number(layer.macs / 1e6, ",.2f"),
+            number(layer.weights, ","),
+            number(layer.out_values, ","),
+            _cell(times[layer.name].quantity) if layer.name in times else missing("not measured"),
         )
         for layer in record.layers
     )
@@ -213,8 +218,12 @@ def _entry(record: Record, setting: Setting, part: str, name: str, side: str) ->
     return found[0] if found else None
 
 
-def _cell(quantity: Quantity | None) -> str:
-    if quantity is None or quantity.value is None:
+def _cell(quantity: Quantity) -> str:
+    return figure(_text(quantity), quantity)
+
+
+def _text(quantity: Quantity) -> str:
+    if quantity.value is None:
         return NA
     text = MARKS[quantity.found] + _number(quantity.value)
     if quantity.low is None or quantity.high is None:
@@ -223,8 +232,10 @@ def _cell(quantity: Quantity | None) -> str:
 
 
 def _with_p95(entry: Entry) -> str:
-    text = _cell(entry.quantity)
-    return text if entry.p95 is None else f"{text} p95 {_number(entry.p95)}"
+    text = _text(entry.quantity)
+    if entry.p95 is not None:
+        text += f" p95 {_number(entry.p95)}"
+    return figure(text, entry.quantity, p95=entry.p95)
 
 
 def _number(value: float) -> str:

@@ -21,8 +21,9 @@ from hwkd.report.compare.published import (
     read_published_curves,
 )
 from hwkd.report.compare.tables import FOR_MACHINES
-from hwkd.report.table import Table
+from hwkd.report.table import Table, missing, number, span
 from hwkd.results import Result, TrainedModel, read_result
+from hwkd.runtime.manifest import NOT_RECORDED
 from hwkd.schema import read_table
 
 # A folder of results: a file for each curve or single model, and the control arms.
@@ -150,6 +151,7 @@ IMAGES = "Kodak"
 """What everything was measured on; a file of results says so in its description."""
 
 MEASURED = "measured here"
+NOT_PUBLISHED = "not published"
 _COLUMNS = (
     *("model", "figures", "kmac_per_pixel", "precision", "lmbda", "steps", "hours"),
     *("psnr_db", "ms_ssim", "bpp", "rd_loss"),
@@ -162,15 +164,17 @@ def models_table(results: Mapping[str, Result], published: PublishedCurves, pape
         (
             model.label,
             MEASURED,
-            _number(model.kmac_per_pixel, 1),
-            model.precision or NA,
-            NA if model.lmbda is None else f"{model.lmbda:g}",
-            _number(model.steps, 0),
-            _number(model.hours, 2),
-            f"{psnr_db:.3f}",
-            _number(ms_ssim, 5),
-            f"{bpp:.4f}",
-            _number(model.rd_loss if _has_the_lmbda(model.lmbda) else None, 4),
+            number(model.kmac_per_pixel, ".1f", NOT_RECORDED),
+            model.precision or missing(NOT_RECORDED),
+            number(model.lmbda, "g", NOT_RECORDED),
+            number(model.steps, "", NOT_RECORDED),
+            number(model.hours, ".2f", NOT_RECORDED),
+            number(psnr_db, ".3f"),
+            number(ms_ssim, ".5f", NOT_RECORDED),
+            number(bpp, ".4f"),
+            number(model.rd_loss, ".4f", NOT_RECORDED)
+            if _has_the_lmbda(model.lmbda)
+            else missing("not trained for the lmbda that it is told at"),
         )
         for result in results.values()
         for model, psnr_db, ms_ssim, bpp in _points(result)
@@ -196,15 +200,19 @@ def _hyperprior_row(published: PublishedCurves, paper: Paper) -> tuple[str, ...]
     # The paper's teacher is this very model, so its count is this model's.
     kmac = _kmac_per_pixel(paper, paper.rows[0])
     return (
-        *(f"{HYPERPRIOR} q{QUALITY}", PUBLISHED, f"{kmac:.1f}", "float", f"{LMBDA:g}", NA, NA),
-        *(f"{curve.psnr_db[i]:.3f}", f"{curve.ms_ssim[i]:.5f}", f"{curve.bpp[i]:.4f}", NA),
+        *(f"{HYPERPRIOR} q{QUALITY}", PUBLISHED, number(kmac, ".1f"), "float", number(LMBDA, "g")),
+        *(missing(NOT_PUBLISHED), missing(NOT_PUBLISHED)),
+        *(number(curve.psnr_db[i], ".3f"), number(curve.ms_ssim[i], ".5f")),
+        *(number(curve.bpp[i], ".4f"), missing("only mean PSNRs are published")),
     )
 
 
 def _paper_row(paper: Paper, row: PaperRow) -> tuple[str, ...]:
     return (
-        *(f"paper: {row.name}", PUBLISHED, f"{_kmac_per_pixel(paper, row):.1f}", "float"),
-        *(NA, NA, NA, f"{row.psnr_db:.2f}", NA, f"{row.bpp:.2f}", NA),
+        *(f"paper: {row.name}", PUBLISHED, number(_kmac_per_pixel(paper, row), ".1f"), "float"),
+        *[missing(NOT_PUBLISHED)] * 3,
+        *(number(row.psnr_db, ".2f"), missing(NOT_PUBLISHED)),
+        *(number(row.bpp, ".2f"), missing(NOT_PUBLISHED)),
     )
 
 
@@ -263,10 +271,6 @@ def _published_notes(published: PublishedCurves, paper: Paper) -> Iterator[str]:
     )
 
 
-def _number(value: float | None, digits: int) -> str:
-    return NA if value is None else f"{value:.{digits}f}"
-
-
 # Our results against published curves at equal PSNR: BD-rates of curves, changes of rate of single models.
 
 
@@ -294,17 +298,17 @@ def bd_rate_table(results: Sequence[Result], published: PublishedCurves, fmt: st
         columns += _machine_columns(anchor.name) if is_for_machines else [anchor.name]
     rows, reasons = [], []
     for result in results:
-        cells = [result.curve.name, str(len(result.curve.bpp))]
+        cells = [result.curve.name, number(len(result.curve.bpp))]
         for anchor in anchors:
             try:
                 low, high = shared_psnr_range(anchor, result.curve)
                 percent = bd_rate_percent(anchor, result.curve)
             except InputError as error:
                 reasons.append(f"{result.curve.name} against {anchor.name} is {NA}: {error}.")
-                cells += [NA] * 3 if is_for_machines else [NA]
+                cells += [missing(str(error))] * (3 if is_for_machines else 1)
                 continue
             if is_for_machines:
-                cells += [f"{percent:.3f}", f"{low:.3f}", f"{high:.3f}"]
+                cells += [number(value, ".3f") for value in (percent, low, high)]
             else:
                 cells.append(f"{percent:+.1f} ({low:.1f} to {high:.1f} dB)")
         rows.append(tuple(cells))
@@ -330,12 +334,12 @@ def rate_change_table(
     for result in results:
         (psnr_db,), (bpp,) = result.curve.psnr_db, result.curve.bpp
         name = result.curve.name
-        cells, lacking = [name, f"{psnr_db:.3f}", f"{bpp:.4f}"], []
+        cells, lacking = [name, number(psnr_db, ".3f"), number(bpp, ".4f")], []
         for anchor in anchors:
             try:
-                cells.append(f"{rate_change_percent(anchor, bpp, psnr_db):+.1f}")
+                cells.append(number(rate_change_percent(anchor, bpp, psnr_db), "+.1f"))
             except InputError as error:
-                cells.append(NA)
+                cells.append(missing(str(error)))
                 lacking.append(str(error))
         rows.append(tuple(cells))
         if lacking:
@@ -380,21 +384,21 @@ def quantized_table(files: ResultFiles) -> Table | None:
     for student, form, result, reference in _pairs(files):
         try:
             low, high = shared_psnr_range(reference.curve, result.curve)
-            percent = f"{bd_rate_percent(reference.curve, result.curve):+.2f}"
-            shared = f"{low:.2f} to {high:.2f}"
+            percent = number(bd_rate_percent(reference.curve, result.curve), "+.2f")
+            shared = span(f"{low:.2f} to {high:.2f}", low, high)
         except InputError as error:
-            percent = shared = NA
+            percent = shared = missing(str(error))
             reasons.append(f"bd_rate_percent of {student}, {form}, is {NA}: {error}.")
         changes = loss_changes_percent(reference, result)
-        loss = f"{fmean(changes):+.2f}" if changes else NA
+        lack = "the files do not tell losses of equal lmbdas"
+        loss = number(fmean(changes) if changes else None, "+.2f", lack)
         if not changes:
-            reasons.append(
-                f"rd_loss_percent of {student}, {form}, is {NA}: the files do not tell losses of equal lmbdas."
-            )
+            reasons.append(f"rd_loss_percent of {student}, {form}, is {NA}: {lack}.")
         precision = ", ".join(
             dict.fromkeys(m.precision for m in models_of(result) if m.precision is not None)
         )
-        rows.append((student, form, precision or NA, percent, shared, loss, str(len(changes))))
+        told = precision or missing(NOT_RECORDED)
+        rows.append((student, form, told, percent, shared, loss, number(len(changes))))
     if not rows:
         return None
     notes = (
@@ -446,12 +450,12 @@ def arms_table(control: ControlArms) -> Table:
             (
                 arm.model,
                 arm.arm,
-                NA if arm.steps is None else str(arm.steps),
-                f"{arm.psnr_db:.3f}",
-                NA if arm.ms_ssim is None else f"{arm.ms_ssim:.5f}",
-                f"{arm.bpp:.4f}",
-                f"{arm.rd_loss:.4f}",
-                f"{100 * (arm.rd_loss / reference - 1):+.2f}",
+                number(arm.steps, "", NOT_RECORDED),
+                number(arm.psnr_db, ".3f"),
+                number(arm.ms_ssim, ".5f", NOT_RECORDED),
+                number(arm.bpp, ".4f"),
+                number(arm.rd_loss, ".4f"),
+                number(100 * (arm.rd_loss / reference - 1), "+.2f"),
             )
         )
     notes = (

@@ -22,7 +22,7 @@ from hwkd.measure.sensitivity import (
 from hwkd.models.families.family import family_of
 from hwkd.models.spec import Spec, student_spec
 from hwkd.quantize.allocate import KIB
-from hwkd.report.table import Table
+from hwkd.report.table import Table, missing, number, span
 
 # sensitivity.json: what was measured, what was proposed, and where it comes from. Pure.
 
@@ -119,6 +119,8 @@ def read_points(path: Path, fingerprint: str) -> dict[tuple[str, int], Coded]:
 # Sensitivity to bits as tables: the layers, the allocations, and the bits that these give. Pure.
 
 NA = "n/a"
+_NOT_FEWER = "not fewer bits than the layer has"
+_NO_ERROR = "infinite: an image came back without error"
 LOSS = "rd_loss is bpp + lmbda 255^2 MSE, bpp of real bytes"
 
 
@@ -133,15 +135,19 @@ def layers_table(found: Sensitivity, model: str, images: str) -> Table:
     rows = []
     for layer in found.layers:
         changes = found.changes_percent(layer)
-        cells = [f"{changes[b]:+,.3f}" if b in changes else NA for b in tried]
-        rows.append((layer.name, f"{layer.weight_count:,}", str(layer.weight_bits), *cells))
+        cells = [
+            number(changes[b], "+,.3f") if b in changes else missing(_NOT_FEWER) for b in tried
+        ]
+        rows.append(
+            (layer.name, number(layer.weight_count, ","), number(layer.weight_bits), *cells)
+        )
     notes = [
         "Change of rd_loss in percent with the weights of one layer at a time in so many bits, measured, nothing trained; "
         f"{LOSS}, lmbda {found.lmbda:g}.",
         f"On {images}. Below 0: the rounding happened to suit these images.",
     ]
     if any(NA in row for row in rows):
-        notes.append("n/a: not fewer bits than the layer has.")
+        notes.append(f"{NA}: {_NOT_FEWER}.")
     columns = ("layer", "weights", "bits", *(f"{b} bits" for b in tried))
     return Table(f"Sensitivity of {model}", columns, tuple(rows), tuple(notes))
 
@@ -153,12 +159,12 @@ def points_table(found: Sensitivity) -> Table:
     rows = [
         (
             point.layer,
-            str(layers[point.layer].weight_bits),
-            str(point.bits),
-            f"{point.coded.rd_loss(found.lmbda) - base.rd_loss(found.lmbda):+.5f}",
-            f"{found.change_percent(point.coded):+.3f}",
-            f"{point.coded.bpp - base.bpp:+.5f}",
-            f"{point.coded.psnr_db - base.psnr_db:+.4f}",
+            number(layers[point.layer].weight_bits),
+            number(point.bits),
+            number(point.coded.rd_loss(found.lmbda) - base.rd_loss(found.lmbda), "+.5f"),
+            number(found.change_percent(point.coded), "+.3f"),
+            number(point.coded.bpp - base.bpp, "+.5f"),
+            number(point.coded.psnr_db - base.psnr_db, "+.4f", _NO_ERROR),
         )
         for point in found.points
     ]
@@ -178,18 +184,18 @@ def allocations_table(
     rows = []
     for each in checked:
         allocation, coded = each.allocation, each.coded
-        loss = coded.rd_loss(found.lmbda)
+        loss, bits = coded.rd_loss(found.lmbda), allocation.bits.values()
         rows.append(
             (
                 allocation.name,
-                bits_in_words(allocation.bits),
-                f"{allocation.mean_bits:.2f}",
-                f"{allocation.weight_bytes / KIB:,.1f}",
-                f"{coded.bpp:.4f}",
-                f"{coded.psnr_db:.3f}",
-                f"{loss:.4f}",
-                f"{100 * (loss / first - 1):+,.2f}",
-                f"{allocation.added_percent:+,.2f}",
+                span(bits_in_words(allocation.bits), min(bits), max(bits)),
+                number(allocation.mean_bits, ".2f"),
+                number(allocation.weight_bytes / KIB, ",.1f"),
+                number(coded.bpp, ".4f"),
+                number(coded.psnr_db, ".3f", _NO_ERROR),
+                number(loss, ".4f"),
+                number(100 * (loss / first - 1), "+,.2f"),
+                number(allocation.added_percent, "+,.2f"),
             )
         )
     said = (
@@ -209,7 +215,7 @@ def bits_table(checked: Sequence[Checked]) -> Table:
     """The bits of each layer in each of these allocations."""
     names = [each.allocation.name for each in checked]
     rows = tuple(
-        (layer, *(str(each.allocation.bits[layer]) for each in checked))
+        (layer, *(number(each.allocation.bits[layer]) for each in checked))
         for layer in checked[0].allocation.bits
     )
     return Table("Bits of each layer", ("layer", *names), rows)

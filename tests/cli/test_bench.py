@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -9,6 +8,7 @@ from hwkd.cli.main import main
 from hwkd.codec.codec import Codec
 from hwkd.images import read_rgb
 from hwkd.runtime.session import usable_cores
+from tests.tables import is_missing, tables_of, value_of
 
 CORES = usable_cores()
 QUICK = ("--threads", "1", "--seconds", "0.001")
@@ -27,7 +27,7 @@ def found(tiny_bundle, image_file, tmp_path_factory):
     output = tmp_path_factory.mktemp("bench") / "bench.json"
     argv = ["bench", tiny_bundle, *QUICK, "--image", image_file, "--format", "json", "-o", output]
     assert main([str(word) for word in argv]) == 0
-    return json.loads(output.read_text())
+    return tables_of(output.read_text())
 
 
 def test_every_coder_has_a_row(found):
@@ -37,14 +37,14 @@ def test_every_coder_has_a_row(found):
         assert [row["coder"].partition(" ")[0] for row in table["rows"]] == expected
     settings = [row["setting"].partition(" ")[0] for row in speedups["rows"]]
     assert settings == ["torch", "openvino", "onnxruntime", *["Pillow"] * 3]
-    assert [row["threads"] for row in speedups["rows"]][:5] == ["1"] * 5
+    assert [row["threads"] for row in speedups["rows"]][:5] == [1] * 5
     assert speedups["title"].startswith("End to end against CompressAI (torch ")
     assert speedups["title"].endswith(": photo.png, 128x64")
 
 
 def measured(table):
     """The rows with figures: a Pillow may lie without AVIF."""
-    return [row for row in table["rows"] if row["threads"] != "n/a"]
+    return [row for row in table["rows"] if not is_missing(row["threads"])]
 
 
 def test_speedups_are_quotients_of_the_medians_printed(found):
@@ -52,13 +52,14 @@ def test_speedups_are_quotients_of_the_medians_printed(found):
     reference = latencies["rows"][0]
     for ratios, times in zip(measured(speedups), measured(latencies), strict=True):
         for side in ("encode", "decode"):
-            expected = float(reference[f"{side}_ms"]) / float(times[f"{side}_ms"])
-            assert float(ratios[f"{side}_speedup"]) == pytest.approx(expected, rel=1e-6)
+            expected = value_of(reference[f"{side}_ms"]) / value_of(times[f"{side}_ms"])
+            assert value_of(ratios[f"{side}_speedup"]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_rate_is_that_of_the_bytes(found):
     for row in measured(found[0]):
-        assert float(row["bpp"]) == pytest.approx(8 * int(row["bytes"]) / (64 * 128), rel=1e-6)
+        expected = 8 * value_of(row["bytes"]) / (64 * 128)
+        assert value_of(row["bpp"]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_steps_of_a_side_stand_in_their_order(found):
@@ -88,7 +89,7 @@ def test_what_was_done_is_said(found):
         "Host: ",
     ):
         assert words in notes
-    assert found[0]["rows"][0]["psnr_db_found"] == "n/a: random weights, whose images say nothing"
+    assert found[0]["rows"][0]["psnr_db"]["reason"] == "random weights, whose images say nothing"
 
 
 def test_an_embedded_photograph_is_coded_by_default(tiny_bundle, capsys):
@@ -97,11 +98,11 @@ def test_an_embedded_photograph_is_coded_by_default(tiny_bundle, capsys):
         main([*argv, "--runtime", "onnxruntime", "--format", "json", "--classic-quality", "40"])
         == 0
     )
-    speedups, _, _ = json.loads(capsys.readouterr().out)
+    speedups, _, _ = tables_of(capsys.readouterr().out)
     assert [row["coder"] for row in speedups["rows"]][:2] == ["tiny-patch", "JPEG quality 40"]
     assert speedups["title"].startswith("End to end against tiny-patch (onnxruntime ")
     assert speedups["title"].endswith(": embedded photograph, 100x70")
-    assert speedups["rows"][0]["encode_speedup"] == "1"
+    assert speedups["rows"][0]["encode_speedup"]["value"] == 1
 
 
 def test_bundles_of_one_name_are_told_apart_by_their_files(
@@ -112,7 +113,7 @@ def test_bundles_of_one_name_are_told_apart_by_their_files(
     files = [str(tiny_bundle), str(copy), str(copy)]
     argv = ("bench", *files, *QUICK, "--against", "none", "--image", str(image_file))
     assert main([*argv, "--runtime", "onnxruntime", "--format", "json"]) == 0
-    rows = json.loads(capsys.readouterr().out)[0]["rows"]
+    rows = tables_of(capsys.readouterr().out)[0]["rows"]
     assert [row["coder"] for row in rows[:3]] == [*files[:2], rows[2]["coder"]]
     assert rows[2]["coder"].startswith("JPEG quality ")
 
@@ -236,9 +237,9 @@ def test_a_bundle_of_all_rates_is_timed_at_one_quality_which_names_it(
     sizes = {}
     for words, quality in (((), 50), (("-q", "90"), 90)):
         assert main([*argv, *words]) == 0
-        rows = json.loads(capsys.readouterr().out)[0]["rows"]
+        rows = tables_of(capsys.readouterr().out)[0]["rows"]
         assert [row["coder"] for row in rows[:2]] == [f"tiny-rates quality {quality}", "tiny-patch"]
-        sizes[quality] = [int(row["bytes"]) for row in rows[:2]]
+        sizes[quality] = [row["bytes"]["value"] for row in rows[:2]]
     image = read_rgb(image_file)
     codec = Codec.load(rates_bundle, "onnxruntime", 1)
     assert sizes[90][0] == len(codec.encode(image, quality=90)) > sizes[50][0]
@@ -248,7 +249,7 @@ def test_a_bundle_of_all_rates_is_timed_at_one_quality_which_names_it(
 def test_compressai_is_loaded_at_the_rate_of_the_quality(rates_bundle, image_file, capsys):
     argv = ["bench", str(rates_bundle), *QUICK, "--image", str(image_file), "-q", "90"]
     assert main([*argv, "--runtime", "onnxruntime", "--format", "json"]) == 0
-    rows = json.loads(capsys.readouterr().out)[0]["rows"]
+    rows = tables_of(capsys.readouterr().out)[0]["rows"]
     assert rows[1]["coder"] == "tiny-rates quality 90"
     assert rows[0]["coder"].startswith("CompressAI")
 

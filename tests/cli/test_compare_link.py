@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import pytest
@@ -24,6 +23,7 @@ from hwkd.measure.record import (
 from hwkd.models.spec import HyperpriorSpec, spec_to_json
 from hwkd.quantity import Quantity, not_known
 from tests.fakes.steady_meter import SteadyMeter
+from tests.tables import is_missing, tables_of
 
 SPEC = HyperpriorSpec("gdn", (128, 128, 128), 192, 128, 128)
 CPU = Setting("cpu", "torch 2.13.0 eager", "fp32", 1)
@@ -227,7 +227,7 @@ def test_the_command_measures_jpeg_and_webp_and_adds_the_table(capsys, records, 
     assert main([*argv, "--format", "json"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    table = json.loads(out)[-1]
+    table = tables_of(out)[-1]
     assert table["title"] == "Energy to encode and send one image at 34.00 dB"
     assert table["columns"] == [
         *("codec", "encode_mj", "kbit"),
@@ -235,7 +235,7 @@ def test_the_command_measures_jpeg_and_webp_and_adds_the_table(capsys, records, 
     ]
     assert [row["codec"] for row in table["rows"]] == ["student", "JPEG", "WebP"]
     for row in table["rows"]:
-        assert "n/a" not in row.values()
+        assert not any(map(is_missing, row.values()))
     for codec in ("JPEG", "WebP"):
         assert any(codec in note and "student" in note for note in table["notes"])
 

@@ -1,10 +1,10 @@
 import argparse
-import json
 
 import pytest
 
 from hwkd.cli import doctor
 from hwkd.measure.machine import PACKAGES, look
+from tests.tables import table_of
 
 
 def run(*argv):
@@ -15,7 +15,7 @@ def run(*argv):
 
 def test_every_check_has_a_row_with_its_state_and_mend(capsys):
     assert run("--format", "json") == 0
-    table = json.loads(capsys.readouterr().out)
+    table = table_of(capsys.readouterr().out)
     assert table["columns"] == ["check", "found", "state", "mend"]
     names = [row["check"] for row in table["rows"]]
     assert names[0] == "python"
@@ -31,9 +31,12 @@ def bare_machine(tmp_path, monkeypatch):
 
 def test_a_lack_is_no_failure(capsys, bare_machine):
     assert run("--format", "json") == 0
-    rows = {row["check"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    rows = {row["check"]: row for row in table_of(capsys.readouterr().out)["rows"]}
     assert (rows["sensor RAPL"]["found"], rows["sensor RAPL"]["state"]) == ("absent", "missing")
-    assert rows["memory"]["found"] == "n/a"
+    assert rows["memory"]["found"] == {
+        "value": None,
+        "reason": "the system does not tell what is free",
+    }
 
 
 def test_the_table_is_the_default_and_goes_to_a_file_too(capsys, tmp_path):

@@ -1,4 +1,3 @@
-import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import pytest
 from hwkd.cli import models
 from hwkd.cli.main import build_parser, main
 from hwkd.codec import shipped
+from tests.tables import tables_of
 
 NO_TORCH = """
 import sys
@@ -31,7 +31,7 @@ def shelf(tmp_path, monkeypatch):
 
 def tables(capsys):
     assert main(["models", "--format", "json"]) == 0
-    return json.loads(capsys.readouterr().out)
+    return tables_of(capsys.readouterr().out)
 
 
 def test_bundles_and_teachers_are_listed(shelf, tiny_bundle, capsys):
@@ -40,9 +40,9 @@ def test_bundles_and_teachers_are_listed(shelf, tiny_bundle, capsys):
         shutil.copy(tiny_bundle, shelf / f"{name}.hwkd")
     bundles, teachers = tables(capsys)
     assert [row["model"] for row in bundles["rows"]] == ["a", "b"]
-    assert bundles["rows"][0]["size_mib"] == f"{tiny_bundle.stat().st_size / 2**20:.2f}"
+    assert bundles["rows"][0]["size_mib"] == pytest.approx(tiny_bundle.stat().st_size / 2**20)
     (teacher,) = (row for row in teachers["rows"] if row["model"] == "patch-q5")
-    assert (teacher["weights"], teacher["hours"]) == ("float16", "0.95")
+    assert (teacher["weights"], teacher["hours"]) == ("float16", pytest.approx(0.95, abs=0.005))
 
 
 def test_no_bundle_is_no_error(shelf, capsys):
@@ -66,7 +66,7 @@ def test_the_zoos_names_are_those_that_can_teach():
 def test_the_list_needs_neither_torch_nor_a_runtime():
     done = subprocess.run([sys.executable, "-c", NO_TORCH], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "patch-q5" in [row["model"] for row in json.loads(done.stdout)[1]["rows"]]
+    assert "patch-q5" in [row["model"] for row in tables_of(done.stdout)[1]["rows"]]
 
 
 # A bundle that ships goes by its name wherever a bundle's file is taken.

@@ -1,6 +1,5 @@
 """An installed wheel holds what hwkd reads at run time."""
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from hwkd.codec.shipped import shipped as shipped_bundles
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.manifest import NOT_RECORDED
 from hwkd.target import list_targets
+from tests.tables import tables_of
 
 ROOT = Path(hwkd.__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ def test_a_built_wheel_holds_targets_profiles_weights_and_bundles(tmp_path):
     for folder, place in (*WHEEL["force-include"].items(), *OWN.items()):
         assert {f"{place}/{path.as_posix()}" for path in shipped(folder)} <= names
     assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "hwkd").rglob("*.py")} <= names
-    assert "hwkd/py.typed" in names
+    assert {"hwkd/py.typed", "hwkd/report/output.schema.json"} <= names
     assert not [name for name in names if name.startswith("tests/")]
     # The unpacked wheel finds its own data, outside the checkout.
     program = (
@@ -140,7 +140,7 @@ def test_a_built_wheel_holds_targets_profiles_weights_and_bundles(tmp_path):
         text=True,
         check=True,
     )
-    tables = json.loads(listed.stdout)
+    tables = tables_of(listed.stdout)
     assert [{row["model"] for row in table["rows"]} for table in tables] == [
         set(shipped_bundles()),
         teachers,

@@ -11,6 +11,7 @@ from hwkd.distill.run_folder import load_run, read_config
 from hwkd.measure.eager.macs import count_macs
 from hwkd.models.build import build
 from hwkd.models.teacher import load_teacher
+from tests.tables import table_of
 
 TINY = ("--width", "16", "--hyper", "8", "--hyper-latent", "8")
 
@@ -131,19 +132,19 @@ def test_a_run_by_minutes_is_repeated_by_its_command(place, hwkd, same_weights):
 def test_evaluate_agrees_with_the_report(run, report, place, hwkd, capsys):
     words = ("--data", place.folder / "others", "--format", "json")
     assert hwkd(["evaluate", run, f"{run}:float", *words]) == 0
-    student, float_student = json.loads(capsys.readouterr().out)["rows"]
+    student, float_student = table_of(capsys.readouterr().out)["rows"]
     assert (student["model"], float_student["model"]) == ("run", "run (float)")
-    assert student["psnr_db"] == f"{report['student']['psnr_db']:.3f}"
-    assert student["bpp"] == f"{report['student']['bpp']:.4f}"
+    assert student["psnr_db"] == pytest.approx(report["student"]["psnr_db"])
+    assert student["bpp"] == pytest.approx(report["student"]["bpp"])
     assert float_student["psnr_db"] != student["psnr_db"]
 
 
 def test_quantize_takes_the_float_student(run, place, hwkd, capsys):
     words = ("--evaluate", place.folder / "others", "--format", "json")
     assert hwkd(["quantize", f"{run}:float", "--bits", "4/8", *words]) == 0
-    table = json.loads(capsys.readouterr().out)
+    table = table_of(capsys.readouterr().out)
     assert [row["model"] for row in table["rows"]] == ["float", "brevitas 4/8"]
-    before, after = (float(row["weight_mib"]) for row in table["rows"])
+    before, after = (row["weight_mib"] for row in table["rows"])
     assert before / 8 < after < before / 2
 
 

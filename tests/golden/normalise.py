@@ -78,6 +78,7 @@ RULES = {
             r"\1 <version> \2 <found>",
         ),
         (r"(?m)^([│|] (?!check )[\w .-]+? +[│|]) (?!<version>).*$", r"\1 <found>"),
+        (r'("found": )\{[^}]*\}', r'\1"<found>"'),
         (r'("found": ")[\w.+]+ (\(needs [^)]*\))"', r'\1<version> \2"'),
         (r'("found": ")(?!<version>)[^"]*"', r'\1<found>"'),
         (r'("(?:state|mend)": ")[^"]*"', r'\1<found>"'),

@@ -14,6 +14,7 @@ import sys
 import time
 import tomllib
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from hwkd.cli.main import main
 from tests.golden.inputs import make_inputs
 from tests.golden.normalise import RULES
 from tests.golden.show import shown_bytes, shown_files, snapshot
+from tests.tables import tables_of
 
 FILES = Path(__file__).parent / "files"
 PYTHON = (3, 11)
@@ -124,6 +126,16 @@ def made_small_run(made_teacher, tmp_path_factory):
     )
 
 
+def asks_for_json(words):
+    return ("--format", "json") in pairwise(words)
+
+
+def printed(words, out):
+    """The tables that a command line printed, or wrote to a file."""
+    file = Path(words[words.index("-o") + 1]) if "-o" in words else None
+    return file.read_text() if file is not None and file.is_file() else out.decode()
+
+
 def outcome(case, folder, request):
     """The golden text of a case."""
     lines = [line for line in case["run"].splitlines() if line.strip()]
@@ -134,6 +146,8 @@ def outcome(case, folder, request):
     with environment(folder):
         for line in lines:
             code, out, err = run(line, is_terminal=case.get("terminal", False))
+            if code != 2 and asks_for_json(shlex.split(line)):
+                tables_of(printed(shlex.split(line), out))
             parts.append(f"$ hwkd {line}\n")
             parts += [shown_bytes(out, masks)]
             parts += [f"--- stderr\n{shown_bytes(err, masks)}"] if err else []
@@ -178,8 +192,35 @@ def test_every_golden_file_has_its_case(is_update):
     assert held == CASES.keys()
 
 
-def test_every_command_has_cases():
-    code, out, _ = run("--help")
+def help_of(words):
+    code, out, _ = run(f"{words} --help")
     assert code == 0
-    commands = re.findall(r"(?m)^    ([a-z]+)(?:\s|$)", out.decode())
-    assert len(commands) >= 17 and set(commands) <= {name.partition("/")[0] for name in CASES}
+    return out.decode()
+
+
+def commands():
+    return re.findall(r"(?m)^    ([a-z]+)(?:\s|$)", help_of(""))
+
+
+def test_every_command_has_cases():
+    assert len(commands()) >= 17
+    assert set(commands()) <= {name.partition("/")[0] for name in CASES}
+
+
+def test_every_command_that_prints_json_is_held_to_the_schema():
+    """By a case that is no error, whose JSON `outcome` reads; an action of a command has one of its own."""
+    texts = "".join(path.read_text(encoding="utf-8") for path in FILES.rglob("*.txt"))
+    ran = re.findall(r"(?ms)^\$ hwkd ([^\n]*)$.*?^--- exit code (\d+)$", texts)
+    lines = [shlex.split(line) for line, code in ran if code != "2"]
+    asking = [words for words in lines if asks_for_json(words)]
+    offering = []
+    for command in commands():
+        actions = re.search(r"(?m)^  ([a-z]+(?:\|[a-z]+)+)$", help_of(command))
+        below = actions[1].split("|") if actions else []
+        for action in ("", *below):
+            offers = re.search(r"--format \{[a-z,]*\bjson\b", help_of(f"{command} {action}"))
+            if offers:
+                offering.append(f"{command} {action}".strip())
+                of_it = (words for words in asking if words[0] == command)
+                assert any(set(words) & set(below) == {action} - {""} for words in of_it), action
+    assert len(offering) >= 14 and "targets validate" in offering

@@ -8,7 +8,7 @@ from hwkd.errors import InputError
 from hwkd.measure.classic import LABELS, SETTINGS_TEXT, EqualQuality
 from hwkd.measure.energy.measure import Link
 from hwkd.quantity import FOUND, MARKS, Quantity, not_known
-from hwkd.report.table import Table
+from hwkd.report.table import Table, figure, missing, span
 from hwkd.target import CONFIDENCES
 
 NA = "n/a"
@@ -63,9 +63,9 @@ def break_even(student: Sender, classic: Sender) -> BreakEven:
     energies' intervals overlap.
     """
     for sender in (student, classic):
-        for figure in (sender.encode_energy_j, sender.bits):
-            if figure.value is None:
-                why = not_known(f"{sender.name}: {figure.reason}", "computed")
+        for known in (sender.encode_energy_j, sender.bits):
+            if known.value is None:
+                why = not_known(f"{sender.name}: {known.reason}", "computed")
                 return BreakEven(student, classic, "unknown", why)
     s, c = student.encode_energy_j, classic.encode_energy_j
     more_j = _value(s) - _value(c)
@@ -134,7 +134,7 @@ def break_even_table(
         (
             sender.name,
             _with_interval(sender.encode_energy_j.scaled(1e3)),
-            _plain(sender.bits.scaled(1e-3)),
+            figure(_plain(sender.bits.scaled(1e-3)), sender.bits.scaled(1e-3)),
             *(_total(sender, link) for link in links),
         )
         for sender in senders
@@ -197,11 +197,14 @@ def _joint_level(a: Quantity, b: Quantity) -> float | None:
 def _total(sender: Sender, link: Link) -> str:
     energy, bits = sender.encode_energy_j, sender.bits
     if energy.value is None or bits.value is None:
-        return NA
+        return missing("; ".join(q.reason for q in (energy, bits) if q.value is None))
     # A published cost of the link makes every total an estimate.
-    mark = MARKS["predicted" if energy.found == "predicted" else "estimated"]
+    found = "predicted" if energy.found == "predicted" else "estimated"
     low, high = (1e3 * (energy.value + bits.value * cost) for cost in (link.low, link.high))
-    return f"{mark}{_number(low)}" + ("" if low == high else f" to {_number(high)}")
+    text = f"{MARKS[found]}{_number(low)}" + ("" if low == high else f" to {_number(high)}")
+    if low == high:
+        return figure(text, Quantity(low, found, link.label))
+    return span(text, low, high, found)
 
 
 def _energies(result: BreakEven) -> str:
@@ -235,15 +238,15 @@ def _origin(sender: Sender) -> str:
     return f"{sender.name}: encode_mj {of(sender.encode_energy_j)}; kbit {of(sender.bits)}."
 
 
-def _with_interval(figure: Quantity) -> str:
-    text = _plain(figure)
-    if figure.level is None:
-        return text
-    return "{} ({} to {})".format(text, *map(_number, _interval(figure)))
+def _with_interval(energy: Quantity) -> str:
+    text = _plain(energy)
+    if energy.level is not None:
+        text = "{} ({} to {})".format(text, *map(_number, _interval(energy)))
+    return figure(text, energy)
 
 
-def _plain(figure: Quantity) -> str:
-    return NA if figure.value is None else MARKS[figure.found] + _number(figure.value)
+def _plain(of: Quantity) -> str:
+    return NA if of.value is None else MARKS[of.found] + _number(of.value)
 
 
 def _number(value: float) -> str:

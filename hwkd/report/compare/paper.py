@@ -35,6 +35,7 @@ from hwkd.report.compare.tables import (
     weight_bits_label,
     with_changes,
 )
+from hwkd.report.table import missing
 
 SIZE = ("parameters_m", "memory_mib", "psnr_db", "bpp")
 COMPUTATION = ("total_gmacs", "fps")
@@ -101,12 +102,16 @@ def _sheet(
         _in_turn(cells, _published(paper, match, columns, is_per_pixel))
         for cells, match in zip(ours, matches, strict=True)
     ]
-    no_record = tuple(unknown_cell("no record of this architecture is compared") for _ in columns)
+    reason = "no record of this architecture is compared"
+    no_record = tuple(unknown_cell(reason) for _ in columns)
     rows += [_in_turn(no_record, _published(paper, row, columns, is_per_pixel)) for row in rest]
     model, *others = labels
     all_labels = (
         replace(model, values=(*model.values, *(f"paper: {row.name}" for row in rest))),
-        *(replace(label, values=(*label.values, *[NA] * len(rest))) for label in others),
+        *(
+            replace(label, values=(*label.values, *[missing(reason)] * len(rest)))
+            for label in others
+        ),
     )
     both = tuple(c for column in columns for c in (column, _paper_column(column, is_per_pixel)))
     return Sheet(

@@ -1,10 +1,10 @@
 """The resource comparison of profile records as tables, with its notes and its Pareto front. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hwkd.errors import unknown
-from hwkd.quantity import MARKS, NA, Cell, against, places_of_three
+from hwkd.quantity import MARKS, NA, Cell, against, places_of_three, unknown_cell
 from hwkd.report.compare.rows import (
     SIZE,
     Column,
@@ -16,12 +16,12 @@ from hwkd.report.compare.rows import (
     names_of,
     of_all,
 )
-from hwkd.report.table import Table
+from hwkd.report.table import Table, figure, missing, number, number_in_words
 
-# A comparison as a table: for people, figure and change in one cell; for machines, a column for each. Pure.
+# A comparison as a table: for people, figure and change in one cell; for machines apart. Pure.
 
 FOR_MACHINES = ("csv", "json")
-"""The formats in which a figure, its interval, its change and the way it was found have a column each."""
+"""The formats in which figure and change are apart; in csv the interval and the way it was found have columns, too."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Sheet:
 
 def to_table(sheet: Sheet, fmt: str) -> Table:
     """`sheet` as the table for format `fmt` (hwkd.report.table.FORMATS)."""
+    if fmt == "json":
+        return for_programs(sheet)
     return for_machines(sheet) if fmt in FOR_MACHINES else for_people(sheet)
 
 
@@ -96,25 +98,44 @@ def for_machines(sheet: Sheet) -> Table:
     NAME, NAME_low and NAME_high (latency, energy and emissions), NAME_percent (NAME_difference), NAME_found (all but
     counted figures): the way it was found, or "n/a: REASON".
     """
+    return _apart(sheet, _machine_cells, "_low, _high: the ends of the interval")
+
+
+def for_programs(sheet: Sheet) -> Table:
+    """As for_machines, but NAME is a cell with its interval and the way it was found, or the reason why it is not known."""
+    return _apart(sheet, _program_cells, "low, high: the ends of the interval")
+
+
+def _apart(
+    sheet: Sheet, cells_of: Callable[[Cell, Column, bool], Iterator[tuple[str, str]]], what: str
+) -> Table:
+    """cells_of: the cells that a figure becomes, each with the name of its column. what: a note on intervals is of."""
     names = [label.name for label in sheet.labels]
     for column in sheet.columns:
-        names += [name for name, _ in _machine_cells(_EMPTY, column, sheet.has_changes)]
+        names += [name for name, _ in cells_of(_EMPTY, column, sheet.has_changes)]
     rows = tuple(
         (
             *(label.values[i] for label in sheet.labels),
             *(
                 text
                 for cell, column in zip(cells, sheet.columns, strict=True)
-                for _, text in _machine_cells(cell, column, sheet.has_changes)
+                for _, text in cells_of(cell, column, sheet.has_changes)
             ),
         )
         for i, cells in enumerate(sheet.rows)
     )
-    notes = _interval_notes(sheet, "_low, _high: the ends of the interval", sheet.columns)
+    notes = _interval_notes(sheet, what, sheet.columns)
     return Table(sheet.title, tuple(names), rows, (*sheet.notes, *notes))
 
 
-_EMPTY = Cell(None, "")
+_EMPTY = unknown_cell("no row")
+
+
+def _program_cells(cell: Cell, column: Column, has_changes: bool) -> Iterator[tuple[str, str]]:
+    known = cell if column.has_interval else replace(cell, low=None, high=None, level=None)
+    yield column.name, figure(_number(cell.value), known)
+    if has_changes:
+        yield column.change_name, number(cell.change, ".8g", cell.no_change or cell.reason)
 
 
 def _machine_cells(cell: Cell, column: Column, has_changes: bool) -> Iterator[tuple[str, str]]:
@@ -272,14 +293,16 @@ def energy_sheet(compared: Compared) -> Sheet:
 
 def weight_bits_label(compared: Compared, places: Sequence[int]) -> Label:
     """At how many bits the weights of the models are stored."""
-    return Label("weight_bits", tuple(compared.rows[i].record.model.weight_bits for i in places))
+    words = (compared.rows[i].record.model.weight_bits for i in places)
+    return Label("weight_bits", tuple(map(number_in_words, words)))
 
 
 def run_labels(compared: Compared) -> tuple[Label, ...]:
     """What ran where, on images of which size."""
     rows = compared.rows
     sizes = tuple(f"{row.record.width}x{row.record.height}" for row in rows)
-    settings = tuple(NA if row.setting is None else str(row.setting) for row in rows)
+    none = missing("the record holds no latency and no energy")
+    settings = tuple(none if row.setting is None else str(row.setting) for row in rows)
     return (
         Label("model", tuple(row.record.model.name for row in rows)),
         Label("target", tuple(row.record.target for row in rows)),
@@ -537,10 +560,10 @@ def verdicts(
     is_dominated_by = [[_dominates(other, row, axes) for other in figures] for row in figures]
     is_known = [all(row[axis].value is not None for axis in axes) for row in figures]
     is_front = [known and not any(by) for known, by in zip(is_known, is_dominated_by, strict=True)]
-    texts = []
+    texts: list[str] = []
     for i, by in enumerate(is_dominated_by):
         if not is_known[i]:
-            texts.append(NA)
+            texts.append(missing("an axis is not known"))
         elif is_front[i]:
             texts.append(FRONT)
         else:

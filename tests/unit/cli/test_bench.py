@@ -1,4 +1,5 @@
-import json
+import csv
+import io
 
 import pytest
 
@@ -6,6 +7,7 @@ from hwkd.cli.bench import bench_tables
 from hwkd.measure.bench import Bench, Row, Step, speedup
 from hwkd.quantity import Quantity, not_known
 from hwkd.report.table import render
+from tests.tables import table_of
 
 
 def measured(value, low=None, high=None):
@@ -67,24 +69,38 @@ def tables(found, fmt):
 
 
 def test_machines_get_a_column_for_each_number(found):
-    speedups, latencies, steps = map(json.loads, tables(found, "json"))
+    speedups, latencies, steps = map(table_of, tables(found, "json"))
     assert speedups["title"] == "End to end against slow (made): a photograph, 768x512"
     fast = speedups["rows"][1]
     # 400 / 20, and the ends 390 / 21 and 420 / 19.5.
+    assert fast["encode_speedup"] == {
+        "value": 20.0,
+        "low": 18.571429,
+        "high": 21.538462,
+        "level": 0.9,
+        "found": "measured",
+    }
+    assert [fast[name]["value"] for name in ("psnr_db", "bpp", "bytes")] == [31.25, 0.5, 24576]
+    assert (fast["coder"], fast["setting"], fast["threads"]) == ("fast", "made", 2)
+    assert latencies["rows"][1]["decode_ms"]["low"] == 28.5
+    gone = {"value": None, "reason": "not installed"}
+    assert [r["runs"] for r in latencies["rows"]] == [9, 9, gone]
+    assert latencies["rows"][2]["decode_ms"] == gone
+    assert [(r["coder"], r["step"], r["share_percent"]["value"]) for r in steps["rows"]] == [
+        ("slow", "entropy", 50),
+        ("slow", "g_a", 50),
+        ("fast", "entropy z", 5),
+        ("fast", "entropy y", 20),
+        ("fast", "decoder", 75),
+    ]
+
+
+def test_csv_has_a_column_for_each_number(found):
+    (slow, fast, _) = csv.DictReader(io.StringIO(tables(found, "csv")[0]))
     assert (fast["encode_speedup"], fast["encode_speedup_found"]) == ("20", "measured")
     assert fast["encode_speedup_low"] == "18.571429"
     assert fast["encode_speedup_high"] == "21.538462"
-    assert (fast["psnr_db"], fast["bpp"], fast["bytes"]) == ("31.25", "0.5", "24576")
-    assert (fast["coder"], fast["setting"], fast["threads"]) == ("fast", "made", "2")
-    assert latencies["rows"][1]["decode_ms_low"] == "28.5"
-    assert [r["runs"] for r in latencies["rows"]] == ["9", "9", "n/a"]
-    assert [(r["coder"], r["step"], r["share_percent"]) for r in steps["rows"]] == [
-        ("slow", "entropy", "50"),
-        ("slow", "g_a", "50"),
-        ("fast", "entropy z", "5"),
-        ("fast", "entropy y", "20"),
-        ("fast", "decoder", "75"),
-    ]
+    assert (slow["encode_speedup"], slow["encode_speedup_low"]) == ("1", "n/a")
 
 
 def test_people_see_values_with_their_spread_and_notes(found):

@@ -28,15 +28,21 @@ def test_csv_quotes_what_needs_it():
     assert list(csv.reader(io.StringIO(text)))[1] == list(cells)
 
 
-def test_json_rows_are_objects():
+def test_a_cell_without_data_is_words_in_json():
     assert json.loads(render(TABLE, "json")) == {
-        "title": "Cost",
-        "columns": ["model", "latency_ms"],
-        "rows": [
-            {"model": "a|b", "latency_ms": "1.5"},
-            {"model": "50%_x", "latency_ms": "n/a"},
+        "format": "hwkd-tables",
+        "version": 1,
+        "tables": [
+            {
+                "title": "Cost",
+                "columns": ["model", "latency_ms"],
+                "rows": [
+                    {"model": "a|b", "latency_ms": "1.5"},
+                    {"model": "50%_x", "latency_ms": "n/a"},
+                ],
+                "notes": ["Not counted: y."],
+            }
         ],
-        "notes": ["Not counted: y."],
     }
 
 
