@@ -62,7 +62,7 @@ def screen(
         if rows >= FEWEST_ROWS or len(fitted) == 1:
             break
         fitted.pop()
-    dropped = [table.title for table in tables[len(fitted) :]]
+    dropped = [_short(table.title) for table in tables[len(fitted) :]]
     fitted = [one.cut(rows) for one in fitted]
     room -= sum(one.height for one in fitted)
     lost: list[str] = [*also, *dropped]
@@ -78,7 +78,7 @@ def screen(
             else:
                 notes_left += 1
         parts.append("\n".join([one.text(), *notes]))
-        of = f" of {table.title}" if len(tables) > 1 and table.title else ""
+        of = f" of {_short(table.title)}" if len(tables) > 1 and table.title else ""
         if one.hidden_columns:
             lost.append(f"{', '.join(one.hidden_columns)}{of}")
         if one.hidden_rows:
@@ -111,6 +111,11 @@ def wrap(text: str, width: int | None, indent: int) -> str:
 
 def _note(note: str, width: int | None) -> str:
     return wrap(note, width, 4 if note.startswith("[") else 2)
+
+
+def _short(title: str) -> str:
+    """A title without what it says after its name."""
+    return re.split(r"[:,]| for one ", title)[0]
 
 
 def _said(shared: str, table: "Table", width: int | None) -> list[str]:
@@ -231,8 +236,8 @@ class _Grid:
         """The columns that tell rows apart, and a sentence with what all rows share."""
         if self.rows < 2:
             return self, ""
-        shared = [c for c in self.columns[1:] if len(set(c.cells)) == 1 and c.cells[0]]
-        if not shared:
+        shared = [c for c in self.columns if len(set(c.cells)) == 1 and c.cells[0]]
+        if not shared or len(shared) == len(self.columns):
             return self, ""
         kept = tuple(column for column in self.columns if column not in shared)
         said = ", ".join(f"{column.name} {column.cells[0]}" for column in shared)
