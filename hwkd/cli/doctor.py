@@ -28,7 +28,12 @@ def run(args: argparse.Namespace) -> int:
 
     machine = look()
     table = doctor_table(machine)
-    emit_all((table,), args, verdict(machine), ((first_table(table),), ()))
+    emit_all(
+        (table,),
+        args,
+        verdict(machine),
+        ((first_table(table),), ("what is found of all that is ok",)),
+    )
     return 0
 
 

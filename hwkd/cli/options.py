@@ -253,16 +253,17 @@ def printed(
     verdict: str = "",
     first: "tuple[tuple[Table, ...], tuple[str, ...]] | None" = None,
 ) -> str:
-    """The tables for people: all of them, or what matters first.
+    """The tables for people: all of them, or what matters first where they are longer than a screen.
 
-    first: tables that stand for all of them on a screen, and what these leave out, in words.
+    first: tables that stand for all of them there, and what these leave out, in words.
     """
-    from hwkd.report.narrow import screen, wrap
+    from hwkd.report.narrow import LINES, screen, wrap
     from hwkd.report.table import render
 
-    if is_full:
-        head = [wrap(verdict, width, 2)] if verdict else []
-        return "\n\n".join([*head, *(render(table, "table", width) for table in tables)])
+    head = f"{wrap(verdict, width, 2)}\n" if verdict else ""
+    text = head + "\n\n".join(render(table, "table", width) for table in tables)
+    if is_full or len(text.splitlines()) <= LINES:
+        return text
     shown, left_out = (tables, ()) if first is None else first
     return screen(shown, width, verdict, left_out)
 

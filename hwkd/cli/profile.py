@@ -64,7 +64,7 @@ EXAMPLES = """examples:
 HOST, ALL, AUTO = "host", "all", "auto"
 FEW = 4
 """With so many records the stages of coding have room on the first screen."""
-STEP_S = 25.0
+STEP_S, BUNDLE_STEP_S = 25.0, 5.0
 """Of a step on this machine, beside what --seconds says: loading, starting processes, runs of layers."""
 FALLBACK = "x86-avx2"
 """What a saved target takes its arithmetic from where no shipped target describes the machine."""
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
             write_record(record_path(args.save, record), record)
 
     try:
-        profile_each(args, keep)
+        profile_each(args, keep, says=True)
     except BaseException:
         if records:
             emit_all(_tables(records, args), args, first=_first_tables(records, args))
@@ -101,8 +101,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def profile_each(args: argparse.Namespace, keep: Callable[[Record], None]) -> None:
-    """Give `keep` a record for each model and each machine or target that `args` name. Raises as `run`."""
+def profile_each(
+    args: argparse.Namespace, keep: Callable[[Record], None], *, says: bool = False
+) -> None:
+    """Give `keep` a record for each model and each machine or target that `args` name. Raises as `run`.
+
+    says: how long it takes, and each step where no bar is drawn, on standard error.
+    """
     width, height = parse_size(args.size)
     refuse_unknown(args.models)
     texts = list(dict.fromkeys(args.models or default_models()))
@@ -137,11 +142,11 @@ def profile_each(args: argparse.Namespace, keep: Callable[[Record], None]) -> No
     if images is not None:
         with stderr_console().status("evaluating"):
             subjects = [evaluated_model(subject, images, quality) for subject in subjects]
-    if on_host:
+    if on_host and says:
         default = None if args.models else texts[0]
         stderr_console().print(_duration(subjects, targets, wanted, default), soft_wrap=True)
     command = shlex.join(["hwkd", *args.argv])
-    _profile(subjects, targets, width, height, wanted, command, keep)
+    _profile(subjects, targets, width, height, wanted, command, keep, says)
 
 
 def record_path(folder: Path, record: Record) -> Path:
@@ -229,13 +234,14 @@ def _profile(
     wanted: Wanted,
     command: str,
     keep: Callable[[Record], None],
+    says: bool,
 ) -> None:
     """Give `keep` a record for each model and each machine or target, this machine first."""
     total = 0
     for subject in subjects:
         on_host, others = targets[subject.text]
         total += len(others) + (host_steps_of(subject, wanted) if on_host else 0)
-    with _Steps(total) as steps:
+    with _Steps(total, says) as steps:
 
         def step(subject: Profiled, what: str) -> None:
             steps.step(f"{subject.facts.name}: {what}", takes_long=True)
@@ -290,7 +296,9 @@ def _duration(
     """About how long it takes, in words."""
     here = [subject for subject in subjects if targets[subject.text][0]]
     seconds = sum(
-        host_steps_of(subject, wanted) * (2 * wanted.seconds + STEP_S) for subject in here
+        host_steps_of(subject, wanted)
+        * (2 * wanted.seconds + (BUNDLE_STEP_S if isinstance(subject, BundleSubject) else STEP_S))
+        for subject in here
     )
     about = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{max(seconds, 1):.0f} seconds"
     what = ", ".join(subject.facts.name for subject in here)
@@ -302,10 +310,10 @@ def _duration(
 
 
 class _Steps:
-    """Where a profile stands: a bar on a terminal, a line for each step elsewhere."""
+    """Where a profile stands: a bar on a terminal, a line for each step elsewhere where `says`."""
 
-    def __init__(self, total: int) -> None:
-        self._console = stderr_console()
+    def __init__(self, total: int, says: bool) -> None:
+        self._console = stderr_console(quiet=not says)
         self._bar = _progress()
         self._total, self._done = total, 0
         self._task = self._bar.add_task("profile", total=total)

@@ -171,7 +171,7 @@ def verdict(found: Verification) -> str:
 
 
 def _count(count: int) -> str:
-    return f"{count / 1e6:.1f} M" if count >= 100_000 else f"{count:,}"
+    return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
 
 
 def _matrix(found: Verification, model: str, images: str, unchecked: Sequence[str]) -> Table:

@@ -36,7 +36,8 @@ def first_tables(bundle: Bundle) -> tuple[tuple[Table, ...], tuple[str, ...]]:
         return (replace(facts, rows=kept),), left_out
     of_card = _card_facts(card)
     kept += tuple(row for row in of_card.rows if row[0] in _FIRST_OF_CARD)
-    first = replace(facts, rows=kept, notes=())
+    # The plan ends with what is to be typed on a board.
+    first = replace(facts, rows=kept, notes=bundle.manifest.plan[::-1])
     if not card.figures:
         return (first,), ("the card", *left_out)
     figures = _card_figures(card)

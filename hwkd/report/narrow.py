@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from hwkd.quantity import NA
+
 if TYPE_CHECKING:
     from hwkd.report.table import Table
 
@@ -21,7 +23,9 @@ FEWEST_ROWS = 4
 """A table of which there is room for fewer rows is left out whole."""
 LONGEST_WORD = 24
 """A longer one in a cell (a digest, a path) may be broken."""
-TALLEST_NOTE = 3
+ROOM_FOR_REASONS = 6
+"""Lines for notes that say why a figure is not known, before there are rows."""
+TALLEST_NOTE = 4
 """In lines; a longer one is for those who want all."""
 
 IN_FULL = "--full"
@@ -57,6 +61,10 @@ def screen(
     fitted = [_Fitted.of(table, width) for table in tables]
     head = wrap(verdict, width, 2).splitlines()
     room = LINES - len(head) - 2
+    urgent = [_why_unknown(table) for table in tables]
+    lines = sum(len(_note(note, width).splitlines()) for notes in urgent for note in notes)
+    kept_free = min(lines, ROOM_FOR_REASONS)
+    room -= kept_free
     while True:
         rows = _most_rows(fitted, room)
         if rows >= FEWEST_ROWS or len(fitted) == 1:
@@ -64,26 +72,26 @@ def screen(
         fitted.pop()
     dropped = [_short(table.title) for table in tables[len(fitted) :]]
     fitted = [one.cut(rows) for one in fitted]
-    room -= sum(one.height for one in fitted)
+    room += kept_free - sum(one.height for one in fitted)
     lost: list[str] = [*also, *dropped]
+    told: set[tuple[int, str]] = set()
+    for is_urgent in (True, False):
+        for i, table in enumerate(tables[: len(fitted)]):
+            for note in table.notes:
+                height = len(_note(note, width).splitlines())
+                if (note in urgent[i]) == is_urgent and height <= min(room, TALLEST_NOTE):
+                    told.add((i, note))
+                    room -= height
     parts = []
-    notes_left = 0
-    for one, table in zip(fitted, tables, strict=False):
-        notes = []
-        for note in table.notes:
-            lines = _note(note, width).splitlines()
-            if len(lines) <= min(room, TALLEST_NOTE):
-                notes += lines
-                room -= len(lines)
-            else:
-                notes_left += 1
+    for i, (one, table) in enumerate(zip(fitted, tables, strict=False)):
+        notes = [_note(note, width) for note in table.notes if (i, note) in told]
         parts.append("\n".join([one.text(), *notes]))
         of = f" of {_short(table.title)}" if len(tables) > 1 and table.title else ""
         if one.hidden_columns:
             lost.append(f"{', '.join(one.hidden_columns)}{of}")
         if one.hidden_rows:
             lost.append(f"{one.hidden_rows} {'rows' if one.hidden_rows > 1 else 'row'}{of}")
-    notes_left += sum(len(table.notes) for table in tables[len(fitted) :])
+    notes_left = sum(len(table.notes) for table in tables) - len(told)
     if notes_left:
         lost.append(f"{notes_left} {'notes' if notes_left > 1 else 'note'}")
     text = "\n".join([*head, "\n\n".join(parts)])
@@ -111,6 +119,13 @@ def wrap(text: str, width: int | None, indent: int) -> str:
 
 def _note(note: str, width: int | None) -> str:
     return wrap(note, width, 4 if note.startswith("[") else 2)
+
+
+def _why_unknown(table: "Table") -> set[str]:
+    """Notes that say why a figure is not known, of a table that lacks one."""
+    if not any(NA in cell for row in table.rows for cell in row):
+        return set()
+    return {note for note in table.notes if re.search(rf"\b{NA}\b", note)}
 
 
 def _short(title: str) -> str:

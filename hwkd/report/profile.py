@@ -10,6 +10,7 @@ NA = "n/a"
 MIB = 2**20
 _MARKS = "Marks: ^ predicted from the target's file, ~ estimated; without a mark measured."
 _KEY = f"[low, high]: 95 % interval where measured or estimated, 90 % where predicted. {_MARKS}"
+_PARTS = {"networks": "of the networks alone", "end_to_end": "from end to end"}
 _COSTS = ("encode_ms", "decode_ms", "encode_mj", "decode_mj")
 
 
@@ -80,9 +81,11 @@ def glance_table(records: Sequence[Record]) -> Table:
     columns = ("model", "target", "runtime", "part", *_COSTS)
     first = records[0]
     title = f"Latency and energy for one image of {first.width}x{first.height}"
+    parts = {row[3] for row in rows}
     # Runtimes tell the rows of one machine apart.
-    least = ("part",) if any(record.is_host for record in records) else ("part", "runtime")
-    return Table(title, columns, tuple(rows), (_MARKS,), least)
+    least = ("part",) * (len(parts) == 1) + ("runtime",) * (not any(r.is_host for r in records))
+    said = (f"All figures are {_PARTS[min(parts)]}.",) if len(parts) == 1 else ()
+    return Table(title, columns, tuple(rows), (*said, _MARKS), least)
 
 
 def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
