@@ -21,7 +21,14 @@ from hwkd.report.compare.break_even import Sender, break_even_table, classic_sen
 from hwkd.report.compare.paper import paper_sheets
 from hwkd.report.compare.published import read_paper, read_published_curves
 from hwkd.report.compare.rows import WHICH, Wanted, compare
-from hwkd.report.compare.tables import AXES, pareto_sheet, parse_axes, sheets, to_table
+from hwkd.report.compare.tables import (
+    AXES,
+    glance_sheet,
+    pareto_sheet,
+    parse_axes,
+    sheets,
+    to_table,
+)
 from hwkd.report.results import read_result_files, results_tables, shipped_results
 from hwkd.report.table import Table
 
@@ -118,7 +125,10 @@ def run(args: argparse.Namespace) -> int:
     if args.data is not None and links is None:
         raise InputError("--data gives the images for --link: add it, or leave --data out")
     axes = None if args.pareto is None else parse_axes(args.pareto)
-    records = [record for text in args.profiles for record in records_named(text)]
+    sets = [records_named(text) for text in args.profiles]
+    if args.format == "table":
+        sets = [trained_first(records) for records in sets]
+    records = [record for each in sets for record in each]
     wanted = Wanted(args.runtime, args.threads, args.unit, args.precision)
     compared = compare(records, wanted, args.settings, is_per_pixel=args.per_pixel)
     tables = [
@@ -129,8 +139,22 @@ def run(args: argparse.Namespace) -> int:
     shown = [to_table(sheet, args.format) for sheet in tables]
     if links is not None:
         shown += link_tables(records, links, args.data)
-    emit_all(tuple(shown), args)
+    asked_for = shown[len(sheets(compared)) :]
+    glance = to_table(glance_sheet(compared), args.format)
+    left_out = (
+        "intervals",
+        "changes against the first row",
+        "size, computation and energy in full",
+    )
+    emit_all(tuple(shown), args, first=((glance, *asked_for), left_out))
     return 0
+
+
+def trained_first(records: tuple[Record, ...]) -> tuple[Record, ...]:
+    """Those of one PROFILE as people read them: trained models, the best quality first, then all others as they were."""
+    known = [record for record in records if record.quality is not None]
+    known.sort(key=lambda record: -(record.quality.psnr_db if record.quality else 0))
+    return (*known, *(record for record in records if record.quality is None))
 
 
 # `hwkd compare --results`: what trained models reach, against published curves, as tables and as a plot.
@@ -205,7 +229,8 @@ def show_results(args: argparse.Namespace) -> None:
         if not files.results:
             raise InputError(f"{folder} holds no curve to plot; add one, or leave --plot out")
         draw_rd(files, read_published_curves(), read_paper(), args.plot)
-    emit_all(tables, args)
+    models, *others = tables
+    emit_all(tables, args, first=((*others[:2], models, *others[2:]), ()))
 
 
 # `hwkd compare --link`: energy to encode and to send, against JPEG and WebP on the same machine and images.

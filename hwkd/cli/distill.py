@@ -23,6 +23,7 @@ from hwkd.cli.options import (
     family_of,
     parse_channels,
     parse_kd,
+    printed,
     terminal_width,
 )
 from hwkd.cli.progress import TrainingBar
@@ -31,7 +32,6 @@ from hwkd.errors import InputError
 from hwkd.images import ImageSource, also_among, find_images, open_images
 from hwkd.models.shipped import shipped_names
 from hwkd.quantize.precision import plan_precision
-from hwkd.report.table import render
 from hwkd.runtime.session import usable_cores
 from hwkd.target import load_target
 
@@ -304,7 +304,7 @@ def command_again(argv: list[str], config: "RunConfig", folder: Path) -> str:
 def run(args: argparse.Namespace) -> int:
     """Check the input, train, evaluate, write and print the report; with --recipes, print their table."""
     if args.recipes:
-        print(render(recipes_table(), "table", terminal_width()))
+        print(printed((recipes_table(),), terminal_width(), is_full=args.full))
         return 0
     done = distilled(args)
     if done is not None:

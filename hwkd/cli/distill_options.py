@@ -5,7 +5,16 @@ import shlex
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hwkd.cli.options import LAST_SEED, MOST, MOST_CHANNELS, above_0, crop, from_0, whole
+from hwkd.cli.options import (
+    LAST_SEED,
+    MOST,
+    MOST_CHANNELS,
+    above_0,
+    add_full_option,
+    crop,
+    from_0,
+    whole,
+)
 from hwkd.distill.recipe import Recipe, read_recipe, recipe_names
 from hwkd.errors import InputError, unknown
 from hwkd.report.table import Table
@@ -36,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "given here win over its own",
     )
     what.add_argument("--recipes", action="store_true", help="list the shipped recipes, and stop")
+    add_full_option(parser)
     what.add_argument(
         "--target", metavar="NAME", help="see `hwkd targets`; needed unless a recipe has it"
     )
@@ -384,4 +394,5 @@ def recipes_table() -> Table:
         f"needs: runs of other recipes, looked for beside the new one ({RUNS}/NAME unless -o says so).",
         "Make one: hwkd distill --recipe NAME --data DIR; options given beside it win over the recipe's.",
     )
-    return Table("Recipes", ("recipe", "makes", "steps", "needs"), tuple(rows), notes)
+    columns = ("recipe", "makes", "steps", "needs")
+    return Table("Recipes", columns, tuple(rows), notes, ("steps",))

@@ -2,9 +2,9 @@
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hwkd.cli.options import add_output_options, emit
+from hwkd.cli.options import add_output_options, emit_all
 from hwkd.errors import InputError
 from hwkd.measure.machine import Gpu, Limits, Machine, Package, Processor, Sensor
 from hwkd.quantity import NA
@@ -27,7 +27,14 @@ def run(args: argparse.Namespace) -> int:
     """Look, and print what was found; a lack is no failure, so the exit code is 0."""
     from hwkd.measure.machine import look
 
-    emit(doctor_table(look()), args)
+    machine = look()
+    table = doctor_table(machine)
+    emit_all(
+        (table,),
+        args,
+        verdict(machine),
+        ((first_table(table),), ("what is found of all that is ok",)),
+    )
     return 0
 
 
@@ -102,6 +109,35 @@ def doctor_table(machine: Machine) -> Table:
     ]
     title = f"This machine: {machine.processor.name}; {', '.join(counts)}"
     return Table(title, ("check", "found", "state", "mend"), rows, tuple(notes))
+
+
+TASKS = (
+    ("encode and decode", ("onnxruntime", "openvino"), any),
+    ("train and export", ("torch", "compressai", "brevitas", "safetensors", "onnx"), all),
+)
+"""What hwkd is used for, and the packages of which it takes any, or all."""
+
+
+def verdict(machine: Machine) -> str:
+    """In a line, what hwkd can do here."""
+    there = {package.name for package in machine.packages if package.version is not None}
+    can = [task for task, names, of in TASKS if of(name in there for name in names)]
+    cannot = [task for task, _, _ in TASKS if task not in can]
+    (can if not any(_energy(machine)) else cannot).append("measure energy")
+    said = [f"hwkd can {', '.join(can)} here"] if can else []
+    said += [f"it cannot {', '.join(cannot)}"] if cannot else []
+    is_ready = all(task in can for task, _, _ in TASKS)
+    return f"{'READY' if is_ready else 'LACKING'}: {'; '.join(said)}"
+
+
+def first_table(table: Table) -> Table:
+    """What is not as it could be, and the names of all else in a sentence."""
+    lacking = tuple(row for row in table.rows if row[2] != STATES[0])
+    rest = [row[0] for row in table.rows if row[2] == STATES[0]]
+    good = (f"{STATES[0]}: {', '.join(rest)}.",) if rest else ()
+    names = {row[0] for row in lacking}
+    notes = tuple(note for note in table.notes if note.partition(":")[0] in names)
+    return replace(table, rows=lacking, notes=(*good, *notes))
 
 
 def _found(check: Check) -> str:

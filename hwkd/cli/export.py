@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwkd.cli.options import terminal_width
+from hwkd.cli.options import add_full_option, printed, terminal_width
 from hwkd.cli.profile import parse_size
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
@@ -15,8 +15,7 @@ from hwkd.files import check_new, write_bytes
 from hwkd.images import ImageSource, Pixels, open_images
 from hwkd.measure.quality import set_name
 from hwkd.quantize.precision import board_prefix
-from hwkd.report.bundles import bundle_tables
-from hwkd.report.table import render
+from hwkd.report.bundles import bundle_tables, first_tables
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
 from hwkd.runtime.session import RUNTIMES
 from hwkd.target import Target, load_target
@@ -85,6 +84,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="of the images, for a target whose engine is built for one (default: 768x512)",
     )
     parser.add_argument("--force", action="store_true", help="replace a file that exists")
+    add_full_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -119,8 +119,8 @@ def run(args: argparse.Namespace) -> int:
         bundle = write_bundle_file(output, prepared, images, status.update, sets)
         for path, content in zip(board_paths, board, strict=True):
             write_bytes(path, content)
-    width = terminal_width()
-    print("\n\n".join(render(table, "table", width) for table in bundle_tables(bundle)))
+    tables, first = bundle_tables(bundle), first_tables(bundle)
+    print(printed(tables, terminal_width(), is_full=args.full, first=first))
     print(f"written: {', '.join(str(path) for path in (output, *board_paths))}")
     return 0
 

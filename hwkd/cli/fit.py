@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import tomli_w
 
-from hwkd.cli.options import LAST_SEED, MOST, above_0, crop, terminal_width, whole
+from hwkd.cli.options import (
+    LAST_SEED,
+    MOST,
+    above_0,
+    add_full_option,
+    crop,
+    printed,
+    terminal_width,
+    whole,
+)
 from hwkd.cli.profile import FALLBACK, HOST
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import HwkdError, InputError, unknown
@@ -194,6 +203,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of tables, plots and recipe (default: runs/fit-TARGET)",
     )
+    add_full_option(parser)
 
 
 # Where a search's costs come from: a target that is predicted, or this machine, which is measured.
@@ -326,7 +336,7 @@ def run(args: argparse.Namespace) -> int:
     untrained = tuple((n, costs(paper_spec(n))) for n in shown)
     result = FitResult(settings, place.name, found, costs.setting, costs.notes, untrained)
     # Before the files: whatever keeps them from being written, what was found is seen.
-    print(render(front_table(result), "table", terminal_width()))
+    print(printed((front_table(result),), terminal_width(), is_full=args.full))
     written = write_result(result, folder, place.distill_target)
     print(f"written: {folder}/{', '.join(written)}")
     return 0

@@ -10,9 +10,9 @@ from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
 from hwkd.codec.shipped import SHIPPED, Shelves, shipped
 from hwkd.codec.stream import MAGIC, Stream, header_bytes, unpack
 from hwkd.errors import InputError
-from hwkd.report.bundles import bundle_tables, parts_table
+from hwkd.report.bundles import bundle_tables, first_tables, parts_table
 from hwkd.report.table import Table, Valued, missing, number
-from hwkd.runtime.bundle import bundle_of
+from hwkd.runtime.bundle import Bundle, bundle_of
 
 HELP = "say what a bundle (.hwkd) or a stream (.hwk) is, and check it for damage"
 
@@ -43,12 +43,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the tables of the file."""
     path = None if args.file == STANDARD else shipped().get(args.file, Path(args.file))
-    emit_all(_tables(path), args)
+    tables, bundle = _tables(path)
+    if bundle is None:
+        emit_all(tables, args, "OK: whole, its CRC-32 holds")
+        return 0
+    said = f"OK: whole, each of its {len(bundle.parts)} parts has the sha256 that its manifest says"
+    emit_all(tables, args, said, first_tables(bundle))
     return 0
 
 
-def _tables(path: Path | None) -> tuple[Table, ...]:
-    """path: None for standard input."""
+def _tables(path: Path | None) -> tuple[tuple[Table, ...], Bundle | None]:
+    """Of the file, and the bundle where it is one. path: None for standard input."""
     name = "standard input" if path is None else str(path)
     try:
         with nullcontext(sys.stdin.buffer) if path is None else path.open("rb") as file:
@@ -63,9 +68,9 @@ def _tables(path: Path | None) -> tuple[Table, ...]:
     start = content[: len(MAGIC)]
     if start.startswith(_BUNDLE_START):
         bundle = bundle_of(content, name)
-        return (*bundle_tables(bundle), parts_table(bundle))
+        return (*bundle_tables(bundle), parts_table(bundle)), bundle
     if start.startswith(_STREAM_START):
-        return (_of_stream(content, path, name),)
+        return (_of_stream(content, path, name),), None
     begins = f"starts with {start!r}" if start else "is empty"
     raise InputError(
         f"{name} is neither a bundle nor a stream: it {begins}; give a file that `hwkd export` or `hwkd encode` wrote"

@@ -1,15 +1,20 @@
 """`hwkd models`: the trained models that come with hwkd."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from hwkd.cli.options import ZOO, add_output_options, emit_all
 from hwkd.codec.shipped import shipped
 from hwkd.measure.bundles import macs_per_pixel
+from hwkd.metrics import Curve
 from hwkd.models.shipped import Card as TeacherCard
 from hwkd.models.shipped import is_half, read_card, shipped_names, shipped_path
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.report.bundles import bits_cell, hours_in_words
+from hwkd.report.compare.published import read_published_curves
 from hwkd.report.table import Table, number, span
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.manifest import NOT_RECORDED, Manifest
@@ -24,6 +29,11 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `hwkd models`."""
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="those that JPEG beats, too (other formats have them always)",
+    )
     add_output_options(parser)
 
 
@@ -34,13 +44,62 @@ def run(args: argparse.Namespace) -> int:
         (read_card(name), is_half(name), shipped_path(name).stat().st_size)
         for name in shipped_names()
     ]
-    emit_all((bundles_table(bundles), teachers_table(teachers, ZOO)), args)
+    tables = [bundles_table(bundles), teachers_table(teachers, ZOO)]
+    if args.format == "table" and not args.all:
+        behind = {name: change for name, change in _against_jpeg(bundles, teachers) if change > 0}
+        tables = [_without(table, behind) for table in tables]
+    emit_all(tuple(tables), args)
     return 0
+
+
+# Models that nobody would use: JPEG takes fewer bits for the same PSNR.
+
+
+def _against_jpeg(
+    bundles: Sequence[tuple[str, Bundle, int]], teachers: Sequence[tuple[TeacherCard, bool, int]]
+) -> Iterator[tuple[str, float]]:
+    """Each model whose quality on Kodak is known, and how many percent more bits it takes there than JPEG."""
+    jpeg = read_published_curves().named("JPEG").curve
+    for name, bundle, _ in bundles:
+        card = bundle.manifest.card
+        figures = [] if card is None else [f for f in card.figures if f.on.casefold() == KODAK]
+        points = [(f.bpp, f.psnr_db) for f in figures if f.psnr_db is not None]
+        if points:
+            yield name, more_bits_percent(jpeg, points)
+    for teacher, _, _ in teachers:
+        if teacher.kodak_bpp is not None and teacher.kodak_psnr_db is not None:
+            point = (teacher.kodak_bpp, teacher.kodak_psnr_db)
+            yield teacher.name, more_bits_percent(jpeg, [point])
+
+
+def more_bits_percent(anchor: Curve, points: Sequence[tuple[float, float]]) -> float:
+    """Mean change of rate of points (bpp, PSNR in dB) from `anchor` at their own PSNRs, in percent.
+
+    Between the anchor's points the logarithm of its rate is a straight line over PSNR, and beyond them as at their ends;
+    this takes no scipy, which `hwkd compare --results` has for its BD-rates.
+    """
+    order = np.argsort(anchor.psnr_db)
+    psnrs, rates = np.take(anchor.psnr_db, order), np.log(np.take(anchor.bpp, order))
+    changes = [np.log(bpp) - np.interp(psnr_db, psnrs, rates) for bpp, psnr_db in points]
+    return float(100 * np.expm1(np.mean(changes)))
+
+
+def _without(table: Table, behind: Mapping[str, float]) -> Table:
+    """The table without the rows of these models, and a sentence that says so."""
+    rows = tuple(row for row in table.rows if row[0] not in behind)
+    hidden = [row[0] for row in table.rows if row[0] in behind]
+    if not hidden:
+        return table
+    count = f"{len(hidden)} {'models are' if len(hidden) > 1 else 'model is'}"
+    listed = ", ".join(f"{name} +{behind[name]:.0f} %" for name in hidden)
+    note = f"{count} not listed, as JPEG takes fewer bits for the same PSNR or a higher one on Kodak: {listed}. --all lists them."
+    return replace(table, rows=rows, notes=(note, *table.notes))
 
 
 # The trained models that come with hwkd, as tables: bundles to encode with, teachers to distil from.
 
 MIB = 2**20
+KODAK = "kodak"
 
 _FIGURES = "kodak_psnr_db, kodak_bpp: measured, means over Kodak's 24 images, bpp of real bytes, header included."
 _NO_FIGURE = "its card tells of no figure on Kodak"
@@ -89,6 +148,7 @@ def bundles_table(held: Sequence[tuple[str, Bundle, int]]) -> Table:
         (*columns, "kodak_psnr_db", "kodak_bpp"),
         tuple(rows),
         notes if rows else ("No bundle comes with this installation; `hwkd export` writes one.",),
+        ("architecture", "bits", "lmbda", "family"),
     )
 
 
@@ -124,7 +184,9 @@ def teachers_table(held: Sequence[tuple[TeacherCard, bool, int]], zoo: Iterable[
         f"CompressAI's zoo, fetched on first use: {', '.join(zoo)}, as NAME:QUALITY (bmshj2018-hyperprior:5).",
     )
     columns = ("model", "architecture", "lmbda", "steps", "hours", "weights", "size_mib")
-    return Table("Teachers, to distil from", (*columns, "kodak_psnr_db", "kodak_bpp"), rows, notes)
+    least = ("architecture", "weights", "hours", "lmbda")
+    named = (*columns, "kodak_psnr_db", "kodak_bpp")
+    return Table("Teachers, to distil from", named, rows, notes, least)
 
 
 def _data_notes(trained_on: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING
@@ -188,7 +188,7 @@ def crop(text: str) -> int:
 
 
 def add_output_options(parser: argparse.ArgumentParser, *, is_nested: bool = False) -> None:
-    """Give `parser` the two options of every command that prints a table: --format and -o.
+    """Give `parser` the three options of every command that prints a table: --format, -o and --full.
 
     is_nested: the parser is below one that has them too, whose values must stand unless given again.
     """
@@ -209,27 +209,74 @@ def add_output_options(parser: argparse.ArgumentParser, *, is_nested: bool = Fal
         metavar="FILE",
         help="write to FILE instead of the terminal",
     )
+    add_full_option(parser, is_nested=is_nested)
 
 
-def emit(table: "Table", args: argparse.Namespace) -> None:
+def add_full_option(parser: argparse.ArgumentParser, *, is_nested: bool = False) -> None:
+    """Give `parser` --full, the option of every command that prints what matters first. is_nested: as above."""
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        default=argparse.SUPPRESS if is_nested else False,
+        help="every column, row and note (default: what matters first, in about 40 lines; a FILE and other formats have all)",
+    )
+
+
+def emit(table: "Table", args: argparse.Namespace, verdict: str = "") -> None:
     """Print `table` as `args.format`, or write it to `args.output`, whole or not at all.
 
     Raises:
         InputError, HwkdError: the file cannot be written (hwkd.files).
     """
-    emit_all((table,), args)
+    emit_all((table,), args, verdict)
 
 
-def emit_all(tables: "tuple[Table, ...]", args: argparse.Namespace) -> None:
-    """Like `emit`, for several tables, an empty line between them; JSON is one document."""
+def emit_all(
+    tables: "tuple[Table, ...]",
+    args: argparse.Namespace,
+    verdict: str = "",
+    first: "tuple[tuple[Table, ...], tuple[str, ...]] | None" = None,
+) -> None:
+    """Like `emit`, for several tables, an empty line between them; JSON is one document.
+
+    Args:
+        verdict: the first line of what is for people. first: as of `printed`.
+    """
     from hwkd.report.table import render_all
 
-    width = terminal_width() if args.output is None else None
-    text = render_all(tables, args.format, width)
+    if args.format != "table":
+        text = render_all(tables, args.format)
+    else:
+        is_full = args.output is not None or args.full
+        width = terminal_width() if args.output is None else None
+        text = printed(tables, width, is_full=is_full, verdict=verdict, first=first)
     if args.output is None:
         print(text)
     else:
         write_text(args.output, text + "\n")
+
+
+def printed(
+    tables: "Sequence[Table]",
+    width: int | None,
+    *,
+    is_full: bool,
+    verdict: str = "",
+    first: "tuple[tuple[Table, ...], tuple[str, ...]] | None" = None,
+) -> str:
+    """The tables for people: all of them, or what matters first where they are longer than a screen.
+
+    first: tables that stand for all of them there, and what these leave out, in words.
+    """
+    from hwkd.report.narrow import LINES, screen, wrap
+    from hwkd.report.table import render
+
+    head = f"{wrap(verdict, width, 2)}\n" if verdict else ""
+    text = head + "\n\n".join(render(table, "table", width) for table in tables)
+    if is_full or len(text.splitlines()) <= LINES:
+        return text
+    shown, left_out = (tables, ()) if first is None else first
+    return screen(shown, width, verdict, left_out)
 
 
 def terminal_width() -> int | None:

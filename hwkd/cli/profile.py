@@ -37,7 +37,7 @@ from hwkd.measure.profile import Profiled, Wanted, profile_target
 from hwkd.measure.record import Record, write_record
 from hwkd.models.spec import is_architecture
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, check_within
-from hwkd.report.profile import cost_table, layer_table, size_table, stage_table
+from hwkd.report.profile import cost_table, glance_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
 from hwkd.runtime.session import present_runtimes, usable_cores
@@ -62,6 +62,10 @@ EXAMPLES = """examples:
 """
 
 HOST, ALL, AUTO = "host", "all", "auto"
+FEW = 4
+"""With so many records the stages of coding have room on the first screen."""
+STEP_S, BUNDLE_STEP_S = 25.0, 5.0
+"""Of a step on this machine, beside what --seconds says: loading, starting processes, runs of layers."""
 FALLBACK = "x86-avx2"
 """What a saved target takes its arithmetic from where no shipped target describes the machine."""
 
@@ -86,19 +90,24 @@ def run(args: argparse.Namespace) -> int:
             write_record(record_path(args.save, record), record)
 
     try:
-        profile_each(args, keep)
+        profile_each(args, keep, says=True)
     except BaseException:
         if records:
-            emit_all(_tables(records, args), args)
+            emit_all(_tables(records, args), args, first=_first_tables(records, args))
         raise
-    emit_all(_tables(records, args), args)
+    emit_all(_tables(records, args), args, first=_first_tables(records, args))
     if args.save_target:
         _save_target(args.save_target, records)
     return 0
 
 
-def profile_each(args: argparse.Namespace, keep: Callable[[Record], None]) -> None:
-    """Give `keep` a record for each model and each machine or target that `args` name. Raises as `run`."""
+def profile_each(
+    args: argparse.Namespace, keep: Callable[[Record], None], *, says: bool = False
+) -> None:
+    """Give `keep` a record for each model and each machine or target that `args` name. Raises as `run`.
+
+    says: how long it takes, and each step where no bar is drawn, on standard error.
+    """
     width, height = parse_size(args.size)
     refuse_unknown(args.models)
     texts = list(dict.fromkeys(args.models or default_models()))
@@ -133,8 +142,11 @@ def profile_each(args: argparse.Namespace, keep: Callable[[Record], None]) -> No
     if images is not None:
         with stderr_console().status("evaluating"):
             subjects = [evaluated_model(subject, images, quality) for subject in subjects]
+    if on_host and says:
+        default = None if args.models else texts[0]
+        stderr_console().print(_duration(subjects, targets, wanted, default), soft_wrap=True)
     command = shlex.join(["hwkd", *args.argv])
-    _profile(subjects, targets, width, height, wanted, command, keep)
+    _profile(subjects, targets, width, height, wanted, command, keep, says)
 
 
 def record_path(folder: Path, record: Record) -> Path:
@@ -222,17 +234,17 @@ def _profile(
     wanted: Wanted,
     command: str,
     keep: Callable[[Record], None],
+    says: bool,
 ) -> None:
     """Give `keep` a record for each model and each machine or target, this machine first."""
     total = 0
     for subject in subjects:
         on_host, others = targets[subject.text]
         total += len(others) + (host_steps_of(subject, wanted) if on_host else 0)
-    with _progress() as progress:
-        task = progress.add_task("profile", total=total)
+    with _Steps(total, says) as steps:
 
         def step(subject: Profiled, what: str) -> None:
-            progress.update(task, description=f"{subject.facts.name}: {what}", advance=1)
+            steps.step(f"{subject.facts.name}: {what}", takes_long=True)
 
         for subject in subjects:
             on_host, others = targets[subject.text]
@@ -240,7 +252,7 @@ def _profile(
                 say = partial(step, subject)
                 keep(profile_here(subject, width, height, wanted, command, say))
             for target in others:
-                step(subject, target.name)
+                steps.step(f"{subject.facts.name}: {target.name}", takes_long=False)
                 keep(profile_target(subject, width, height, target, command))
 
 
@@ -262,6 +274,63 @@ def _tables(records: Sequence[Record], args: argparse.Namespace) -> tuple[Table,
         hosts = {record.model.name: record for record in records if record.is_host}
         tables += [layer_table((by_model | hosts)[name]) for name in reversed(by_model)]
     return tuple(tables)
+
+
+def _first_tables(
+    records: Sequence[Record], args: argparse.Namespace
+) -> tuple[tuple[Table, ...], tuple[str, ...]]:
+    """What matters of `_tables`, and what is left out; what an option asks for is there."""
+    size, cost, *others = _tables(records, args)
+    shown = [size, cost if args.settings else glance_table(records)]
+    left_out = [] if args.settings else ["intervals", "the networks alone"]
+    stages = sum(record.is_host for record in records)
+    if len(records) > FEW:
+        left_out += ["the stages of coding"] * (stages > 0)
+        others = others[stages:]
+    return (*shown, *others), tuple(left_out)
+
+
+def _duration(
+    subjects: Sequence["Model"], targets: Targets, wanted: Wanted, default: str | None
+) -> str:
+    """About how long it takes, in words."""
+    here = [subject for subject in subjects if targets[subject.text][0]]
+    seconds = sum(
+        host_steps_of(subject, wanted)
+        * (2 * wanted.seconds + (BUNDLE_STEP_S if isinstance(subject, BundleSubject) else STEP_S))
+        for subject in here
+    )
+    about = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{max(seconds, 1):.0f} seconds"
+    what = ", ".join(subject.facts.name for subject in here)
+    which = "" if default is None else f"no MODEL is given, so this is {default}; "
+    return (
+        f"profile: {which}measuring {what} on this machine takes about {about}, longer where it is busy; without "
+        "measuring: --target all"
+    )
+
+
+class _Steps:
+    """Where a profile stands: a bar on a terminal, a line for each step elsewhere where `says`."""
+
+    def __init__(self, total: int, says: bool) -> None:
+        self._console = stderr_console(quiet=not says)
+        self._bar = _progress()
+        self._total, self._done = total, 0
+        self._task = self._bar.add_task("profile", total=total)
+
+    def __enter__(self) -> "_Steps":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def step(self, what: str, *, takes_long: bool) -> None:
+        """Say what comes now."""
+        self._done += 1
+        self._bar.update(self._task, description=what, advance=1)
+        if self._bar.disable and takes_long:
+            self._console.print(f"{self._done} of {self._total}: {what}", soft_wrap=True)
 
 
 def _progress() -> Progress:

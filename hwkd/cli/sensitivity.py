@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from hwkd import __version__
 from hwkd.bits import WEIGHT_BITS
-from hwkd.cli.options import above_0, crop, emit_all, refuse_unknown
+from hwkd.cli.options import above_0, add_full_option, crop, emit_all, refuse_unknown
 from hwkd.cli.profile import file_name
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import shipped_or_as_given
@@ -130,6 +130,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="table",
         help="how to print it (default: table, for a terminal)",
     )
+    add_full_option(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -212,7 +213,9 @@ def run(args: argparse.Namespace) -> int:
     tables = tables_of(told, found, checked, notes)
     origin = origin_of(base, args.model, args.target)
     # Before the files: whatever keeps them from being written, what was found is seen.
-    emit_all(tables, argparse.Namespace(format=args.format, output=None))
+    layers, *others = tables
+    to_terminal = argparse.Namespace(format=args.format, output=None, full=args.full)
+    emit_all(tables, to_terminal, first=((*others, layers), ()))
     said = write_folder(folder, told, found, checked, tables, recipes, origin)
     for sentence in said:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     target = load_target(args.name)
     plan = plan_precision(target, SHOWN_BITS, SHOWN_BITS, family=SHOWN_FAMILY)
-    emit_all((facts_table(target), plan_table(plan)), args)
+    facts, planned = facts_table(target), plan_table(plan)
+    emit_all((facts, planned), args, first=((planned, facts), ()))
     return 0
 
 
@@ -203,7 +204,7 @@ def overview(targets: tuple[Target, ...]) -> Table:
         "n/a where a board has no modes.",
         "`hwkd targets show NAME` prints every fact with its source.",
     )
-    return Table("Targets", columns, rows, notes)
+    return Table("Targets", columns, rows, notes, ("description", "runtime", "power_w"))
 
 
 def _power_w(target: Target) -> str:
@@ -223,7 +224,8 @@ def facts_table(target: Target) -> Table:
         "peak_gops: 1e9 dense operations a second, a multiply-accumulate counted as two.",
     )
     title = f"{target.name}: {target.description}"
-    return Table(title, ("fact", "value", "confidence", "source"), tuple(rows), notes)
+    columns = ("fact", "value", "confidence", "source")
+    return Table(title, columns, tuple(rows), notes, ("source",))
 
 
 def plan_table(plan: PrecisionPlan) -> Table:
@@ -242,7 +244,8 @@ def plan_table(plan: PrecisionPlan) -> Table:
     )
     columns = ("network", "unit", "default", "arithmetic", "in float", "weight bits", "reason")
     bits = f"weights in {plan.weight_bits} bits, activations in {plan.act_bits}"
-    return Table(f"Precision plan, family {plan.family}, {bits}", columns, rows, plan.notes)
+    title = f"Precision plan, family {plan.family}, {bits}"
+    return Table(title, columns, rows, plan.notes, ("reason", "weight bits"))
 
 
 def _int8(target: Target) -> str:

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         found = verify(coders, tracked, made, qualities)
     model = f"{bundle.manifest.name} ({bundle.id_hex})"
     unchecked = [name for name in RUNTIMES if name not in {coder.runtime for coder in coders}]
-    emit_all(verify_tables(found, model, what, unchecked, _versions()), args)
+    emit_all(verify_tables(found, model, what, unchecked, _versions()), args, verdict(found))
     return 0 if found.holds else 1
 
 
@@ -154,6 +154,25 @@ def verify_tables(
         versions: host and packages, in words.
     """
     return _matrix(found, model, images, unchecked), _readers(found, versions)
+
+
+def verdict(found: Verification) -> str:
+    """In a line, what `Verification.holds` decides."""
+    symbols, indexes = (
+        len(found.differing) * found.symbols,
+        sum(r.indexes or 0 for r in found.readers),
+    )
+    wrong = sum(found.differing.values()), sum(r.differing_indexes or 0 for r in found.readers)
+    refused = [reader.label for reader in found.readers if reader.refusal]
+    said = (
+        f"{'PASS' if found.holds else 'FAIL'}: {wrong[0]:,} of {_count(symbols)} symbols and {wrong[1]:,} of "
+        f"{_count(indexes)} indexes differ"
+    )
+    return f"{said}; {', '.join(refused)}: {REFUSED} by the self-test" if refused else said
+
+
+def _count(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
 
 
 def _matrix(found: Verification, model: str, images: str, unchecked: Sequence[str]) -> Table:

@@ -1,5 +1,7 @@
 """A bundle as tables: what it is, what runs in which precision, its card."""
 
+from dataclasses import replace
+
 from hwkd.measure.bundles import COSTS
 from hwkd.qualities import lmbda_at
 from hwkd.report.table import Table, missing, number, numbers
@@ -23,6 +25,25 @@ def bundle_tables(bundle: Bundle) -> tuple[Table, ...]:
     """The facts of the manifest, the card where there is one, and the nodes that ran in each precision."""
     card = bundle.manifest.card
     return (_facts(bundle), *(() if card is None else card_tables(card)), _executed(bundle))
+
+
+def first_tables(bundle: Bundle) -> tuple[tuple[Table, ...], tuple[str, ...]]:
+    """What most ask of a bundle, on one screen; and what that leaves out, in words."""
+    facts, card = _facts(bundle), bundle.manifest.card
+    kept = tuple(row for row in facts.rows if row[0] not in bundle.manifest.provenance)
+    left_out = ("provenance", "what runs in which precision", "parts")
+    if card is None:
+        return (replace(facts, rows=kept),), left_out
+    of_card = _card_facts(card)
+    kept += tuple(row for row in of_card.rows if row[0] in _FIRST_OF_CARD)
+    # The plan ends with what is to be typed on a board.
+    first = replace(facts, rows=kept, notes=bundle.manifest.plan[::-1])
+    if not card.figures:
+        return (first,), ("the card", *left_out)
+    figures = _card_figures(card)
+    # Those of the set that was given last: the embedded photographs, which come first, are two.
+    last = tuple(row for row in figures.rows if row[0] == card.figures[-1].on)
+    return (first, replace(figures, rows=last)), ("the card", "figures of other images", *left_out)
 
 
 def parts_table(bundle: Bundle) -> Table:
@@ -114,6 +135,8 @@ def _executed(bundle: Bundle) -> Table:
 
 # A bundle's card as tables: where the model comes from, and what it did to images.
 
+_FIRST_OF_CARD = ("licence of the data", "hours", "known limits")
+
 
 def card_tables(card: Card) -> tuple[Table, ...]:
     """The facts of the card, and its figures where there are any."""
@@ -174,4 +197,5 @@ def _card_figures(card: Card) -> Table:
     )
     named = ("set", *(("quality",) if has_qualities else ()))
     columns = (*named, "images", "psnr_db", "ms_ssim", "bpp", "rd_loss", "runtime")
-    return Table("Measured with this bundle", columns, rows, notes)
+    least = ("runtime", "rd_loss", "images")
+    return Table("Measured with this bundle", columns, rows, notes, least)

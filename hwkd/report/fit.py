@@ -57,6 +57,7 @@ COLUMNS = (
     *("trial", "what", "student", "weight_bits", "kmac_per_pixel", "latency_ms", "energy_mj"),
     *("stored_mib", "rd_loss", "bpp", "psnr_db", "steps"),
 )
+_LEAST = ("steps", "kmac_per_pixel", "stored_mib", "weight_bits", "bpp", "psnr_db")
 BEST = "best"
 
 
@@ -68,7 +69,7 @@ def front_table(result: FitResult) -> Table:
     rows = [_row(one, f"front{_equal(one)}", best) for one in front]
     rows += [_row(one, _beside(one), best) for one in others]
     title = f"Students for {result.target} within {result.settings.budget}"
-    return Table(title, COLUMNS, tuple(rows), notes_of(result, best))
+    return Table(title, COLUMNS, tuple(rows), notes_of(result, best), _LEAST)
 
 
 def trials_table(result: FitResult) -> Table:

@@ -8,10 +8,10 @@ from hwkd.report.table import Table, figure, missing, number, number_in_words, n
 
 NA = "n/a"
 MIB = 2**20
-_KEY = (
-    "[low, high]: 95 % interval where measured or estimated, 90 % where predicted. "
-    "Marks: ^ predicted from the target's file, ~ estimated; without a mark measured."
-)
+_MARKS = "Marks: ^ predicted from the target's file, ~ estimated; without a mark measured."
+_KEY = f"[low, high]: 95 % interval where measured or estimated, 90 % where predicted. {_MARKS}"
+_PARTS = {"networks": "of the networks alone", "end_to_end": "from end to end"}
+_COSTS = ("encode_ms", "decode_ms", "encode_mj", "decode_mj")
 
 
 def size_table(records: Sequence[Record]) -> Table:
@@ -57,7 +57,35 @@ def size_table(records: Sequence[Record]) -> Table:
         "each network once. fp32_mib: all parameters in float32; weight_mib: those of the four networks at their stored "
         "bits; ReLU, clamping and entropy coding are in no MAC count."
     )
-    return Table("Size and computation", columns, tuple(rows), tuple(notes))
+    least = (
+        *("architecture", "buffers_mib", "fp32_mib", "weight_bits", "encode_gmacs", "decode_gmacs"),
+        *("parameters_m", "total_gmacs"),
+    )
+    return Table("Size and computation", columns, tuple(rows), tuple(notes), least)
+
+
+def glance_table(records: Sequence[Record]) -> Table:
+    """A row for each record and runtime, without intervals: end to end where that is known, else of the networks."""
+    rows = []
+    for record in records:
+        best = {setting: part for setting, part in _settings_and_parts(record, False)[::-1]}
+        for setting in _settings(record, is_every=False):
+            found = [
+                _entry(record, setting, best[setting], name, side)
+                for name in ("latency_ms", "energy_mj")
+                for side in ("encode", "decode")
+            ]
+            cells = [NA if entry is None else _figure(entry.quantity) for entry in found]
+            runtime = f"{setting.runtime.partition(' ')[0]} {setting.precision}"
+            rows.append((record.model.name, record.target, runtime, best[setting], *cells))
+    columns = ("model", "target", "runtime", "part", *_COSTS)
+    first = records[0]
+    title = f"Latency and energy for one image of {first.width}x{first.height}"
+    parts = {row[3] for row in rows}
+    # Runtimes tell the rows of one machine apart.
+    least = ("part",) * (len(parts) == 1) + ("runtime",) * (not any(r.is_host for r in records))
+    said = (f"All figures are {_PARTS[min(parts)]}.",) if len(parts) == 1 else ()
+    return Table(title, columns, tuple(rows), (*said, _MARKS), least)
 
 
 def _no_quality(record: Record) -> str:
@@ -100,12 +128,13 @@ def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
     )
     columns = (
         *("model", "target", "setting", "part"),
-        *("encode_ms", "decode_ms", "encode_mj", "decode_mj"),
+        *_COSTS,
     )
     first = records[0]
     title = f"Latency and energy for one image of {first.width}x{first.height}"
     all_notes = (_KEY, *sensors, *_said(reasons), *dict.fromkeys(notes))
-    return Table(title, columns, tuple(rows), all_notes)
+    least = ("part", "setting", "encode_mj", "decode_mj")
+    return Table(title, columns, tuple(rows), all_notes, least)
 
 
 def stage_table(record: Record) -> Table:
@@ -167,7 +196,8 @@ def layer_table(record: Record) -> Table:
         "latency_ms",
     )
     note = f"latency_ms: {timed[0].setting}." if timed else "latency_ms: n/a, not measured here."
-    return Table(f"{record.model.name}: layers", columns, rows, (note,))
+    least = ("out_values", "operator", "weights", "channels")
+    return Table(f"{record.model.name}: layers", columns, rows, (note,), least)
 
 
 def _said(unknown: Mapping[str, Sequence[str]]) -> list[str]:
@@ -225,10 +255,14 @@ def _cell(quantity: Quantity) -> str:
 def _text(quantity: Quantity) -> str:
     if quantity.value is None:
         return NA
-    text = MARKS[quantity.found] + _number(quantity.value)
+    text = _figure(quantity)
     if quantity.low is None or quantity.high is None:
         return text
     return f"{text} [{_number(quantity.low)}, {_number(quantity.high)}]"
+
+
+def _figure(quantity: Quantity) -> str:
+    return NA if quantity.value is None else MARKS[quantity.found] + _number(quantity.value)
 
 
 def _with_p95(entry: Entry) -> str:

@@ -157,6 +157,8 @@ _COLUMNS = (
     *("psnr_db", "ms_ssim", "bpp", "rd_loss"),
 )
 
+_LEAST = ("figures", "lmbda", "steps", "hours", "rd_loss", "ms_ssim", "precision")
+
 
 def models_table(results: Mapping[str, Result], published: PublishedCurves, paper: Paper) -> Table:
     """A row for every point of `results`, then the published hyperprior, then the paper's rows."""
@@ -181,7 +183,7 @@ def models_table(results: Mapping[str, Result], published: PublishedCurves, pape
     ]
     rows += [_hyperprior_row(published, paper), *(_paper_row(paper, row) for row in paper.rows)]
     notes = (*_our_notes(results), *_published_notes(published, paper))
-    return Table(f"Models on {IMAGES}", _COLUMNS, tuple(rows), notes)
+    return Table(f"Models on {IMAGES}", _COLUMNS, tuple(rows), notes, _LEAST)
 
 
 def _points(result: Result) -> Iterator[tuple[TrainedModel, float, float | None, float]]:

@@ -15,7 +15,8 @@ from hwkd.measure.machine import describe_host, installed_version
 from hwkd.measure.quality import Evaluation, evaluate
 from hwkd.measure.timing import MIN_RUNS_INTERVAL, Latency, codec_latency
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
-from hwkd.report.table import Table, render, wrap
+from hwkd.report.narrow import wrap
+from hwkd.report.table import Table, render
 
 if TYPE_CHECKING:
     from hwkd.distill.config import RunConfig

@@ -208,7 +208,9 @@ def allocations_table(
         *("allocation", "bits", "mean_bits", "weight_kib", "bpp", "psnr_db"),
         *("rd_loss", "rd_loss_percent", "added_percent"),
     )
-    return Table("Allocations", columns, tuple(rows), said)
+    return Table(
+        "Allocations", columns, tuple(rows), said, ("mean_bits", "added_percent", "rd_loss")
+    )
 
 
 def bits_table(checked: Sequence[Checked]) -> Table:

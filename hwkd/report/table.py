@@ -4,17 +4,13 @@ import csv
 import io
 import json
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
-
 from hwkd.errors import InputError, unknown
 from hwkd.quantity import NA, Cell, Quantity
+from hwkd.report.narrow import whole
 
 FORMATS = ("table", "md", "csv", "json", "latex")
 """What `render` accepts; "table" is for a terminal, the others for files."""
@@ -105,7 +101,7 @@ class Table:
     """Strings in rows under named columns, with sentences below.
 
     title: one line above. columns: names, all different. rows: each as long as `columns`; a cell that is more than
-    words is a Valued. notes: sentences below, what was not counted say.
+    words is a Valued. notes: sentences below, what was not counted say. least: columns that a narrow screen can do without, in that order.
 
     Raises:
         InputError: two columns share a name, or a row is longer or shorter than `columns`.
@@ -115,6 +111,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    least: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.columns)) != len(self.columns):
@@ -130,7 +127,8 @@ def render(table: Table, fmt: str, width: int | None = None) -> str:
     """`table` as text in one of FORMATS, without a trailing newline.
 
     Args:
-        width: columns of the terminal, for "table" only; None fits the content, so that nothing is cut or folded.
+        width: columns of the terminal, for "table" only, where a wider table is drawn in blocks of columns; None fits the
+            content, so that nothing is folded.
 
     "csv" holds columns and rows only (RFC 4180 quoting, "\\n" between lines). "json" is the document of this table
     alone. "latex" is a booktabs table, everything escaped.
@@ -151,7 +149,7 @@ def render_all(tables: Sequence[Table], fmt: str, width: int | None = None) -> s
 def _rendered(table: Table, fmt: str, width: int | None) -> str:
     match fmt:
         case "table":
-            return _plain(table, width)
+            return whole(table, width)
         case "md":
             return _markdown(table)
         case "csv":
@@ -160,39 +158,6 @@ def _rendered(table: Table, fmt: str, width: int | None) -> str:
             return _latex(table)
         case _:
             raise unknown("format", fmt, FORMATS)
-
-
-def _plain(table: Table, width: int | None) -> str:
-    title = Text(table.title) if table.title else None
-    grid = RichTable(title=title, title_justify="left", show_lines=False)
-    for i, column in enumerate(table.columns):
-        # Without a width the content decides; rich would fold at 80 otherwise. Short names at the start stay whole.
-        longest = max([len(column), *(len(row[i]) for row in table.rows)])
-        is_whole = width is None or (i == 0 and longest <= width // 3)
-        grid.add_column(Text(column), overflow="fold", no_wrap=is_whole)
-    for row in table.rows:
-        grid.add_row(*map(Text, row))
-    sink = io.StringIO()
-    console = Console(file=sink, width=width or 10_000, color_system=None, legacy_windows=False)
-    console.print(grid)
-    notes = [wrap(note, width, 4 if note.startswith("[") else 2) for note in table.notes]
-    return "\n".join([*(line.rstrip() for line in sink.getvalue().splitlines()), *notes])
-
-
-def wrap(text: str, width: int | None, indent: int) -> str:
-    """`text` in lines of at most `width` columns, all but the first indented; None leaves it as it is.
-
-    A word longer than a line (an address) is not broken.
-    """
-    if width is None:
-        return text
-    return textwrap.fill(
-        text,
-        max(width, 20),
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def _markdown(table: Table) -> str:

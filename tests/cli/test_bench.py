@@ -133,7 +133,16 @@ def test_a_runtime_only_installation_measures_without_compressai(tiny_bundle, im
         "print(main(sys.argv[1:]))\n"
         "print(main(sys.argv[1:3]))"
     )
-    argv = ["bench", tiny_bundle, "--image", image_file, *QUICK, "--runtime", "onnxruntime"]
+    argv = [
+        "bench",
+        tiny_bundle,
+        "--image",
+        image_file,
+        *QUICK,
+        "--runtime",
+        "onnxruntime",
+        "--full",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, argv)], capture_output=True, text=True
     )

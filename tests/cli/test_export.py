@@ -60,7 +60,7 @@ def exported(tmp_path_factory, words, photos, photo) -> Exported:
     more = ["--data", folder / "many", "--card", folder / "card.toml", "--evaluate", photos]
     out = io.StringIO()
     with one_thread(), redirect_stdout(out):
-        assert main([str(word) for word in [*words, *more, "-o", path]]) == 0
+        assert main([str(word) for word in [*words, *more, "-o", path, "--full"]]) == 0
     return Exported(path, out.getvalue())
 
 

@@ -59,7 +59,7 @@ def saved(tmp_path_factory, made_teacher, brief_windows):
 
 def tables(capsys, *argv):
     """By the first word of their title."""
-    code = main(["profile", *map(str, argv), "--format", "json"])
+    code = main(["profile", *map(str, argv), "--format", "json", "--quiet"])
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
     content = tables_of(out)

@@ -43,7 +43,7 @@ def saved(tmp_path_factory, tiny_bundle, made_teacher, brief_windows):
 
 def tables(capsys, *argv):
     """By the first word of their title."""
-    code = main(["profile", *map(str, argv), "--format", "json"])
+    code = main(["profile", *map(str, argv), "--format", "json", "--quiet"])
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
     return {table["title"].split()[0]: table for table in tables_of(out)}
@@ -180,7 +180,7 @@ def test_a_bundle_is_profiled_with_the_runtimes_alone(tiny_bundle, image_folder)
     absent = ("torch", "compressai", "brevitas", "fvcore", "scipy", "onnx", "skimage")
     absent += ("codecarbon", "pyJoules", "pynvml", "pytorch_msssim")
     argv = ["profile", str(tiny_bundle), *QUICK, "--target", "host", "raspberry-pi-4"]
-    argv += ["--energy", "none", "--evaluate", str(image_folder), "--format", "json"]
+    argv += ["--energy", "none", "--evaluate", str(image_folder), "--format", "json", "--quiet"]
     program = (
         "import importlib.util, sys\n"
         f"absent = {absent!r}\n"

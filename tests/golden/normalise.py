@@ -100,5 +100,8 @@ def normalised(text: str, masks: Collection[str] = ()) -> str:
     for name, rules in RULES.items():
         for pattern, put in rules if name in masks else ():
             text = re.sub(pattern, put, text)
+    if "machine" in masks:
+        # What was around a line that was taken out is as if it had never been there.
+        text = re.sub(r"\n{2,}\Z", "\n", re.sub(r"\n{3,}", "\n\n", text))
     # Columns are as wide as the numbers that were in them.
     return re.sub(r"(?m)^[│┃|].*$", lambda row: re.sub(" +", " ", row[0]), text) if masks else text

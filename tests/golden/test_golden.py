@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures(
 
 
 def read_cases():
-    """COMMAND/CASE: {"run": command lines, "masks": rules, "terminal": stdout is one, "needs": a feature of Pillow}."""
+    """COMMAND/CASE: {"run": command lines, "masks": rules, "terminal": stdout is one, its columns, "needs": a feature of Pillow}."""
     content = tomllib.loads((Path(__file__).parent / "cases.toml").read_text(encoding="utf-8"))
     cases = {}
     for command, its in content.items():
@@ -143,9 +143,10 @@ def outcome(case, folder, request):
     make_inputs({word for line in lines for word in shlex.split(line)}, folder, request)
     before = snapshot(folder)
     parts = []
-    with environment(folder):
+    terminal = case.get("terminal", False)
+    with environment(folder, str(terminal if terminal is not True and terminal else 100)):
         for line in lines:
-            code, out, err = run(line, is_terminal=case.get("terminal", False))
+            code, out, err = run(line, is_terminal=bool(terminal))
             if code != 2 and asks_for_json(shlex.split(line)):
                 tables_of(printed(shlex.split(line), out))
             parts.append(f"$ hwkd {line}\n")

@@ -63,6 +63,13 @@ def to_table(sheet: Sheet, fmt: str) -> Table:
     return for_machines(sheet) if fmt in FOR_MACHINES else for_people(sheet)
 
 
+_LEAST = (
+    *("weight_bits", "parameters_m", "memory_mib", "encode_gmacs", "decode_gmacs", "total_gmacs"),
+    *("mj_per_mpx", "fps", "encode_mj", "decode_mj", "runs", "threads", "bytes", "kmac_per_pixel"),
+)
+"""Figures that follow from others, or that are of less use at a glance."""
+
+
 def for_people(sheet: Sheet) -> Table:
     """Value, interval and change in one cell; marks where a group of columns mixes ways of finding; notes below."""
     shown = [x for x in sheet.labels if x.is_always_shown or len(x.distinct) > 1]
@@ -89,7 +96,7 @@ def for_people(sheet: Sheet) -> Table:
         ),
     )
     names = (*(label.name for label in shown), *(column.name for column in sheet.columns))
-    return Table(sheet.title, names, rows, notes)
+    return Table(sheet.title, names, rows, notes, _LEAST)
 
 
 def for_machines(sheet: Sheet) -> Table:
@@ -229,6 +236,24 @@ EMISSIONS = "emissions_g_per_1000"
 def sheets(compared: Compared) -> tuple[Sheet, Sheet, Sheet]:
     """The three tables: size, computation and throughput, energy."""
     return size_sheet(compared), computation_sheet(compared), energy_sheet(compared)
+
+
+GLANCE = ("psnr_db", "bpp", "weight_mib", "kmac_per_pixel", "encode_ms", "decode_ms", "total_mj")
+
+
+def glance_sheet(compared: Compared) -> Sheet:
+    """What matters of the three, on one screen: figures without their intervals and changes."""
+    columns = columns_for(GLANCE, is_per_pixel=compared.scope.is_per_pixel)
+    cells = tuple(tuple(row[column.key] for column in columns) for row in compared.figures)
+    notes = (
+        *per_pixel_notes(compared),
+        *latency_notes(compared),
+        *energy_notes(compared),
+        *compared.left_out,
+    )
+    labels = (*run_labels(compared), part_label(compared, compared.scope.latency_part))
+    short = tuple(replace(column, is_derived=True) for column in columns)
+    return Sheet("At a glance", labels, short, cells, notes, has_changes=False)
 
 
 def size_sheet(compared: Compared) -> Sheet:
