@@ -282,7 +282,7 @@ OF_RECIPE = "recipe:"
 """In front of the name of a recipe whose run is meant."""
 MODELS = ("start", "teacher", "second_teacher")
 """The options that may name a recipe's run."""
-NOT_IN_RECIPES = frozenset({"recipe", "recipes", "output", "resume", "force"})
+NOT_IN_RECIPES = frozenset({"recipe", "recipes", "full", "output", "resume", "force"})
 """Options that say where a run is made and how it is started, not what it makes."""
 
 
