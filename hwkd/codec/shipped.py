@@ -75,7 +75,7 @@ def id_at(path: Path) -> bytes | None:
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > MAX_MANIFEST_BYTES:
                 return None
             return bundle_id(held.read(entry))
-    # zipfile raises a dozen classes on wrong bytes; what is wrong is said when the bundle is read.
+    # zipfile raises a dozen classes on wrong bytes. The error is reported when the bundle is read.
     except Exception:
         return None
 
