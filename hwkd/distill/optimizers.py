@@ -37,18 +37,19 @@ def takes_muon(name: str, parameter: Tensor) -> bool:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal: each filter bank, seen as a matrix of output channels, moves by an update
-    whose singular values are all near 1.
+    """Nesterov momentum, made orthogonal: each filter bank, seen as a matrix of output channels, moves by an update with all
+    singular values near 1.
 
         m = m + (1 - MOMENTUM) (g - m),  u = g + MOMENTUM (m - g),  w = w - lr 0.2 sqrt(larger side) orthogonal(u)
 
     With that factor an update is as large as Adam's usually are, so that one rate fits matrices of all sizes. torch's own
     Muon takes matrices only, and one at a time; here those of one shape are made orthogonal together.
 
-    bf16: the matrix products in bfloat16, where the processor is fast at it.
-
     Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the factor: J. Liu et al.,
     arXiv 2502.16982, section 2.2.
+
+    Attributes:
+        bf16: run the matrix products in bfloat16, where the processor is fast at it.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, *, bf16: bool) -> None:
@@ -118,7 +119,7 @@ def optimizers(
 class Average:
     """The running average of a model's parameters, which evaluates better than the last ones (Polyak averaging).
 
-    Not of the quantiles of the entropy bottleneck, whose medians are whole numbers.
+    It leaves out the quantiles of the entropy bottleneck: their medians are whole numbers.
     """
 
     def __init__(self, model: nn.Module) -> None:

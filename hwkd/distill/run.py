@@ -45,7 +45,12 @@ SEED_CROPS, SEED_START, SEED_CALIBRATION, SEED_POOL, SEED_LAMBDAS = 1, 2, 3, 4, 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run. steps: done in each phase, by name. notes: what a user should know about the start."""
+    """A finished run.
+
+    Attributes:
+        steps: the steps done in each phase, by its name.
+        notes: what a user should know about the start.
+    """
 
     student: HyperpriorCodec
     float_student: HyperpriorCodec
@@ -124,7 +129,11 @@ def _trained(
     wants_to_stop: Callable[[], bool],
     processes: Processes,
 ) -> Outcome | None:
-    """As `distill`, in a folder that is claimed; state: of a run that goes on."""
+    """As `distill`, in a folder that is claimed.
+
+    Args:
+        state: the state of a run that goes on.
+    """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     origin = None if start is None else Origin(start, config.start, start_lmbda)
@@ -328,7 +337,12 @@ def with_steps(config: RunConfig, steps: dict[str, int]) -> RunConfig:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a student inherits its first weights from. name: for the notes. lmbda: what it was trained for, if known."""
+    """What a student inherits its first weights from.
+
+    Attributes:
+        name: its name in the notes.
+        lmbda: the lambda that it was trained for, if known.
+    """
 
     codec: HyperpriorCodec
     name: str
@@ -340,8 +354,12 @@ def new_student(
 ) -> tuple[HyperpriorCodec, tuple[str, ...]]:
     """The student of `spec` before its training for `lmbda`, and what a user should know about its start.
 
-    lmbda: None for a student of all rates. origin: None for a start from random filters, or from the principal components
-    of patches, fitted to `crops`, whose sides are `crop` pixels and of which one batch, or several, are taken.
+    Args:
+        lmbda: None for a student of all rates.
+        origin: what the student inherits from. None: it starts from random filters, or from the principal components of
+            patches, fitted to `crops`.
+        crops: the source of the patches; one batch, or several, are taken.
+        crop: side of a crop in pixels.
     """
     student = build(spec)
     notes: list[str] = []
