@@ -198,7 +198,7 @@ def reach(codec: HyperpriorCodec) -> Reach:
     return Reach(
         encoder_px=(_up_to(before, Z_PX), _up_to(after, Z_PX)),
         hyper_z=max(-first_z, last_z),
-        # Even, so that a tile begins on an even place: the means' context tells even from odd ones.
+        # Even, so that a tile begins on an even place: the means' context treats even and odd places differently.
         decoder_y=_up_to(max(-first_y, last_y), 2 if of.means else 1),
     )
 
