@@ -139,9 +139,9 @@ def evaluated_bundle(
     return replace(subject, quality=found.recorded(images, quality))
 
 
-# What a bundle says that its model costs (costs.json), counted when it was exported: read without torch.
+# The costs of a bundle's model (costs.json), counted when it was exported: read without torch.
 #
-# Every layer works on the area of the image, padded to multiples of 64, so that one block of 64x64 tells of any size.
+# Every layer works on the area of the image, padded to multiples of 64, so one block of 64x64 gives the costs of any size.
 
 COSTS = "costs.json"
 """The part's name."""
@@ -156,8 +156,11 @@ _SHOWN = 300
 class Costs:
     """The counts of the float model, for one block of 64x64 pixels.
 
-    parameters: entropy models included. weight_bytes: of the four networks at the bits that the bundle stores, with
-    scales. macs: of each network; layers: in the order they run.
+    Attributes:
+        parameters: number of parameters, entropy models included.
+        weight_bytes: bytes of the four networks at the bits that the bundle stores, with scales.
+        macs: multiply-accumulates of each network.
+        layers: the layers in the order they run.
 
     Raises:
         InputError: a number below 0 or beyond any model, a layer of no network, a text that is not one line.

@@ -44,7 +44,11 @@ class StepClock:
 
     @contextmanager
     def run(self, side: str, first: str) -> Iterator[None]:
-        """One run of `side`. first: the name of what comes before the first timed call."""
+        """One run of `side`.
+
+        Args:
+            first: the name of what comes before the first timed call.
+        """
         self._steps, self._between = {}, first
         self._last_ns = self._now_ns()
         yield
@@ -53,7 +57,11 @@ class StepClock:
 
     @contextmanager
     def step(self, name: str, then: str) -> Iterator[None]:
-        """One timed call. then: the name of what comes after it."""
+        """One timed call.
+
+        Args:
+            then: the name of what comes after it.
+        """
         self.enter()
         yield
         self.leave(name, then)
@@ -122,10 +130,17 @@ class ImageCodec(Protocol[_Stream]):
 class Coder:
     """A way of coding one image, ready to be timed: it has coded the image once.
 
-    name, setting: for tables; the setting is what runs it, with its version. threads: that it may use.
-    encode: pixels to bytes, decode: those bytes to pixels. stream_bytes: how many. psnr_db: of what comes back.
-    clock: where the runs leave their steps, None for a coder that cannot be looked into.
-    entropy: the names of the steps that are entropy coding. notes: sentences for people.
+    Attributes:
+        name: the coder's name in tables.
+        setting: what runs it, with its version, for tables.
+        threads: number of threads that it may use.
+        encode: turns pixels into bytes.
+        decode: turns those bytes into pixels.
+        stream_bytes: size of the stream.
+        psnr_db: PSNR of the decoded image.
+        clock: where the runs leave their steps; None for a coder that shows no steps.
+        entropy: the names of the steps that are entropy coding.
+        notes: sentences for people.
     """
 
     name: str
@@ -226,7 +241,7 @@ STEPS_TEXT = (
 
 
 class TimedCodec(Codec):
-    """A Codec whose networks and runs of the entropy coder leave their times in `clock`."""
+    """A Codec that stores in `clock` the times of its networks and of its runs of the entropy coder."""
 
     def __init__(self, bundle: Bundle, runtime: str, threads: int) -> None:
         super().__init__(bundle, runtime, threads)
@@ -271,7 +286,12 @@ class _TimedNetworks(Networks):
 
 @dataclass(frozen=True)
 class BundleCodec:
-    """A bundle in a runtime. quality: of a bundle of all rates, as hwkd.codec.codec.Codec.encode. clock: of a TimedCodec."""
+    """A bundle in a runtime.
+
+    Attributes:
+        quality: of a bundle of all rates, as hwkd.codec.codec.Codec.encode.
+        clock: the clock of a TimedCodec.
+    """
 
     codec: Codec
     name: str
@@ -310,7 +330,7 @@ def bundle_coder(
     """`bundle` in `runtime` as a coder of `image`, [H, W, 3] uint8; the image has been through it once.
 
     Args:
-        quality: of a bundle of all rates, whose coder is named with it; as hwkd.codec.codec.Codec.encode.
+        quality: of a bundle of all rates, as hwkd.codec.codec.Codec.encode. The coder's name has it.
     Raises:
         InputError, HwkdError: as hwkd.codec.codec.Codec.
     """
@@ -324,7 +344,11 @@ def bundle_coder(
 def spread_of_y(
     bundle: Bundle, runtime: str, image: Pixels, quality: int | None = None
 ) -> npt.NDArray[np.float64]:
-    """The root mean square of each channel of y for `image`, [M], the largest first. quality: as `bundle_coder`."""
+    """The root mean square of each channel of y for `image`, [M], the largest first.
+
+    Args:
+        quality: as `bundle_coder`.
+    """
     codec = Codec(bundle, runtime, 1)
     data = codec.encode(image, quality=quality)
     y = codec.symbols(unpack(data, MAX_PIXELS)).astype(np.float64)
@@ -364,7 +388,11 @@ STAGES_NOTE = (
 
 
 def int8_setting(label: str, threads: int) -> Setting:
-    """The setting of a bundle's figures. label: of the runtime, with its version."""
+    """The setting of a bundle's figures.
+
+    Args:
+        label: the runtime's label, with its version.
+    """
     return Setting("cpu", label, "int8", threads)
 
 

@@ -36,7 +36,11 @@ WARMUP_ROUNDS = 1
 
 @dataclass(frozen=True)
 class Scale:
-    """A codec with a scale of qualities. at: the codec at a quality, `low` to `high`, both included."""
+    """A codec with a scale of qualities.
+
+    Attributes:
+        at: returns the codec at a quality, `low` to `high`, both included.
+    """
 
     name: str
     setting: str
@@ -47,11 +51,13 @@ class Scale:
 
 @dataclass(frozen=True)
 class Row:
-    """One codec at the PSNR that was asked for; figures are of one image, the mean over the images.
+    """One codec at the requested PSNR; figures are of one image, the mean over the images.
 
-    quality: the setting that was timed, whose mean PSNR psnr_db is nearest to the one asked for.
-    stream_bytes: at exactly the PSNR asked for, between that setting and its neighbour.
-    is_bundle: whether it is a bundle of hwkd.
+    Attributes:
+        is_bundle: whether the codec is a bundle of hwkd.
+        quality: the setting that was timed: the one with the mean PSNR nearest to the requested one.
+        psnr_db: the mean PSNR at that setting.
+        stream_bytes: size at exactly the requested PSNR, between that setting and its neighbour.
     """
 
     name: str
@@ -69,7 +75,11 @@ class Row:
 class EqualPsnr:
     """What codecs take for the same mean PSNR over the same images, in one run on one machine.
 
-    images: which, in words. count: how many. pixels: of an image, the mean. rows: JPEG first, bundles last.
+    Attributes:
+        images: which images, in words.
+        count: number of images.
+        pixels: pixels of an image, the mean.
+        rows: one for each codec, JPEG first, bundles last.
     """
 
     psnr_db: float
@@ -221,9 +231,9 @@ def _bundle(name: str, bundle: Bundle, runtime: str, threads: int) -> Scale:
 def settle(
     scale: Scale, images: Sequence[tuple[str, Pixels]], psnr_db: float, show: Callable[[str], None]
 ) -> Settled:
-    """`scale` at the quality whose mean PSNR over `images` is nearest to `psnr_db`.
+    """`scale` at the quality with the mean PSNR over `images` that is nearest to `psnr_db`.
 
-    PSNR is taken to rise with the quality, so that halving finds the two around it.
+    PSNR is taken to rise with the quality, so halving finds the two qualities around it.
 
     Raises:
         InputError: the PSNR lies outside of what the codec reaches.

@@ -35,10 +35,13 @@ NO_MS_SSIM = 'pytorch-msssim is not installed: pip install "hwkd[train]"'
 class ImageQuality:
     """One image through one codec.
 
-    mse: of the 8-bit output against the image, on the [0, 1] scale; psnr_db: of the same (inf where identical).
-    ms_ssim: 0..1, or None where ms_ssim_reason says why.
-    stream_bytes: of the container, header included. bpp: their bits per pixel of the image as given, not padded.
-    bpp_estimated: from the likelihoods, per pixel of the image as given; None for a bundle, which has none.
+    Attributes:
+        mse: error of the 8-bit output against the image, on the [0, 1] scale.
+        psnr_db: PSNR of the same (inf where identical).
+        ms_ssim: 0..1, or None where ms_ssim_reason has the reason.
+        stream_bytes: size of the container, header included.
+        bpp: bits of stream_bytes per pixel of the image as given, not padded.
+        bpp_estimated: from the likelihoods, per pixel of the image as given; None for a bundle, which has none.
     """
 
     name: str
@@ -80,7 +83,7 @@ class Evaluation:
 
     @property
     def exact(self) -> tuple[str, ...]:
-        """The names of the images that came back without error, whose PSNR, and so the mean, is infinite."""
+        """The names of the images that came back without error. Their PSNR is infinite, and so is the mean."""
         return tuple(image.name for image in self.images if math.isinf(image.psnr_db))
 
     @property
@@ -115,7 +118,9 @@ class Evaluation:
     def recorded(self, on: ImageSource, quality: int | None) -> Quality:
         """The averages for a profile's record.
 
-        on: the images that they are of. quality: None of a model of one rate.
+        Args:
+            on: name of the images.
+            quality: the quality of a model of all rates; None for a model of one rate.
         Raises:
             InputError: an image came back without error, so that the mean PSNR is not finite.
         """
@@ -217,7 +222,11 @@ def evaluation_of(
 def compared(
     name: str, image: Pixels, stream: bytes, decoded: Pixels, bits: float | None
 ) -> ImageQuality:
-    """The figures of `decoded`, which came out of `stream`, beside `image`. bits: estimated, None where none are."""
+    """The figures of `decoded`, which came out of `stream`, beside `image`.
+
+    Args:
+        bits: estimated bits; None where there are none.
+    """
     height, width = image.shape[:2]
     similarity, reason = _ms_ssim(image, decoded)
     pixels = width * height

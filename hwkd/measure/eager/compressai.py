@@ -29,8 +29,8 @@ Model = Any  # compressai's classes are without types
 def trained_coder(text: str, image: Pixels, threads: int) -> Coder:
     """The model that `text` names as a coder of `image`, [H, W, 3] uint8.
 
-    text: as `hwkd.models.teacher.load_teacher` takes it; the model must be one of CompressAI's classes.
-
+    Args:
+        text: as `hwkd.models.teacher.load_teacher` takes it; the model must be one of CompressAI's classes.
     Raises:
         InputError, HwkdError: as `load_teacher`; a model that CompressAI has no class for.
     """
@@ -163,7 +163,7 @@ def _watch(model: Model, clock: StepClock) -> None:
 
 
 def _compressais_own(teacher: Teacher) -> Model:
-    """CompressAI's model with the teacher's widths, whose parameters have the same names."""
+    """CompressAI's model with the teacher's widths; its parameters have the same names."""
     spec = teacher.spec
     if isinstance(spec, HyperpriorSpec) and len({*spec.widths, spec.H, spec.Z}) == 1:
         if spec.family == "gdn":

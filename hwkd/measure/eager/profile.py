@@ -184,7 +184,7 @@ def stage_latencies(
         image: [H, W, 3] uint8, a photograph or like one: entropy coding takes as long as the image has bits.
         threads: within an operator, each on a core of its own.
         seconds: to spend on all timed runs together, at least MIN_RUNS_INTERVAL of each.
-        is_trained: False for random weights, whose entropy and end_to_end stages are not known.
+        is_trained: False for random weights; the entropy and end_to_end stages are then not known.
 
     Raises:
         InputError: a codec that is not on the CPU, an image that `encode` refuses (with trained

@@ -1,4 +1,4 @@
-"""The model whose layers are measured: a float one quantized after training, or a quantized run as it is."""
+"""The model with the layers to measure: a float one quantized after training, or a quantized run as it is."""
 
 import hashlib
 from collections.abc import Sequence
@@ -31,7 +31,11 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Base:
-    """A quantized codec, to be measured layer by layer. how: where its bits come from, as a clause."""
+    """A quantized codec, to be measured layer by layer.
+
+    Attributes:
+        how: origin of its bits, as a clause.
+    """
 
     name: str
     codec: HyperpriorCodec
@@ -45,17 +49,17 @@ class Base:
 def load_base(
     text: str, data: Path | None, side: int, lmbda: float | None, target: Target | None
 ) -> Base:
-    """The base that `text` names: with 8-bit activations, and weights of the most bits that `target` takes, or a run's
-    own; a run's h_s, whose integers are computed in float on every target, keeps what it was trained in.
+    """The base that `text` names: with 8-bit activations, and weights of the most bits that `target` takes, or a run's own.
+    A run's h_s keeps the bits that it was trained in: every target computes its integers in float.
 
     Args:
         text: as `hwkd.distill.run_folder.load_model`.
         data: images to calibrate a float model on; None for the embedded training photographs.
-        side: of the crops to calibrate on, in pixels.
-        lmbda: of the loss; None for the model's own. A model of all rates has none, and codes at the one that is given.
-        target: None for any.
+        side: side of the crops to calibrate on, in pixels.
+        lmbda: lambda of the loss; None for the model's own. A model of all rates has none, and codes at the given one.
+        target: the device; None for any.
     Raises:
-        InputError: no such model, one that cannot be quantized, or none that says its lmbda; as `calibration_crops`.
+        InputError: no such model, one that cannot be quantized, or no known lmbda; as `calibration_crops`.
     """
     loaded = load_model(text)
     lmbda = loaded.lmbda if lmbda is None else lmbda

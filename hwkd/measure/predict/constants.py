@@ -18,11 +18,11 @@ from hwkd.target import ANY_OF_CLASS, NAME, Carried, Constants, ExecutionUnit, F
 # From the fitted population to the constants of the targets that ship.
 
 RUNTIME_NAMES = {"TensorRT": "tensorrt"}
-"""Of published tables, as targets name them."""
+"""The targets' names for runtimes of published tables."""
 FLOAT_OF = {"onnxruntime": "fp32", "openvino": "fp32"}
-"""What a runtime computes float networks in on a CPU, whatever another does there."""
+"""The precision in which a runtime computes float networks on a CPU, whatever another runtime uses there."""
 CLASS_THREADS = 4
-"""For a class of machines, whose cores nobody knows: a small instance, or a share of a large one."""
+"""For a class of machines, where the number of cores is not known: a small instance, or a share of a large one."""
 SMALL_CORES = 2.0
 """A device with large and small cores may stand twice in a table with as many threads. Rows that take so many times as long
 as the fastest of them are of the small ones, which a target leaves idle: 3 to 3.4 times on the RK3588, where rows of the same
@@ -185,7 +185,8 @@ def carried_on(
 ) -> tuple[Constants, ...]:
     """`constants` with the step to the unit's own runtime, before those that they have.
 
-    runtime_step: from the constants to the runtime of the unit.
+    Args:
+        runtime_step: from the constants to the runtime of the unit.
     """
     units = {unit.name: unit for unit in target.units}
     found = []
@@ -286,7 +287,8 @@ def _spread_of_kinds(theta: Array) -> float:
     """How far the time of a MAC differs between kinds of dense convolution: the standard deviation of its logarithm over
     REFERENCE_LAYERS, as root mean square over the devices. A kind that nobody timed is taken to lie as far off.
 
-    theta: [D, K], of TERMS.
+    Args:
+        theta: [D, K], devices and TERMS.
     """
     ln_time = np.log(np.exp(theta) @ _amounts().T)
     return float(np.sqrt(np.mean(np.var(ln_time, axis=1, ddof=1))))

@@ -44,7 +44,12 @@ Bars = Callable[[str, int], Callable[[], None]]
 
 @dataclass(frozen=True)
 class Derived:
-    """What the timings give. constants: of each shipped target. others, found, layers, left_out: for the second set."""
+    """What the timings give.
+
+    Attributes:
+        constants: constants of each shipped target.
+        others, found, layers, left_out: what the second set needs.
+    """
 
     fitted: tuple[Fitted, ...]
     targets: Mapping[str, Target]
@@ -58,8 +63,8 @@ class Derived:
 def derive(path: Path | None, bars: Bars, *, needs_targets: bool = True) -> Derived:
     """Everything that follows from the timings: those that ship, or the table at `path` alone.
 
-    needs_targets: False where errors of the fit are all that is asked for.
-
+    Args:
+        needs_targets: False if the caller needs only the errors of the fit.
     Raises:
         InputError: the timings cannot be read, or lack the device of a target.
     """

@@ -33,21 +33,21 @@ SHIPPED = "published/other-runtimes.json"
 """Below profiles/."""
 NOT_STATED = "threads not stated"
 APART = ("some layers seem not to be quantized", "not on all four large cores")
-"""What notes on rows say."""
+"""The notes on rows that mark a row as apart."""
 OF_INT8 = ("ArmNN", "TFLite", "XNNPACK")
 POOLED_RUNTIME = ", ".join(OF_INT8[:-1]) + f" or {OF_INT8[-1]}"
-"""Whose int8 on cores without dot product is fitted on as one."""
+"""The runtimes of OF_INT8: the fit takes their int8 on cores without dot product as one."""
 POOLED_DEVICE = "Raspberry Pi 4 Model B by other runtimes"
 POOLED_TARGET = "raspberry-pi-4"
 VERSION_SD = 0.15
-"""What the same runtime is taken to differ by on the same board: in another version, on another day."""
+"""The assumed difference of the same runtime on the same board: in another version, on another day."""
 FEWEST_SD = VERSION_SD / 2
-"""What runtimes, and boards, are taken to differ by at least."""
+"""The least assumed difference between runtimes, and between boards."""
 ANY_SD = 0.4
-"""Where no timing at all is given: a factor of 1.5."""
+"""The spread where there is no timing at all: a factor of 1.5."""
 PRIOR_FREE = 3
 ONE_BY_DEFAULT = ("TFLite",)
-"""Runtimes that use one thread unless they are told otherwise; others use every core."""
+"""Runtimes that use one thread by default; others use every core."""
 
 Network = tuple[str, int, int]
 """Name, width and height of its input."""
@@ -55,7 +55,12 @@ Network = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class OtherTiming:
-    """One published time. device: a target's name. threads: that were stated, or all cores."""
+    """One published time.
+
+    Attributes:
+        device: a target's name.
+        threads: the stated number, or all cores.
+    """
 
     device: str
     unit: str
@@ -126,10 +131,10 @@ def read_other(path: Path | None = None) -> tuple[OtherTiming, ...]:
 
 
 def pooled_table(rows: Iterable[OtherTiming]) -> Timings:
-    """The times on cores without dot product whose threads are stated, as a row to fit on beside those of ncnn.
+    """The times on cores without dot product with a stated number of threads, as a row to fit on beside those of ncnn.
 
-    A network's time is the geometric mean over OF_INT8: no runtime counts twice, and what they differ by is left to the
-    steps between runtimes.
+    A network's time is the geometric mean over OF_INT8: no runtime counts twice. The steps between runtimes hold their
+    differences.
     """
     found: dict[str, list[float]] = defaultdict(list)
     sources = []
@@ -158,10 +163,12 @@ def arithmetic_class(unit: ExecutionUnit, is_int8: bool) -> str:
 
 @dataclass(frozen=True)
 class Residual:
-    """A published time beside what the constants alone say.
+    """A published time beside the prediction of the constants alone.
 
-    ln_ratio: published over predicted. of: the class of arithmetic. sigma: the part of the spread of `base` that is each
-    network's own.
+    Attributes:
+        of: the class of arithmetic.
+        ln_ratio: logarithm of published over predicted time.
+        sigma: the part of the spread of `base` that is each network's own.
     """
 
     row: OtherTiming
@@ -227,10 +234,11 @@ def residuals(
     layers: Mapping[Network, Sequence[LayerCost]],
     constants: Mapping[str, Sequence[Constants]],
 ) -> tuple[Residual, ...]:
-    """Of all rows on CPUs whose target has constants; those that are apart are left out.
+    """The residuals of all rows on CPUs of targets with constants. Rows that are apart are left out.
 
-    constants: by target; those of a class of machines with the step to any machine of it (`constants.at_class`), as the
-    row's machine is not the one that was fitted.
+    Args:
+        constants: constants by target. Those of a class of machines have the step to any machine of it
+            (`constants.at_class`): the row's machine is not the one that was fitted.
     """
     found = []
     for row in rows:
@@ -314,8 +322,10 @@ def _seen_here(
 class Group:
     """The networks that one source timed with one runtime on one device.
 
-    values: ln ratios. is_centred: less what the same people found for the runtime of the constants on that device. board2:
-    the variance that these networks have in common before that (`Residual.common2`).
+    Attributes:
+        values: ln ratios.
+        is_centred: whether the values are less what the same people found for the runtime of the constants on that device.
+        board2: the variance that these networks have in common before that subtraction (`Residual.common2`).
     """
 
     device: str
@@ -356,10 +366,13 @@ def grouped(found: Sequence[Residual], base: str) -> tuple[Group, ...]:
 
 @dataclass(frozen=True)
 class Moments:
-    """What the groups say.
+    """Mean and variances that the groups show.
 
-    mean, tau2: of runtimes, the one of the constants among them, whose difference is 0. delta2: of one runtime from board
-    to board. prior2: what networks of one group differ by, the median over the groups.
+    Attributes:
+        prior2: variance between networks of one group, the median over the groups.
+        delta2: variance of one runtime from board to board.
+        mean, tau2: mean and variance of the runtimes' differences. The runtime of the constants is among them, with
+            difference 0.
     """
 
     groups: tuple[Group, ...]
@@ -395,12 +408,12 @@ class Moments:
         return (squares + PRIOR_FREE * self.prior2) / (free + PRIOR_FREE)
 
     def noise2(self, group: Group) -> float:
-        """Of a group's mean."""
+        """The variance of a group's mean."""
         return self.within2([group]) / len(group.values)
 
     def network2(self, groups: Sequence[Group]) -> float:
-        """Of one more network. Where `within2` is found from few networks of the runtime itself, by Student's distribution,
-        whose variance is that of the normal one times n / (n - 2)."""
+        """The variance of one more network. Where `within2` comes from few networks of the runtime itself, Student's
+        distribution holds: its variance is that of the normal one times n / (n - 2)."""
         own = _squares(groups)[1]
         free = own + PRIOR_FREE
         return self.within2(groups) * (free / (free - 2) if own else 1.0)
@@ -414,12 +427,13 @@ def _weighted(values: Sequence[tuple[float, float]], between2: float) -> tuple[f
 
 
 def _between2(sets: Sequence[Sequence[tuple[float, float]]], fewest: float) -> float:
-    """What the values of each set differ by beyond their own variances, one variance for all sets, `fewest` or more.
+    """The variance of the values within each set beyond their own variances; one for all sets, `fewest` or more.
 
     Where the weighted squares about each set's mean equal the degrees of freedom (Paule and Mandel 1982): a value that is
     hardly known has hardly a say.
 
-    sets: of (value, variance).
+    Args:
+        sets: each of (value, variance).
     """
     free = sum(len(values) - 1 for values in sets)
 
@@ -467,9 +481,12 @@ class Checked:
     """A published time beside its prediction. The step to its runtime is found without the network; the constants below
     it may be fitted on that network in another runtime or precision.
 
-    unit: of the target. ln_error: predicted over published. ln_sd: what the prediction gave itself. is_apart: what ran is not
-    what was predicted, by the look of it (`OtherTiming.is_apart`). from_fit: whether it is among the
-    times that the constants are fitted on, each network left out in turn.
+    Attributes:
+        unit: a unit of the target.
+        ln_error: logarithm of predicted over published time.
+        ln_sd: the prediction's own standard deviation.
+        is_apart: whether something else ran than was predicted, as it seems (`OtherTiming.is_apart`).
+        from_fit: whether it is among the times that the constants are fitted on, each network left out in turn.
     """
 
     target: str
@@ -485,8 +502,12 @@ class Checked:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the steps between runtimes are found from. own: by the constants of each target as they are predicted with;
-    plain: with those of ncnn everywhere, for boards that have no others."""
+    """The residuals that give the steps between runtimes.
+
+    Attributes:
+        own: residuals from the constants that predict each target.
+        plain: residuals from the constants of ncnn everywhere, for boards that have no others.
+    """
 
     own: tuple[Residual, ...]
     plain: tuple[Residual, ...]
@@ -519,10 +540,12 @@ def evidence(
     base: Mapping[str, Sequence[Constants]],
     left_out: Mapping[tuple[str, bool], Prediction],
 ) -> Evidence:
-    """What steps are found from.
+    """The evidence for the steps between runtimes.
 
-    base: the constants of each target, without the step to its runtime; of one that has others for int8, those of ncnn too.
-    left_out: (column of `pooled_table`, is_int8) -> its prediction by a fit without that network.
+    Args:
+        base: the constants of each target, without the step to its runtime. If a target has others for int8, those of
+            ncnn are there too.
+        left_out: (column of `pooled_table`, is_int8) -> its prediction by a fit without that network.
     """
     plain = {name: [c for c in mine if c.device != POOLED_DEVICE] for name, mine in base.items()}
     own = {
@@ -553,9 +576,9 @@ def check(
     left_out: Mapping[tuple[str, bool], Prediction],
     of_gpu: Callable[[Sequence[LayerCost], Sequence[Constants], OtherTiming], Prediction],
 ) -> tuple[Checked, ...]:
-    """Every row whose target and unit have constants.
+    """Every row with constants for its target and unit.
 
-    The step to the row's runtime is found anew without the row's network; the spread of a class is as in `constants`.
+    The step to the row's runtime is found anew without the row's network. The spread of a class is as in `constants`.
     """
     checked = []
     for row in rows:

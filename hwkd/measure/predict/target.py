@@ -43,7 +43,8 @@ def predicted_entries(
     """(entries, notes): network latency and energy of encode and decode, on each unit and each number of threads that
     the target has constants for; the preferred unit first. Where there are none, entries without value and the reason.
 
-    plan: of the quantized model; None for a model in float.
+    Args:
+        plan: of the quantized model; None for a model in float.
     """
     entries: list[Entry] = []
     notes: list[str] = []
@@ -68,7 +69,8 @@ def layer_times(
     """How long each of `layers` takes where `setting` of `predicted_entries` runs the transforms; the reason where
     nobody can say. They sum to the latency of the networks; their intervals are each for itself.
 
-    plan: of the quantized model; None for a model in float.
+    Args:
+        plan: of the quantized model; None for a model in float.
     """
     unit = next(unit for unit in target.units if unit.name == setting.unit)
     of_network = {transform: name for name, held in NETWORKS.items() for transform in held}
@@ -206,7 +208,7 @@ def _side(
     plan: PrecisionPlan | None,
     threads: int,
 ) -> Prediction | str:
-    """The time of one side when `unit` runs the transforms; the reason where it cannot be said."""
+    """The time of one side when `unit` runs the transforms; the reason where it is not known."""
     by_network = {
         network: [layer for layer in layers if layer.network in NETWORKS[network]]
         for network in SIDES[side]
@@ -249,7 +251,11 @@ def _network(
     entry: PlanEntry | None,
     threads: int | None,
 ) -> Prediction | str:
-    """entry: what the plan says of a quantized network; None for one in float, or in integers held in float."""
+    """The time of one network on `unit`; the reason where it is not known.
+
+    Args:
+        entry: the plan's entry of a quantized network; None for one in float, or in integers held in float.
+    """
     if threads is None:
         threads = _threads(target, unit)[0]
     floats = _find(target, unit.name, FLOATS, threads)
