@@ -20,10 +20,10 @@ CURVE_QUALITIES = (1, 15, 29, 44, 58, 72, 86, 100)
 LMBDA_LOW, LMBDA_HIGH = 0.0018, 0.18
 
 LMBDA_OF_UNIT_GAIN = 0.025
-"""The lambda whose base gain is 1: the latents of a model of all rates are in its steps."""
+"""The lambda with a base gain of 1: the latents of a model of all rates are in its steps."""
 
 LARGEST_GAIN = math.sqrt(LMBDA_HIGH / LMBDA_OF_UNIT_GAIN)
-"""Of every channel at HIGHEST: there no channel deviates (hwkd/models/patch.py)."""
+"""The gain of every channel at HIGHEST: there no channel deviates (hwkd/models/patch.py)."""
 
 Y_HAT_STEP = 1 / (4 * LARGEST_GAIN)
 """The grid that y_hat / gain is rounded to where g_s computes in integers: at HIGHEST a symbol is 4 of its steps exactly,

@@ -1,7 +1,7 @@
 """Find the quality that gives a stream of a wanted size or an image of a wanted PSNR.
 
-    max_bytes, bpp: the highest quality whose stream has at most so many bytes
-    min_psnr_db: the lowest quality whose decoded image has at least this PSNR
+    max_bytes, bpp: the highest quality with a stream of at most this size
+    min_psnr_db: the lowest quality with a decoded image of at least this PSNR
 
 The search halves the range of whole qualities: at most 7 encodes for 100 qualities. It takes sizes and PSNRs to grow with
 the quality. Nobody has proven that, so the returned stream was itself measured and meets the request.

@@ -156,7 +156,7 @@ class _ExactNetworks(Networks):
 
 
 def qualities_to_try(manifest: Manifest, asked: Sequence[int] | None) -> tuple[int, ...]:
-    """The qualities at which to compare a bundle: `asked`, or its lowest, default and highest. A bundle of one rate has none.
+    """The qualities to compare a bundle at: `asked`, or its lowest, default and highest. A bundle of one rate has none.
 
     Raises:
         InputError: the bundle does not have one of `asked`.

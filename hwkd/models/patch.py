@@ -41,10 +41,10 @@ from hwkd.qualities import (
 )
 
 _LOWEST_INDEX_AT_START = -32
-"""Of a codec of all rates: a channel may start silent, and be worth its bits at a higher quality only."""
+"""For a codec of all rates: a channel may start silent, and be worth its bits at a higher quality only."""
 
 _START_BATCHES = 16
-"""Of images whose patches give the principal components, at least."""
+"""Least number of batches of images for the principal components of their patches."""
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
@@ -134,7 +134,8 @@ class MeanContext(nn.Module):
     the last digits of a mean still read the same symbols. Patches share no pixels, so their first components, slow waves,
     go on in their neighbours.
 
-    scale: of each channel, [channels]; the network sees the latents over it, and its outputs are multiplied by it.
+    Attributes:
+        scale: scale of each channel, [channels]. The network's inputs are divided by it, and its outputs multiplied by it.
     """
 
     scale: Tensor
@@ -380,8 +381,9 @@ class PatchCodec(HyperpriorCodec):
     def scale_latents(self, factor: float | Tensor, *, shift_scales: bool = False) -> None:
         """Make y `factor` times as large, all of it or each channel, [M], and leave x_hat as it is, but for rounding.
 
-        shift_scales: h_s too; else the scales follow y through log(1 + |y|) alone, which fitted better for a codec that
-        was trained at one rate.
+        Args:
+            shift_scales: change h_s too. If False, the scales follow y through log(1 + |y|) alone: this fitted better for a
+                codec that was trained at one rate.
         """
         g_a, g_s = cast(PatchAnalysis, self.g_a), cast(PatchSynthesis, self.g_s)
         by = torch.as_tensor(factor, device=g_a.linear.weight.device).expand(self.M)
@@ -488,7 +490,11 @@ def _deblock(student: Deblock, teacher: Deblock) -> None:
 
 
 def _inherit_hyper(student: PatchCodec, teacher: PatchCodec, y: Index) -> tuple[str, ...]:
-    """h_a, h_s and the entropy bottleneck, where nothing is wider. y: the channels of the teacher's y that are kept."""
+    """h_a, h_s and the entropy bottleneck, where nothing is wider.
+
+    Args:
+        y: the channels of the teacher's y that are kept.
+    """
     if student.Z > teacher.Z:
         return ()
     s_a, t_a = cast(nn.Sequential, student.h_a), cast(nn.Sequential, teacher.h_a)

@@ -19,8 +19,10 @@ KIB = 1024
 class LayerChoice:
     """What one layer may be stored in.
 
-    weight_count: biases not among them. costs: by bits, what the loss pays where this layer alone has these bits, as
-    `monotone` gives it; in any unit that is the same for every layer.
+    Attributes:
+        weight_count: number of weights, without biases.
+        costs: by bits, the cost to the loss if this layer alone has these bits, as `monotone` gives it; in any unit that is
+            the same for every layer.
     """
 
     name: str
@@ -103,8 +105,8 @@ def allocate(
 
 @contextmanager
 def _quiet_stdout() -> Iterator[None]:
-    """HiGHS, the solver, at times prints a line about itself on the process's standard output, whatever it is told; our
-    output may be a table that a program reads."""
+    """Keep the solver, HiGHS, from the process's standard output: whatever its options, it sometimes prints a line about itself
+    there. Our output may be a table that a program reads."""
     sys.stdout.flush()
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 class Spec:
     """A codec's description in few numbers; each kind of codec has a frozen dataclass of its own.
 
-    widths: channels of the layers inside g_a; g_s mirrors them. M: channels of y. H: channels inside h_a and h_s. Z:
-    channels of z.
+    Attributes:
+        widths: channels of the layers inside g_a; g_s mirrors them.
+        M: channels of y.
+        H: channels inside h_a and h_s.
+        Z: channels of z.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -48,7 +51,12 @@ class LayerInput:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a codec. at: positions of its input in one BLOCK of the image. operator: conv, transposed or gdn."""
+    """One layer of a codec.
+
+    Attributes:
+        at: number of positions of its input in one BLOCK of the image.
+        operator: conv, transposed or gdn.
+    """
 
     name: str
     c_in: int
@@ -79,7 +87,7 @@ class Family(ABC):
         checkpoint: what a file of its weights is called in messages; families may share it.
         default_width: channels where no width is given.
         optimizer: what trains it best, of hwkd/distill/optimizers.py.
-        latent_of_all_rates: channels of y of a student of all rates whose teacher has one; None: it has one rate.
+        latent_of_all_rates: channels of y of a student of all rates from a teacher of one; None: it has one rate.
         takes_post: whether it has the deblocking pairs of --post.
         has_gdn: whether GDN stands between its convolutions.
         has_transposed: whether g_s has transposed convolutions, which ONNX Runtime has not in int8.

@@ -35,13 +35,18 @@ POST_VALUES = 3 * POST * POST
 class PatchSpec(Spec):
     """A `patch` codec (hwkd/models/patch.py); g_s mirrors g_a.
 
-    C: channels of the trunk at 1/16 of the resolution; widths: hidden width of each of its blocks.
-    post: hidden widths of the deblocking pairs at 1/4.
-    M: channels of y. H: channels inside h_a and h_s. Z: channels of z.
-    hyper_kernel: side of the first convolution of h_a and of the last of h_s, 1 or 3.
-    context: channels of y whose means are predicted from their neighbours, and the width of what predicts them; ()
-    for none.
-    anchors: lambdas at which the gains of a codec of all rates are learned; 0: a codec of one rate, without gains.
+    Attributes:
+        M: channels of y.
+        H: channels inside h_a and h_s.
+        Z: channels of z.
+        C: channels of the trunk at 1/16 of the resolution.
+        widths: hidden width of each block of the trunk.
+        post: hidden widths of the deblocking pairs at 1/4 of the resolution.
+        anchors: number of lambdas at which the gains of a codec of all rates are learned. 0: a codec of one rate, without
+            gains.
+        context: number of channels of y with means predicted from their neighbours, and width of the layer that predicts
+            them; () for none.
+        hyper_kernel: side of the first convolution of h_a and of the last of h_s, 1 or 3.
     """
 
     M: int
@@ -96,7 +101,7 @@ BLOCKS = 3
 HYPER, HYPER_LATENT = 96, 64
 ANCHORS = 5
 CONTEXT = 48
-"""Channels of y whose means a student of all rates predicts, through a layer of twice as many."""
+"""Channels of y for which a student of all rates predicts the means, through a layer of twice as many."""
 LATENT_OF_ALL_RATES = 320
 """Of a patch's 768 values: with 192 a linear codec ends at 37.5 dB on Kodak, with 320 at 46.2 dB."""
 POST_SHARE = 4
