@@ -180,7 +180,11 @@ def _plotly_source() -> str:
 
 @dataclass(frozen=True)
 class HeadCell:
-    """A heading. found: one of hwkd.quantity.FOUND, "" for a column of texts."""
+    """A heading.
+
+    Attributes:
+        found: one of hwkd.quantity.FOUND, "" for a column of texts.
+    """
 
     name: str
     found: str = ""
@@ -188,8 +192,15 @@ class HeadCell:
 
 @dataclass(frozen=True)
 class PageCell:
-    """text: what stands there. number: to sort by, None for texts and where there is none. small: below it. title: said
-    of it when pointed at. note: the number of the note with the reason why there is no figure."""
+    """A cell of a table.
+
+    Attributes:
+        text: the text in the cell.
+        number: number to sort by; None for texts and where there is none.
+        small: small text below it.
+        title: text that shows when the pointer is on the cell.
+        note: the number of the note with the reason why there is no figure.
+    """
 
     text: str
     number: float | None = None
@@ -211,7 +222,11 @@ class Reasons:
 
 @dataclass(frozen=True)
 class FoundColumn:
-    """A figure found in one way. of: what of, "networks" say; empty where that goes without saying."""
+    """A figure found in one way.
+
+    Attributes:
+        of: what the figure is of, for example "networks"; empty where that is clear.
+    """
 
     column: Column
     found: str
@@ -240,7 +255,11 @@ def columns_found(
 def figure_cells(
     figures: Figures, columns: Sequence[FoundColumn], reasons: Reasons, *, shows_basis: bool = False
 ) -> Iterator[PageCell]:
-    """A row's cells. shows_basis: say on which images quality is, where rows differ in that."""
+    """A row's cells.
+
+    Args:
+        shows_basis: show on which images the quality was measured, where rows differ in that.
+    """
     for one in columns:
         cell, digits = figures[one.column.key], one.column.digits
         if cell.value is None or cell.found != one.found:
@@ -256,7 +275,7 @@ def figure_cells(
 def nobody_notes(
     figures: Sequence[Figures], columns: Sequence[Column], shown: Collection[str]
 ) -> Iterator[str]:
-    """For each of `columns` whose key is not `shown`, as nobody has a figure in it: why."""
+    """The reason for each of `columns` with a key that is not `shown`: no row has a figure in it."""
     for column in columns:
         if column.key not in shown:
             reasons = dict.fromkeys(f[column.key].reason for f in figures)
@@ -295,8 +314,14 @@ class PageRow:
 
 @dataclass(frozen=True)
 class ResourceTable:
-    """heads: as long as the cells of each row. targets: to choose from. reasons: why figures are n/a, the first is
-    note 1. notes: how the figures were found."""
+    """The resource table of the page.
+
+    Attributes:
+        heads: one heading for each cell of a row.
+        targets: targets to choose from.
+        reasons: why figures are n/a; the first is note 1.
+        notes: how the figures were found.
+    """
 
     heads: tuple[HeadCell, ...]
     rows: tuple[PageRow, ...]
@@ -391,8 +416,8 @@ def _has(compared: Compared, key: str) -> bool:
 # A card for each target: what it is, what runs where, what its models are predicted to cost, and how fast that is. Pure.
 #
 # Real time is REAL_TIME_FPS images a second of the record's size, end to end: entropy coding included. An interval decides:
-# "yes" where even its slow end reaches that, "no" where not even its fast end does, "not certain" between. It is said of
-# trained models that code bytes there; a bare architecture, and networks alone, have no answer.
+# "yes" where even its slow end reaches that, "no" where not even its fast end does, "not certain" between. Only trained
+# models that code bytes there have an answer; a bare architecture, and networks alone, have none.
 
 REAL_TIME_FPS = 25
 """Images a second: the rate of PAL, and near to film's 24."""
@@ -402,7 +427,7 @@ KEYS = ("encode_ms", "decode_ms", "encode_mj", "decode_mj")
 
 _PLANNED_BITS = 8
 _PLANNED_FAMILY = "patch"
-"""What a plan is shown for where no record tells one: 8 bits, and the family that ships where there is no record."""
+"""The page shows a plan for these where no record has one: 8 bits, and the family that ships where there is no record."""
 
 
 @dataclass(frozen=True)
@@ -419,8 +444,12 @@ class CardUnit:
 
 @dataclass(frozen=True)
 class CardRow:
-    """A model on the target in its first setting. cells: its figures. encodes, decodes: in real time: YES, NO,
-    NOT_CERTAIN or n/a."""
+    """A model on the target in its first setting.
+
+    Attributes:
+        cells: its figures.
+        encodes, decodes: whether it does so in real time: YES, NO, NOT_CERTAIN or n/a.
+    """
 
     model: str
     setting: str
@@ -432,9 +461,18 @@ class CardRow:
 
 @dataclass(frozen=True)
 class TargetCard:
-    """power: of the board, in words. plan_of: what `plan`, in sentences, is for. heads: of the cells of all rows.
-    reasons: why figures are n/a, the first is note 1. part: what the latencies are of. is_networks: whether entropy coding
-    and pixels are not in them. notes: how far to trust them."""
+    """The card of one target.
+
+    Attributes:
+        power: power of the board, in words.
+        plan_of: the model that `plan` is for.
+        plan: the plan in sentences.
+        heads: headings of the cells of all rows.
+        reasons: why figures are n/a; the first is note 1.
+        part: the part that the latencies are of.
+        is_networks: whether the latencies exclude entropy coding and pixels.
+        notes: how far to trust the latencies.
+    """
 
     name: str
     description: str
@@ -533,7 +571,7 @@ def _power(target: Target) -> Iterator[str]:
 
 
 def _plan(target: Target, records: Sequence[Record]) -> tuple[str, tuple[str, ...]]:
-    """Of what the plan is, and its sentences: that of the first quantized model, as its record tells it."""
+    """What the plan is for, and its sentences: the plan of the first quantized model, as in its record."""
     for record in records:
         notes = [note for note in record.notes if note.startswith(PLAN)]
         if notes:

@@ -37,9 +37,12 @@ from hwkd.target import Target, list_targets, load_target, load_targets
 class Gathered:
     """What was found in the sources that the user named.
 
-    records: costs, on machines that were measured and on targets. results: rate and distortion of trained models, None
-    where no source has any. logs: of training runs. targets: the boards that cards are made for, in that order.
-    sources: what was read, in words, for the foot of the page.
+    Attributes:
+        records: costs, on machines that were measured and on targets.
+        results: rate and distortion of trained models; None where no source has any.
+        logs: logs of training runs.
+        targets: the boards that cards are made for, in that order.
+        sources: what was read, in words, for the foot of the page.
     """
 
     records: tuple[Record, ...]

@@ -34,8 +34,12 @@ Figures = Mapping[str, Cell]
 class Costed:
     """One model with its cost and its quality, both known.
 
-    name: for people. kind: what it is drawn with: family and precision. rate: bits per pixel. psnr_db: its basis says on
-    which images. is_published: the quality is the paper's, of the same architecture.
+    Attributes:
+        name: name for people.
+        kind: family and precision; they decide how it is drawn.
+        psnr_db: PSNR; its basis has the images.
+        rate: bits per pixel.
+        is_published: whether the quality is the paper's, of the same architecture.
     """
 
     name: str
@@ -156,7 +160,14 @@ Y_LABEL = "PSNR (dB)"
 
 @dataclass(frozen=True)
 class _Cost:
-    """A kind of cost. key: of the plots. figure: of hwkd.report.compare.rows. entry: of the record. what, unit: in words."""
+    """A kind of cost.
+
+    Attributes:
+        key: key of the plots.
+        figure: name of the figure in hwkd.report.compare.rows.
+        entry: name of the record's entry.
+        what, unit: cost and unit in words.
+    """
 
     key: str
     figure: str
@@ -370,7 +381,11 @@ def trust_notes(points: Sequence[Costed]) -> Iterator[str]:
 
 
 def architecture_note(points: Sequence[Costed], paper: Paper, cost: str) -> str:
-    """How the paper's points were found. cost: how their cost was, in words."""
+    """How the paper's points were found.
+
+    Args:
+        cost: how their cost was found, in words.
+    """
     names = ", ".join(point.row.record.model.name for point in points)
     return (
         f"{PAPER}: PSNR and rate as published ({paper.source}, on {paper.images}); cost {cost} here, for the float "

@@ -188,7 +188,7 @@ def measured_times(record: Record) -> Found | None:
 
 
 def predicted_times(record: Record, boards: Mapping[str, Target]) -> Found | None:
-    """In the record's first setting, from the file of its target, one of `boards`; None where that cannot be said."""
+    """Predicted times in the record's first setting, from the file of its target, one of `boards`; None where it is not known."""
     target, settings = boards.get(record.target), settings_of(record)
     if record.is_host or target is None or not settings or not record.layers:
         return None
