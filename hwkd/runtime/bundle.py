@@ -87,11 +87,11 @@ def unpack_index(index: bytes) -> dict[str, int]:
 def unpack_stream(stream: bytes, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
     """Each part of `sizes` with its content, one by one; the stream's end is checked after the last.
 
-    Takes memory for what `sizes` says and no more, whatever the stream would unpack to.
+    Takes memory for `sizes` and no more, whatever the stream would unpack to.
 
     Raises:
-        ValueError: not an xz stream, a damaged one, one whose dictionary is larger than `pack_stream` makes it, one
-            that is shorter or longer than `sizes` says, or bytes after it.
+        ValueError: not an xz stream, a damaged one, one with a larger dictionary than that of `pack_stream`, one that is
+            shorter or longer than `sizes`, or bytes after it.
     """
     decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_UNPACKING_BYTES)
     pending = stream
@@ -200,8 +200,10 @@ def is_bundle(text: str) -> bool:
 class Bundle:
     """A bundle in memory, every hash checked.
 
-    parts: the content of each part that the manifest lists. sha256: of the bytes of manifest.json, in hex: as they were read,
-    for a later hwkd may write the same manifest otherwise.
+    Attributes:
+        parts: the content of each part that the manifest lists.
+        sha256: digest of the bytes of manifest.json, in hex. The bytes are those that were read: a later hwkd may write
+            the same manifest differently.
     """
 
     manifest: Manifest
@@ -226,7 +228,7 @@ def read_bundle(path: Path) -> Bundle:
         InputError: no such file, no bundle, one of another format, damaged, cut short, too large, with a part missing
             or one too many, or with a manifest that does not fit.
     """
-    # Not asked of the path itself, whose methods raise where a folder may not be searched; opening explains that.
+    # os.path, because the methods of Path raise where a folder may not be searched; opening explains that case.
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"{path} is a folder or a device; {_GIVE}")
     try:
@@ -239,7 +241,13 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def bundle_of(content: bytes, name: str) -> Bundle:
-    """The bundle in `content`, as `read_bundle` gives it. name: what messages call it. Raises InputError as `read_bundle`."""
+    """The bundle in `content`, as `read_bundle` returns it.
+
+    Args:
+        name: the bundle's name in messages.
+    Raises:
+        InputError: as `read_bundle`.
+    """
     try:
         return _read(io.BytesIO(content))
     except InputError as error:
@@ -367,7 +375,7 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-# Zips of stored entries whose bytes follow from names and content alone, so that equal content has equal hashes.
+# Zips of stored entries. Their bytes follow from names and content alone, so equal content has equal hashes.
 
 DAMAGED = (
     zipfile.BadZipFile,

@@ -64,8 +64,10 @@ class Rate:
 class Gains:
     """The gains of a bundle, by channel of y.
 
-    anchors: as hwkd.qualities.gains. narrow_from: channels from this one on have one digit in the decoder.
-    largest_y: what no symbol exceeds at any quality.
+    Attributes:
+        anchors: as hwkd.qualities.gains.
+        narrow_from: channels from this one on have one digit in the decoder.
+        largest_y: bound of the symbols at every quality.
     """
 
     anchors: Anchors
@@ -122,10 +124,10 @@ def read_gains(arrays: Mapping[str, npt.NDArray[Any]], manifest: Manifest) -> Ga
 
 
 def chosen_quality(manifest: Manifest, quality: int | None) -> int | None:
-    """The quality that the bundle of `manifest` codes at where `quality` is asked for; None where it has one rate.
+    """The quality that the bundle of `manifest` codes at for the requested `quality`; None where it has one rate.
 
     Raises:
-        InputError: a quality that it has not.
+        InputError: a quality that the bundle does not have.
     """
     if manifest.qualities is None:
         if quality is None:
