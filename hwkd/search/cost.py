@@ -27,9 +27,12 @@ MIB = 2**20
 class Cost:
     """One student's cost for one image.
 
-    kmac_per_pixel: of all four networks, each once, counted. latency_ms: of the slower of encode and decode, networks
-    without entropy coding. energy_mj: the greater of the two. least_mib: its weights at the fewest bits that may be chosen;
-    full_mib: at the most that the kernels take.
+    Attributes:
+        kmac_per_pixel: 1000 multiply-accumulates per pixel of all four networks, each once, counted.
+        latency_ms: latency of the slower of encode and decode, networks without entropy coding.
+        energy_mj: the greater energy of encode and decode.
+        least_mib: size of its weights at the fewest bits that may be chosen.
+        full_mib: size of its weights at the most bits that the kernels take.
     """
 
     kmac_per_pixel: float
@@ -51,7 +54,11 @@ def cost_from_dict(raw: Mapping[str, Any]) -> Cost:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a student may cost; None: no limit. max_mib: of stored weights, which asks for bits per layer."""
+    """The most that a student may cost; None: no limit.
+
+    Attributes:
+        max_mib: limit of the stored weights. It requires bits per layer.
+    """
 
     max_ms: float | None
     max_mj: float | None
@@ -67,7 +74,7 @@ class Budget:
         """(option, the cost's value, the share of the budget that it takes), for each limit.
 
         Raises:
-            InputError: a limit on what is not known of the cost; the reason is told.
+            InputError: a limit on a cost that is not known; the message has the reason.
         """
         for option, most, found in (
             ("--max-ms", self.max_ms, cost.latency_ms),
@@ -226,7 +233,7 @@ class Predicted:
 
 
 def greater(entries: list[Entry], name: str) -> Quantity:
-    """The greater of encode's and decode's figure; `by` tells which."""
+    """The greater of encode's and decode's figure; `by` has which."""
     of_name = [e for e in entries if (e.name, e.part) == (name, "networks")]
     unknown = next((e.quantity for e in of_name if e.quantity.value is None), None)
     if unknown is not None:
@@ -252,7 +259,8 @@ def shrunk(part: FamilySpace, values: Values, fits: Fits) -> dict[str, int]:
     Every candidate of a search is so trained, and most lie where the best ones do: just inside the budget. What is
     rejected instead would have to be drawn again and again where little of the space fits.
 
-    fits: True for the cheapest student; where a student fits, so do those on the way from it to the cheapest.
+    Args:
+        fits: True for the cheapest student; where a student fits, so do those on the way from it to the cheapest.
     """
     if fits(part.spec(values)):
         return dict(values)
@@ -290,7 +298,8 @@ def uniform_students(
 def within(space: Space, budget: Budget, costing: Costing, where: str) -> Space:
     """`space` without the families that have no student within `budget`.
 
-    where: the target's name, for the message.
+    Args:
+        where: the target's name, for the message.
     Raises:
         InputError: no family has one; the nearest student is named. As `Budget.shares`.
     """
