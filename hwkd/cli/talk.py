@@ -1,4 +1,4 @@
-"""What a command says on standard error beside its result: notes, bars, and how much of both."""
+"""What a command writes to standard error beside its result: notes, bars, and how much of both."""
 
 import argparse
 import codecs
@@ -16,10 +16,10 @@ _FRAMES = {
     **dict.fromkeys("│┃", "|"),
     **dict.fromkeys("┌┐└┘├┤┬┴┼┏┓┗┛┣┫┳┻╋┡┩╇╞╡╪", "+"),
 }
-"""What the lines of a table become where the terminal's encoding has none."""
+"""ASCII for the lines of a table, where the terminal's encoding has no such lines."""
 
 ENCODABLE = "hwkd"
-"""Of `open(errors=...)`: frames become ASCII, and all else that cannot be written becomes escapes."""
+"""Error handler for `open(errors=...)`: frames become ASCII, and all other characters that the encoding lacks escapes."""
 
 
 def _encodable(error: UnicodeError) -> tuple[str, int]:

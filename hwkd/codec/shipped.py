@@ -13,7 +13,7 @@ from hwkd.runtime.bundle import BUNDLE_SUFFIX, MAX_BYTES, MAX_MANIFEST_BYTES, bu
 from hwkd.runtime.manifest import MANIFEST
 
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
-"""Where the bundles lie that come with hwkd; there may be no such folder."""
+"""The folder of the bundles that come with hwkd; it may not exist."""
 
 DEFAULT = "patch-medium"
 """The shipped bundle that encodes where none is named."""

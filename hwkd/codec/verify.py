@@ -41,14 +41,14 @@ from hwkd.runtime.session import present_runtimes, runtime_label
 EXACT_LABEL = "exact integers"
 
 NO_INDEX = 255
-"""Where no index was computed; 0 to 63 are indexes."""
+"""Marks a place without a computed index; 0 to 63 are indexes."""
 
 NO_SYMBOL = np.iinfo(np.int32).min
-"""Where no symbol was found; hwkd.codec.tables.MAX_SYMBOL bounds symbols."""
+"""Marks a place without a symbol; hwkd.codec.tables.MAX_SYMBOL bounds symbols."""
 
 
 class Passed(NamedTuple):
-    """What a coder had in hand: y, z, and the index of the scale of each symbol of y, all of the padded image."""
+    """The values that passed through a coder: y, z, and the scale's index of each symbol of y, all of the padded image."""
 
     y: Symbols
     z: Symbols

@@ -1,4 +1,4 @@
-"""What the teachers say about a batch: computed without gradients, once per batch, or once for a pool of crops."""
+"""The teachers' outputs on a batch: computed without gradients, once per batch, or once for a pool of crops."""
 
 import time
 from collections.abc import Iterator
@@ -106,7 +106,7 @@ class LiveBatches:
         return self._crops.last_names
 
     def state(self) -> dict[str, Any]:
-        """Where the crops stand, and how many batches there were."""
+        """The state of the crops, and the number of batches so far."""
         return {"crops": self._crops.state(), "drawn": self._drawn}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -185,7 +185,7 @@ class PooledBatches:
         self._rng = np.random.default_rng(seed)
 
     def state(self) -> dict[str, Any]:
-        """Where the draws stand; the pool itself is made anew from the seed."""
+        """The state of the random draws. The pool itself is made anew from the seed."""
         return dict(self._rng.bit_generator.state)
 
     def restore(self, state: dict[str, Any]) -> None:

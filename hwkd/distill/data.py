@@ -33,7 +33,7 @@ CALIBRATION_IMAGES = 16
 
 
 class CropSource(Protocol):
-    """Where batches of crops come from, in a fixed order, one step after another."""
+    """A source of batches of crops, in a fixed order, one step after another."""
 
     last_names: tuple[str, ...]
 
@@ -46,7 +46,7 @@ class CropSource(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Where the order stands, of plain Python values: the same in every process."""
+        """The position in the order, as plain Python values: the same in every process."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ class TrainingImages(Protocol):
 
     @property
     def source(self) -> str:
-        """Where they came from."""
+        """Where the images came from."""
         ...
 
     @property
@@ -69,7 +69,7 @@ class TrainingImages(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out."""
+        """Notes on images that were left out."""
         ...
 
     @property
@@ -79,7 +79,7 @@ class TrainingImages(Protocol):
 
     @property
     def pixels(self) -> int:
-        """Of the training images together."""
+        """The number of pixels of all training images together."""
         ...
 
     def crops(
@@ -113,7 +113,7 @@ class ImageSet:
 
     @property
     def pixels(self) -> int:
-        """Of the training images together."""
+        """The number of pixels of all training images together."""
         return sum(image.shape[0] * image.shape[1] for _, image in self.train)
 
     def crops(self, crop: int, seed: int, *, is_long: bool = False, device: str = "cpu") -> "Crops":
@@ -137,7 +137,7 @@ def load_images(
         crop: images with a smaller side are left out, and named in the notes.
         seed: chooses the held-out images.
         tell: receives the name of each file as it is decoded.
-        instead: of a command without --crop, what may be done instead.
+        instead: for a command without --crop, what the user can do instead.
     Raises:
         InputError: the folder is missing or empty, or too few images are usable.
     """
@@ -266,7 +266,7 @@ class DeviceCrops(Crops):
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a crop lies: the image's number, its upper left corner, quarter turns to the left, then a flip."""
+    """The place of a crop: the image's number, its upper left corner, quarter turns to the left, then a flip."""
 
     image: int
     top: int
@@ -439,7 +439,7 @@ class StreamedSet:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out, so far."""
+        """Notes on images that were left out so far."""
         stood_in = (f"another image stood in: {why}" for why in self.damaged.values())
         return (*self.left_out, *stood_in)
 
@@ -450,7 +450,7 @@ class StreamedSet:
 
     @property
     def pixels(self) -> int:
-        """Of the training images together."""
+        """The number of pixels of all training images together."""
         return sum(entry.width * entry.height for entry in self.train)
 
     def crops(

@@ -35,7 +35,7 @@ from hwkd.runtime.session import PROC, SYS, free_memory_bytes
 # Whether the decoded images of a folder fit in the free memory: their headers decide, before any image is decoded.
 
 SHARE = 0.8
-"""Of the free memory that images may take: networks, activations and the page cache need the rest."""
+"""Share of the free memory that images may take: networks, activations and the page cache need the rest."""
 GB = 1e9
 
 
@@ -45,7 +45,7 @@ def check_fits(
     """Refuse images that would fill the memory.
 
     Args:
-        paths: of the images; those that are too small for `crop`, or have no header, are not kept and not counted.
+        paths: paths of the images. Images that are too small for `crop`, or have no header, are not kept and not counted.
         sys, proc: as Linux has them; where they do not tell, nothing is refused.
     Raises:
         InputError: decoded they take more than SHARE of the available memory.
@@ -187,7 +187,7 @@ def decode(task: Task) -> Decoded:
 VISITS = 8
 """Crops that are taken of an image once it is decoded, at as many steps: decoding costs far more than cropping."""
 STRIDE = 5
-"""Of the rows' first steps: any two rows side by side, and any few, then change their images far from each other."""
+"""Stride of the rows' first steps: any two rows side by side, and any few, then change their images far from each other."""
 
 # What the random numbers are for: each purpose has its own sequences.
 _OF_EPOCH, _OF_CROP = 0, 1
@@ -234,7 +234,7 @@ class Order:
 
 
 def crop_chance(seed: int, place: int, visit: int) -> np.random.Generator:
-    """What decides where the crop of this visit lies and how it is turned."""
+    """The random generator for the place of this visit's crop and for how it is turned."""
     return np.random.default_rng((seed, _OF_CROP, place, visit))
 
 
@@ -256,7 +256,7 @@ class Tasks:
         self._order = Order(len(entries), seed)
 
     def of_rows(self, lanes: Lanes, rows: range, first: int) -> Iterator[Task]:
-        """From step `first` on, without end: the images that `rows` are in the middle of, then each new one."""
+        """The tasks of `rows` from step `first` on, without end: the images that the rows crop already, then each new one."""
         for step in count(first):
             for row in rows:
                 place, visit = lanes.at(step, row)
@@ -542,7 +542,7 @@ def shard_images(
     taken, since others are masks or smaller versions of it. All other members are passed over.
 
     Args:
-        passed_over: called with the name of each member that ends as an image does and is none by these rules.
+        passed_over: called with the name of each member that ends like an image's but is none by these rules.
     Raises:
         InputError: the file cannot be read, is no tar file, or is cut short or damaged; at the latest at its end.
     """

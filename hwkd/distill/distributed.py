@@ -22,7 +22,7 @@ from hwkd.errors import HwkdError, InputError
 T = TypeVar("T")
 
 LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
-"""What stands in the RuntimeErrors of torch.distributed when another process is gone; they have no class of their own."""
+"""Texts in the RuntimeErrors of torch.distributed when another process is gone; these errors have no class of their own."""
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others: the first one may evaluate or write while they do."""
 
@@ -113,10 +113,10 @@ ALONE = Processes()
 
 
 def started_processes(environment: Mapping[str, str] = os.environ) -> Processes:
-    """What torchrun says in `environment`; this process alone where it says nothing.
+    """The processes of torchrun's variables in `environment`; this process alone where there are none.
 
     Raises:
-        InputError: half of torchrun's variables, or no numbers in them.
+        InputError: only some of torchrun's variables, or no numbers in them.
     """
     if "RANK" not in environment and "WORLD_SIZE" not in environment:
         return ALONE

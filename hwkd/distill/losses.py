@@ -51,7 +51,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the student is compared with: y_hat and x_hat of the teacher, z_hat of the teacher or of a second one."""
+    """The targets of the student: y_hat and x_hat of the teacher, z_hat of the teacher or of a second one."""
 
     y_hat: Tensor
     z_hat: Tensor
@@ -233,5 +233,5 @@ def drawn(key: tuple[int, ...], batch: int, rows: range) -> Tensor:
 
 
 def weight(lmbda: Tensor) -> Tensor:
-    """What the loss of a crop of this lambda counts, of the shape of `lmbda`."""
+    """The weight of the loss of a crop of this lambda, in the shape of `lmbda`."""
     return (LMBDA_OF_UNIT_GAIN / lmbda) ** WEIGHT_POWER

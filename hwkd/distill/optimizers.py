@@ -1,4 +1,4 @@
-"""What moves the weights: Muon for the matrices of wide layers with Adam for the rest, or Adam alone; and their average."""
+"""The optimizers: Muon for the matrices of wide layers with Adam for the rest, or Adam alone; and the weights' average."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -105,7 +105,8 @@ def optimizers(
     """The optimizers that share the parameters `named` out among themselves.
 
     Args:
-        kind: of OPTIMIZERS. lr: Adam's peak rate.
+        kind: one of OPTIMIZERS.
+        lr: Adam's peak rate.
     """
     wide = [p for name, p in named.items() if kind == "muon" and takes_muon(name, p)]
     taken = set(map(id, wide))
@@ -152,7 +153,7 @@ class Average:
             parameter.copy_(self._averaged[name])
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
+        """The state that `restore` takes."""
         return {"steps": self._steps, "parameters": dict(self._averaged)}
 
     @torch.no_grad()

@@ -37,7 +37,7 @@ from hwkd.quantize.ptq import round_weights
 from hwkd.quantize.qat import calibrate, layer_inputs, quantize, round_medians
 
 QAT_SHARE = 0.25
-"""Of the minutes, what the quantized phase gets."""
+"""Share of the minutes for the quantized phase."""
 CALIBRATION_BATCHES = 16
 # Offsets of the run's seed, so that each use of chance has a sequence of its own.
 SEED_CROPS, SEED_START, SEED_CALIBRATION, SEED_POOL, SEED_LAMBDAS = 1, 2, 3, 4, 5
@@ -77,11 +77,12 @@ def distill(
 
     Args:
         teaching: None where no term of the loss needs a teacher.
-        start: what the student inherits its first weights from; None: from random, fitted to the data.
-        start_lmbda: what `start` was trained for; None where it is not known.
+        start: the model from which the student inherits its first weights. None: random weights, fitted to the data.
+        start_lmbda: the lambda that `start` was trained for; None where it is not known.
         resume: continue `folder`'s run, which must have the same configuration.
         force: start over where `folder` holds a run.
-        processes: that train it together, inside `joined`; each calls with the same arguments, the first one writes.
+        processes: the processes that train it together, inside `joined`. Each calls with the same arguments; the first one
+            writes.
     Returns:
         None in every process but the first.
     Raises:
@@ -337,7 +338,7 @@ def with_steps(config: RunConfig, steps: dict[str, int]) -> RunConfig:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a student inherits its first weights from.
+    """The model from which a student inherits its first weights.
 
     Attributes:
         name: its name in the notes.

@@ -211,7 +211,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress bar shows; the loss terms are of the last step, `validation` an RD loss.
+    """The values of a progress bar. The loss terms are of the last step; `validation` is an RD loss.
 
     Attributes:
         wait_ms: time that a step waits for its crops, on average since the last row of the log.
@@ -459,7 +459,7 @@ def _psnr_db(terms: dict[str, float]) -> float:
 WARM_UP_STEPS = 200
 LAST_RATE = 0.01
 DECAY_SHARE = 0.35
-"""Of a phase of the schedule wsd, the end over which the rate falls."""
+"""Share of a phase of the schedule wsd, at its end, in which the rate falls."""
 TIMED_STEPS = 25
 """Steps that are timed, after as many untimed ones, before `--minutes` is turned into a number of steps."""
 
