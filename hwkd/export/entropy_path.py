@@ -140,7 +140,7 @@ def hyper_model(path: ExactPath, Z: int, M: int, *, has_gains: bool = False) -> 
 
 
 def _shuffle_after(h_s: nn.Module, name: str) -> int:
-    """By how much a PixelShuffle right after the layer `name` ("h_s.3") enlarges what it gives; 1 where there is none."""
+    """The factor of a PixelShuffle right after the layer `name` ("h_s.3"); 1 where there is none."""
     after = dict(h_s.named_children()).get(str(int(name.removeprefix(ENTROPY_PATH)) + 1))
     return after.upscale_factor if isinstance(after, nn.PixelShuffle) else 1
 
@@ -190,7 +190,7 @@ PRIOR_SYMBOLS = 1000
 """The Gaussian counts as much as so many symbols seen: a scale that is seldom met keeps it."""
 
 QUALITIES = (1, 20, 40, 60, 80, 100)
-"""At which the symbols of a codec of all rates are counted."""
+"""The qualities at which the symbols of a codec of all rates are counted."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -260,7 +260,7 @@ def _in_whole_slots(weight: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 # The integer tables and the self-test that a bundle carries: made once, the same numbers on every machine.
 
 _SIZES = ((1, 1), (3, 5), (8, 12))
-"""Of the self-test's z: one position, an odd size, that of a 768x512 image."""
+"""Sizes of the self-test's z: one position, an odd size, that of a 768x512 image."""
 
 _SELFTEST_AT = (LOWEST, DEFAULT_QUALITY, HIGHEST)
 
@@ -273,8 +273,7 @@ def coding_tables(codec: HyperpriorCodec, counts: Counts | None = None) -> dict[
     they go into the offsets. `codec` must have its tables (codec.update()).
 
     Args:
-        counts: of hwkd.export.entropy_path.count_symbols, for tables of y that fit them; None for those of a
-            Gaussian.
+        counts: from `count_symbols`, for tables of y that fit them; None for tables of a Gaussian.
     """
     z, y = codec.entropy_bottleneck, codec.gaussian_conditional
     medians = z.quantiles[:, 0, 1].detach().round().int()

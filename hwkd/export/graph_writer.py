@@ -20,7 +20,7 @@ IR_VERSION = 8
 
 @dataclass(frozen=True)
 class Form:
-    """What differs between the graphs of different runtimes.
+    """The differences between the graphs of different runtimes.
 
     Attributes:
         keeps_transposed: transposed convolutions stay. If False, they become 3x3 convolutions and DepthToSpace.

@@ -156,7 +156,7 @@ def _rounded(graph: GraphWriter, x: str, largest: int) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """What one operation reads: output positions [first, last] need inputs from `before` to `after`."""
+    """The inputs that one operation reads: output positions [first, last] need inputs from `before` to `after`."""
 
     kernel: int = 1
     stride: int = 1
@@ -177,7 +177,7 @@ class Operations:
     """The operations of each transform in order; where there are two branches, of the longer one.
 
     Attributes:
-        means: what the means of y read of y; empty where y has none, or they depend on z alone.
+        means: the parts of y that its means read; empty where y has no means, or they depend on z alone.
     """
 
     g_a: tuple[Step, ...]
@@ -210,7 +210,7 @@ def _step(layer: Layer) -> Step:
 
 Layers = Mapping[str, IntegerLayer]
 MakeGraph = Callable[[Any, Layers, Latents, Form], onnx.ModelProto]
-"""Of a codec of the family."""
+"""Makes a graph of a codec of the family."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class Graphs:
 
 
 def graphs_of(codec: HyperpriorCodec) -> Graphs:
-    """What the codec's family registered."""
+    """The `Graphs` of the codec's family."""
     place = codec.family.graphs
     assert place is not None  # nothing else is quantized
     module, _, name = place.partition(":")
