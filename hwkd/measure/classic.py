@@ -45,7 +45,7 @@ QUALITIES = tuple(range(5, 96, 5))
 """Pillow's quality settings of a curve."""
 
 MIN_QUALITY, MAX_QUALITY = 5, 95
-"""Where equal quality is looked for. libjpeg's scale ends at 95: beyond, files grow and images hardly change."""
+"""The range of the search for equal quality. libjpeg's scale ends at 95: beyond, files grow and images hardly change."""
 
 MAX_SIDE = {"jpeg": 65500, "webp": 16383}
 """Pixels, by libjpeg and libwebp."""
@@ -211,7 +211,7 @@ def at_psnr(points: Sequence[ClassicPoint], psnr_db: float) -> EqualQuality:
 
 
 class _Sums:
-    """What one quality gives, summed over images."""
+    """The figures of one quality, summed over images."""
 
     def __init__(self, runs: int) -> None:
         self.count = 0
@@ -330,9 +330,9 @@ def classic_coder(
     """One of LABELS as a coder of `image`, [H, W, 3] uint8.
 
     Args:
-        psnr_db: to come near to.
+        psnr_db: the PSNR to come near to.
         quality: Pillow's, in place of the one that `nearest_quality` finds.
-        threads: for AVIF; the others have one.
+        threads: number of threads for AVIF; the other codecs use one.
     Raises:
         InputError: as hwkd.measure.classic.encode; this Pillow lies without AVIF.
     """
@@ -344,10 +344,10 @@ def classic_coder(
 
 
 def bench_writer(codec: str, threads: int) -> Callable[[Pixels, int], bytes]:
-    """What writes an image's bytes at a quality, with the settings of BENCH_SETTINGS_TEXT.
+    """A function that returns an image's bytes at a quality, with the settings of BENCH_SETTINGS_TEXT.
 
     Args:
-        threads: for AVIF; the others have one.
+        threads: number of threads for AVIF; the other codecs use one.
     Raises:
         InputError: this Pillow lies without AVIF.
     """
@@ -474,7 +474,7 @@ def matched(codec: str, image: Pixels, stream_bytes: int) -> Matched:
 
 
 def classic_made(codec: str) -> str:
-    """What codes "jpeg" or "webp" here, with its settings."""
+    """The library that codes "jpeg" or "webp" here, with its settings."""
     if codec == "webp":
         return f"libwebp {features.version('webp')}, method {WEBP_METHOD}"
     turbo = features.version("libjpeg_turbo")
@@ -564,7 +564,7 @@ def evaluate_classic(
     *,
     progress: Callable[[int, ImageQuality], None] | None = None,
 ) -> dict[int, Evaluation]:
-    """By quality: what `codec` does to `images`, as hwkd.measure.quality.evaluate_bundle has it for a bundle.
+    """The figures of `codec` on `images` by quality, as hwkd.measure.quality.evaluate_bundle has them for a bundle.
 
     Args:
         images: read again for every quality, as hwkd.images.ImageSource allows.
@@ -594,7 +594,7 @@ def evaluate_classic(
 
 
 def made(codecs: Iterable[str]) -> str:
-    """What codes `codecs` here, with versions and settings, in words."""
+    """The libraries that code `codecs` here, with versions and settings, in words."""
     told = {
         "jpeg": ("libjpeg_turbo", "4:2:0, standard Huffman tables"),
         "webp": ("webp", f"lossy, method {WEBP_METHOD}"),

@@ -32,7 +32,7 @@ class StepClock:
     """Splits each run of an encode or a decode into steps that follow one another without a gap.
 
     A step is a call that is timed, or what lies between two of them, which has a name too.
-    runs: by side, the milliseconds of each step of each run; a step that comes back in one run is summed.
+    runs: for each side, the milliseconds of each step of each run. A step that occurs several times in one run is summed.
     """
 
     def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -67,11 +67,11 @@ class StepClock:
         self.leave(name, then)
 
     def enter(self) -> None:
-        """Where a timed call begins, for those that no block can be put around."""
+        """Begin a timed call, for calls that no `with` block can enclose."""
         self._lap(self._between)
 
     def leave(self, name: str, then: str) -> None:
-        """Where it ends; arguments as of `step`."""
+        """End it; arguments as for `step`."""
         self._lap(name)
         self._between = then
 
@@ -101,11 +101,11 @@ class ImageCodec(Protocol[_Stream]):
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """The codec's name in tables."""
 
     @property
     def setting(self) -> str:
-        """What runs it, with its version."""
+        """What runs the codec, with its version."""
 
     @property
     def threads(self) -> int:
@@ -113,7 +113,7 @@ class ImageCodec(Protocol[_Stream]):
 
     @property
     def clock(self) -> StepClock | None:
-        """Where its runs leave their steps; None for a codec that cannot be looked into."""
+        """Where its runs leave their steps; None for a codec that shows no steps."""
 
     @property
     def entropy(self) -> tuple[str, ...]:
@@ -204,7 +204,7 @@ def ready(
 def split(
     taking_part: Mapping[_Key, Coder | Absent],
 ) -> tuple[dict[_Key, Coder], dict[_Key, Absent]]:
-    """Those that can be measured, and those that cannot; each in order."""
+    """The coders that can be measured, and those that cannot; each in order."""
     able = {key: one for key, one in taking_part.items() if isinstance(one, Coder)}
     absent = {key: one for key, one in taking_part.items() if isinstance(one, Absent)}
     return able, absent
@@ -237,7 +237,7 @@ STEPS_TEXT = (
     "index). entropy z, entropy y: the coder's, index in hand. latents: symbols checked and copied between networks "
     "and coder. container: the stream put together and its checksum, or taken apart and checked. crop: pixels into the image."
 )
-"""What the steps are, for the line below a table."""
+"""The meaning of the steps, for the line below a table."""
 
 
 class TimedCodec(Codec):
@@ -302,7 +302,7 @@ class BundleCodec:
 
     @property
     def threads(self) -> int:
-        """Of the networks."""
+        """Number of threads of the networks."""
         return self.codec.threads
 
     def encode(self, image: Pixels) -> bytes:
@@ -379,7 +379,7 @@ STAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "end_to_end": (*_CODING, HYPER, DECODER, CROP),
     },
 }
-"""By side and part of hwkd.measure.record: the steps of hwkd.measure.coder that it is made of."""
+"""The steps of hwkd.measure.coder that make up each side and part of hwkd.measure.record."""
 
 STAGES_NOTE = (
     "The encoder's graph holds g_a and h_a: both are in transform, and hyper is h_s alone. entropy: the coder, the "
@@ -403,12 +403,12 @@ def open_coders(
     threads: int,
     quality: int | None = None,
 ) -> dict[str, Coder | Absent]:
-    """By runtime's label: `bundle` as a coder of `image`, [H, W, 3] uint8, or why that runtime does not run it.
+    """`bundle` as a coder of `image`, [H, W, 3] uint8, by the runtime's label; or why that runtime does not run it.
 
     Args:
         quality: as hwkd.measure.coder.bundle_coder.
     Raises:
-        InputError, HwkdError: none of the runtimes runs it; the reason of the first.
+        InputError, HwkdError: none of the runtimes runs it; the message has the reason of the first.
     """
     found: dict[str, Coder | Absent] = {}
     errors: list[HwkdError] = []
@@ -436,7 +436,7 @@ def stage_latencies(
 
     Args:
         coders: as `open_coders` gives them. threads: of the networks, each on a core of its own.
-        seconds: to spend on all timed runs together, at least MIN_RUNS_INTERVAL of each.
+        seconds: time for all timed runs together, at least MIN_RUNS_INTERVAL of each.
 
     Raises:
         InputError: threads as `pinned`.

@@ -73,7 +73,7 @@ class Row:
 
 @dataclass(frozen=True)
 class EqualPsnr:
-    """What codecs take for the same mean PSNR over the same images, in one run on one machine.
+    """Bytes and time of codecs at the same mean PSNR over the same images, in one run on one machine.
 
     Attributes:
         images: which images, in words.
@@ -114,9 +114,9 @@ def compare_at_psnr(
 
     Args:
         images: names and [H, W, 3] uint8, one at least. where: which they are, in words.
-        bundles: by their names in the table; each of all rates.
-        seconds: for all timed rounds together; six of them at least.
-        show: called with what is being done, in words.
+        bundles: bundles by their names in the table; each of all rates.
+        seconds: time for all timed rounds together; six rounds at least.
+        show: receives the current step, in words.
     Raises:
         InputError: a codec that does not reach that PSNR on these images, or goes below it at no quality; a bundle of
             one rate; this Pillow lies without WebP or AVIF; as hwkd.codec.codec.Codec.
@@ -168,10 +168,10 @@ def write_equal_psnr(path: Path, found: EqualPsnr) -> None:
 
 
 def read_equal_psnr(path: Path) -> EqualPsnr:
-    """What `write_equal_psnr` wrote.
+    """Read a file of `write_equal_psnr`.
 
     Raises:
-        InputError: a file that is none, or of another version.
+        InputError: not such a file, or one of another version.
         HwkdError: it cannot be read.
     """
     try:

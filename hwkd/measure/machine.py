@@ -1,4 +1,4 @@
-"""What this machine is and has that hwkd can use: the host, packages, instruction sets, GPUs, sensors, limits."""
+"""The parts of this machine that hwkd can use: the host, packages, instruction sets, GPUs, sensors, limits."""
 
 import os
 import platform
@@ -128,7 +128,7 @@ def cpu_name(cpuinfo: Path = _CPUINFO) -> str:
 
 
 def cpu_flags(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
-    """Those of FLAGS that /proc/cpuinfo gives for every core ("flags" on x86, "Features" on ARM), in FLAGS' order."""
+    """The members of FLAGS that /proc/cpuinfo has for every core ("flags" on x86, "Features" on ARM), in FLAGS' order."""
     cores = [set(v.split()) for key in ("flags", "Features") for v in _values(cpuinfo, key)]
     if not cores:
         return ()
@@ -161,7 +161,7 @@ def _memory_mib(meminfo: Path) -> float | None:
 
 
 def _values(path: Path, key: str) -> list[str]:
-    """What stands behind `key :` in each line of `path` that has it; none where it cannot be read."""
+    """The text after `key :` in each line of `path` that has it; none where it cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -186,7 +186,7 @@ def _first_line(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What this process may use.
+    """The limits of this process.
 
     Attributes:
         cores_online: online cores of the machine.
@@ -359,7 +359,7 @@ INSTRUCTION_SETS = {
     "asimddp": "NEON dot product",
     "i8mm": "i8mm",
 }
-"""What bears on int8 and float speed: Linux's name in /proc/cpuinfo, and ours."""
+"""Instruction sets that matter for int8 and float speed: Linux's name in /proc/cpuinfo, and ours."""
 
 BOARDS = {
     "orin nano": "jetson-orin-nano",

@@ -66,7 +66,7 @@ def measure_memory(
         sizes: (width, height) in pixels, at least two different areas.
         repeats: processes for each size and side; each takes some seconds, most of them imports.
         setting: what runs in the processes; eager torch in float32 unless given.
-        command: of the child, as `run_child`.
+        command: the child's command, as `run_child`.
 
     Raises:
         InputError: a size or a number that cannot be, a model that there is not.

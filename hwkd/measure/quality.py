@@ -1,4 +1,4 @@
-"""What a codec does to images, measured on real bytes: PSNR, MS-SSIM, bits per pixel; the figures of a bundle's card."""
+"""Quality and rate of a codec on images, from real bytes: PSNR, MS-SSIM, bits per pixel; the figures of a bundle's card."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -41,7 +41,7 @@ class ImageQuality:
         ms_ssim: 0..1, or None where ms_ssim_reason has the reason.
         stream_bytes: size of the container, header included.
         bpp: bits of stream_bytes per pixel of the image as given, not padded.
-        bpp_estimated: from the likelihoods, per pixel of the image as given; None for a bundle, which has none.
+        bpp_estimated: bits from the likelihoods, per pixel of the image as given; None for a bundle, which has no likelihoods.
     """
 
     name: str
@@ -210,7 +210,7 @@ def evaluation_of(
     images: Iterable[tuple[str, Pixels]],
     progress: Callable[[ImageQuality], None] | None,
 ) -> Evaluation:
-    """What `one` finds of each of `images`. Raises InputError where there are none."""
+    """The result of `one` for each of `images`. Raises InputError where there are none."""
     results = []
     for name, image in images:
         results.append(one(name, image))
@@ -257,14 +257,14 @@ def _ms_ssim(image: Pixels, decoded: Pixels) -> tuple[float | None, str | None]:
 # The figures of a bundle's card: quality and rate of real bytes, on each set of images.
 
 QUALITIES = (10, 30, 50, 70, 90)
-"""At which a bundle of all rates is measured."""
+"""The qualities at which a bundle of all rates is measured."""
 
 EMBEDDED_SET = "embedded photographs"
-"""What the set of the embedded evaluation images is called."""
+"""The name of the set of the embedded evaluation images."""
 
 
 def set_name(images: ImageSource) -> str:
-    """What a card calls a set of images: its folder's own name, no place of the machine."""
+    """The name of a set of images in a card: the folder's own name, without a path of this machine."""
     return EMBEDDED_SET if images.folder is None else images.folder.resolve().name
 
 
@@ -276,7 +276,7 @@ def measure_figures(
     Figures are rounded, so that the last digits of a sum do not make another bundle.
 
     Args:
-        show: called with what is being done, in words.
+        show: receives the current step, in words.
     Raises:
         InputError: an image that cannot be read.
     """
@@ -300,7 +300,7 @@ def measure_figures(
 
 
 def _qualities(bundle: Bundle) -> tuple[int | None, ...]:
-    """Those of QUALITIES that `bundle` has, or the nearest that it has; None of a bundle of one rate."""
+    """The qualities of QUALITIES that `bundle` has, or the nearest that it has; None for a bundle of one rate."""
     if bundle.manifest.qualities is None:
         return (None,)
     low, high = bundle.manifest.qualities

@@ -18,7 +18,7 @@ from hwkd.schema import read_table
 SCHEMA = 1
 
 PLAN = "plan: "
-"""What notes that tell the precision plan begin with."""
+"""The start of notes with the precision plan."""
 
 SIDES = ("encode", "decode", "both")
 """encode: pixels to bytes; decode: bytes to pixels; both: a layer that both use (h_s), or the codec as a whole."""
@@ -42,12 +42,12 @@ NAMES = {
     "growth_mib_per_mpx": "growth of that peak with the image's size, in MiB for a megapixel",
     "emissions_g_per_1000": "grams of CO2 equivalent for 1,000 images",
 }
-"""What a record's entries may hold; the unit stands in the name."""
+"""The figures that a record's entries may hold; the unit is in the name."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What ran it: unit of the target (cpu, gpu), runtime with version, precision, threads (None where it has none)."""
+    """How it ran: unit of the target (cpu, gpu), runtime with version, precision, threads (None where it has none)."""
 
     unit: str
     runtime: str
@@ -103,7 +103,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What was profiled.
+    """The model that was profiled.
 
     Attributes:
         name: the model's name in tables.
@@ -170,12 +170,12 @@ class Macs:
 
     @property
     def encode_macs(self) -> int:
-        """Of g_a, h_a and h_s: the encoder needs the prior too."""
+        """Multiply-accumulates of g_a, h_a and h_s: the encoder needs the prior too."""
         return self.g_a + self.h_a + self.h_s
 
     @property
     def decode_macs(self) -> int:
-        """Of h_s and g_s."""
+        """Multiply-accumulates of h_s and g_s."""
         return self.h_s + self.g_s
 
     @property
@@ -213,7 +213,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a record comes from.
+    """The origin of a record.
 
     Attributes:
         created: ISO 8601 date and time, UTC.
@@ -273,7 +273,7 @@ class Record:
 
     @property
     def pixels(self) -> int:
-        """Of the image."""
+        """The number of pixels of the image."""
         return self.width * self.height
 
     def notes_on(self, units: Collection[str]) -> tuple[str, ...]:
@@ -287,7 +287,7 @@ class Record:
 
 
 def note_on(target: str, unit: str) -> str:
-    """What a note on one unit of a target begins with."""
+    """The start of a note on one unit of a target."""
     return f"{target}, {unit}: "
 
 

@@ -85,7 +85,7 @@ def measure_latency(
     Args:
         fn: must have finished its work when it returns (synchronise inside where a device runs behind).
         warmup: runs that are not timed.
-        repeats: how many runs; or
+        repeats: number of runs; or
         seconds: runs until this much time is spent on them, at least MIN_RUNS_INTERVAL.
 
     Raises:
@@ -106,9 +106,9 @@ def measure_in_turn(
     Counts and does not count as `measure_latency`.
 
     Args:
-        runs: by name; at least one.
+        runs: runs by name; at least one.
         warmup: rounds that are not timed.
-        repeats: how many rounds; or
+        repeats: number of rounds; or
         seconds: rounds until this much time is spent on all of them, at least MIN_RUNS_INTERVAL.
 
     Raises:
@@ -306,7 +306,7 @@ def _move(cores: dict[int, set[int]]) -> None:
 # Whether a machine was quiet while something was measured on it: other processes' load, and the clock.
 
 BUSY_SHARE = 0.05
-"""Of all cores: above it other processes take caches, memory bandwidth and clock from what is measured."""
+"""Share of all cores: above it other processes take caches, memory bandwidth and clock from what is measured."""
 CLOCK_SHARE = 0.05
 MIN_WINDOW_S = 0.5
 """/proc/stat counts in hundredths of a second: over a shorter window its rounding could pass for load."""

@@ -317,4 +317,4 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "mobilenet_ssd": (_MobilenetSSD, 300),
     "yolov4-tiny": (_Yolov4Tiny, 416),
 }
-"""By name in the benchmark: how to build it, and the side of its input in pixels."""
+"""For each name in the benchmark: how to build the network, and the side of its input in pixels."""

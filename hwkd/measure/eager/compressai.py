@@ -52,7 +52,7 @@ def untrained_coder(
 
     Args:
         spread: root mean square of each channel of the trained y, any number of channels, the largest first.
-        stream_bytes: of the trained codec's stream for the image.
+        stream_bytes: size of the trained codec's stream for the image.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -78,7 +78,7 @@ def untrained_coder(
 
 
 def _factor(model: Model, x: torch.Tensor, scales: torch.Tensor, bits: float) -> float:
-    """By what to multiply y and its scales so that z and y take `bits` by their likelihoods."""
+    """The factor for y and its scales with which z and y take `bits` by their likelihoods."""
     y = model.g_a(x)
     spread = scales[None, :, None, None].expand_as(y)
 
@@ -102,7 +102,7 @@ def _resampled(spread: Sequence[float]) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Strings:
-    """What CompressAI's compress gives of an image of width x height. Its length: the bytes of its strings."""
+    """The output of CompressAI's compress for an image of width x height. Its length is the bytes of its strings."""
 
     coded: Mapping[str, Any]
     width: int

@@ -26,7 +26,7 @@ from hwkd.target import Target
 CROPS = 6
 """Images to measure on: a few hundredths of a percent of the loss are then chance, where 7 bits everywhere cost half a one."""
 _SEED = 1
-"""Of the crops; calibration's have 0."""
+"""Seed of the crops; those of the calibration have 0."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def measured_crops(data: Path | None, side: int) -> tuple[list[Pixels], str]:
 
 
 def fingerprint(base: Base, crops: Sequence[Pixels]) -> str:
-    """What decides every measurement, as a sha256: the model, its bits and scales, the loss, and the images."""
+    """A sha256 of all that decides a measurement: the model, its bits and scales, the loss, and the images."""
     digest = hashlib.sha256(repr((__version__, str(base.spec), base.lmbda, base.layers)).encode())
     for name, held in sorted(base.codec.state_dict().items()):
         digest.update(name.encode())

@@ -25,7 +25,8 @@ TOTAL = (
 PERIOD_S = 0.01
 MIN_SAMPLES = 5
 MIN_SHARE = 0.2
-"""Of the samples that PERIOD_S should give; with fewer, the sampling was held up and the integral is not the energy."""
+"""Least share of the samples that PERIOD_S should give. With fewer, the sampling was delayed, and the integral is not the
+energy."""
 
 DRIVERS = "bus/i2c/drivers"
 

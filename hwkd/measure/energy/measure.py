@@ -64,7 +64,7 @@ class _Pair:
 
     @property
     def energy_j(self) -> float:
-        """Of the images, above what idle would have taken in the same time."""
+        """Energy of the images, above what idle would have taken in the same time."""
         return self.work.energy_j - self.idle.energy_j * self.work.seconds / self.idle.seconds
 
 
@@ -91,10 +91,10 @@ def measure_energy(
 
     Args:
         fn: must have finished its work when it returns.
-        pixels: of the image, for the figure per megapixel.
+        pixels: number of pixels of the image, for the figure per megapixel.
         warmup: calls before the first window; one more is made to see how long a call takes.
-        target_ratio: of the interval's half width to the mean.
-        seconds: on all pairs together, rest included.
+        target_ratio: wanted ratio of the interval's half width to the mean.
+        seconds: time for all pairs together, rest included.
         window_s: length of a window; by default MIN_WINDOW_S, or one call where that is longer.
 
     Raises:
@@ -343,7 +343,7 @@ LINKS = {
         ),
     )
 }
-"""By name; uplink, the energy of the sending device alone."""
+"""The links by name: uplink, with the energy of the sending device alone."""
 
 
 def parse_link(text: str) -> Link:

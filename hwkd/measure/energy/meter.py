@@ -1,4 +1,4 @@
-"""What measures energy: a window is begun, the work is done, the window is ended and gives its joules."""
+"""Meters of energy: begin a window, do the work, end the window; the window then has its joules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ class Meter(Protocol):
 
     @property
     def name(self) -> str:
-        """Of KINDS, without "auto"."""
+        """One of KINDS, without "auto"."""
 
     @property
     def covers(self) -> str:
-        """In words, what of the machine it sees."""
+        """The part of the machine that it measures, in words."""
 
     @property
     def found(self) -> str:

@@ -8,7 +8,7 @@ from hwkd.errors import HwkdError, InputError, unknown
 from hwkd.measure.energy.meter import SYSFS, Meter
 
 KINDS = ("auto", "rapl", "nvml", "ina3221", "codecarbon")
-"""What `open_meter` takes."""
+"""The kinds that `open_meter` takes."""
 
 AUTO = ("ina3221", "rapl", "codecarbon")
 """The order in which "auto" tries: the whole board, then the processor, then an estimate. NVML is not in it: the work runs

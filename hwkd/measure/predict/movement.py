@@ -53,7 +53,7 @@ RATES: Mapping[str, Rates] = {
         f"ONNX Runtime 1.32.0's profile, {_MACHINE}",
     ),
 }
-"""By runtime, as targets name them."""
+"""The rates by runtime; the names are those of targets."""
 
 REFERENCE_NS = 0.0191
 """A float MAC of a 1x1 convolution on one thread of the machine that stands for the measured one: `pointwise` of x86-vnni's
@@ -63,7 +63,8 @@ GPU_BYTES = 4.0
 """Read and written for a value in fp16."""
 GPU_SHARE = 0.5
 GPU_WIDTH = math.log(4)
-"""Of the peak bandwidth that movement reaches on a GPU: a quarter to all of it, as likely anywhere on a logarithmic scale."""
+"""Width of the range of the peak bandwidth's share that movement reaches on a GPU: a quarter to all of it, uniform on a
+logarithmic scale."""
 
 
 def movement(layers: Sequence[LayerCost]) -> dict[str, dict[str, float]]:
@@ -184,14 +185,15 @@ class Slower:
 
     @property
     def half_variance(self) -> float:
-        """Of a share of `ln` that is anywhere between none and all of it: its middle, `ln` / 2, is off by that."""
+        """The variance of a share of `ln` that lies anywhere between none and all of it, about its middle, `ln` / 2."""
         return self.ln**2 / 12 + self.sd**2 / 3
 
 
 def _ln_slower(unit: ExecutionUnit, constants: Sequence[Constants]) -> Slower | None:
-    """Of a float MAC's time in one thread over REFERENCE_NS; None without published timings of the unit.
+    """The ratio of a float MAC's time in one thread to REFERENCE_NS; None without published timings of the unit.
 
-    Where only several threads were timed, by SCALING. Of a class of machines: of any of them, with their spread.
+    Where only several threads were timed, SCALING gives the time of one. For a class of machines it holds for any of them,
+    with their spread.
     """
     floats = [
         c

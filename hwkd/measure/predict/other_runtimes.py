@@ -1,17 +1,16 @@
-"""What other runtimes take, beside the one that a device's constants were fitted on.
+"""The times of other runtimes than the one that a device's constants were fitted on.
 
     ln t(published) - ln t(by the constants) = b[device, runtime] + u[device] + e,    e ~ Normal(0, s^2)
     b[device, runtime] ~ Normal(r[runtime], delta^2),    r ~ Normal(m, tau^2)
 
-for each class of arithmetic (`arithmetic_class`). u: what the constants of the device are off by for all of its networks, by
-their own covariance; of a class of machines, also what one machine differs by. Where the same people timed the runtime of
-the constants on the same board too, their own median difference is subtracted first: it takes u out, clocks, cooling and
-versions with it. m, tau, delta and s are found by the method of moments, u's variance taken out of them: it is in every
-prediction already.
+for each class of arithmetic (`arithmetic_class`). u is the error of the device's constants for all of its networks, by
+their own covariance; for a class of machines, also the difference of one machine. Where the same people timed the runtime
+of the constants on the same board too, their own median difference is subtracted first: this removes u, and clocks, cooling
+and versions with it. m, tau, delta and s are found by the method of moments. u's variance is taken out of them: it is in
+every prediction already.
 
-The step to a runtime on a board is the posterior mean of b + u, and its spread is what is left beyond what the constants
-allow for: tau where nobody timed that runtime, delta where nobody did on that board, and what one network differs by from
-the next.
+The step to a runtime on a board is the posterior mean of b + u. Its spread is the rest beyond the spread of the constants:
+tau where nobody timed that runtime, delta where nobody timed it on that board, and the difference between networks.
 """
 
 import math
@@ -30,7 +29,7 @@ from hwkd.measure.predict.published import INT8, Configuration, Timings, network
 from hwkd.target import Carried, Constants, ExecutionUnit, Target
 
 SHIPPED = "published/other-runtimes.json"
-"""Below profiles/."""
+"""Path below profiles/."""
 NOT_STATED = "threads not stated"
 APART = ("some layers seem not to be quantized", "not on all four large cores")
 """The notes on rows that mark a row as apart."""
@@ -186,10 +185,10 @@ class Residual:
 def base_prediction(
     row: OtherTiming, layers: Sequence[LayerCost], constants: Sequence[Constants]
 ) -> Prediction | None:
-    """By the constants of the row's unit and precision, with the steps that these have; None where there are none.
+    """The prediction by the constants of the row's unit and precision, with their steps; None where there are none.
 
-    Where threads are not known: in the middle (of logarithms) between one thread and all of them, widened by a uniform
-    distribution between these.
+    Where the number of threads is not known, the prediction is in the middle (of logarithms) between one thread and all of
+    them, widened by a uniform distribution between these.
     """
     mine = _fitting(row, constants)
     if not mine:
@@ -205,7 +204,7 @@ def base_prediction(
 
 
 def _fitting(row: OtherTiming, constants: Sequence[Constants]) -> list[Constants]:
-    """Those of the row's unit and precision."""
+    """The constants of the row's unit and precision."""
     return [
         c
         for c in constants
@@ -216,8 +215,11 @@ def _fitting(row: OtherTiming, constants: Sequence[Constants]) -> list[Constants
 def _with_threads(
     constants: Sequence[Constants], layers: Sequence[LayerCost], threads: int
 ) -> Prediction:
-    """By the constants with the nearest number of threads; where that is another one, time goes by the power of the
-    number of threads that the constants for one thread and for this one have between them."""
+    """The prediction by the constants with the nearest number of threads.
+
+    If that is another number, time follows a power of the number of threads: the power between the constants for one
+    thread and for this number.
+    """
     nearest = min(constants, key=lambda c: abs(math.log(c.threads / threads)))
     found = predict(layers, nearest)
     single = [c for c in constants if c.threads == 1]
@@ -254,10 +256,10 @@ def residuals(
 
 
 def step(found: Sequence[Residual], of: str, runtime: str, base: str, device: str = "") -> Carried:
-    """From constants of `base` to `runtime` on `device` in the class `of`, by those of `found` that are of the class.
+    """The step from constants of `base` to `runtime` on `device` in the class `of`, by the rows of `found` in that class.
 
-    Where no row is of the class: as in `base`, with the root mean square of what other runtimes differ from it by on all
-    other processors, in either precision.
+    Where no row is of the class, the time is as in `base`, with a spread: the root mean square difference of other runtimes
+    from `base` on all other processors, in either precision.
     """
     if runtime == base:
         how = "the runtime that was timed; another version of it on another day"
@@ -336,7 +338,7 @@ class Group:
 
     @property
     def mean(self) -> float:
-        """Of the values."""
+        """The mean of the values."""
         return float(np.mean(self.values))
 
     @property
@@ -346,7 +348,7 @@ class Group:
 
 
 def grouped(found: Sequence[Residual], base: str) -> tuple[Group, ...]:
-    """By device, runtime and source, those of `base` among them."""
+    """The residuals grouped by device, runtime and source; those of `base` are among them."""
     of_base: dict[tuple[str, str], list[float]] = defaultdict(list)
     for r in found:
         if r.row.family == base:
@@ -383,8 +385,10 @@ class Moments:
 
     @classmethod
     def of(cls, groups: tuple[Group, ...], base: str) -> "Moments":
-        """By the method of moments. Boards are not taken to differ by less than FEWEST_SD beyond what versions differ by,
-        nor runtimes by less than FEWEST_SD."""
+        """Moments of `groups` by the method of moments.
+
+        Boards differ by at least FEWEST_SD beyond the difference of versions, and runtimes by at least FEWEST_SD.
+        """
         each = [_squares([g]) for g in groups if len(g.values) > 1]
         prior2 = float(np.median([s / f for s, f in each])) if each else VERSION_SD**2
         draft = cls(groups, prior2)
@@ -402,8 +406,7 @@ class Moments:
         return replace(draft, delta2=delta2, mean=float(np.mean([m for m, _ in means])), tau2=tau2)
 
     def within2(self, groups: Sequence[Group]) -> float:
-        """What the networks of these groups differ by: their variance, shrunk to `prior2` as by PRIOR_FREE degrees of
-        freedom."""
+        """The variance between the networks of these groups, shrunk to `prior2` as by PRIOR_FREE degrees of freedom."""
         squares, free = _squares(groups)
         return (squares + PRIOR_FREE * self.prior2) / (free + PRIOR_FREE)
 
@@ -468,7 +471,7 @@ def _squares(groups: Iterable[Group]) -> tuple[float, int]:
 
 
 def _any_sd(found: Sequence[Residual], base: str) -> float:
-    """What runtimes differ from `base` by, over all groups: without what the constants are off by there."""
+    """The root mean square difference of runtimes from `base`, over all groups, without the error of the constants there."""
     others = [g for g in grouped(found, base) if g.runtime != base]
     if not others:
         return ANY_SD
@@ -513,7 +516,7 @@ class Evidence:
     plain: tuple[Residual, ...]
 
     def of(self, base: Constants) -> tuple[Residual, ...]:
-        """Those that the constants `base` are to be compared with."""
+        """The residuals to compare the constants `base` with."""
         return self.own if base.device == POOLED_DEVICE else self.plain
 
     def without(self, network: str) -> "Evidence":
@@ -525,7 +528,7 @@ class Evidence:
         return Evidence(kept(self.own), kept(self.plain))
 
     def step(self, device: str, unit: ExecutionUnit, base: Constants, runtime: str) -> Carried:
-        """From `base` to `runtime` on a target's unit."""
+        """The step from `base` to `runtime` on a target's unit."""
         of = arithmetic_class(unit, base.precision == "int8")
         if unit.timings is not None and unit.timings.peers:
             # One machine of a class says of the others no more than any other machine does.
