@@ -65,7 +65,7 @@ def lmbda_at(quality: int) -> float:
 
 
 def place_of(quality: int) -> float:
-    """Where `quality` stands between LOWEST (0) and HIGHEST (1)."""
+    """The place of `quality` between LOWEST (0) and HIGHEST (1)."""
     return (quality - LOWEST) / (HIGHEST - LOWEST)
 
 
@@ -94,6 +94,6 @@ def gains(anchors: Anchors, quality: int) -> npt.NDArray[np.float32]:
 
 
 def index_shifts(anchors: Anchors, quality: int) -> npt.NDArray[np.int32]:
-    """What a gain adds to the scale's index of each channel, [M]: to the nearest, halves up."""
+    """The number that a gain adds to the scale's index of each channel, [M]: to the nearest, halves up."""
     shifts = (2 * log_gains(anchors, quality) + GAIN_UNITS) // (2 * GAIN_UNITS)
     return shifts.astype(np.int32)

@@ -1,4 +1,4 @@
-"""What every hyperprior codec here shares: the flow of Balle et al. 2018 around four transforms."""
+"""The common part of every hyperprior codec here: the flow of Balle et al. 2018 around four transforms."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
 
     @property
     def family(self) -> Family:
-        """What is known of codecs of this kind."""
+        """The facts on codecs of this kind."""
         return family_of(self.spec)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
@@ -153,10 +153,10 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
         return False
 
     def set_lmbda(self, lmbda: float | Tensor) -> None:
-        """Make the passes that follow ones for `lmbda`; a codec of one rate has nothing to set."""
+        """Set `lmbda` for the passes that follow; a codec of one rate has nothing to set."""
 
     def residual(self, y: Tensor) -> Tensor:
-        """What of y is rounded and coded, before rounding: y less the means that g_s adds again. Here all of y."""
+        """The part of y that is rounded and coded, before rounding: y less the means that g_s adds again. Here all of y."""
         return y
 
     def gains_at_anchors(self) -> Anchors | None:

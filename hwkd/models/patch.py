@@ -163,7 +163,7 @@ class PatchAnalysis(nn.Module):
     """g_a: y = linear(patches of x) + head(trunk(patches of x)); the head starts at zero."""
 
     gains: "Gains | None" = None
-    """What y is multiplied by; None in a codec of one rate."""
+    """The gains by which y is multiplied; None in a codec of one rate."""
 
     def __init__(self, M: int, C: int, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class PatchSynthesis(nn.Module):
     """g_s: x_hat = deblock(linear(y_hat) + head(trunk(y_hat))), y_hat = coded + means; the head starts at zero."""
 
     gains: "Gains | None" = None
-    """What the coded latents are divided by first; None in a codec of one rate."""
+    """The gains by which the coded latents are divided first; None in a codec of one rate."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class PatchSynthesis(nn.Module):
         return F.pixel_shuffle(self.post(quarter), POST) + 0.5
 
     def means(self, y: Tensor) -> Tensor:
-        """What g_s adds to the coded latents of y, [B, M, h, w], as large as y is; its even places are rounded here."""
+        """The means that g_s adds to the coded latents of y, [B, M, h, w], at the scale of y; y's even places are rounded here."""
         assert self.context is not None
         rounded = y + (torch.round(y) - y).detach()
         if self.gains is None:
@@ -304,11 +304,11 @@ class PatchCodec(HyperpriorCodec):
         return SCALE_MIN * torch.exp(LOG_SCALE_STEP * self.scale_index(z_hat)), None
 
     def gains_at_anchors(self) -> Anchors | None:
-        """Those of a codec of all rates."""
+        """The gains at the anchors of a codec of all rates."""
         return None if self.gains is None else self.gains.at_anchors()
 
     def inherit(self, teacher: HyperpriorCodec) -> tuple[str, ...]:
-        """From another `patch` codec."""
+        """Inherit from another `patch` codec."""
         if not isinstance(teacher, PatchCodec):
             return ()
         # A teacher's components stand in the order of their variance.
@@ -317,7 +317,7 @@ class PatchCodec(HyperpriorCodec):
         return (*transforms, *_inherit_hyper(self, teacher, y)) if transforms else ()
 
     def start(self, images: Images, crop: int, batch: int, lmbda: float | None) -> str:
-        """From the principal components of the images' patches."""
+        """Start from the principal components of the images' patches."""
         patches = crop**2 * 3 // PATCH_VALUES
         count = max(_START_BATCHES * batch, 2 * PATCH_VALUES // patches)
         self.start_from_pca(images(count), LMBDA_OF_UNIT_GAIN if lmbda is None else lmbda)
@@ -441,7 +441,7 @@ def _inherit_transforms(student: PatchCodec, teacher: PatchCodec, y: Index) -> t
 
 
 def _context(student: MeanContext, teacher: MeanContext) -> None:
-    """Of channels that stand in one order in both: the first of the teacher's are the student's."""
+    """Inherit the context. Channels have the same order in both: the teacher's first channels are the student's."""
     if student.channels > teacher.channels:
         return
     known = torch.arange(student.channels, device=teacher.scale.device)

@@ -1,4 +1,4 @@
-"""From what the user names to a teacher ready to teach; CompressAI's model zoo."""
+"""Load the teacher that the user names, ready to teach; CompressAI's model zoo."""
 
 import json
 import sys
@@ -49,7 +49,7 @@ class ZooName:
 
     @property
     def url(self) -> str:
-        """Where CompressAI publishes it."""
+        """The address where CompressAI publishes it."""
         return str(model_urls[self.architecture][self.metric][self.quality])
 
     @property

@@ -50,7 +50,7 @@ class ExportForm:
 
 
 def board_prefix(bundle: str, target: Target) -> str:
-    """What the names of the graphs for the compiler of `target` begin with, beside the bundle of this name."""
+    """The start of the names of the graphs for the compiler of `target`, beside the bundle of this name."""
     return f"{bundle}-{target.name}-"
 
 
@@ -74,7 +74,7 @@ def _trtexec(arithmetic: str, prefix: str) -> tuple[str, ...]:
 
 NETWORKS = ("encoder", "hyper", "decoder")
 KERNEL_BITS = 8
-"""What integer kernels compute in, however few bits are stored."""
+"""The bits in which integer kernels compute, however few bits are stored."""
 
 HYPER_ARITHMETIC = "integers in fp32"
 
@@ -84,7 +84,7 @@ _GDN_STEPS = "square, 1x1 convolution of the squares, square root, division"
 
 @dataclass(frozen=True)
 class PlanEntry:
-    """What one network does on one unit.
+    """How one network runs on one unit.
 
     Attributes:
         arithmetic: int8, fp16, bf16, fp32, or HYPER_ARITHMETIC.
@@ -150,11 +150,11 @@ def plan_precision(
     strict: bool = False,
     prefix: str = "",
 ) -> PrecisionPlan:
-    """What runs where in which precision when `family` is quantized for `target`.
+    """The unit and the precision of each network when `family` is quantized for `target`.
 
     Args:
         weight_bits, act_bits: the user's choice, in the ranges of hwkd.bits.
-        family: of the student, one of hwkd.models.spec.FAMILIES.
+        family: the student's family, one of hwkd.models.spec.FAMILIES.
         strict: refuse where the preferred unit cannot compute in int8 with weights of `weight_bits`.
         prefix: start of the names of exported files, for the commands to type on the board.
 

@@ -63,7 +63,7 @@ _SUMMED = {"g_a.linear": "g_a.head", "g_s.linear": "g_s.head"}
 
 
 def _values(layer: QuantConv2d, x: Tensor) -> Tensor:
-    """What `layer` takes of `x` at each place, [places, K], rounded by its quantizer, in the order of its weights."""
+    """The inputs of `layer` from `x` at each place, [places, K], rounded by its quantizer, in the order of its weights."""
     x = layer.input_quant(x)
     x = x.value if hasattr(x, "value") else x
     if layer.kernel_size == (1, 1) and layer.stride == (1, 1):

@@ -50,8 +50,8 @@ from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, Y_HAT_STEP, lmbda_a
 # - fractions: y_hat / gain into those two layers where one `patch` codec serves all rates: rounded to multiples of
 #   Y_HAT_STEP (hwkd/qualities.py), in training as well, straight-through, and not clipped. The grid is the same at every
 #   quality: the layers' inputs have the range of the image, not that of the symbols. A low quality makes the steps of the
-#   symbols large. A symbol is 4 of its steps at the highest quality and up to 40 at the lowest, so that rounding them to whole ones
-#   adds little beside what quantization took. An exporter multiplies symbols by a step for each channel and rounds.
+# symbols large. A symbol is 4 of its steps at the highest quality and up to 40 at the lowest, so rounding them to
+#   whole ones adds little beside what quantization took. An exporter multiplies symbols by a step for each channel and rounds.
 # - activation: anything else; its scale is learned. Unsigned where the structure shows that it cannot be negative.
 
 TRANSFORMS = ("g_a", "h_a", "h_s", "g_s")
@@ -334,10 +334,10 @@ _QUALITIES = (LOWEST, DEFAULT_QUALITY, HIGHEST)
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration saw.
+    """Figures of a calibration.
 
     Attributes:
-        images: their number, each once.
+        images: number of images, each counted once.
         largest_y, largest_z: the largest |symbol|, after rounding.
         clipped_y_fraction: the share of y outside the 8 bits that `gdn` and `relu` give it at the entry of g_s (not
             clipped in `patch`).
@@ -445,7 +445,7 @@ def set_weight_bits(codec: HyperpriorCodec, bits: Mapping[str, int]) -> None:
 
     Args:
         codec: quantized.
-        bits: by layer, 2 to 8.
+        bits: bits of each layer, 2 to 8.
     Raises:
         InputError: a layer that `codec` has not, or bits out of range.
     """

@@ -36,7 +36,7 @@ _TRANSPOSED = "torchao has no quantized form of transposed convolution"
 
 @dataclass(frozen=True)
 class BackendResult:
-    """What torchao made of a codec.
+    """A codec that torchao has quantized.
 
     Attributes:
         model: the codec with quantized weights, or the graph modules by transform (PT2E).

@@ -103,7 +103,7 @@ ANCHORS = 5
 CONTEXT = 48
 """Channels of y for which a student of all rates predicts the means, through a layer of twice as many."""
 LATENT_OF_ALL_RATES = 320
-"""Of a patch's 768 values: with 192 a linear codec ends at 37.5 dB on Kodak, with 320 at 46.2 dB."""
+"""Channels of y for a patch's 768 values: with 192 a linear codec ends at 37.5 dB on Kodak, with 320 at 46.2 dB."""
 POST_SHARE = 4
 """The deblocking pair works at 16 times the pixels of the trunk: it gets a quarter of its channels."""
 
@@ -137,14 +137,14 @@ class PatchFamily(Family):
         )
 
     def with_rates(self, spec: Spec, *, all_rates: bool) -> PatchSpec:
-        """With gains and a context, or without."""
+        """The spec with gains and a context, or without."""
         spec = cast(PatchSpec, spec)
         if not all_rates:
             return replace(spec, anchors=0, context=())
         return replace(spec, anchors=ANCHORS, context=_context(spec.M))
 
     def recognise(self, state: "Mapping[str, Tensor]") -> PatchSpec | None:
-        """By the linear path, which no other family has."""
+        """The spec of these weights, found by the linear path: no other family has one."""
         if "g_a.linear.weight" not in state:
             return None
         of_context = state.get("g_s.context.conv_in.weight")
@@ -202,7 +202,7 @@ class PatchFamily(Family):
         return "a codec of one rate whose means have a context is not quantized: train it for all rates, or without context"
 
     def width_names(self) -> tuple[str, ...]:
-        """Of the blocks."""
+        """The names of the widths of the blocks."""
         return tuple(f"w{i + 1}" for i in range(BLOCKS))
 
     def ranges(self, teacher: PatchSpec) -> tuple[ChannelRange, ...]:
@@ -228,7 +228,7 @@ class PatchFamily(Family):
         )
 
     def uniform(self, width: int) -> dict[str, float]:
-        """With hyper networks no wider than the trunk, which would else be most of a narrow student's weights."""
+        """The channels, with hyper networks no wider than the trunk: wider ones would be most of a narrow student's weights."""
         return {
             **super().uniform(width),
             "H": min(HYPER, width),
@@ -237,7 +237,7 @@ class PatchFamily(Family):
         }
 
     def options(self, spec: Spec) -> dict[str, Any]:
-        """With the deblocking pairs."""
+        """The options, with the deblocking pairs."""
         return {**super().options(spec), "post": list(cast(PatchSpec, spec).post)}
 
 
