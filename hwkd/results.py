@@ -99,10 +99,10 @@ def read_curve(path: Path) -> Curve:
 
 
 def read_result(path: Path) -> Result:
-    """What a file of CompressAI's form holds; the curve's name is the file's "name".
+    """Read a file in CompressAI's format; the curve's name is the file's "name".
 
-    {"name": .., "description": .., "results": {"psnr-rgb": [..], "ms-ssim-rgb": [..], "bpp": [..], ..}}; what else
-    the results hold (coding times) is not read. A number in place of a list is a curve of one point. "models", which
+    {"name": .., "description": .., "results": {"psnr-rgb": [..], "ms-ssim-rgb": [..], "bpp": [..], ..}}; other
+    entries of the results (coding times) are not read. A number in place of a list is a curve of one point. "models", which
     CompressAI's files lack, is a list of objects with the fields of TrainedModel.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a device is: facts with their sources and derived constants, in targets/*.toml. A new board is one file there and no code."""
+"""Devices: facts with their sources and derived constants, in targets/*.toml. A new board is one file there and no code."""
 
 import math
 import re
@@ -68,7 +68,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Rate:
-    """What one unit can do in one precision: at a peak rate, at a rate that is unknown, or not at all.
+    """The rate of one unit in one precision: a peak rate, an unknown rate, or none.
 
     Attributes:
         peak_gops: peak in 1e9 operations a second, dense, a multiply-accumulate counted as two, as vendors do.
@@ -143,7 +143,7 @@ class Carried:
 
 
 ANY_OF_CLASS = "any machine of the class"
-"""What a step leads to from the machine of a class that was timed."""
+"""The destination of a step from the timed machine of a class."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 UNIT_KINDS = ("cpu", "gpu", "dla")
 RUNTIMES = ("openvino", "onnxruntime", "tensorrt")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Of a target."""
+"""The form of a target's name."""
 SENSOR_KINDS = ("rapl", "nvml", "ina3221")
 ALIASES = {
     "rpi4": "raspberry-pi-4",
@@ -277,7 +277,7 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What runs the networks on a unit.
+    """The runtime that runs the networks on a unit.
 
     Attributes:
         version: the newest version that is usable there.
@@ -300,7 +300,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Quantization:
-    """What the int8 kernels of a unit want.
+    """The requirements of the int8 kernels of a unit.
 
     Attributes:
         weight_bits: largest number of bits in a signed weight; with more, sums saturate.

@@ -175,15 +175,16 @@ def _unpack(content: bytes) -> Array:
 BUNDLE_SUFFIX = ".hwkd"
 
 MAX_MANIFEST_BYTES = 4 * 2**20
-"""Of manifest.json, and of parts.index."""
+"""The largest size of manifest.json, and of parts.index."""
 
 MAX_PART_BYTES = 64 * 2**20
 MAX_BYTES = 128 * 2**20
-"""Of all parts, unpacked: what a small file of a stranger can make a reader take. The largest of CompressAI's
-hyperpriors (N=192, M=320) has 10 MB of weights in 8 bits, in each of two forms."""
+"""The largest size of all parts, unpacked: the most memory that a small file of a stranger can make a reader take. The
+largest of CompressAI's hyperpriors (N=192, M=320) has 10 MB of weights in 8 bits, in each of two forms."""
 
 _MAX_FRAME_BYTES = 16 * 2**20
-"""Of a file, beside the parts: manifest, index, the zip's own, and what xz adds to what cannot be compressed."""
+"""The largest size of a file beside the parts: manifest, index, the zip's own bytes, and those that xz adds to data that
+cannot be compressed."""
 
 # Of the first entry; a zip without entries begins otherwise, and is no bundle either.
 _ZIP_START = b"PK\x03\x04"
@@ -387,7 +388,7 @@ DAMAGED = (
     EOFError,
     OSError,
 )
-"""What zipfile raises on damaged bytes: an encrypted entry is a RuntimeError, an offset out of range may be an OSError."""
+"""Errors of zipfile on damaged bytes: an encrypted entry is a RuntimeError, an offset out of range may be an OSError."""
 
 
 def write_zip(file: IO[bytes], entries: Mapping[str, bytes]) -> None:

@@ -30,13 +30,13 @@ from hwkd.qualities import (
 from hwkd.runtime.manifest import Manifest
 
 NARROW_MAX = 127
-"""What one 8-bit digit holds."""
+"""The largest value of one 8-bit digit."""
 
 WIDE_MAX = 127 * 256 + 127
-"""What two hold."""
+"""The largest value of two 8-bit digits."""
 
 HIGHEST_STEP = 4.0
-"""Of y at HIGHEST, in Y_HAT_STEPs (hwkd/qualities.py)."""
+"""Step of y at HIGHEST, in Y_HAT_STEPs (hwkd/qualities.py)."""
 
 _MOST_LOG_GAIN = SCALE_LEVELS * GAIN_UNITS
 """A gain moves no scale by more than the table of scales is long."""

@@ -1,4 +1,4 @@
-"""What a bundle says of itself (manifest.json): the model and its card, how its parts are used, what ran, where it comes from."""
+"""A bundle's manifest (manifest.json): the model and its card, the use of its parts, what ran, where it comes from."""
 
 import json
 import math

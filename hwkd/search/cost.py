@@ -1,4 +1,4 @@
-"""What a candidate costs, counted or predicted, and making it fit a budget."""
+"""The costs of a candidate, counted or predicted, and how it is made to fit a budget."""
 
 import math
 from bisect import bisect_left
@@ -151,7 +151,7 @@ def stored_bytes(spec: Spec, bits: BitPlan) -> int:
 
 
 def _cost(layer: Layer) -> LayerCost:
-    """In one block. A transposed convolution's MACs count by its input, the others' by their output."""
+    """The layer's cost in one block. MACs of a transposed convolution count by its input, those of others by their output."""
     area = layer.stride**2
     over = layer.at * area if layer.operator == "transposed" else layer.at // area
     weights = layer.kernel**2 * layer.c_in * layer.c_out // layer.groups
@@ -174,11 +174,11 @@ def _cost(layer: Layer) -> LayerCost:
 # A candidate's cost on a target that is not here: latency and energy predicted from its layers.
 
 WIDTH, HEIGHT = 768, 512
-"""Of the image that costs are for, in pixels."""
+"""Size of the image that costs are for, in pixels."""
 ACT_BITS = 8
 MOST_BITS = 8
 LEAST_BITS = 4
-"""Of a weight, where the budget limits what is stored."""
+"""Least bits of a weight, where the budget limits the stored size."""
 
 
 def kernel_bits(target: Target) -> int:
@@ -188,14 +188,15 @@ def kernel_bits(target: Target) -> int:
 
 
 def stored_mib(spec: Spec, weight_bits: int) -> float:
-    """Of the weights, all layers at `weight_bits`."""
+    """MiB of the stored weights, with all layers at `weight_bits`."""
     return stored_bytes(spec, BitPlan(weight_bits, ACT_BITS)) / MIB
 
 
 class Predicted:
     """Costs on `target`, in the setting that `hwkd compare` takes: the first that has constants.
 
-    setting, notes: in what the networks run, and how far to trust that.
+    setting: the setting in which the networks run.
+    notes: how far to trust the predictions.
     """
 
     def __init__(self, target: Target) -> None:
@@ -205,7 +206,7 @@ class Predicted:
         self.notes: tuple[str, ...] = ()
 
     def __call__(self, spec: Spec) -> Cost:
-        """What the student of `spec` costs.
+        """The cost of the student of `spec`.
 
         Raises:
             InputError: nothing is known of the target's speed.
@@ -248,7 +249,7 @@ Costing = Callable[[Spec], Cost]
 Fits = Callable[[Spec], bool]
 
 SHARES = 16
-"""In how many parts the way from a candidate to the cheapest student of its family is taken."""
+"""Number of steps on the way from a candidate to the cheapest student of its family."""
 
 _UNITS = {"--max-ms": "ms", "--max-mj": "mJ", "--max-mib": "MiB"}
 

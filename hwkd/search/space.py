@@ -1,4 +1,4 @@
-"""What a search may choose from: families, and ranges of their widths, none wider than the teacher."""
+"""The space of a search: families, and ranges of their widths, none wider than the teacher."""
 
 import json
 from collections.abc import Mapping

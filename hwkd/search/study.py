@@ -158,19 +158,19 @@ Distributions = dict[str, BaseDistribution]
 
 
 def family_distribution(space: Space) -> CategoricalDistribution:
-    """Of the parameter FAMILY."""
+    """The distribution of the parameter FAMILY."""
     return CategoricalDistribution([part.family for part in space.families])
 
 
 def distributions(part: FamilySpace) -> Distributions:
-    """Of the parameters of a family's trials, by name: "patch.w1", in the order of the ranges."""
+    """The distributions of the parameters of a family's trials, by name: "patch.w1", in the order of the ranges."""
     return {
         parameter(part, r.name): IntDistribution(r.low, r.high, step=r.step) for r in part.ranges
     }
 
 
 def parameter(part: FamilySpace, name: str) -> str:
-    """What the channels `name` of a family are called in a study."""
+    """The parameter's name in a study for the channels `name` of a family."""
     return f"{part.family}.{name}"
 
 
@@ -255,7 +255,7 @@ def _reduced(trial: FrozenTrial, wanted: Distributions) -> FrozenTrial:
 
 
 def _ask(trials: Sequence[FrozenTrial], wanted: Distributions, seed: int) -> dict[str, Any]:
-    """What TPE would try next after `trials`, in a study of its own in memory."""
+    """The parameters that TPE would try next after `trials`, in a separate study in memory."""
     sampler = TPESampler(
         seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True
     )
@@ -380,7 +380,7 @@ def _proposals(space: Space, settings: Settings, costing: Costing) -> Proposals:
 
 
 def space_of(study: optuna.Study, settings: Settings) -> Space:
-    """What the study chooses from: the families that had a student within the budget when it was begun."""
+    """The space of the study: the families that had a student within the budget when the study was begun."""
     return Space(tuple(settings.space.of(family) for family in study.user_attrs[FAMILIES]))
 
 

@@ -217,9 +217,9 @@ def chosen_bits(
     Gradients are taken on FISHER_BATCHES of the pool; neither the weights nor the order of the batches change.
 
     Args:
-        student: in float, in training mode, that `stepper` trains.
+        student: a float model in training mode; `stepper` trains it.
         most: the bits that the kernels take, of every layer alike.
-        max_mib: what LEAST_BITS everywhere fit into.
+        max_mib: limit of the stored size. LEAST_BITS in every layer must fit into it.
     """
     if stored_bytes(spec, most) <= max_mib * MIB:
         return most
@@ -260,7 +260,7 @@ def _fisher(
 
 @torch.no_grad()
 def _losses(layer: Layer, fisher: Tensor, most: int) -> dict[int, float]:
-    """What the loss pays, to second order, where the weights have each number of bits."""
+    """The cost to the loss, to second order, for each number of bits of the weights."""
     return {
         bits: 0.5 * float((fisher * (_rounded(layer, bits) - layer.weight).square()).sum())
         for bits in range(LEAST_BITS, most + 1)
@@ -280,11 +280,11 @@ def _rounded(layer: Layer, bits: int) -> Tensor:
 # A candidate's cost on this machine: exported as int8 graphs and timed, its energy by a sensor where there is one.
 
 SENSORS = ("ina3221", "rapl")
-"""What measures; an estimate would stand in one column with it."""
+"""Sensors that measure. An estimate is not used: it would share a column with measured figures."""
 SECONDS = 1.0
-"""For the timed runs of one candidate, and for the energy of each side."""
+"""Seconds for the timed runs of one candidate, and for the energy of each side."""
 SIDE = 256
-"""Of the crops that a candidate is calibrated and checked on, in pixels."""
+"""Side of the crops that a candidate is calibrated and checked on, in pixels."""
 
 
 class Measured:
@@ -320,7 +320,7 @@ class Measured:
             self.notes += ("energy_mj: above idle, of the whole way with entropy coding.",)
 
     def __call__(self, spec: Spec) -> Cost:
-        """What the student of `spec` costs.
+        """The cost of the student of `spec`.
 
         Raises:
             InputError, HwkdError: as the export and the measurements.

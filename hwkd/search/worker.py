@@ -50,7 +50,7 @@ POLL_S = 1.0
 
 @dataclass(frozen=True)
 class Progress:
-    """What a worker shows.
+    """The progress of a worker.
 
     Attributes:
         trial: the current trial; None while the worker waits for `waits_for` others.
@@ -209,7 +209,7 @@ def paper_spec(n: int) -> HyperpriorSpec:
 
 
 def seed_of(seed: int, number: int) -> int:
-    """Of a trial's chance: another than that of its proposal."""
+    """The seed of a trial's random numbers; not the seed of its proposal."""
     return int(np.random.SeedSequence((seed, number, 1)).generate_state(1)[0])
 
 

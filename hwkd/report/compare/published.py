@@ -1,4 +1,4 @@
-"""What others published: the figures of arXiv 2509.10366, and rate-distortion curves for Kodak."""
+"""Figures that others published: those of arXiv 2509.10366, and rate-distortion curves for Kodak."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from hwkd.schema import read_table
 # The figures that arXiv 2509.10366 published; others measured them, elsewhere.
 
 PAPER_FILE = "published/arxiv-2509.10366.json"
-"""Below profiles/."""
+"""Path below profiles/."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def read_paper() -> Paper:
 # The rate-distortion curves that others published for Kodak.
 
 CURVES_FILE = "published/kodak-rd.json"
-"""Below profiles/."""
+"""Path below profiles/."""
 
 HYPERPRIOR = "bmshj2018-hyperprior"
 """The name of the curve that the paper's teacher is a point of, qualities 1, 2, .. in order of rate."""

@@ -19,10 +19,10 @@ COMPARED = ("latency_ms", "energy_mj")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a setting must have to be compared; None: anything.
+    """The properties that a setting must have to be compared; None: anything.
 
     Attributes:
-        runtime: with or without its version ("openvino", "openvino 2026.4.1").
+        runtime: name of the runtime, with or without its version ("openvino", "openvino 2026.4.1").
     """
 
     runtime: str | None = None
@@ -156,7 +156,7 @@ MEGAPIXEL = 1e6
 
 @dataclass(frozen=True)
 class Scope:
-    """What the figures of a comparison hold for.
+    """The scope of the figures of a comparison.
 
     Attributes:
         latency_part, energy_part: one of hwkd.measure.record.PARTS.
@@ -252,7 +252,7 @@ def _energy(row: Row, part: str, megapixels: float) -> dict[str, Cell]:
 
 
 def _emissions(row: Row, part: str, factor: float) -> Cell:
-    """Of encoder and decoder: the record's figure for both, else the sum of the two."""
+    """Emissions of encoder and decoder: the record's figure for both, else the sum of the two."""
     if row.entry("emissions_g_per_1000", "both", part):
         return _entry(row, "emissions_g_per_1000", "both", part, factor)
     sides = (
@@ -364,7 +364,7 @@ _FOR_AN_IMAGE_ONLY = ("kmac_per_pixel", "mj_per_mpx")
 # The rows of a comparison, with their figures. Pure.
 
 SIZE = ("parameters_m", "memory_mib", "weight_mib", "psnr_db", "bpp")
-"""What does not depend on where a model runs."""
+"""The figures that do not depend on where a model runs."""
 
 Figures = Mapping[str, Cell]
 

@@ -90,7 +90,7 @@ def page_html(gathered: Gathered, plots: Sequence[Plot], command: str) -> str:
     """The page as text.
 
     Args:
-        plots: of hwkd.report.page.sources, in any order; the page has places for the keys that those have.
+        plots: plots of hwkd.report.page.sources, in any order. The page has places for their keys.
         command: the line that makes the page again, for its foot.
 
     Raises:
@@ -129,7 +129,7 @@ def _of(groups: dict[str, FigureGroup], keys: Sequence[str]) -> list[FigureGroup
 
 
 def _summary(gathered: Gathered) -> str:
-    """What is in the page, in one sentence."""
+    """The content of the page, in one sentence."""
     records = gathered.records
     models = len({record.model.name for record in records})
     machines = len({record.target for record in records})
@@ -155,7 +155,7 @@ def _count(n: int, one: str, many: str = "") -> str:
 
 
 def _versions(gathered: Gathered) -> list[str]:
-    """Of what made the records, each combination once."""
+    """The versions of what made the records, each combination once."""
     told = (
         ", ".join(f"{name} {version}" for name, version in record.provenance.versions.items())
         for record in gathered.records
@@ -216,7 +216,7 @@ class Reasons:
     numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, reason: str) -> int:
-        """That of `reason`, which gets one if it is new."""
+        """The number of `reason`; a new reason gets a new number."""
         return self.numbers.setdefault(reason, len(self.numbers) + 1)
 
 
@@ -243,7 +243,7 @@ class FoundColumn:
 def columns_found(
     figures: Sequence[Figures], columns: Sequence[Column], of: str = ""
 ) -> tuple[FoundColumn, ...]:
-    """Those of `columns` in each way that any of `figures` was found, in order of hwkd.quantity.FOUND."""
+    """The columns of `columns`, one for each way in which any of `figures` was found, in order of hwkd.quantity.FOUND."""
     return tuple(
         FoundColumn(column, found, of)
         for column in columns
@@ -299,7 +299,7 @@ def _how(cell: Cell) -> str:
 MODEL_KEYS = ("parameters_m", "weight_mib", "kmac_per_pixel", "psnr_db", "bpp")
 COST_KEYS = ("encode_ms", "decode_ms", "encode_mj", "decode_mj")
 SHORT_PARTS = {"networks": "networks", "end_to_end": "end to end"}
-"""Of hwkd.report.compare.rows.PARTS; what targets are predicted for comes first."""
+"""Short names of hwkd.report.compare.rows.PARTS. The part that predictions on targets have comes first."""
 
 LABELS = ("model", "target", "unit", "runtime", "precision", "threads")
 

@@ -1,4 +1,4 @@
-"""What codecs do to images, as one HTML file that opens offline."""
+"""Images by several codecs, as one HTML file that opens offline."""
 
 import base64
 import io
@@ -97,7 +97,7 @@ def embedded(pixels: Pixels) -> str:
 ORIGINAL = "original"
 
 MAX_PAGE_MB = 15
-"""Of 10^6 bytes: what opens at once, and what mail still takes."""
+"""The largest page in MB of 10^6 bytes: such a page opens at once, and mail still takes it."""
 
 _PAGE_BYTES, _VIEW_BYTES = 200_000, 1_000
 """Kept free for the page itself, and for the text below each view."""
