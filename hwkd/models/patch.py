@@ -211,7 +211,7 @@ class PatchSynthesis(nn.Module):
         return F.pixel_shuffle(self.post(quarter), POST) + 0.5
 
     def means(self, y: Tensor) -> Tensor:
-        """The means that g_s adds to the coded latents of y, [B, M, h, w], at the scale of y; y's even places are rounded here."""
+        """The means that g_s adds to the coded latents of y, [B, M, h, w], at y's scale; y's even places are rounded here."""
         assert self.context is not None
         rounded = y + (torch.round(y) - y).detach()
         if self.gains is None:

@@ -195,8 +195,9 @@ def stored_mib(spec: Spec, weight_bits: int) -> float:
 class Predicted:
     """Costs on `target`, in the setting that `hwkd compare` takes: the first that has constants.
 
-    setting: the setting in which the networks run.
-    notes: how far to trust the predictions.
+    Attributes:
+        setting: the setting in which the networks run.
+        notes: how far to trust the predictions.
     """
 
     def __init__(self, target: Target) -> None:

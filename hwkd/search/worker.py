@@ -233,7 +233,7 @@ def _stands(found: Found, standing: "Standing", began: float) -> Found:
 
 BEAT_S = 15.0
 LOST_AFTER_S = 60.0
-"""A worker on another machine that has given no sign for so long is taken for dead."""
+"""Seconds without a sign after which a worker on another machine is taken for dead."""
 
 ALIVE = "alive"
 """The user attribute of a running trial that holds its worker's last sign."""
