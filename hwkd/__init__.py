@@ -65,13 +65,13 @@ _PLACES = {
 """The module of each name; held equal to the imports above by a test."""
 
 _CALLED = ("distill", "models")
-"""Functions of hwkd.face whose names are packages too: see CallablePackage."""
+"""Functions of hwkd.face that share their name with a package: see CallablePackage."""
 
 
 class CallablePackage(ModuleType):
-    """A package whose name is also a function of hwkd.face: `hwkd.models` lists what ships, `hwkd.models.patch` is a module.
+    """A package that has the name of a function of hwkd.face: `hwkd.models()` lists what ships, `hwkd.models.patch` is a module.
 
-    Whoever imports a package binds its name in hwkd, over any function of that name; so the package takes the call.
+    The import of a package binds its name in hwkd and replaces any function of that name. So the package takes the call.
     """
 
     def __call__(self, *args: Any, **named: Any) -> Any:

@@ -14,9 +14,11 @@ ACT_BITS = range(4, 9)
 class BitPlan:
     """Bits of the weights and of the input activations, per layer.
 
-    weight_bits: 2 to 8. act_bits: 4 to 8.
-    layers: exceptions as (pattern, weight_bits, act_bits). A pattern is a layer's name with shell wildcards
-        (`g_a.0`, `g_s.*`); where several match, the last one wins.
+    Attributes:
+        weight_bits: 2 to 8.
+        act_bits: 4 to 8.
+        layers: exceptions as (pattern, weight_bits, act_bits). A pattern is a layer's name with shell wildcards
+            (`g_a.0`, `g_s.*`). Where several match, the last one wins.
 
     Raises:
         InputError: a number of bits outside its range.

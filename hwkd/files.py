@@ -109,7 +109,7 @@ def _replace(neighbour: Path, place: Path, mode: int | None) -> None:
         os.fsync(written.fileno())
     if mode is not None:
         _keep_owner(neighbour, place)
-        neighbour.chmod(mode)  # after the owner, whose change may clear some of it
+        neighbour.chmod(mode)  # after the owner: a change of owner may clear some mode bits
     try:
         neighbour.replace(place)
     except OSError as error:
@@ -218,7 +218,7 @@ def append_line(path: Path, line: str) -> None:
     Half a line at the end, which a killed process or a full disk has left, is removed first.
     """
     try:
-        # Without a buffer, whose rest would be written when the file is closed.
+        # Without a buffer: closing the file would write the buffer's rest.
         with path.open("ab+", buffering=0) as file:
             _end_last_line(file)
             end = file.tell()

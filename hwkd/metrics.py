@@ -38,7 +38,10 @@ def psnr_db(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
 class Curve:
     """A rate-distortion curve: one point per quality, averaged over a data set.
 
-    bpp: bits per pixel, > 0. psnr_db: dB. ms_ssim: 0..1 (some published files give dB), or None if not known.
+    Attributes:
+        bpp: bits per pixel, > 0.
+        psnr_db: PSNR in dB.
+        ms_ssim: 0..1 (some published files give dB), or None if not known.
 
     Raises:
         InputError: no points, lists of different lengths, a bpp that is not positive, a value that is not finite.
@@ -108,8 +111,8 @@ def rate_change_percent(anchor: Curve, bpp: float, psnr_db: float) -> float:
     `bd_rate_percent`. It is no BD-rate: it averages over nothing.
 
     Raises:
-        InputError: a PSNR that the anchor does not reach or goes above, an anchor of one point, or one whose PSNR does
-            not rise with the rate.
+        InputError: a PSNR that the anchor does not reach or goes above, an anchor of one point, or an anchor with a PSNR
+            that does not rise with the rate.
         HwkdError: scipy is not installed.
     """
     _check_points(anchor)

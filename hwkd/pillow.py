@@ -2,11 +2,11 @@
 
     image.save("a.hwk", quality=75)                            with the default bundle
     image.save("a.hwk", model="patch-small", max_bytes=20_000)
-    Image.open("a.hwk")                                        size and mode at once, pixels when they are asked for
+    Image.open("a.hwk")                                        size and mode at once, pixels when they are needed
 
-save takes, of hwkd.Codec.encode, quality, max_bytes, bpp, min_psnr_db; and model, as hwkd.Codec.load. open finds the bundle
-by the stream: among those that ship, beside the file, in the current folder. What hwkd refuses is an OSError with its
-words; a file that cannot be opened at all an UnidentifiedImageError, which is one.
+save takes quality, max_bytes, bpp and min_psnr_db, as hwkd.Codec.encode; and model, as hwkd.Codec.load. open finds the
+bundle by the stream: among those that ship, beside the file, in the current folder. If hwkd refuses something, an OSError
+with its message is raised. A file that cannot be opened at all raises UnidentifiedImageError, which is an OSError.
 """
 
 import atexit
@@ -33,7 +33,7 @@ _ONE_AT_A_TIME = Lock()
 
 
 class HwkImageFile(ImageFile.ImageFile):
-    """A stream that is decoded when its pixels are asked for."""
+    """A stream that is decoded when its pixels are needed."""
 
     format = FORMAT
     format_description = "hwkd stream"

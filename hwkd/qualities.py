@@ -20,10 +20,10 @@ CURVE_QUALITIES = (1, 15, 29, 44, 58, 72, 86, 100)
 LMBDA_LOW, LMBDA_HIGH = 0.0018, 0.18
 
 LMBDA_OF_UNIT_GAIN = 0.025
-"""The lambda whose base gain is 1: the latents of a model of all rates are in its steps."""
+"""The lambda with a base gain of 1: the latents of a model of all rates are in its steps."""
 
 LARGEST_GAIN = math.sqrt(LMBDA_HIGH / LMBDA_OF_UNIT_GAIN)
-"""Of every channel at HIGHEST: there no channel deviates (hwkd/models/patch.py)."""
+"""The gain of every channel at HIGHEST: there no channel deviates (hwkd/models/patch.py)."""
 
 Y_HAT_STEP = 1 / (4 * LARGEST_GAIN)
 """The grid that y_hat / gain is rounded to where g_s computes in integers: at HIGHEST a symbol is 4 of its steps exactly,
@@ -65,7 +65,7 @@ def lmbda_at(quality: int) -> float:
 
 
 def place_of(quality: int) -> float:
-    """Where `quality` stands between LOWEST (0) and HIGHEST (1)."""
+    """The place of `quality` between LOWEST (0) and HIGHEST (1)."""
     return (quality - LOWEST) / (HIGHEST - LOWEST)
 
 
@@ -94,6 +94,6 @@ def gains(anchors: Anchors, quality: int) -> npt.NDArray[np.float32]:
 
 
 def index_shifts(anchors: Anchors, quality: int) -> npt.NDArray[np.int32]:
-    """What a gain adds to the scale's index of each channel, [M]: to the nearest, halves up."""
+    """The number that a gain adds to the scale's index of each channel, [M]: to the nearest, halves up."""
     shifts = (2 * log_gains(anchors, quality) + GAIN_UNITS) // (2 * GAIN_UNITS)
     return shifts.astype(np.int32)

@@ -22,14 +22,17 @@ _MS_SSIM_KEYS = ("ms-ssim-rgb", "ms-ssim")
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The model behind one point of a curve; None where it is not known.
+    """The model behind one point of a curve. A field is None where it is not known.
 
-    quality: of a model of all rates, at which it coded (hwkd/qualities.py); None of a model of one rate.
-    lmbda: of R + lmbda * 255^2 * MSE. rd_loss: that loss at the model's own lmbda, with the bpp of real bytes: the
-    mean over the images, which cannot be had from the mean PSNR. kmac_per_pixel: of the float model's g_a, h_a, h_s
-    and g_s, each once, in 1000 multiply-accumulates. steps: of training, those of earlier runs that it started from
-    left out. hours: of these steps, on hardware. precision: "fp32", or how the networks were computed and in
-    how many bits.
+    Attributes:
+        lmbda: of R + lmbda * 255^2 * MSE.
+        rd_loss: that loss at the model's own lmbda, with the bpp of real bytes: the mean over the images. It does not
+            follow from the mean PSNR.
+        kmac_per_pixel: 1000 multiply-accumulates per pixel of the float model's g_a, h_a, h_s and g_s, each once.
+        steps: training steps, without those of earlier runs that it started from.
+        hours: time for these steps, on `hardware`.
+        precision: "fp32", or how the networks were computed and in how many bits.
+        quality: quality at which a model of all rates coded (hwkd/qualities.py); None for a model of one rate.
 
     Raises:
         InputError: no name, or a number that cannot be.
@@ -68,7 +71,11 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class Result:
-    """A file of results. description: how the curve was measured. models: one for each of its points, or none.
+    """A file of results.
+
+    Attributes:
+        description: how the curve was measured.
+        models: one for each of its points, or none.
 
     Raises:
         InputError: another number of models.
@@ -92,10 +99,10 @@ def read_curve(path: Path) -> Curve:
 
 
 def read_result(path: Path) -> Result:
-    """What a file of CompressAI's form holds; the curve's name is the file's "name".
+    """Read a file in CompressAI's format; the curve's name is the file's "name".
 
-    {"name": .., "description": .., "results": {"psnr-rgb": [..], "ms-ssim-rgb": [..], "bpp": [..], ..}}; what else
-    the results hold (coding times) is not read. A number in place of a list is a curve of one point. "models", which
+    {"name": .., "description": .., "results": {"psnr-rgb": [..], "ms-ssim-rgb": [..], "bpp": [..], ..}}; other
+    entries of the results (coding times) are not read. A number in place of a list is a curve of one point. "models", which
     CompressAI's files lack, is a list of objects with the fields of TrainedModel.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a device is: facts with their sources and derived constants, in targets/*.toml. A new board is one file there and no code."""
+"""Devices: facts with their sources and derived constants, in targets/*.toml. A new board is one file there and no code."""
 
 import math
 import re
@@ -38,8 +38,11 @@ def check_source(confidence: str, source: str) -> None:
 class Fact:
     """A number with its source, or the reason why there is none. The unit stands in the name of the field.
 
-    value: the number, or the lower end of a range that ends at `upto`. unknown: why there is no value.
-    source: where it was seen, or how it was derived. confidence: S, R, D or M.
+    Attributes:
+        value: the number, or the lower end of a range that ends at `upto`.
+        unknown: why there is no value.
+        source: where it was seen, or how it was derived.
+        confidence: S, R, D or M.
     """
 
     value: float | None = None
@@ -65,10 +68,12 @@ class Fact:
 
 @dataclass(frozen=True)
 class Rate:
-    """What one unit can do in one precision: at a peak rate, at a rate that is unknown, or not at all.
+    """The rate of one unit in one precision: a peak rate, an unknown rate, or none.
 
-    peak_gops: 1e9 operations a second, dense, a multiply-accumulate counted as two, as vendors do.
-    unknown: why a rate that is there has no number. none: why the unit has no such arithmetic.
+    Attributes:
+        peak_gops: peak in 1e9 operations a second, dense, a multiply-accumulate counted as two, as vendors do.
+        unknown: why an existing rate has no number.
+        none: why the unit has no such arithmetic.
     """
 
     confidence: str
@@ -105,8 +110,12 @@ SCHEMES = ("kinds", "shapes")
 class Carried:
     """One step from what was timed to what is predicted: to another runtime, or to the other machines of a class.
 
-    to: what the step leads to. ln_factor: natural logarithm of the ratio of times. sd: standard deviation of ln(time) that
-    the step adds. timings: how many published times (or machines) speak for it; 0 where none does. how: where it comes from.
+    Attributes:
+        to: what the step leads to.
+        ln_factor: natural logarithm of the ratio of times.
+        sd: standard deviation of ln(time) that the step adds.
+        timings: number of published times (or machines) that support it; 0 for none.
+        how: where it comes from.
 
     Raises:
         InputError: a spread or a count below 0, or an empty text.
@@ -134,23 +143,30 @@ class Carried:
 
 
 ANY_OF_CLASS = "any machine of the class"
-"""What a step leads to from the machine of a class that was timed."""
+"""The destination of a step from the timed machine of a class."""
 
 
 @dataclass(frozen=True)
 class Constants:
     """The constants of one unit in one precision with one number of threads.
 
-    unit: of the target. threads: that the timings were taken with. runtime: that they were taken with, which is not
-    the target's own where nobody published that; predicts: the one that predictions hold for, empty where that is
-    `runtime`; carried: the steps between, whose spreads are in every interval. device: what was timed; is_same_device: False for a stand-in, note
-    then says what is alike. source: of the timings.
-    scheme: of SCHEMES. ln_ns: term -> natural logarithm of the nanoseconds for one unit of work.
-    covariance: of ln_ns, in the order of its keys; empty: none but sigma.
-    sigma: standard deviation of ln(time) that the terms cannot explain. unseen: the further one, of ln(time), of layers
-    that nobody timed. networks: how many networks or profiles stand behind the constants.
-    error_percent, coverage: median error and share of truths inside the 90 % interval when each network is left out in
-    turn, of this very device; None where too few were timed.
+    Attributes:
+        unit: a unit of the target.
+        threads: number of threads in the timings.
+        runtime: runtime of the timings. It is not the target's own where nobody published that.
+        device: the device that was timed.
+        is_same_device: False for a stand-in; `note` then has what is alike.
+        source: source of the timings.
+        scheme: one of SCHEMES.
+        networks: number of networks or profiles behind the constants.
+        sigma: standard deviation of ln(time) that the terms cannot explain.
+        unseen: further standard deviation of ln(time) for layers that nobody timed.
+        ln_ns: term -> natural logarithm of the nanoseconds for one unit of work.
+        covariance: covariance of ln_ns, in the order of its keys. Empty: only sigma is known.
+        error_percent, coverage: median error and share of truths inside the 90 % interval when each network is left out in
+            turn, of this very device; None where too few were timed.
+        predicts: runtime that predictions hold for; empty where that is `runtime`.
+        carried: the steps from `runtime` to `predicts`. Every interval includes their spreads.
 
     Raises:
         InputError: an unknown scheme, no terms, a covariance of another size, a spread below 0, an empty source.
@@ -177,7 +193,7 @@ class Constants:
 
     @property
     def predicted_runtime(self) -> str:
-        """What predictions hold for."""
+        """The runtime that predictions hold for."""
         return self.predicts or self.runtime
 
     @property
@@ -187,12 +203,12 @@ class Constants:
 
     @property
     def ln_factor(self) -> float:
-        """Of all steps together."""
+        """The logarithm of the factor of all steps together."""
         return sum(step.ln_factor for step in self.carried)
 
     @property
     def carried_variance(self) -> float:
-        """Of ln(time), of all steps together."""
+        """The variance of ln(time) of all steps together."""
         return sum(step.sd**2 for step in self.carried)
 
     def __post_init__(self) -> None:
@@ -227,7 +243,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 UNIT_KINDS = ("cpu", "gpu", "dla")
 RUNTIMES = ("openvino", "onnxruntime", "tensorrt")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Of a target."""
+"""The form of a target's name."""
 SENSOR_KINDS = ("rapl", "nvml", "ina3221")
 ALIASES = {
     "rpi4": "raspberry-pi-4",
@@ -261,9 +277,11 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What runs the networks on a unit.
+    """The runtime that runs the networks on a unit.
 
-    version: the newest one that is usable there. opset: the ONNX operator set to export, which it reads.
+    Attributes:
+        version: the newest version that is usable there.
+        opset: the ONNX operator set to export; the runtime reads it.
     """
 
     name: str
@@ -282,9 +300,11 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Quantization:
-    """What the int8 kernels of a unit want.
+    """The requirements of the int8 kernels of a unit.
 
-    weight_bits: at most so many in a signed weight, or sums saturate. activations: uint8 or int8.
+    Attributes:
+        weight_bits: largest number of bits in a signed weight; with more, sums saturate.
+        activations: uint8 or int8.
     """
 
     weight_bits: int
@@ -305,9 +325,12 @@ class Quantization:
 class Timings:
     """Published timings of networks that a prediction may be fitted on.
 
-    device: its name in the published table. is_same_device: False for a stand-in; the note then says which part
-    is alike. int8_device: the row for int8, where that is another one. peers: the other machines of a class, whose
-    spread belongs into the interval. one_chip: those of the peers that have the same chip; they count as one.
+    Attributes:
+        device: its name in the published table.
+        is_same_device: False for a stand-in; `note` then has which part is alike.
+        int8_device: the row for int8, where that is another row.
+        peers: the other machines of a class. Their spread belongs into the interval.
+        one_chip: the peers that have the same chip; they count as one.
     """
 
     device: str
@@ -334,8 +357,10 @@ class Timings:
 class ExecutionUnit:
     """A processor of a target: how fast it computes in which precision, and through which runtime.
 
-    bandwidth_gbs: 1e9 bytes a second, peak; units of one board share it. quantization: None without int8. load_w: what the
-    whole board draws while this unit runs networks, idle included; None where nobody measured that.
+    Attributes:
+        bandwidth_gbs: peak in 1e9 bytes a second; units of one board share it.
+        quantization: None without int8.
+        load_w: power of the whole board while this unit runs networks, idle included; None where nobody measured it.
     """
 
     name: str
@@ -376,7 +401,11 @@ class PowerMode:
 
 @dataclass(frozen=True)
 class Sensor:
-    """A power sensor that hwkd can read there; covers: what of the machine it sees."""
+    """A power sensor of the target that hwkd can read.
+
+    Attributes:
+        covers: the part of the machine that it measures.
+    """
 
     kind: str
     covers: str
@@ -405,8 +434,10 @@ class Limit:
 class Target:
     """A device: its units, its power, its limits.
 
-    idle_w, load_w: the whole board at the wall or plug. power_modes: the first is the default, for which all other
-    facts hold. int8_alternative: a target to try where int8 is asked for and the preferred unit has none.
+    Attributes:
+        idle_w, load_w: power of the whole board at the wall or plug.
+        power_modes: the first is the default. All other facts hold for it.
+        int8_alternative: a target to try for int8 where the preferred unit has none.
     """
 
     name: str

@@ -8,7 +8,7 @@ from rich.text import Text
 
 
 class PlainConsole(Console):
-    """A console whose status line, too, is taken as it is: rich reads markup there whatever the console says."""
+    """A console that shows its status line as plain text too: rich reads markup there even if the console turns it off."""
 
     def status(self, status: RenderableType, **settings: Any) -> Status:
         """As rich's."""

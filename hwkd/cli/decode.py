@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     codecs = Codecs(args.runtime, args.threads, len(jobs))
     shelves = Shelves()
     if args.model is not None and not Path(args.model).is_dir():
-        # What is wrong with it is said before the first stream is read.
+        # A faulty bundle is reported before the first stream is read.
         codecs.bundle(named_bundle(args.model))
 
     def work(job: Job) -> Decoded:

@@ -1,4 +1,4 @@
-"""What a command says on standard error beside its result: notes, bars, and how much of both."""
+"""What a command writes to standard error beside its result: notes, bars, and how much of both."""
 
 import argparse
 import codecs
@@ -16,10 +16,10 @@ _FRAMES = {
     **dict.fromkeys("│┃", "|"),
     **dict.fromkeys("┌┐└┘├┤┬┴┼┏┓┗┛┣┫┳┻╋┡┩╇╞╡╪", "+"),
 }
-"""What the lines of a table become where the terminal's encoding has none."""
+"""ASCII for the lines of a table, where the terminal's encoding has no such lines."""
 
 ENCODABLE = "hwkd"
-"""Of `open(errors=...)`: frames become ASCII, and all else that cannot be written becomes escapes."""
+"""Error handler for `open(errors=...)`: frames become ASCII, and all other characters that the encoding lacks escapes."""
 
 
 def _encodable(error: UnicodeError) -> tuple[str, int]:
@@ -34,7 +34,7 @@ codecs.register_error(ENCODABLE, _encodable)
 
 
 def add_talk_options(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the options of every command that say how much is said on standard error."""
+    """Add to `parser` the options that set how much a command writes to standard error; every command has them."""
     talk = parser.add_argument_group("what is said")
     only_one = talk.add_mutually_exclusive_group()
     only_one.add_argument(
@@ -92,9 +92,12 @@ class _Notes(logging.Handler):
 
 
 def stderr_console(*, quiet: bool = False) -> "Console":
-    """Standard error, for bars and what is said meanwhile. quiet: say nothing, as with --quiet.
+    """A console on standard error, for progress bars and messages.
 
-    Names of files and models are never taken for rich's markup.
+    It never reads markup of rich in the names of files and models.
+
+    Args:
+        quiet: write nothing, as with --quiet.
     """
     # Rich takes 30 ms, and most commands have nothing to draw.
     from hwkd.cli.console import PlainConsole

@@ -1,10 +1,10 @@
-"""The quality whose stream is as small, or whose image is as good, as is asked.
+"""Find the quality that gives a stream of a wanted size or an image of a wanted PSNR.
 
-    max_bytes, bpp: the highest quality whose stream has at most so many bytes
-    min_psnr_db: the lowest quality whose decoded image has at least this PSNR
+    max_bytes, bpp: the highest quality with a stream of at most this size
+    min_psnr_db: the lowest quality with a decoded image of at least this PSNR
 
-By halving the whole qualities of a bundle, so 7 encodes at most of 100. Sizes and PSNRs grow with the quality, but nobody
-has proven it: what is returned was itself measured and holds what was asked.
+The search halves the range of whole qualities: at most 7 encodes for 100 qualities. It takes sizes and PSNRs to grow with
+the quality. Nobody has proven that, so the returned stream was itself measured and meets the request.
 """
 
 import math
@@ -24,19 +24,22 @@ if TYPE_CHECKING:
     from hwkd.codec.codec import Codec
 
 _SEARCHED = {"max_bytes": "size", "bpp": "rate", "min_psnr_db": "PSNR"}
-"""What the quality is searched for by, and their words."""
+"""The fields that need a search, and their names in messages."""
 
 
 class OutOfReach(InputError):
-    """No quality of the bundle gives this image the size, rate or PSNR that was asked for."""
+    """No quality of the bundle gives this image the requested size, rate or PSNR."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a stream: one of these, or none, which leaves the quality to the bundle.
+    """The rate or quality that a stream must have: at most one field is set. With none, the bundle's default quality holds.
 
-    quality: itself. max_bytes: of the stream, header included. bpp: the same, in bits per pixel of the image.
-    min_psnr_db: of the decoded 8-bit RGB image.
+    Attributes:
+        quality: the quality itself, 1 to 100.
+        max_bytes: the stream's largest size, header included.
+        bpp: the stream's largest size in bits per pixel of the image, header included.
+        min_psnr_db: the lowest PSNR of the decoded 8-bit RGB image.
 
     Raises:
         InputError: two of them, or a number that is not above 0.
@@ -60,16 +63,16 @@ class Asked:
 
     @property
     def most_trials(self) -> int:
-        """How often an image is encoded at most until the quality is found."""
+        """The largest number of encodes of one image until the quality is found."""
         return HIGHEST.bit_length() if self.is_searched else 1
 
     @property
     def is_searched(self) -> bool:
-        """Whether the quality has to be found out."""
+        """Whether the quality must be searched for."""
         return any(getattr(self, name) is not None for name in _SEARCHED)
 
     def check(self, manifest: Manifest) -> None:
-        """Raise InputError where a bundle of this manifest cannot be asked, whatever the image."""
+        """Raise InputError if a bundle with this manifest cannot meet the request for any image."""
         chosen_quality(manifest, self.quality)
         for name, word in _SEARCHED.items():
             if getattr(self, name) is not None and manifest.qualities is None:
@@ -81,7 +84,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A stream. quality: None where the bundle has one rate. psnr_db: None where no PSNR was asked for."""
+    """A stream and how it was coded.
+
+    Attributes:
+        quality: None where the bundle has one rate.
+        psnr_db: None where no PSNR was requested.
+    """
 
     stream: bytes
     quality: int | None
@@ -95,12 +103,12 @@ def encode_to(
     tile_px: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Encoded:
-    """The stream of `image`, [H, W, 3] uint8, that holds what is asked.
+    """Encode `image`, [H, W, 3] uint8, into a stream that meets the request `asked`.
 
     Args:
         tile_px, max_pixels: as hwkd.codec.codec.Codec.encode.
     Raises:
-        OutOfReach: no quality does; the message names the nearest that can be had.
+        OutOfReach: no quality meets it. The message names the nearest possible value.
         InputError, HwkdError: as `Asked.check`; as Codec.encode and Codec.decode.
     """
     manifest = codec.bundle.manifest
@@ -127,7 +135,7 @@ def encode_to(
 
 
 def _good(qualities: Sequence[int], encoded: Callable[[int], Encoded], least_db: float) -> Encoded:
-    """The first of `qualities`, the lowest first, whose image has `least_db`."""
+    """The first of `qualities`, the lowest first, that gives an image of at least `least_db`."""
 
     def holds(one: Encoded) -> bool:
         return one.psnr_db is not None and one.psnr_db >= least_db
@@ -141,7 +149,7 @@ def _good(qualities: Sequence[int], encoded: Callable[[int], Encoded], least_db:
 def _small(
     qualities: Sequence[int], encoded: Callable[[int], Encoded], asked: Asked, pixels: int
 ) -> Encoded:
-    """The first of `qualities`, the highest first, whose stream is as small as asked."""
+    """The first of `qualities`, the highest first, that gives a stream no larger than the request allows."""
     most_bytes = math.inf if asked.max_bytes is None else asked.max_bytes
     if asked.bpp is not None:
         most_bytes = math.floor(asked.bpp * pixels / 8)
@@ -158,7 +166,7 @@ def _small(
 def _first(
     qualities: Sequence[int], encoded: Callable[[int], Encoded], holds: Callable[[Encoded], bool]
 ) -> Encoded:
-    """The first of `qualities` that holds, taking all after it to hold as well; the last one where none does."""
+    """The first of `qualities` that holds, if all after it hold as well; the last one if none holds."""
     begin, end = 0, len(qualities)
     found = None
     while begin < end:
@@ -173,7 +181,7 @@ def _first(
 
 def _too_small(asked: Asked, smallest: Encoded, pixels: int) -> str:
     size = len(smallest.stream)
-    # Rounded up, so that what is named can be asked for.
+    # Rounded up, so that a request for the named rate succeeds.
     bpp = math.ceil(1e4 * 8 * size / pixels) / 1e4
     wanted = f"{asked.max_bytes:,} bytes" if asked.bpp is None else f"{asked.bpp:g} bpp"
     return (

@@ -13,7 +13,7 @@ from hwkd.runtime.bundle import BUNDLE_SUFFIX, MAX_BYTES, MAX_MANIFEST_BYTES, bu
 from hwkd.runtime.manifest import MANIFEST
 
 SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
-"""Where the bundles lie that come with hwkd; there may be no such folder."""
+"""The folder of the bundles that come with hwkd; it may not exist."""
 
 DEFAULT = "patch-medium"
 """The shipped bundle that encodes where none is named."""
@@ -75,7 +75,7 @@ def id_at(path: Path) -> bytes | None:
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > MAX_MANIFEST_BYTES:
                 return None
             return bundle_id(held.read(entry))
-    # zipfile raises a dozen classes on wrong bytes; what is wrong is said when the bundle is read.
+    # zipfile raises a dozen classes on wrong bytes. The error is reported when the bundle is read.
     except Exception:
         return None
 

@@ -41,14 +41,14 @@ from hwkd.runtime.session import present_runtimes, runtime_label
 EXACT_LABEL = "exact integers"
 
 NO_INDEX = 255
-"""Where no index was computed; 0 to 63 are indexes."""
+"""Marks a place without a computed index; 0 to 63 are indexes."""
 
 NO_SYMBOL = np.iinfo(np.int32).min
-"""Where no symbol was found; hwkd.codec.tables.MAX_SYMBOL bounds symbols."""
+"""Marks a place without a symbol; hwkd.codec.tables.MAX_SYMBOL bounds symbols."""
 
 
 class Passed(NamedTuple):
-    """What a coder had in hand: y, z, and the index of the scale of each symbol of y, all of the padded image."""
+    """The values that passed through a coder: y, z, and the scale's index of each symbol of y, all of the padded image."""
 
     y: Symbols
     z: Symbols
@@ -56,9 +56,11 @@ class Passed(NamedTuple):
 
 
 class Coder(Codec):
-    """A codec that tells what passed through it.
+    """A codec that keeps what passed through it.
 
-    label: in words, with version and threads. is_exact: its indexes come from EXACT.
+    Attributes:
+        label: the coder in words, with version and threads.
+        is_exact: whether its indexes come from EXACT.
     """
 
     def __init__(self, bundle: Bundle, runtime: str, threads: int, *, is_exact: bool) -> None:
@@ -73,7 +75,7 @@ class Coder(Codec):
 
     @cached_property
     def refusal(self) -> str | None:
-        """Why it may not be used: its self-test fails, or a network does not load or run; None where it may.
+        """Why the coder may not be used: its self-test fails, or a network does not load or run. None where it may.
 
         Raises:
             InputError: the bundle has no graph for its runtime, or one that does not fit.
@@ -87,12 +89,16 @@ class Coder(Codec):
         return None
 
     def write(self, image: Pixels, quality: int | None = None) -> tuple[bytes, Passed]:
-        """The stream of `image`, and what was coded. quality: as `encode`."""
+        """The stream of `image`, and what was coded.
+
+        Args:
+            quality: as `encode`.
+        """
         stream = self.encode(image, quality=quality)
         return stream, Passed(self._y, self._z, self._found)
 
     def read(self, stream: bytes) -> Passed:
-        """What it finds in `stream`; NO_SYMBOL all over y where its indexes do not lead through."""
+        """What the coder reads from `stream`; y is all NO_SYMBOL where its indexes do not decode the stream."""
         try:
             y = self.symbols(unpack(stream, MAX_PIXELS))
         except InputError:
@@ -107,7 +113,11 @@ class Coder(Codec):
             return None
 
     def indexes(self, z: Symbols, quality: int | None = None) -> Indexes:
-        """The index of each symbol of y, [M, 4 h, 4 w], for `z`, [Z, h, w]. quality: as `encode`."""
+        """The index of each symbol of y, [M, 4 h, 4 w], for `z`, [Z, h, w].
+
+        Args:
+            quality: as `encode`.
+        """
         return self._networks.indexes(z, self._rate_of(quality))
 
     def _latents(
@@ -128,7 +138,7 @@ class Coder(Codec):
 
 
 class _ExactNetworks(Networks):
-    """Networks whose entropy path is EXACT; encoder and decoder, which exist in runtimes only, are a runtime's."""
+    """Networks with the entropy path of EXACT. The encoder and the decoder exist in runtimes only, so a runtime runs them."""
 
     def indexes(self, z: Symbols, rate: Rate | None = None) -> Indexes:
         return self._exact(z, rate)
@@ -146,10 +156,10 @@ class _ExactNetworks(Networks):
 
 
 def qualities_to_try(manifest: Manifest, asked: Sequence[int] | None) -> tuple[int, ...]:
-    """The qualities to compare a bundle at: those `asked` for, or its lowest, default and highest; none of one rate.
+    """The qualities to compare a bundle at: `asked`, or its lowest, default and highest. A bundle of one rate has none.
 
     Raises:
-        InputError: one that the bundle has not.
+        InputError: the bundle does not have one of `asked`.
     """
     if asked is None:
         if manifest.qualities is None:
@@ -184,10 +194,15 @@ def open_coders(
 class Reader:
     """What one coder read.
 
-    refusal: why it was not used; the figures are then None. indexes: compared, of which differing_indexes differ.
-    index_sha256: of its indexes for the z made in code, equal on every machine; others depend on the encoders.
-    largest_step: between its images and those of the first runtime, in 8-bit steps; share_of_samples: of the samples
-    that differ. Both are None for whole numbers, whose images are a runtime's, and where nothing was decoded.
+    Attributes:
+        refusal: why it was not used; the figures are then None.
+        indexes: number of indexes that were compared.
+        differing_indexes: how many of these differ.
+        index_sha256: digest of its indexes for the z made in code, equal on every machine. Other indexes depend on the
+            encoders.
+        largest_step: largest difference of its images from those of the first runtime, in 8-bit steps. None for EXACT, which
+            has a runtime decode its images, and where nothing was decoded.
+        share_of_samples: share of the samples that differ. None where largest_step is None.
     """
 
     label: str
@@ -201,9 +216,13 @@ class Reader:
 
 @dataclass(frozen=True)
 class Verification:
-    """readers: every coder. differing: (writer, reader) -> symbols that differ, of those that were used.
+    """What the comparison of all coders found.
 
-    images: how many. symbols: of y and z in all of them, compared for each pair.
+    Attributes:
+        readers: every coder.
+        differing: (writer, reader) -> number of symbols that differ; coders that were used only.
+        images: number of images.
+        symbols: number of symbols of y and z in all images, compared for each pair.
     """
 
     readers: tuple[Reader, ...]
@@ -227,9 +246,10 @@ def verify(
 ) -> Verification:
     """Compare `coders` on `images`, each [H, W, 3] uint8, and on symbols of z `made` in code, each [Z, h, w].
 
-    qualities: of a bundle of all rates; images are coded at one of them each, and the indexes of z compared at all.
+    A coder is not used if its self-test fails. Raises as hwkd.codec.codec.Codec.encode.
 
-    A coder that its self-test refuses is not used. Raises as hwkd.codec.codec.Codec.encode.
+    Args:
+        qualities: of a bundle of all rates. Each image is coded at one of them. The indexes of z are compared at all.
     """
     used = [coder for coder in coders if coder.refusal is None]
     tally = _Tally(used)
@@ -320,10 +340,10 @@ def _differing(expected: npt.NDArray[Any], found: npt.NDArray[Any]) -> int:
 
 # What `hwkd verify` tries: photographs, cut small or whole, and images and symbols made in code.
 #
-# What is made comes from whole numbers and the raw output of PCG64 only, so that it is the same on every machine.
+# Images and symbols made in code use whole numbers and the raw output of PCG64 only: they are the same on every machine.
 
 COUNT = 220
-"""Images unless said otherwise: half of them crops, half made. At these sizes a minute or so for a small model."""
+"""The default number of images: half of them crops, half made. At these sizes a small model takes about a minute."""
 
 CROP_SIDES = (64, 96, 100, 128, 150, 192)
 MADE_SIZES = (
@@ -396,9 +416,10 @@ def made_image(number: int) -> Pixels:
 
 
 def made_symbols(channels: int, largest: int) -> Iterator[Symbols]:
-    """Symbols of z, [channels, h, w], that no image may give: small, medium and large noise, and the two ends alone.
+    """Symbols of z, [channels, h, w], beyond those of real images: small, medium and large noise, and the two ends alone.
 
-    largest: they lie in -largest - 1 .. largest, and reach both.
+    Args:
+        largest: the symbols lie in -largest - 1 .. largest, and reach both.
     """
     tops = (2, largest // 8, largest)
     for number, (height, width) in enumerate(Z_SIZES):

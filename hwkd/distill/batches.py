@@ -1,4 +1,4 @@
-"""What the teachers say about a batch: computed without gradients, once per batch, or once for a pool of crops."""
+"""The teachers' outputs on a batch: computed without gradients, once per batch, or once for a pool of crops."""
 
 import time
 from collections.abc import Iterator
@@ -25,7 +25,8 @@ class Teaching:
     def targets(self, x: Tensor, lmbda: Tensor | None, *, bf16: bool) -> Targets:
         """y_hat and x_hat of the teacher, z_hat of the second one if there is one, for x [B, 3, H, W].
 
-        lmbda: [B], of each image; a teacher of one rate teaches at that.
+        Args:
+            lmbda: [B], one for each image. A teacher of one rate ignores it.
         """
         output = self.teacher(x, bf16=bf16, lmbda=lmbda)
         z_hat = (
@@ -36,10 +37,13 @@ class Teaching:
 
 @dataclass(frozen=True)
 class Part:
-    """A share of a batch that is passed through the networks at once: `of` equal parts make this process's share.
+    """A part of a batch that passes through the networks at once: `of` equal parts make this process's share.
 
-    x: [B, 3, H, W] in [0, 1]. targets: None where no term of the loss needs them. rows: places in the whole batch.
-    lmbda: [B], of each crop; None where a student of one rate is trained.
+    Attributes:
+        x: [B, 3, H, W] in [0, 1].
+        targets: None where no term of the loss needs them.
+        rows: places in the whole batch.
+        lmbda: [B], one for each crop; None for a student of one rate.
     """
 
     x: Tensor
@@ -50,10 +54,12 @@ class Part:
 
 
 class LiveBatches:
-    """New crops at every step, with the teachers' word on each.
+    """New crops at every step, with the teachers' outputs on each.
 
-    batch: of all processes together. lmbda_key: of the lambda that each crop gets (hwkd/distill/losses.py); None where
-    a student of one rate is trained. wait_s: seconds that have been waited for crops so far.
+    Attributes:
+        batch: the batch of all processes together.
+        lmbda_key: random key of each crop's lambda (hwkd/distill/losses.py); None for a student of one rate.
+        wait_s: seconds spent waiting for crops so far.
     """
 
     def __init__(
@@ -100,7 +106,7 @@ class LiveBatches:
         return self._crops.last_names
 
     def state(self) -> dict[str, Any]:
-        """Where the crops stand, and how many batches there were."""
+        """The state of the crops, and the number of batches so far."""
         return {"crops": self._crops.state(), "drawn": self._drawn}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -110,10 +116,10 @@ class LiveBatches:
 
 
 class PooledBatches:
-    """A fixed pool of crops, each at one lambda, whose targets were computed once: no teacher runs while the student
+    """A fixed pool of crops, each at one lambda, with targets that were computed once: no teacher runs while the student
     trains.
 
-    Each process holds the whole pool, so that a batch is the same whatever their number.
+    Each process holds the whole pool, so a batch does not depend on the number of processes.
     """
 
     def __init__(
@@ -179,7 +185,7 @@ class PooledBatches:
         self._rng = np.random.default_rng(seed)
 
     def state(self) -> dict[str, Any]:
-        """Where the draws stand; the pool itself is made anew from the seed."""
+        """The state of the random draws. The pool itself is made anew from the seed."""
         return dict(self._rng.bit_generator.state)
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -33,20 +33,20 @@ CALIBRATION_IMAGES = 16
 
 
 class CropSource(Protocol):
-    """Where batches of crops come from, in a fixed order, one step after another."""
+    """A source of batches of crops, in a fixed order, one step after another."""
 
     last_names: tuple[str, ...]
 
     def batch(self, size: int, rows: range | None = None) -> Tensor:
-        """The next batch of `size` crops; of it those at the places `rows` (None: all), whose files are `last_names`.
+        """The crops at the places `rows` (None: all) of the next batch of `size`; `last_names` has the names of their files.
 
-        [B, 3, crop, crop], float32 in [0, 1], channels_last. Which crops the batch is made of does not depend on
-        `rows`: processes that each take some of them share one batch without repeats.
+        [B, 3, crop, crop], float32 in [0, 1], channels_last. The crops of the whole batch do not depend on `rows`, so
+        processes with different rows share one batch without repeats.
         """
         ...
 
     def state(self) -> dict[str, Any]:
-        """Where the order stands, of plain Python values: the same in every process."""
+        """The position in the order, as plain Python values: the same in every process."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ class TrainingImages(Protocol):
 
     @property
     def source(self) -> str:
-        """Where they came from."""
+        """Where the images came from."""
         ...
 
     @property
@@ -69,7 +69,7 @@ class TrainingImages(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out."""
+        """Notes on images that were left out."""
         ...
 
     @property
@@ -79,14 +79,18 @@ class TrainingImages(Protocol):
 
     @property
     def pixels(self) -> int:
-        """Of the training images together."""
+        """The number of pixels of all training images together."""
         ...
 
     def crops(
         self, crop: int, seed: int, *, is_long: bool = False, device: str = "cpu"
     ) -> CropSource:
-        """Random crops. is_long: many will be taken, over all of the training. device: where they are wanted; the same
-        crops come whatever it is, and from the CPU where they are not cut there."""
+        """Random crops.
+
+        Args:
+            is_long: whether many crops will be taken, over all of the training.
+            device: where the crops should be. It does not change the crops; they stay on the CPU if they are not cut there.
+        """
         ...
 
 
@@ -109,7 +113,7 @@ class ImageSet:
 
     @property
     def pixels(self) -> int:
-        """Of the training images together."""
+        """The number of pixels of all training images together."""
         return sum(image.shape[0] * image.shape[1] for _, image in self.train)
 
     def crops(self, crop: int, seed: int, *, is_long: bool = False, device: str = "cpu") -> "Crops":
@@ -133,7 +137,7 @@ def load_images(
         crop: images with a smaller side are left out, and named in the notes.
         seed: chooses the held-out images.
         tell: receives the name of each file as it is decoded.
-        instead: of a command without --crop, what may be done instead.
+        instead: for a command without --crop, what the user can do instead.
     Raises:
         InputError: the folder is missing or empty, or too few images are usable.
     """
@@ -262,7 +266,7 @@ class DeviceCrops(Crops):
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a crop lies: the image's number, its upper left corner, quarter turns to the left, then a flip."""
+    """The place of a crop: the image's number, its upper left corner, quarter turns to the left, then a flip."""
 
     image: int
     top: int
@@ -302,7 +306,11 @@ def calibration_crops(
 
 @dataclass(frozen=True)
 class _Held:
-    """The image that a lane stays with. crops: [visits, crop, crop, 3] uint8, from visit `first` on."""
+    """The image that a lane currently crops.
+
+    Attributes:
+        crops: [visits, crop, crop, 3] uint8, from visit `first` on.
+    """
 
     name: str
     first: int
@@ -312,9 +320,9 @@ class _Held:
 class StreamedCrops:
     """A `CropSource`: each image once an epoch, in an order that the seed gives, `visits` crops of each.
 
-    The order depends neither on the number of workers nor on the rows that are asked for. A damaged image is replaced
-    by the next one of its epoch that can be read. Held are the crops of one image for each row, in bytes: with 8
-    visits twice as much as the batch itself, which is of floats.
+    The order does not depend on the number of workers or on the requested rows. The next readable image of its epoch
+    replaces a damaged image. Memory holds the crops of one image for each row, in bytes: with 8 visits twice as much as
+    the batch itself, which is of floats.
     """
 
     def __init__(
@@ -330,9 +338,9 @@ class StreamedCrops:
         """Nothing is read before the first batch.
 
         Args:
-            crop: its side in pixels; no entry has a smaller one.
-            damaged: what is known of images that cannot be read, by their place in `entries`; added to.
-            workers: processes that decode ahead; 0: this one decodes, when a batch is asked for.
+            crop: its side in pixels; no entry has a smaller side.
+            damaged: why images cannot be read, by their place in `entries`. This object adds to it.
+            workers: processes that decode ahead. 0: this process decodes each batch on request.
         """
         self._tasks = Tasks(entries, crop, seed, damaged)
         self._crop, self._damaged = crop, damaged
@@ -412,10 +420,14 @@ HELD_OUT_SIDE = 512
 
 @dataclass(frozen=True)
 class StreamedSet:
-    """`TrainingImages` that stay on disk. train: where each lies. held_out: the centres of decoded images.
+    """`TrainingImages` that stay on disk.
 
-    left_out: notes of the start. damaged: why images of `train` could not be read, by their place there; grows while
-    crops are taken. workers: processes that decode for a long sequence of crops.
+    Attributes:
+        train: where each training image lies.
+        held_out: the centres of decoded images.
+        left_out: notes from the start on images that were left out.
+        damaged: why images of `train` could not be read, by their place there. It grows while crops are taken.
+        workers: number of processes that decode for a long sequence of crops.
     """
 
     source: str
@@ -427,7 +439,7 @@ class StreamedSet:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out, so far."""
+        """Notes on images that were left out so far."""
         stood_in = (f"another image stood in: {why}" for why in self.damaged.values())
         return (*self.left_out, *stood_in)
 
@@ -438,7 +450,7 @@ class StreamedSet:
 
     @property
     def pixels(self) -> int:
-        """Of the training images together."""
+        """The number of pixels of all training images together."""
         return sum(entry.width * entry.height for entry in self.train)
 
     def crops(

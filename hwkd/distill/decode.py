@@ -1,4 +1,4 @@
-"""Streamed training images without torch: where they lie, which is cropped when, and decoding ahead in processes of its own."""
+"""Streamed training images without torch: where they lie, when each is cropped, and how worker processes decode ahead."""
 
 import io
 import multiprocessing
@@ -32,10 +32,10 @@ from hwkd.images import (
 )
 from hwkd.runtime.session import PROC, SYS, free_memory_bytes
 
-# Whether the decoded images of a folder fit in the free memory: asked of their headers, before any is decoded.
+# Whether the decoded images of a folder fit in the free memory: their headers decide, before any image is decoded.
 
 SHARE = 0.8
-"""Of the free memory that images may take: networks, activations and the page cache need the rest."""
+"""Share of the free memory that images may take: networks, activations and the page cache need the rest."""
 GB = 1e9
 
 
@@ -45,7 +45,7 @@ def check_fits(
     """Refuse images that would fill the memory.
 
     Args:
-        paths: of the images; those that are too small for `crop`, or have no header, are not kept and not counted.
+        paths: paths of the images. Images that are too small for `crop`, or have no header, are not kept and not counted.
         sys, proc: as Linux has them; where they do not tell, nothing is refused.
     Raises:
         InputError: decoded they take more than SHARE of the available memory.
@@ -59,7 +59,7 @@ def check_fits(
             with path.open("rb") as data:
                 width, height = header_size(data) or (0, 0)
         except OSError:
-            continue  # said where the image is read
+            continue  # reported where the image is read
         if min(width, height) >= crop:
             needed += 3 * width * height
     if needed > SHARE * free:
@@ -74,7 +74,12 @@ def check_fits(
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An image's bytes: `size` of them in `file`, from `offset` on. name: as messages call it. width, height: pixels."""
+    """An image's bytes: `size` of them in `file`, from `offset` on.
+
+    Attributes:
+        name: the image's name in messages.
+        width, height: pixels.
+    """
 
     name: str
     file: str
@@ -125,7 +130,11 @@ def header_size(data: IO[bytes]) -> tuple[int, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Crops to take of one image: those of `visits` at a place of the order. index: of the image in the catalogue."""
+    """Crops to take of one image: those of `visits` at a place of the order.
+
+    Attributes:
+        index: the image's place in the catalogue.
+    """
 
     index: int
     entry: Entry
@@ -178,9 +187,9 @@ def decode(task: Task) -> Decoded:
 VISITS = 8
 """Crops that are taken of an image once it is decoded, at as many steps: decoding costs far more than cropping."""
 STRIDE = 5
-"""Of the rows' first steps: any two rows side by side, and any few, then change their images far from each other."""
+"""Stride of the rows' first steps: any two rows side by side, and any few, then change their images far from each other."""
 
-# What chance is asked for: each has sequences of its own.
+# What the random numbers are for: each purpose has its own sequences.
 _OF_EPOCH, _OF_CROP = 0, 1
 
 
@@ -192,7 +201,8 @@ class Lanes:
     sequence of places every one is taken by exactly one lane, in turn `place // size` by lane `place % size`; a lane
     that begins in the middle of its first turn visits that first image fewer times.
 
-    size: rows of a batch, over all processes.
+    Attributes:
+        size: rows of a batch, over all processes.
     """
 
     size: int
@@ -224,7 +234,7 @@ class Order:
 
 
 def crop_chance(seed: int, place: int, visit: int) -> np.random.Generator:
-    """What decides where the crop of this visit lies and how it is turned."""
+    """The random generator for the place of this visit's crop and for how it is turned."""
     return np.random.default_rng((seed, _OF_CROP, place, visit))
 
 
@@ -234,7 +244,8 @@ def crop_chance(seed: int, place: int, visit: int) -> np.random.Generator:
 class Tasks:
     """The decoding of `entries`, in the order that the seed gives.
 
-    damaged: why images cannot be read, by their place in `entries`; may grow meanwhile.
+    Attributes:
+        damaged: why images cannot be read, by their place in `entries`. It may grow meanwhile.
     """
 
     def __init__(
@@ -245,7 +256,7 @@ class Tasks:
         self._order = Order(len(entries), seed)
 
     def of_rows(self, lanes: Lanes, rows: range, first: int) -> Iterator[Task]:
-        """From step `first` on, without end: the images that `rows` are in the middle of, then each new one."""
+        """The tasks of `rows` from step `first` on, without end: the images that the rows crop already, then each new one."""
         for step in count(first):
             for row in rows:
                 place, visit = lanes.at(step, row)
@@ -276,11 +287,11 @@ LAST_WORD_S = 5.0
 
 
 def decoded(tasks: Iterator[Task], workers: int, ahead: int) -> Generator[Decoded, None, None]:
-    """The results of `tasks`, in their order; the workers end when the generator is closed.
+    """The results of `tasks`, in their order. The workers end when the generator is closed.
 
     Args:
-        workers: processes that decode; 0: this one does, when a result is asked for.
-        ahead: tasks that are being done or lie done before they are asked for.
+        workers: processes that decode. 0: this process decodes each result on request.
+        ahead: largest number of tasks that are running or finished before their results are requested.
     Raises:
         HwkdError: a worker was killed; as `decode`.
     """
@@ -297,12 +308,12 @@ def decoded(tasks: Iterator[Task], workers: int, ahead: int) -> Generator[Decode
 
 @contextmanager
 def _workers(count: int) -> "Iterator[Callable[[Task], Future[Decoded]]]":
-    """What hands a task to the next idle one of `count` processes.
+    """A function that hands a task to the next idle one of `count` processes.
 
-    Each has a line of its own, which breaks when either end is killed, in the middle of a crop too: a queue that they
-    share, as in the standard library's pool of processes, would then be waited for without end. torch's DataLoader
-    tells of a killed worker by an exception at whatever line the training is, and passes tensors in /dev/shm, which
-    containers keep small. They are spawned: a forked one would keep a copy of all that the training writes over.
+    Each process has its own connection. The connection breaks when either end is killed, in the middle of a crop too. With
+    a shared queue, as in the standard library's pool of processes, the wait would then never end. torch's DataLoader
+    reports a killed worker by an exception at whatever line the training is, and passes tensors in /dev/shm, which
+    containers keep small. The processes are spawned: a forked one would keep a copy of all that the training writes over.
     """
     context = multiprocessing.get_context("spawn")
     lines: list[Connection] = []
@@ -358,7 +369,7 @@ def _ctrl_c_blocked() -> Iterator[None]:
 
 
 def _serve(line: Connection) -> None:
-    """A worker: decode what is asked for, until the other end of `line` is closed or its process has ended."""
+    """A worker: decode each requested task until the other end of `line` is closed or its process has ended."""
     while True:
         try:
             task: Task = line.recv()
@@ -378,12 +389,17 @@ def _serve(line: Connection) -> None:
 # All images of a folder, or of shards, that crops can be taken from: found at the start, by their headers.
 
 NAMED = 5
-"""Images that a note names; of millions it tells the number."""
+"""Largest number of images that a note names; of millions it only gives the count."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Images that can be cropped, in a fixed order. source: where they lie, in words. notes: what was left out."""
+    """Images that can be cropped, in a fixed order.
+
+    Attributes:
+        source: where the images lie, in words.
+        notes: which images were left out.
+    """
 
     source: str
     entries: tuple[Entry, ...]
@@ -449,7 +465,11 @@ def _in_folder(folder: Path) -> Iterator[Entry]:
 
 
 def _in_shards(source: Path, shards: tuple[Path, ...], others: list[str]) -> Iterator[Entry]:
-    """Their images; width and height are 0 where there is no header to read. others: gets what ends as one and is none."""
+    """The images in the shards; width and height are 0 where there is no header to read.
+
+    Args:
+        others: receives the names that end like an image's but are none.
+    """
     folder = source if source.is_dir() else source.parent
     for shard in shards:
         of, file = shard.relative_to(folder).as_posix(), str(shard)
@@ -522,7 +542,7 @@ def shard_images(
     taken, since others are masks or smaller versions of it. All other members are passed over.
 
     Args:
-        passed_over: called with the name of each member that ends as an image does and is none by these rules.
+        passed_over: called with the name of each member that ends like an image's but is none by these rules.
     Raises:
         InputError: the file cannot be read, is no tar file, or is cut short or damaged; at the latest at its end.
     """

@@ -22,7 +22,7 @@ from hwkd.errors import HwkdError, InputError
 T = TypeVar("T")
 
 LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe")
-"""What stands in the RuntimeErrors of torch.distributed when another process is gone; they have no class of their own."""
+"""Texts in the RuntimeErrors of torch.distributed when another process is gone; these errors have no class of their own."""
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others: the first one may evaluate or write while they do."""
 
@@ -33,10 +33,12 @@ class LostProcess(HwkdError):
 
 @dataclass(frozen=True)
 class Processes:
-    """Who trains. rank: this process's place among `count`. restarts: how often all of them were started again by
-    torchrun, known once they are `joined`.
+    """The processes of a training.
 
-    launcher: names the torchrun that started this process; empty where none did.
+    Attributes:
+        rank: this process's place among `count`.
+        restarts: how often torchrun has started all of them again; known once they are `joined`.
+        launcher: the name of the torchrun that started this process; empty where none did.
     """
 
     rank: int = 0
@@ -51,12 +53,12 @@ class Processes:
         return self.rank == 0
 
     def rows(self, batch: int) -> range:
-        """This process's rows of a batch that `check_batch` let pass."""
+        """This process's rows of a batch that `check_batch` has accepted."""
         each = batch // self.count
         return range(self.rank * each, (self.rank + 1) * each)
 
     def check_batch(self, batch: int, accumulate: int) -> None:
-        """Raise InputError unless every process gets as many rows of `batch`, in `accumulate` equal parts."""
+        """Raise InputError unless every process gets the same number of rows of `batch`, in `accumulate` equal parts."""
         parts = self.count * accumulate
         if batch % parts == 0:
             return
@@ -70,7 +72,7 @@ class Processes:
         )
 
     def mean(self, values: Sequence[float]) -> list[float]:
-        """Each of `values`, averaged over the processes; every one of them must call."""
+        """Each of `values`, averaged over the processes. Every process must call this."""
         if self.count == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64)
@@ -79,14 +81,15 @@ class Processes:
         return averaged
 
     def any(self, asked: bool) -> bool:
-        """Whether it is so in one of the processes; every one of them must call."""
+        """Whether `asked` is true in at least one process. Every process must call this."""
         return self.mean([float(asked)])[0] > 0
 
     def by_first(self, action: Callable[[], T]) -> T:
-        """What `action` gives in the first process, for all; every one of them must call.
+        """Run `action` in the first process and return its result in all. Every process must call this.
 
         Raises:
-            HwkdError: what `action` raised there; of what is no HwkdError the others are told the words.
+            HwkdError: `action` raised it in the first process. Of any other exception, the other processes raise its message
+                as an HwkdError.
         """
         if self.count == 1:
             return action()
@@ -110,10 +113,10 @@ ALONE = Processes()
 
 
 def started_processes(environment: Mapping[str, str] = os.environ) -> Processes:
-    """What torchrun says in `environment`; this process alone where it says nothing.
+    """The processes of torchrun's variables in `environment`; this process alone where there are none.
 
     Raises:
-        InputError: half of torchrun's variables, or no numbers in them.
+        InputError: only some of torchrun's variables, or no numbers in them.
     """
     if "RANK" not in environment and "WORLD_SIZE" not in environment:
         return ALONE
@@ -193,9 +196,9 @@ def meet(rank: int, count: int, patience: timedelta) -> tuple[PrefixStore, int]:
 
 
 def _welcome(store: TCPStore, count: int, deadline: float) -> int:
-    """The first process: a number for this attempt, told to every other one when it calls."""
+    """The first process: choose a number for this attempt, and send it to every other process when that one calls."""
     waiting = list(range(1, count))
-    # What a process of an earlier attempt has left there; one that is too early for this calls again.
+    # Delete what a process of an earlier attempt has left there. A process that called too early calls again.
     for rank in waiting:
         store.delete_key(_caller(rank))
     attempt = int(store.add("hwkd/attempts", 1))
@@ -209,7 +212,7 @@ def _welcome(store: TCPStore, count: int, deadline: float) -> int:
 
 
 def _call(store: TCPStore, rank: int, deadline: float) -> int:
-    """Every other process: call under a name that nobody had before, until the first one answers."""
+    """Every other process: call under a new, unique name until the first process answers."""
     name = uuid.uuid4().hex
     answer = f"hwkd/welcome/{name}"
     while not store.check([answer]):

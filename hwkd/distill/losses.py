@@ -51,7 +51,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the student is compared with: y_hat and x_hat of the teacher, z_hat of the teacher or of a second one."""
+    """The targets of the student: y_hat and x_hat of the teacher, z_hat of the teacher or of a second one."""
 
     y_hat: Tensor
     z_hat: Tensor
@@ -79,7 +79,11 @@ class Projections(nn.Module):
     """
 
     def __init__(self, student: tuple[int, int], teacher: tuple[int, int]) -> None:
-        """student, teacher: (channels of y, channels of z)."""
+        """A projection for y and one for z.
+
+        Args:
+            student, teacher: (channels of y, channels of z).
+        """
         super().__init__()
         self.y = _projection(student[0], teacher[0])
         self.z = _projection(student[1], teacher[1])
@@ -138,9 +142,9 @@ def loss_terms(
     Args:
         student: the student's pass over x.
         x: images, [B, 3, H, W] in [0, 1].
-        lmbda: rate-distortion trade-off, CompressAI's; or [B], one for each image, whose losses are then weighted
+        lmbda: rate-distortion trade-off, CompressAI's; or [B], one for each image. The images' losses are then weighted
             (hwkd/distill/losses.py) before their mean is taken.
-        weights: of the terms.
+        weights: the weight of each term.
         targets: the teachers' outputs on x; None where no term needs them.
         projections: None where no term needs them.
     Source: arXiv 2509.10366, Eq. 1 and 2.
@@ -177,7 +181,8 @@ def bpp_and_mse(
 ) -> tuple[float, float]:
     """(bpp, MSE) of images [B, 3, H, W], with rounded latents, the rate estimated by likelihoods; x_hat clamped.
 
-    student: in evaluation mode.
+    Args:
+        student: a codec in evaluation mode.
     """
     output = student(x.to(device), bf16=bf16)
     bpp = bits_per_pixel(output, x.shape[0] * x.shape[2] * x.shape[3]).item()
@@ -189,7 +194,8 @@ def validation_rd(
 ) -> float:
     """bpp + lmbda * 255^2 * MSE of one image, as `bpp_and_mse`.
 
-    lmbda: None for a student of all rates: the mean over VALIDATED_QUALITIES, weighted as in training.
+    Args:
+        lmbda: None for a student of all rates: the mean over VALIDATED_QUALITIES, weighted as in training.
     """
     if lmbda is not None:
         bpp, mse = bpp_and_mse(student, x, device, bf16=bf16)
@@ -227,5 +233,5 @@ def drawn(key: tuple[int, ...], batch: int, rows: range) -> Tensor:
 
 
 def weight(lmbda: Tensor) -> Tensor:
-    """What the loss of a crop of this lambda counts, of the shape of `lmbda`."""
+    """The weight of the loss of a crop of this lambda, in the shape of `lmbda`."""
     return (LMBDA_OF_UNIT_GAIN / lmbda) ** WEIGHT_POWER

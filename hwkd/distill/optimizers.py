@@ -1,4 +1,4 @@
-"""What moves the weights: Muon for the matrices of wide layers with Adam for the rest, or Adam alone; and their average."""
+"""The optimizers: Muon for the matrices of wide layers with Adam for the rest, or Adam alone; and the weights' average."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,18 +37,19 @@ def takes_muon(name: str, parameter: Tensor) -> bool:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal: each filter bank, seen as a matrix of output channels, moves by an update
-    whose singular values are all near 1.
+    """Nesterov momentum, made orthogonal: each filter bank, seen as a matrix of output channels, moves by an update with all
+    singular values near 1.
 
         m = m + (1 - MOMENTUM) (g - m),  u = g + MOMENTUM (m - g),  w = w - lr 0.2 sqrt(larger side) orthogonal(u)
 
     With that factor an update is as large as Adam's usually are, so that one rate fits matrices of all sizes. torch's own
     Muon takes matrices only, and one at a time; here those of one shape are made orthogonal together.
 
-    bf16: the matrix products in bfloat16, where the processor is fast at it.
-
     Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the factor: J. Liu et al.,
     arXiv 2502.16982, section 2.2.
+
+    Attributes:
+        bf16: run the matrix products in bfloat16, where the processor is fast at it.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, *, bf16: bool) -> None:
@@ -104,7 +105,8 @@ def optimizers(
     """The optimizers that share the parameters `named` out among themselves.
 
     Args:
-        kind: of OPTIMIZERS. lr: Adam's peak rate.
+        kind: one of OPTIMIZERS.
+        lr: Adam's peak rate.
     """
     wide = [p for name, p in named.items() if kind == "muon" and takes_muon(name, p)]
     taken = set(map(id, wide))
@@ -118,7 +120,7 @@ def optimizers(
 class Average:
     """The running average of a model's parameters, which evaluates better than the last ones (Polyak averaging).
 
-    Not of the quantiles of the entropy bottleneck, whose medians are whole numbers.
+    It leaves out the quantiles of the entropy bottleneck: their medians are whole numbers.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -151,7 +153,7 @@ class Average:
             parameter.copy_(self._averaged[name])
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
+        """The state that `restore` takes."""
         return {"steps": self._steps, "parameters": dict(self._averaged)}
 
     @torch.no_grad()

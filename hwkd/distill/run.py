@@ -37,7 +37,7 @@ from hwkd.quantize.ptq import round_weights
 from hwkd.quantize.qat import calibrate, layer_inputs, quantize, round_medians
 
 QAT_SHARE = 0.25
-"""Of the minutes, what the quantized phase gets."""
+"""Share of the minutes for the quantized phase."""
 CALIBRATION_BATCHES = 16
 # Offsets of the run's seed, so that each use of chance has a sequence of its own.
 SEED_CROPS, SEED_START, SEED_CALIBRATION, SEED_POOL, SEED_LAMBDAS = 1, 2, 3, 4, 5
@@ -45,7 +45,12 @@ SEED_CROPS, SEED_START, SEED_CALIBRATION, SEED_POOL, SEED_LAMBDAS = 1, 2, 3, 4, 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run. steps: done in each phase, by name. notes: what a user should know about the start."""
+    """A finished run.
+
+    Attributes:
+        steps: the steps done in each phase, by its name.
+        notes: what a user should know about the start.
+    """
 
     student: HyperpriorCodec
     float_student: HyperpriorCodec
@@ -72,11 +77,12 @@ def distill(
 
     Args:
         teaching: None where no term of the loss needs a teacher.
-        start: what the student inherits its first weights from; None: from random, fitted to the data.
-        start_lmbda: what `start` was trained for; None where it is not known.
+        start: the model from which the student inherits its first weights. None: random weights, fitted to the data.
+        start_lmbda: the lambda that `start` was trained for; None where it is not known.
         resume: continue `folder`'s run, which must have the same configuration.
         force: start over where `folder` holds a run.
-        processes: that train it together, inside `joined`; each calls with the same arguments, the first one writes.
+        processes: the processes that train it together, inside `joined`. Each calls with the same arguments; the first one
+            writes.
     Returns:
         None in every process but the first.
     Raises:
@@ -124,7 +130,11 @@ def _trained(
     wants_to_stop: Callable[[], bool],
     processes: Processes,
 ) -> Outcome | None:
-    """As `distill`, in a folder that is claimed; state: of a run that goes on."""
+    """As `distill`, in a folder that is claimed.
+
+    Args:
+        state: the state of a run that goes on.
+    """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     origin = None if start is None else Origin(start, config.start, start_lmbda)
@@ -328,7 +338,12 @@ def with_steps(config: RunConfig, steps: dict[str, int]) -> RunConfig:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a student inherits its first weights from. name: for the notes. lmbda: what it was trained for, if known."""
+    """The model from which a student inherits its first weights.
+
+    Attributes:
+        name: its name in the notes.
+        lmbda: the lambda that it was trained for, if known.
+    """
 
     codec: HyperpriorCodec
     name: str
@@ -340,8 +355,12 @@ def new_student(
 ) -> tuple[HyperpriorCodec, tuple[str, ...]]:
     """The student of `spec` before its training for `lmbda`, and what a user should know about its start.
 
-    lmbda: None for a student of all rates. origin: None for a start from random filters, or from the principal components
-    of patches, fitted to `crops`, whose sides are `crop` pixels and of which one batch, or several, are taken.
+    Args:
+        lmbda: None for a student of all rates.
+        origin: what the student inherits from. None: it starts from random filters, or from the principal components of
+            patches, fitted to `crops`.
+        crops: the source of the patches; one batch, or several, are taken.
+        crop: side of a crop in pixels.
     """
     student = build(spec)
     notes: list[str] = []

@@ -80,8 +80,12 @@ class Stepper:
     DistributedDataParallel. A batch's gradient is the same whatever the number of processes and parts, but for the
     order of float sums: each row has its own noise (hwkd/models/base.py), and parts are of equal size.
 
-    lmbda: None where each crop has its own. lr: Adam's peak rate. key: of the noise, the run's seed and the phase.
-    optimizer: of hwkd.distill.optimizers.OPTIMIZERS; bf16: its matrix products.
+    Attributes:
+        lmbda: None where each crop has its own.
+        lr: Adam's peak rate.
+        key: random key of the noise: the run's seed and the phase.
+        optimizer: one of hwkd.distill.optimizers.OPTIMIZERS.
+        bf16: run the optimizer's matrix products in bfloat16.
     """
 
     def __init__(
@@ -191,7 +195,12 @@ PHASES = ("float", "qat")
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of a run. steps: None where the time decides. bf16: run the convolutions under autocast."""
+    """One phase of a run.
+
+    Attributes:
+        steps: None where the time decides.
+        bf16: run the convolutions under autocast.
+    """
 
     name: str
     steps: int | None
@@ -202,9 +211,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress bar shows; the loss terms are of the last step, `validation` an RD loss.
+    """The values of a progress bar. The loss terms are of the last step; `validation` is an RD loss.
 
-    wait_ms: what a step has waited for its crops, on average since the last row of the log.
+    Attributes:
+        wait_ms: time that a step waits for its crops, on average since the last row of the log.
     """
 
     phase: str
@@ -250,11 +260,11 @@ class Loop:
         self.seconds = 0.0
 
     def run(self, phase: Phase, resumed: TrainState | None) -> None:
-        """Train through `phase`, from its start or from `resumed`, a state of this phase; the student is left with the
-        average of its weights.
+        """Train through `phase`, from its start or from `resumed`, a state of this phase. The student then has the average of
+        its weights.
 
         Raises:
-            Interrupted: the user asked to stop; the state is written.
+            Interrupted: the user stopped the run; the state is written.
             HwkdError: the loss is not finite.
         """
         stepper = Stepper(
@@ -449,7 +459,7 @@ def _psnr_db(terms: dict[str, float]) -> float:
 WARM_UP_STEPS = 200
 LAST_RATE = 0.01
 DECAY_SHARE = 0.35
-"""Of a phase of the schedule wsd, the end over which the rate falls."""
+"""Share of a phase of the schedule wsd, at its end, in which the rate falls."""
 TIMED_STEPS = 25
 """Steps that are timed, after as many untimed ones, before `--minutes` is turned into a number of steps."""
 
@@ -465,7 +475,8 @@ def wsd(step: int, steps: int | None) -> float:
     Until the fall nothing depends on how many steps there will be, so that a run can be made longer (warm-up, stable,
     decay: S. Hu et al., arXiv 2404.06395, section 4).
 
-    steps: None while the length is not known.
+    Args:
+        steps: None while the length is not known.
     """
     left = 1.0 if steps is None else (steps - step) / (DECAY_SHARE * steps)
     return warm_up(step) * max(LAST_RATE, min(1.0, left))
@@ -475,7 +486,9 @@ def cosine(step: int, steps: int | None) -> float:
     """The share of the peak rate at `step` of `steps`: linear warm-up, and half a cosine down to LAST_RATE.
 
     The cosine starts when a run by minutes knows its length, in a run by steps too: the one repeats the other.
-    steps: None while the length is not known.
+
+    Args:
+        steps: None while the length is not known.
     """
     done = step / steps if steps is not None and step >= 2 * TIMED_STEPS else 0.0
     fall = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

@@ -1,4 +1,4 @@
-"""What only people know of a training, read from the TOML file of `hwkd export --card`."""
+"""The facts of a training that only people know, read from the TOML file of `hwkd export --card`."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from hwkd.schema import check_not_empty, check_texts, read_toml
 
 @dataclass(frozen=True)
 class Told:
-    """What the user says; None is not said. Fields as hwkd.runtime.manifest.Card, whose checks hold too.
+    """The user's entries for the card; None where the user gives none. The fields and checks of hwkd.runtime.manifest.Card hold.
 
     Raises:
         InputError: an empty text, or one that is not one line.
@@ -26,11 +26,11 @@ class Told:
         check_texts(tuple(value for value in vars(self).values() if value is not None))
 
     def over(self, card: Card) -> Card:
-        """`card` with what is said in place of what it held."""
+        """`card` with the user's entries in place of its own."""
         said = {name: value for name, value in vars(self).items() if value is not None}
         return replace(card, **said)
 
 
 def read_told(path: Path) -> Told:
-    """The file at `path`. Raises InputError as `hwkd.schema.read_toml`; names the file and the key."""
+    """Read the file at `path`. Raises InputError as `hwkd.schema.read_toml`; the message names the file and the key."""
     return read_toml(Told, path)

@@ -1,4 +1,4 @@
-"""What an exported bundle is held to: nodes that ran, differences from the trained codec, the reach of a tile."""
+"""Checks of an exported bundle: nodes that ran, differences from the trained codec, the reach of a tile."""
 
 import re
 import tempfile
@@ -112,7 +112,7 @@ AT_MOST_PX = 1024
 """The side of the centre that is compared of a larger image."""
 
 QUALITIES = (10, 50, 90)
-"""At which a bundle of all rates is compared."""
+"""The qualities at which a bundle of all rates is compared."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _trained(codec: HyperpriorCodec, image: Pixels) -> _Trained:
 
 
 def centre(image: Pixels) -> Pixels:
-    """What is compared of `image`, [H, W, 3]: all of it, or the middle of AT_MOST_PX."""
+    """The compared part of `image`, [H, W, 3]: all of it, or the middle of AT_MOST_PX."""
     top, left = (max(0, side - AT_MOST_PX) // 2 for side in image.shape[:2])
     return image[top : top + AT_MOST_PX, left : left + AT_MOST_PX]
 
@@ -198,7 +198,7 @@ def reach(codec: HyperpriorCodec) -> Reach:
     return Reach(
         encoder_px=(_up_to(before, Z_PX), _up_to(after, Z_PX)),
         hyper_z=max(-first_z, last_z),
-        # Even, so that a tile begins on an even place: the means' context tells even from odd ones.
+        # Even, so that a tile begins on an even place: the means' context treats even and odd places differently.
         decoder_y=_up_to(max(-first_y, last_y), 2 if of.means else 1),
     )
 

@@ -35,7 +35,11 @@ PLACES_PER_UNIT = 256
 
 @dataclass(frozen=True)
 class EntropyPath:
-    """The proven path. shortened: channels that lost weight bits to the bound, "h_s.2: 12 of 96 channels by 1"."""
+    """The entropy path, proven.
+
+    Attributes:
+        shortened: channels that lost weight bits to the bound, "h_s.2: 12 of 96 channels by 1".
+    """
 
     path: ExactPath
     shortened: tuple[str, ...]
@@ -136,13 +140,14 @@ def hyper_model(path: ExactPath, Z: int, M: int, *, has_gains: bool = False) -> 
 
 
 def _shuffle_after(h_s: nn.Module, name: str) -> int:
-    """By how much a PixelShuffle right after the layer `name` ("h_s.3") enlarges what it gives; 1 where there is none."""
+    """The factor of a PixelShuffle right after the layer `name` ("h_s.3"); 1 where there is none."""
     after = dict(h_s.named_children()).get(str(int(name.removeprefix(ENTROPY_PATH)) + 1))
     return after.upscale_factor if isinstance(after, nn.PixelShuffle) else 1
 
 
 def _bounded(layer: IntegerLayer, largest: int) -> tuple[IntegerLayer, npt.NDArray[np.int64]]:
-    """`layer` with weight bits taken, one by one, from the channels whose sums could reach the bound, and how many."""
+    """`layer` with weight bits removed, one by one, from the channels with sums that could reach the bound; the number removed
+    from each channel."""
     lost = np.zeros(layer.channels_out, np.int64)
     while True:
         exact = ExactLayer(layer.weight.astype(np.int64), layer.bias, lost, 0, 0, 1)
@@ -185,7 +190,7 @@ PRIOR_SYMBOLS = 1000
 """The Gaussian counts as much as so many symbols seen: a scale that is seldom met keeps it."""
 
 QUALITIES = (1, 20, 40, 60, 80, 100)
-"""At which the symbols of a codec of all rates are counted."""
+"""The qualities at which the symbols of a codec of all rates are counted."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -201,9 +206,9 @@ def count_symbols(
     """How often a symbol of y had each magnitude, by its scale index, [INDEXES, latents.largest_y + 2].
 
     Args:
-        path: h_s in integers, which gives the indexes that the decoder will have.
+        path: h_s in integers: it gives the indexes that the decoder will have.
         images: [1, 3, H, W] in [0, 1], sides multiples of 64; none that the codec is evaluated on.
-        gains: of a codec of all rates, whose symbols are counted at each of QUALITIES.
+        gains: of a codec of all rates. Its symbols are counted at each of QUALITIES.
     """
     magnitudes = latents.largest_y + 2
     counts = np.zeros(INDEXES * magnitudes, np.int64)
@@ -255,7 +260,7 @@ def _in_whole_slots(weight: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 # The integer tables and the self-test that a bundle carries: made once, the same numbers on every machine.
 
 _SIZES = ((1, 1), (3, 5), (8, 12))
-"""Of the self-test's z: one position, an odd size, that of a 768x512 image."""
+"""Sizes of the self-test's z: one position, an odd size, that of a 768x512 image."""
 
 _SELFTEST_AT = (LOWEST, DEFAULT_QUALITY, HIGHEST)
 
@@ -264,10 +269,11 @@ _SELFTEST_AT = (LOWEST, DEFAULT_QUALITY, HIGHEST)
 def coding_tables(codec: HyperpriorCodec, counts: Counts | None = None) -> dict[str, Array]:
     """The tables of z, by channel, and of y, by scale index, in CompressAI's own integers.
 
-    counts: of hwkd.export.entropy_path.count_symbols, for tables of y that fit them; None for those of a Gaussian.
-
     CompressAI codes z relative to the medians, which are whole numbers here; a bundle's z is not relative to them, so
     they go into the offsets. `codec` must have its tables (codec.update()).
+
+    Args:
+        counts: from `count_symbols`, for tables of y that fit them; None for tables of a Gaussian.
     """
     z, y = codec.entropy_bottleneck, codec.gaussian_conditional
     medians = z.quantiles[:, 0, 1].detach().round().int()
@@ -292,7 +298,7 @@ def selftest(
 
     Args:
         real: z of an image, [Z, h, w] int32.
-        gains: of a codec of all rates, whose digests are those at the lowest, a middle and the highest quality, a row each.
+        gains: of a codec of all rates. Its digests have a row each for the lowest, a middle and the highest quality.
     """
     rng = np.random.default_rng(seed)
     cases = [real]

@@ -59,11 +59,14 @@ SILENT_INDEX = 0
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported.
+    """A codec to export.
 
-    codec: quantized, in evaluation mode. lmbda: None where it is not known; not read of a codec of all rates.
-    provenance, card: as hwkd.runtime.manifest.Manifest.
-    fit_on: [1, 3, H, W] in [0, 1], sides multiples of 64, images to fit the tables of y on; none: a Gaussian's tables.
+    Attributes:
+        codec: the quantized codec, in evaluation mode.
+        lmbda: None where it is not known. Not read for a codec of all rates.
+        provenance, card: as hwkd.runtime.manifest.Manifest.
+        fit_on: images to fit the tables of y on, [1, 3, H, W] in [0, 1], sides multiples of 64. With none, the tables are
+            a Gaussian's.
     """
 
     name: str
@@ -80,7 +83,9 @@ class Source:
 class Prepared:
     """A source in integers, ready for any form of graph.
 
-    layers: by name, weights held to weight_bits. path: h_s, its bound proven.
+    Attributes:
+        layers: layer by name, with weights limited to weight_bits.
+        path: h_s, with its bound proven.
     """
 
     source: Source
@@ -94,10 +99,11 @@ class Prepared:
 def prepare(source: Source, target: Target, images: Mapping[str, Pixels]) -> Prepared:
     """The integers of `source` for `target`.
 
-    Weights beyond what the target's kernels take lose their last bits; those of h_s as the bound of its sums asks.
+    Weights of more bits than the target's kernels take lose their last bits. Those of h_s lose what the bound of its sums
+    requires.
 
     Args:
-        images: by name, to find the range of the latents.
+        images: images by name, to find the range of the latents.
     Raises:
         InputError: a codec that is not quantized or not calibrated; no image.
     """
@@ -130,7 +136,7 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
     """The bundle, checked against the trained codec on `images`, by name.
 
     Args:
-        show: called with what is being done, in words.
+        show: receives the current step, in words.
     """
     source, target = prepared.source, prepared.target
     codec, path, latents = source.codec, prepared.path, prepared.latents
@@ -268,12 +274,12 @@ def load_source(
 
     Args:
         text: as `hwkd.distill.run_folder.load_model`.
-        bits: to quantize a float model to; None for one that is quantized.
-        target: where its kernels take fewer bits of weights, a float model is quantized to these. Weights that are
-            quantized to 8 bits and then held to 7 lose more.
+        bits: bits to quantize a float model to; None for a quantized model.
+        target: the device. If its kernels take fewer bits of weights, a float model is quantized to these bits. Weights
+            that are quantized to 8 bits and then limited to 7 lose more.
         data: images to calibrate and to fit the tables of y on; None for the embedded training photographs.
-        show: called with what is being done, in words.
-        told: what the user says of the training; it stands in the card in place of what the files say.
+        show: receives the current step, in words.
+        told: the user's entries on the training; in the card they replace those of the files.
     Raises:
         InputError: no such model; a float one without `bits`, a quantized one with them.
     """
@@ -338,7 +344,7 @@ def _provenance(text: str, loaded: LoadedModel) -> dict[str, str]:
 # What is known of a model's training where it is exported: by its run folder, or by the card of a shipped teacher.
 
 HASH_DIGITS = 16
-"""Of a sha256, what a card shows of it."""
+"""Digits of a sha256 that a card shows."""
 
 
 def training_card(text: str) -> Card:
@@ -396,7 +402,7 @@ def _of_run(folder: Path, *, is_float: bool) -> Card:
 
 
 def _hours(state: TrainState | None, is_trained_in_bits: bool) -> float | None:
-    """Of the phases that made the exported weights; the state knows only the sum of both."""
+    """Hours of the phases that made the exported weights. The state has only the sum of both phases."""
     if state is None or (state.steps.get("qat") and not is_trained_in_bits):
         return None
     return round(state.seconds / 3600, 6)

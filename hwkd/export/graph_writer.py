@@ -20,17 +20,18 @@ IR_VERSION = 8
 
 @dataclass(frozen=True)
 class Form:
-    """What differs between the graphs of different runtimes.
+    """The differences between the graphs of different runtimes.
 
-    keeps_transposed: transposed convolutions stay; else they become 3x3 convolutions and DepthToSpace.
-    signed: values that can be negative are int8, and those that cannot use the positive half of it (TensorRT knows no
-    other); else everything is uint8, signed values around 128, which kernels of CPUs take.
-    matmul: 1x1 convolutions whose output stays in float are matrix products.
-    is_float: weights on their grid, as floats, and activations on none.
-    log_by_roots: a logarithm is taken by square roots (graphs.py).
-    size: (width, height) of the image where a graph is for one size, multiples of 64; such a graph has float32 planes
-    and unrounded latents at its ends. None: any size, 8-bit images and whole symbols.
-    opset: of ONNX.
+    Attributes:
+        keeps_transposed: transposed convolutions stay. If False, they become 3x3 convolutions and DepthToSpace.
+        signed: values that can be negative are int8; all others use the positive half of int8 (TensorRT knows no other
+            type). If False, everything is uint8, with signed values around 128: kernels of CPUs take these.
+        matmul: 1x1 convolutions with an output that stays in float are matrix products.
+        is_float: weights on their grid, as floats, and activations on none.
+        log_by_roots: a logarithm is taken by square roots (graphs.py).
+        size: (width, height) of the image, multiples of 64, for a graph of one size. Such a graph has float32 planes and
+            unrounded latents at its ends. None: any size, 8-bit images and whole symbols.
+        opset: version of the ONNX operator set.
     """
 
     keeps_transposed: bool = False
@@ -155,13 +156,14 @@ class GraphWriter:
         if transposed:
             attributes["output_padding"] = [layer.output_padding] * 2
         operator = "ConvTranspose" if transposed else "Conv"
-        # Named as the layer, so that what a runtime makes of it can be told from the runtime's own report.
+        # Named as the layer, so that the runtime's own report shows what the runtime makes of it.
         return self.named(layer.name, operator, [x, weight, self._bias(layer)], attributes)
 
     def projection(self, x: str, layer: IntegerLayer) -> str:
-        """`convolution` of a 1x1 layer whose output no integer kernel takes.
+        """`convolution` of a 1x1 layer, for an output that no integer kernel takes.
 
-        ONNX Runtime runs a convolution in integers only where 8 bits come out of it; of a matrix product, floats may.
+        ONNX Runtime runs a convolution in integers only where 8 bits come out of it. A matrix product in integers may give
+        floats.
         """
         if not self.form.matmul:
             return self.convolution(x, layer)

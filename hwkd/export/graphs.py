@@ -40,9 +40,10 @@ PIXEL_STEP = 1 / 255
 class Latents:
     """Channels and symbols of y and z: y in [-largest_y - 1, largest_y], z likewise.
 
-    narrow_from: channels of y from this one on hold 8 bits only; M where all do not. In a codec of all rates these are bits of
-    y's steps on the grid of g_s (hwkd/runtime/gains.py).
-    has_gains: whether the codec is one of all rates.
+    Attributes:
+        narrow_from: channels of y from this one on hold 8 bits only; M if no channel does. In a codec of all rates
+            these are bits of y's steps on the grid of g_s (hwkd/runtime/gains.py).
+        has_gains: whether the codec is one of all rates.
     """
 
     M: int
@@ -155,7 +156,7 @@ def _rounded(graph: GraphWriter, x: str, largest: int) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """What one operation reads: output positions [first, last] need inputs from `before` to `after`."""
+    """The inputs that one operation reads: output positions [first, last] need inputs from `before` to `after`."""
 
     kernel: int = 1
     stride: int = 1
@@ -175,7 +176,8 @@ class Step:
 class Operations:
     """The operations of each transform in order; where there are two branches, of the longer one.
 
-    means: what the means of y read of y; empty where y has none, or they depend on z alone.
+    Attributes:
+        means: the parts of y that its means read; empty where y has no means, or they depend on z alone.
     """
 
     g_a: tuple[Step, ...]
@@ -186,7 +188,7 @@ class Operations:
 
 
 def convolution_steps(codec: HyperpriorCodec, prefix: str) -> tuple[Step, ...]:
-    """Of the convolutions whose names begin with `prefix`, in order of definition."""
+    """The steps of the convolutions with a name that begins with `prefix`, in order of definition."""
     return tuple(
         _step(layer) for name, layer in conv_layers(codec).items() if name.startswith(prefix)
     )
@@ -208,15 +210,18 @@ def _step(layer: Layer) -> Step:
 
 Layers = Mapping[str, IntegerLayer]
 MakeGraph = Callable[[Any, Layers, Latents, Form], onnx.ModelProto]
-"""Of a codec of the family."""
+"""Makes a graph of a codec of the family."""
 
 
 @dataclass(frozen=True)
 class Graphs:
-    """What export has to know of the codecs of a family.
+    """What export must know of the codecs of a family.
 
-    encoder: g_a, h_a and rounding. decoder: g_s and rounding. latents: which symbols they can take, seen on images,
-    [1, 3, H, W] in [0, 1], sides multiples of 64. operations: what its networks read of their inputs.
+    Attributes:
+        encoder: makes the graph of g_a, h_a and rounding.
+        decoder: makes the graph of g_s and rounding.
+        latents: finds the symbols that y and z can take, on images [1, 3, H, W] in [0, 1], sides multiples of 64.
+        operations: gives what the codec's networks read of their inputs.
     """
 
     encoder: MakeGraph
@@ -226,7 +231,7 @@ class Graphs:
 
 
 def graphs_of(codec: HyperpriorCodec) -> Graphs:
-    """What the codec's family registered."""
+    """The `Graphs` of the codec's family."""
     place = codec.family.graphs
     assert place is not None  # nothing else is quantized
     module, _, name = place.partition(":")

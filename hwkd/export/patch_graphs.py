@@ -224,7 +224,7 @@ def _of_digits(
 
 
 def _reading(layer: IntegerLayer, order: Order) -> IntegerLayer:
-    """`layer` for an input whose channel i is the one that it knew as order[i]."""
+    """`layer` for an input with permuted channels: channel i is the layer's former channel order[i]."""
     return replace(layer, weight=layer.weight[:, order])
 
 
@@ -255,7 +255,8 @@ def _depth_to_space_order() -> Order:
 # Which symbols a codec's latents can take once it is exported, seen on images.
 
 _WIDE_FROM = SYMBOL_MAX // 2
-"""A channel of `patch` whose symbols exceed this on the images seen gets a second digit: others may hold twice."""
+"""A channel of `patch` gets a second digit if its symbols exceed this on the images seen: other images may have twice as
+much."""
 
 _CHANNELS_A_KERNEL = 8
 

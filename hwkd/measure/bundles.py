@@ -109,9 +109,9 @@ def bits_of(bundle: Bundle) -> BitPlan:
 
 
 def card_quality(card: Card | None) -> Quality | None:
-    """What the card says of Kodak's images, or else of its first set; None where it says nothing of either.
+    """The card's quality figures on Kodak's images, or else on its first set; None where it has neither.
 
-    Of a bundle of all rates: at the default quality, or the nearest to it, which the source names.
+    For a bundle of all rates they are at the default quality, or the nearest to it; the source names the quality.
     """
     figures = None if card is None else card.on_kodak or card.on_first
     # Images that all came back without error have no PSNR.
@@ -131,7 +131,7 @@ def evaluated_bundle(
     """`subject` with its quality measured on `images`, from its own streams.
 
     Args:
-        quality: of a bundle of all rates; None of one rate.
+        quality: quality of a bundle of all rates; None for a bundle of one rate.
     Raises:
         InputError, HwkdError: as hwkd.codec.codec.Codec and `evaluate_bundle`.
     """
@@ -139,16 +139,16 @@ def evaluated_bundle(
     return replace(subject, quality=found.recorded(images, quality))
 
 
-# What a bundle says that its model costs (costs.json), counted when it was exported: read without torch.
+# The costs of a bundle's model (costs.json), counted when it was exported: read without torch.
 #
-# Every layer works on the area of the image, padded to multiples of 64, so that one block of 64x64 tells of any size.
+# Every layer works on the area of the image, padded to multiples of 64, so one block of 64x64 gives the costs of any size.
 
 COSTS = "costs.json"
 """The part's name."""
 
 MAX_BYTES = 4 * 2**20
 _MOST = 2**53
-"""Of any number: what a float holds exactly. A forged one could be too large to divide."""
+"""The largest accepted number: a float holds it exactly. A forged number could be too large to divide."""
 _SHOWN = 300
 
 
@@ -156,8 +156,11 @@ _SHOWN = 300
 class Costs:
     """The counts of the float model, for one block of 64x64 pixels.
 
-    parameters: entropy models included. weight_bytes: of the four networks at the bits that the bundle stores, with
-    scales. macs: of each network; layers: in the order they run.
+    Attributes:
+        parameters: number of parameters, entropy models included.
+        weight_bytes: bytes of the four networks at the bits that the bundle stores, with scales.
+        macs: multiply-accumulates of each network.
+        layers: the layers in the order they run.
 
     Raises:
         InputError: a number below 0 or beyond any model, a layer of no network, a text that is not one line.
@@ -226,7 +229,10 @@ def read_costs(bundle: Bundle) -> Costs:
 
 
 def macs_per_pixel(bundle: Bundle) -> float:
-    """Of the four networks, each once, where sides are multiples of 64. Raises as `read_costs`."""
+    """Multiply-accumulates per pixel of the four networks, each once, for sides that are multiples of 64.
+
+    Raises as `read_costs`.
+    """
     macs, _ = read_costs(bundle).for_image(Z_PX, Z_PX)
     return macs.total_macs / Z_PX**2
 
@@ -255,7 +261,7 @@ def profile_bundle(
     that runs the bundle; memory and energy in the first of them that hwkd.runtime.session.preferred_runtimes names.
 
     Args:
-        progress: called with each step's name before it; `bundle_steps` says how many there are.
+        progress: called with each step's name before it; `bundle_steps` has their number.
 
     Raises:
         InputError: no runtime for the bundle.
@@ -317,7 +323,7 @@ def bundle_steps(wanted: Wanted) -> int:
 
 
 def runtimes_for(subject: BundleSubject, wanted: Wanted) -> tuple[str, ...]:
-    """Those of `wanted` that the bundle has graphs for, the preferred one first.
+    """The runtimes of `wanted` that the bundle has graphs for, the preferred one first.
 
     Raises:
         InputError: there is none.
@@ -347,7 +353,7 @@ def _image(width: int, height: int) -> tuple[Pixels, list[str]]:
 
 
 def _precision_note(manifest: Manifest) -> str:
-    """What of the encoder and the decoder ran in float, in a sentence."""
+    """A sentence on the parts of the encoder and the decoder that ran in float."""
     runtimes: dict[str, list[str]] = {}
     for one in manifest.executed:
         in_float = runtimes.setdefault(one.runtime, [])

@@ -45,7 +45,7 @@ QUALITIES = tuple(range(5, 96, 5))
 """Pillow's quality settings of a curve."""
 
 MIN_QUALITY, MAX_QUALITY = 5, 95
-"""Where equal quality is looked for. libjpeg's scale ends at 95: beyond, files grow and images hardly change."""
+"""The range of the search for equal quality. libjpeg's scale ends at 95: beyond, files grow and images hardly change."""
 
 MAX_SIDE = {"jpeg": 65500, "webp": 16383}
 """Pixels, by libjpeg and libwebp."""
@@ -54,7 +54,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "jpeg": {"subsampling": "4:2:0", "optimize": False, "progressive": False},
     "webp": {"method": 4, "lossless": False},
 }
-"""Pillow's own defaults, said here so that they hold whatever the version."""
+"""Pillow's own defaults, written here so that they hold for every version."""
 
 SETTINGS_TEXT = "JPEG with 4:2:0 and its standard Huffman tables, WebP lossy with method 4"
 """SETTINGS in words, for the line below a table."""
@@ -66,8 +66,12 @@ Images = Iterable[tuple[str, Pixels]]
 class ClassicPoint:
     """One codec at one quality over a set of images; every figure is the mean over the images, each counting once.
 
-    psnr_db: of the 8-bit RGB output. bpp: of the real bytes, headers included. pixels: of an image. encode_ms: from
-    pixels in memory to bytes, decode_ms: back; for one image, measured.
+    Attributes:
+        psnr_db: PSNR of the 8-bit RGB output.
+        bpp: bits per pixel of the real bytes, headers included.
+        pixels: pixels of an image.
+        encode_ms: from pixels in memory to bytes, for one image, measured.
+        decode_ms: from bytes to pixels in memory, for one image, measured.
     """
 
     codec: str
@@ -81,8 +85,11 @@ class ClassicPoint:
 
 @dataclass(frozen=True)
 class EqualQuality:
-    """One codec at a given PSNR, between two of its quality settings. Figures as in ClassicPoint, or n/a with the
-    reason. between: the two settings, () where there are none."""
+    """One codec at a given PSNR, between two of its quality settings. Figures as in ClassicPoint, or n/a with the reason.
+
+    Attributes:
+        between: the two settings; () if there are none.
+    """
 
     codec: str
     psnr_db: float
@@ -129,8 +136,8 @@ def classic_curve(
     Does not count: reading the images.
 
     Raises:
-        InputError: as `encode`; no images, qualities or runs; an image that comes back without error, whose PSNR is
-            infinite.
+        InputError: as `encode`; no images, qualities or runs; an image that comes back without error, with an infinite
+            PSNR.
     """
     if not qualities or runs < 1:
         raise InputError(
@@ -204,7 +211,7 @@ def at_psnr(points: Sequence[ClassicPoint], psnr_db: float) -> EqualQuality:
 
 
 class _Sums:
-    """What one quality gives, summed over images."""
+    """The figures of one quality, summed over images."""
 
     def __init__(self, runs: int) -> None:
         self.count = 0
@@ -294,7 +301,11 @@ SETTING = f"Pillow {PIL.__version__}"
 
 @dataclass(frozen=True)
 class PillowCodec:
-    """A format of Pillow's at one quality, as hwkd.measure.coder.ImageCodec. write: an image's bytes at a quality."""
+    """A format of Pillow's at one quality, as hwkd.measure.coder.ImageCodec.
+
+    Attributes:
+        write: returns an image's bytes at a quality.
+    """
 
     name: str
     quality: int
@@ -319,9 +330,9 @@ def classic_coder(
     """One of LABELS as a coder of `image`, [H, W, 3] uint8.
 
     Args:
-        psnr_db: to come near to.
+        psnr_db: the PSNR to come near to.
         quality: Pillow's, in place of the one that `nearest_quality` finds.
-        threads: for AVIF; the others have one.
+        threads: number of threads for AVIF; the other codecs use one.
     Raises:
         InputError: as hwkd.measure.classic.encode; this Pillow lies without AVIF.
     """
@@ -333,10 +344,10 @@ def classic_coder(
 
 
 def bench_writer(codec: str, threads: int) -> Callable[[Pixels, int], bytes]:
-    """What writes an image's bytes at a quality, with the settings of BENCH_SETTINGS_TEXT.
+    """A function that returns an image's bytes at a quality, with the settings of BENCH_SETTINGS_TEXT.
 
     Args:
-        threads: for AVIF; the others have one.
+        threads: number of threads for AVIF; the other codecs use one.
     Raises:
         InputError: this Pillow lies without AVIF.
     """
@@ -344,9 +355,10 @@ def bench_writer(codec: str, threads: int) -> Callable[[Pixels, int], bytes]:
 
 
 def nearest_quality(encode: Callable[[int], bytes], image: Pixels, psnr_db: float) -> int:
-    """The quality, MIN_QUALITY to MAX_QUALITY, whose PSNR on `image` is nearest to `psnr_db`.
+    """The quality, MIN_QUALITY to MAX_QUALITY, with the PSNR on `image` that is nearest to `psnr_db`.
 
-    encode: `image` at a quality; PSNR is taken to rise with it, so that halving finds the two around `psnr_db`.
+    Args:
+        encode: codes `image` at a quality. PSNR is taken to rise with it, so halving finds the two around `psnr_db`.
     """
 
     def reached(quality: int) -> float:
@@ -388,10 +400,12 @@ QUALITY_RANGES = {"jpeg": (1, 95), "webp": (0, 100)}
 
 @dataclass(frozen=True, eq=False)
 class Matched:
-    """An image by a classic codec at a rate that was asked for.
+    """An image by a classic codec at a requested rate.
 
-    quality: the setting. side: "near" the rate; "above" where even the lowest quality takes more bytes, "below" where even
-    the highest takes fewer.
+    Attributes:
+        quality: the codec's setting.
+        side: "near" the rate; "above" where even the lowest quality takes more bytes, "below" where even the highest
+            takes fewer.
     """
 
     stream_bytes: int
@@ -401,7 +415,7 @@ class Matched:
 
 
 def load_codecs(texts: Iterable[str]) -> tuple[ImageCodec[bytes], ...]:
-    """The models that `texts` name, as `hwkd evaluate` takes them; those of one name are told apart by their text.
+    """The models that `texts` name, as `hwkd evaluate` takes them. If several have one name, each name also gets its text.
 
     Their setting is what runs them and in which precision.
 
@@ -437,10 +451,10 @@ def check_classic(name: str, width: int, height: int) -> None:
 
 
 def matched(codec: str, image: Pixels, stream_bytes: int) -> Matched:
-    """`image` by "jpeg" or "webp", at the quality whose file is nearest to `stream_bytes`; at a tie the smaller one.
+    """`image` by "jpeg" or "webp", at the quality with the file size nearest to `stream_bytes`; at a tie the smaller file.
 
-    Files are taken to grow with the quality, so that halving finds the two settings around the rate. The image is one
-    that `check_classic` has passed.
+    Files are taken to grow with the quality, so halving finds the two settings around the rate. `check_classic` must have
+    accepted the image.
     """
     low, high = QUALITY_RANGES[codec]
     files = {quality: encode_any(codec, image, quality) for quality in (low, high)}
@@ -460,7 +474,7 @@ def matched(codec: str, image: Pixels, stream_bytes: int) -> Matched:
 
 
 def classic_made(codec: str) -> str:
-    """What codes "jpeg" or "webp" here, with its settings."""
+    """The library that codes "jpeg" or "webp" here, with its settings."""
     if codec == "webp":
         return f"libwebp {features.version('webp')}, method {WEBP_METHOD}"
     turbo = features.version("libjpeg_turbo")
@@ -550,7 +564,7 @@ def evaluate_classic(
     *,
     progress: Callable[[int, ImageQuality], None] | None = None,
 ) -> dict[int, Evaluation]:
-    """By quality: what `codec` does to `images`, as hwkd.measure.quality.evaluate_bundle has it for a bundle.
+    """The figures of `codec` on `images` by quality, as hwkd.measure.quality.evaluate_bundle has them for a bundle.
 
     Args:
         images: read again for every quality, as hwkd.images.ImageSource allows.
@@ -580,7 +594,7 @@ def evaluate_classic(
 
 
 def made(codecs: Iterable[str]) -> str:
-    """What codes `codecs` here, with versions and settings, in words."""
+    """The libraries that code `codecs` here, with versions and settings, in words."""
     told = {
         "jpeg": ("libjpeg_turbo", "4:2:0, standard Huffman tables"),
         "webp": ("webp", f"lossy, method {WEBP_METHOD}"),

@@ -32,7 +32,7 @@ class StepClock:
     """Splits each run of an encode or a decode into steps that follow one another without a gap.
 
     A step is a call that is timed, or what lies between two of them, which has a name too.
-    runs: by side, the milliseconds of each step of each run; a step that comes back in one run is summed.
+    runs: for each side, the milliseconds of each step of each run. A step that occurs several times in one run is summed.
     """
 
     def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -44,7 +44,11 @@ class StepClock:
 
     @contextmanager
     def run(self, side: str, first: str) -> Iterator[None]:
-        """One run of `side`. first: the name of what comes before the first timed call."""
+        """One run of `side`.
+
+        Args:
+            first: the name of what comes before the first timed call.
+        """
         self._steps, self._between = {}, first
         self._last_ns = self._now_ns()
         yield
@@ -53,17 +57,21 @@ class StepClock:
 
     @contextmanager
     def step(self, name: str, then: str) -> Iterator[None]:
-        """One timed call. then: the name of what comes after it."""
+        """One timed call.
+
+        Args:
+            then: the name of what comes after it.
+        """
         self.enter()
         yield
         self.leave(name, then)
 
     def enter(self) -> None:
-        """Where a timed call begins, for those that no block can be put around."""
+        """Begin a timed call, for calls that no `with` block can enclose."""
         self._lap(self._between)
 
     def leave(self, name: str, then: str) -> None:
-        """Where it ends; arguments as of `step`."""
+        """End it; arguments as for `step`."""
         self._lap(name)
         self._between = then
 
@@ -93,11 +101,11 @@ class ImageCodec(Protocol[_Stream]):
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """The codec's name in tables."""
 
     @property
     def setting(self) -> str:
-        """What runs it, with its version."""
+        """What runs the codec, with its version."""
 
     @property
     def threads(self) -> int:
@@ -105,7 +113,7 @@ class ImageCodec(Protocol[_Stream]):
 
     @property
     def clock(self) -> StepClock | None:
-        """Where its runs leave their steps; None for a codec that cannot be looked into."""
+        """Where its runs leave their steps; None for a codec that shows no steps."""
 
     @property
     def entropy(self) -> tuple[str, ...]:
@@ -122,10 +130,17 @@ class ImageCodec(Protocol[_Stream]):
 class Coder:
     """A way of coding one image, ready to be timed: it has coded the image once.
 
-    name, setting: for tables; the setting is what runs it, with its version. threads: that it may use.
-    encode: pixels to bytes, decode: those bytes to pixels. stream_bytes: how many. psnr_db: of what comes back.
-    clock: where the runs leave their steps, None for a coder that cannot be looked into.
-    entropy: the names of the steps that are entropy coding. notes: sentences for people.
+    Attributes:
+        name: the coder's name in tables.
+        setting: what runs it, with its version, for tables.
+        threads: number of threads that it may use.
+        encode: turns pixels into bytes.
+        decode: turns those bytes into pixels.
+        stream_bytes: size of the stream.
+        psnr_db: PSNR of the decoded image.
+        clock: where the runs leave their steps; None for a coder that shows no steps.
+        entropy: the names of the steps that are entropy coding.
+        notes: sentences for people.
     """
 
     name: str
@@ -189,7 +204,7 @@ def ready(
 def split(
     taking_part: Mapping[_Key, Coder | Absent],
 ) -> tuple[dict[_Key, Coder], dict[_Key, Absent]]:
-    """Those that can be measured, and those that cannot; each in order."""
+    """The coders that can be measured, and those that cannot; each in order."""
     able = {key: one for key, one in taking_part.items() if isinstance(one, Coder)}
     absent = {key: one for key, one in taking_part.items() if isinstance(one, Absent)}
     return able, absent
@@ -222,11 +237,11 @@ STEPS_TEXT = (
     "index). entropy z, entropy y: the coder's, index in hand. latents: symbols checked and copied between networks "
     "and coder. container: the stream put together and its checksum, or taken apart and checked. crop: pixels into the image."
 )
-"""What the steps are, for the line below a table."""
+"""The meaning of the steps, for the line below a table."""
 
 
 class TimedCodec(Codec):
-    """A Codec whose networks and runs of the entropy coder leave their times in `clock`."""
+    """A Codec that stores in `clock` the times of its networks and of its runs of the entropy coder."""
 
     def __init__(self, bundle: Bundle, runtime: str, threads: int) -> None:
         super().__init__(bundle, runtime, threads)
@@ -271,7 +286,12 @@ class _TimedNetworks(Networks):
 
 @dataclass(frozen=True)
 class BundleCodec:
-    """A bundle in a runtime. quality: of a bundle of all rates, as hwkd.codec.codec.Codec.encode. clock: of a TimedCodec."""
+    """A bundle in a runtime.
+
+    Attributes:
+        quality: of a bundle of all rates, as hwkd.codec.codec.Codec.encode.
+        clock: the clock of a TimedCodec.
+    """
 
     codec: Codec
     name: str
@@ -282,7 +302,7 @@ class BundleCodec:
 
     @property
     def threads(self) -> int:
-        """Of the networks."""
+        """Number of threads of the networks."""
         return self.codec.threads
 
     def encode(self, image: Pixels) -> bytes:
@@ -310,7 +330,7 @@ def bundle_coder(
     """`bundle` in `runtime` as a coder of `image`, [H, W, 3] uint8; the image has been through it once.
 
     Args:
-        quality: of a bundle of all rates, whose coder is named with it; as hwkd.codec.codec.Codec.encode.
+        quality: of a bundle of all rates, as hwkd.codec.codec.Codec.encode. The coder's name has it.
     Raises:
         InputError, HwkdError: as hwkd.codec.codec.Codec.
     """
@@ -324,7 +344,11 @@ def bundle_coder(
 def spread_of_y(
     bundle: Bundle, runtime: str, image: Pixels, quality: int | None = None
 ) -> npt.NDArray[np.float64]:
-    """The root mean square of each channel of y for `image`, [M], the largest first. quality: as `bundle_coder`."""
+    """The root mean square of each channel of y for `image`, [M], the largest first.
+
+    Args:
+        quality: as `bundle_coder`.
+    """
     codec = Codec(bundle, runtime, 1)
     data = codec.encode(image, quality=quality)
     y = codec.symbols(unpack(data, MAX_PIXELS)).astype(np.float64)
@@ -355,7 +379,7 @@ STAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "end_to_end": (*_CODING, HYPER, DECODER, CROP),
     },
 }
-"""By side and part of hwkd.measure.record: the steps of hwkd.measure.coder that it is made of."""
+"""The steps of hwkd.measure.coder that make up each side and part of hwkd.measure.record."""
 
 STAGES_NOTE = (
     "The encoder's graph holds g_a and h_a: both are in transform, and hyper is h_s alone. entropy: the coder, the "
@@ -364,7 +388,11 @@ STAGES_NOTE = (
 
 
 def int8_setting(label: str, threads: int) -> Setting:
-    """The setting of a bundle's figures. label: of the runtime, with its version."""
+    """The setting of a bundle's figures.
+
+    Args:
+        label: the runtime's label, with its version.
+    """
     return Setting("cpu", label, "int8", threads)
 
 
@@ -375,12 +403,12 @@ def open_coders(
     threads: int,
     quality: int | None = None,
 ) -> dict[str, Coder | Absent]:
-    """By runtime's label: `bundle` as a coder of `image`, [H, W, 3] uint8, or why that runtime does not run it.
+    """`bundle` as a coder of `image`, [H, W, 3] uint8, by the runtime's label; or why that runtime does not run it.
 
     Args:
         quality: as hwkd.measure.coder.bundle_coder.
     Raises:
-        InputError, HwkdError: none of the runtimes runs it; the reason of the first.
+        InputError, HwkdError: none of the runtimes runs it; the message has the reason of the first.
     """
     found: dict[str, Coder | Absent] = {}
     errors: list[HwkdError] = []
@@ -408,7 +436,7 @@ def stage_latencies(
 
     Args:
         coders: as `open_coders` gives them. threads: of the networks, each on a core of its own.
-        seconds: to spend on all timed runs together, at least MIN_RUNS_INTERVAL of each.
+        seconds: time for all timed runs together, at least MIN_RUNS_INTERVAL of each.
 
     Raises:
         InputError: threads as `pinned`.

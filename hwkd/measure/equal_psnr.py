@@ -36,7 +36,11 @@ WARMUP_ROUNDS = 1
 
 @dataclass(frozen=True)
 class Scale:
-    """A codec with a scale of qualities. at: the codec at a quality, `low` to `high`, both included."""
+    """A codec with a scale of qualities.
+
+    Attributes:
+        at: returns the codec at a quality, `low` to `high`, both included.
+    """
 
     name: str
     setting: str
@@ -47,11 +51,13 @@ class Scale:
 
 @dataclass(frozen=True)
 class Row:
-    """One codec at the PSNR that was asked for; figures are of one image, the mean over the images.
+    """One codec at the requested PSNR; figures are of one image, the mean over the images.
 
-    quality: the setting that was timed, whose mean PSNR psnr_db is nearest to the one asked for.
-    stream_bytes: at exactly the PSNR asked for, between that setting and its neighbour.
-    is_bundle: whether it is a bundle of hwkd.
+    Attributes:
+        is_bundle: whether the codec is a bundle of hwkd.
+        quality: the setting that was timed: the one with the mean PSNR nearest to the requested one.
+        psnr_db: the mean PSNR at that setting.
+        stream_bytes: size at exactly the requested PSNR, between that setting and its neighbour.
     """
 
     name: str
@@ -67,9 +73,13 @@ class Row:
 
 @dataclass(frozen=True)
 class EqualPsnr:
-    """What codecs take for the same mean PSNR over the same images, in one run on one machine.
+    """Bytes and time of codecs at the same mean PSNR over the same images, in one run on one machine.
 
-    images: which, in words. count: how many. pixels: of an image, the mean. rows: JPEG first, bundles last.
+    Attributes:
+        images: which images, in words.
+        count: number of images.
+        pixels: pixels of an image, the mean.
+        rows: one for each codec, JPEG first, bundles last.
     """
 
     psnr_db: float
@@ -104,9 +114,9 @@ def compare_at_psnr(
 
     Args:
         images: names and [H, W, 3] uint8, one at least. where: which they are, in words.
-        bundles: by their names in the table; each of all rates.
-        seconds: for all timed rounds together; six of them at least.
-        show: called with what is being done, in words.
+        bundles: bundles by their names in the table; each of all rates.
+        seconds: time for all timed rounds together; six rounds at least.
+        show: receives the current step, in words.
     Raises:
         InputError: a codec that does not reach that PSNR on these images, or goes below it at no quality; a bundle of
             one rate; this Pillow lies without WebP or AVIF; as hwkd.codec.codec.Codec.
@@ -158,10 +168,10 @@ def write_equal_psnr(path: Path, found: EqualPsnr) -> None:
 
 
 def read_equal_psnr(path: Path) -> EqualPsnr:
-    """What `write_equal_psnr` wrote.
+    """Read a file of `write_equal_psnr`.
 
     Raises:
-        InputError: a file that is none, or of another version.
+        InputError: not such a file, or one of another version.
         HwkdError: it cannot be read.
     """
     try:
@@ -221,9 +231,9 @@ def _bundle(name: str, bundle: Bundle, runtime: str, threads: int) -> Scale:
 def settle(
     scale: Scale, images: Sequence[tuple[str, Pixels]], psnr_db: float, show: Callable[[str], None]
 ) -> Settled:
-    """`scale` at the quality whose mean PSNR over `images` is nearest to `psnr_db`.
+    """`scale` at the quality with the mean PSNR over `images` that is nearest to `psnr_db`.
 
-    PSNR is taken to rise with the quality, so that halving finds the two around it.
+    PSNR is taken to rise with the quality, so halving finds the two qualities around it.
 
     Raises:
         InputError: the PSNR lies outside of what the codec reaches.

@@ -1,4 +1,4 @@
-"""What this machine is and has that hwkd can use: the host, packages, instruction sets, GPUs, sensors, limits."""
+"""The parts of this machine that hwkd can use: the host, packages, instruction sets, GPUs, sensors, limits."""
 
 import os
 import platform
@@ -44,9 +44,13 @@ FLAGS = (*X86_FLAGS, *ARM_FLAGS)
 class HostFacts:
     """The machine itself.
 
-    cpu: the processor's name. flags: those of FLAGS that every core has. cores: usable by this process.
-    memory_mib: of the machine; clock_mhz: of the fastest core now; governor: what sets the clock of the first core.
-    All three are None where this system does not tell.
+    Attributes:
+        cpu: the processor's name.
+        flags: those of FLAGS that every core has.
+        cores: number of cores that this process may use.
+        memory_mib: memory of the machine; None where this system does not report it.
+        clock_mhz: clock of the fastest core now; None where this system does not report it.
+        governor: what sets the clock of the first core; None where this system does not report it.
     """
 
     cpu: str
@@ -68,7 +72,11 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class Host:
-    """The machine, and what torch makes of it. threads: torch's, within an operator."""
+    """The machine, and what torch makes of it.
+
+    Attributes:
+        threads: torch's threads within an operator.
+    """
 
     facts: HostFacts
     threads: int
@@ -88,7 +96,8 @@ def describe_host() -> Host:
 def host_facts(root: Path = Path("/")) -> HostFacts:
     """The host as it is now.
 
-    root: where proc/ and sys/ lie.
+    Args:
+        root: where proc/ and sys/ lie.
     """
     cpuinfo = root / "proc/cpuinfo"
     return HostFacts(
@@ -119,7 +128,7 @@ def cpu_name(cpuinfo: Path = _CPUINFO) -> str:
 
 
 def cpu_flags(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
-    """Those of FLAGS that /proc/cpuinfo gives for every core ("flags" on x86, "Features" on ARM), in FLAGS' order."""
+    """The members of FLAGS that /proc/cpuinfo has for every core ("flags" on x86, "Features" on ARM), in FLAGS' order."""
     cores = [set(v.split()) for key in ("flags", "Features") for v in _values(cpuinfo, key)]
     if not cores:
         return ()
@@ -129,7 +138,7 @@ def cpu_flags(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
 
 
 def clock_mhz(root: Path = Path("/")) -> float | None:
-    """The clock of the fastest core now, in MHz, by cpufreq or else by /proc/cpuinfo; None where neither tells."""
+    """The clock of the fastest core now, in MHz, from cpufreq or else from /proc/cpuinfo; None where neither has it."""
     clocks = [
         float(text) / 1000
         for path in sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*"))
@@ -152,7 +161,7 @@ def _memory_mib(meminfo: Path) -> float | None:
 
 
 def _values(path: Path, key: str) -> list[str]:
-    """What stands behind `key :` in each line of `path` that has it; none where it cannot be read."""
+    """The text after `key :` in each line of `path` that has it; none where it cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -177,12 +186,18 @@ def _first_line(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What this process may use.
+    """The limits of this process.
 
-    cores_online: of the machine; cores_allowed: by affinity; core_quota: by the control group, in cores, None for no
-    limit. governors: of the processor's clock, () where the system does not tell. available_mib: memory that can still be
-    had, within the control group's limit too, None where the system does not tell; memory_limit_mib: by the control group, None for no limit. temp: the folder for temporary
-    files; temp_free_mib: space there; temp_problem: why nothing can be written there, "" if it can.
+    Attributes:
+        cores_online: online cores of the machine.
+        cores_allowed: cores allowed by affinity.
+        core_quota: limit of the control group, in cores; None for no limit.
+        governors: governors of the processor's clock; () where the system does not report them.
+        available_mib: free memory, within the control group's limit too; None where the system does not report it.
+        memory_limit_mib: limit of the control group; None for no limit.
+        temp: the folder for temporary files.
+        temp_free_mib: free space there.
+        temp_problem: why nothing can be written there; "" if it can.
     """
 
     cores_online: int
@@ -253,8 +268,14 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Package:
-    """version: the installed one, or None. required: hwkd's range, "" where it states none. extra: its optional
-    group, "" for none. has_python: whether hwkd asks for it with the Python that runs."""
+    """A package that hwkd uses.
+
+    Attributes:
+        version: the installed version, or None.
+        required: hwkd's range of versions; "" where it states none.
+        extra: its optional group; "" for none.
+        has_python: whether hwkd requires it with the Python that runs.
+    """
 
     name: str
     version: str | None
@@ -273,9 +294,9 @@ class Package:
 def find_packages(
     names: Sequence[str], requirements: Sequence[str], version_of: Callable[[str], str | None]
 ) -> tuple[Package, ...]:
-    """The packages `names`, with what `requirements` (as in a distribution's Requires-Dist) ask of them.
+    """The packages `names`, with their ranges in `requirements` (as in a distribution's Requires-Dist).
 
-    A package of several optional groups is told with the first; "dev" repeats the others and is left out.
+    A package of several optional groups gets the first one. "dev" repeats the other groups and is left out.
     """
     asked: dict[str, tuple[str, str, bool]] = {}
     for text in requirements:
@@ -338,7 +359,7 @@ INSTRUCTION_SETS = {
     "asimddp": "NEON dot product",
     "i8mm": "i8mm",
 }
-"""What bears on int8 and float speed: Linux's name in /proc/cpuinfo, and ours."""
+"""Instruction sets that matter for int8 and float speed: Linux's name in /proc/cpuinfo, and ours."""
 
 BOARDS = {
     "orin nano": "jetson-orin-nano",
@@ -363,9 +384,14 @@ INA3221_RAILS = (
 
 @dataclass(frozen=True)
 class Processor:
-    """instruction_sets: of INSTRUCTION_SETS, or None where the system does not tell. is_virtual: in a virtual
-    machine, as far as x86 tells. board: from the device tree, "" for none. target: the shipped target that describes
-    it best, or None."""
+    """The processor of this machine.
+
+    Attributes:
+        instruction_sets: those of INSTRUCTION_SETS that it has; None where the system does not report them.
+        is_virtual: whether it runs in a virtual machine; known on x86 only.
+        board: the board's name from the device tree; "" for none.
+        target: the shipped target that describes it best, or None.
+    """
 
     name: str
     architecture: str
@@ -377,9 +403,14 @@ class Processor:
 
 @dataclass(frozen=True)
 class Gpu:
-    """An NVIDIA GPU as NVML tells. memory_mib: None where it does not tell (a chip that shares the machine's memory, an
-    instance of a divided GPU). problem: why nothing else is known of it, "" for none. no_energy: why its energy cannot be
-    measured, "" if it can."""
+    """An NVIDIA GPU as NVML reports it.
+
+    Attributes:
+        memory_mib: its memory; None where NVML does not report it (a chip that shares the machine's memory, an instance of
+            a divided GPU).
+        no_energy: why its energy cannot be measured; "" if it can.
+        problem: why nothing else is known of it; "" for no problem.
+    """
 
     name: str
     memory_mib: float | None
@@ -389,8 +420,13 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Sensor:
-    """A power sensor in sysfs. parts: the domains or rails it sees, none where it is absent. problem: why it cannot be
-    used, "" if it can. is_denied: the problem is one of permissions."""
+    """A power sensor in sysfs.
+
+    Attributes:
+        parts: the domains or rails that it measures; none where it is absent.
+        problem: why it cannot be used; "" if it can.
+        is_denied: whether the problem is one of permissions.
+    """
 
     parts: tuple[str, ...] = ()
     problem: str = ""
@@ -399,8 +435,13 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Machine:
-    """Everything `hwkd doctor` looks at. requires_python: hwkd's range. no_gpu: why `gpus` is empty, "" if it is not.
-    has_nvidia_driver: whether the kernel has one loaded."""
+    """Everything that `hwkd doctor` looks at.
+
+    Attributes:
+        requires_python: hwkd's range of Python versions.
+        no_gpu: why `gpus` is empty; "" if it is not.
+        has_nvidia_driver: whether the kernel has loaded NVIDIA's driver.
+    """
 
     python: str
     requires_python: str
@@ -415,7 +456,7 @@ class Machine:
 
 
 def look(sys: Path = SYS, proc: Path = PROC) -> Machine:
-    """This machine as it is now; with other folders for `sys` and `proc`, what the kernel tells comes from there."""
+    """This machine as it is now. The kernel's facts come from the folders `sys` and `proc`."""
     requires_python, requirements = own_metadata()
     gpus, no_gpu = find_gpus()
     return Machine(

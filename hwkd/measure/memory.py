@@ -21,7 +21,7 @@ from hwkd.quantity import Quantity, not_known
 
 CHILD = (sys.executable, "-m", "hwkd.measure.eager.memory_child")
 SIZES = ((384, 256), (768, 512), (1536, 1024))
-"""Over which the growth is fitted: 0.1 to 1.6 megapixels."""
+"""Image sizes on which the growth is fitted: 0.1 to 1.6 megapixels."""
 REPEATS = 2
 
 _STATUS = Path("/proc/self/status")
@@ -29,7 +29,12 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Peak:
-    """One process's figures in MiB. baseline_mib: its peak once the model was loaded. part: what it ran."""
+    """One process's figures in MiB.
+
+    Attributes:
+        baseline_mib: its peak when the model was loaded.
+        part: which part of PARTS it ran.
+    """
 
     pixels: int
     peak_mib: float
@@ -61,7 +66,7 @@ def measure_memory(
         sizes: (width, height) in pixels, at least two different areas.
         repeats: processes for each size and side; each takes some seconds, most of them imports.
         setting: what runs in the processes; eager torch in float32 unless given.
-        command: of the child, as `run_child`.
+        command: the child's command, as `run_child`.
 
     Raises:
         InputError: a size or a number that cannot be, a model that there is not.
@@ -95,7 +100,7 @@ def measure_memory(
 
 
 def peak_quantity(peaks: Sequence[Peak]) -> Quantity:
-    """The median of the processes' peaks; `by` tells the baseline and the spread."""
+    """The median of the processes' peaks; `by` has the baseline and the spread."""
     values = [peak.peak_mib for peak in peaks]
     baseline = median(peak.baseline_mib for peak in peaks)
     by = (
@@ -190,7 +195,8 @@ def whole_run(
 ) -> Callable[[], object]:
     """One encode or decode of an image of `size` in a child, its input ready.
 
-    stream: where an encode writes its bytes, and a decode finds them.
+    Args:
+        stream: where an encode writes its bytes, and a decode finds them.
     """
     if side == "encode":
         image = picture(*size)
@@ -200,9 +206,10 @@ def whole_run(
 
 
 def report_peak(run: Callable[[], tuple[float, str]]) -> int:
-    """The child's end of `run_child`: runs, prints, and gives the exit code.
+    """The child's end of `run_child`: runs, prints, and returns the exit code.
 
-    run: does what is measured; gives the peak before it in MiB, and the part of PARTS that it was.
+    Args:
+        run: runs the measured work; returns the peak before it in MiB, and which part of PARTS it was.
     """
     try:
         baseline_mib, part = run()

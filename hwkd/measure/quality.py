@@ -1,4 +1,4 @@
-"""What a codec does to images, measured on real bytes: PSNR, MS-SSIM, bits per pixel; the figures of a bundle's card."""
+"""Quality and rate of a codec on images, from real bytes: PSNR, MS-SSIM, bits per pixel; the figures of a bundle's card."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -35,10 +35,13 @@ NO_MS_SSIM = 'pytorch-msssim is not installed: pip install "hwkd[train]"'
 class ImageQuality:
     """One image through one codec.
 
-    mse: of the 8-bit output against the image, on the [0, 1] scale; psnr_db: of the same (inf where identical).
-    ms_ssim: 0..1, or None where ms_ssim_reason says why.
-    stream_bytes: of the container, header included. bpp: their bits per pixel of the image as given, not padded.
-    bpp_estimated: from the likelihoods, per pixel of the image as given; None for a bundle, which has none.
+    Attributes:
+        mse: error of the 8-bit output against the image, on the [0, 1] scale.
+        psnr_db: PSNR of the same (inf where identical).
+        ms_ssim: 0..1, or None where ms_ssim_reason has the reason.
+        stream_bytes: size of the container, header included.
+        bpp: bits of stream_bytes per pixel of the image as given, not padded.
+        bpp_estimated: bits from the likelihoods, per pixel of the image as given; None for a bundle, which has no likelihoods.
     """
 
     name: str
@@ -80,7 +83,7 @@ class Evaluation:
 
     @property
     def exact(self) -> tuple[str, ...]:
-        """The names of the images that came back without error, whose PSNR, and so the mean, is infinite."""
+        """The names of the images that came back without error. Their PSNR is infinite, and so is the mean."""
         return tuple(image.name for image in self.images if math.isinf(image.psnr_db))
 
     @property
@@ -115,7 +118,9 @@ class Evaluation:
     def recorded(self, on: ImageSource, quality: int | None) -> Quality:
         """The averages for a profile's record.
 
-        on: the images that they are of. quality: None of a model of one rate.
+        Args:
+            on: name of the images.
+            quality: the quality of a model of all rates; None for a model of one rate.
         Raises:
             InputError: an image came back without error, so that the mean PSNR is not finite.
         """
@@ -205,7 +210,7 @@ def evaluation_of(
     images: Iterable[tuple[str, Pixels]],
     progress: Callable[[ImageQuality], None] | None,
 ) -> Evaluation:
-    """What `one` finds of each of `images`. Raises InputError where there are none."""
+    """The result of `one` for each of `images`. Raises InputError where there are none."""
     results = []
     for name, image in images:
         results.append(one(name, image))
@@ -217,7 +222,11 @@ def evaluation_of(
 def compared(
     name: str, image: Pixels, stream: bytes, decoded: Pixels, bits: float | None
 ) -> ImageQuality:
-    """The figures of `decoded`, which came out of `stream`, beside `image`. bits: estimated, None where none are."""
+    """The figures of `decoded`, which came out of `stream`, beside `image`.
+
+    Args:
+        bits: estimated bits; None where there are none.
+    """
     height, width = image.shape[:2]
     similarity, reason = _ms_ssim(image, decoded)
     pixels = width * height
@@ -248,14 +257,14 @@ def _ms_ssim(image: Pixels, decoded: Pixels) -> tuple[float | None, str | None]:
 # The figures of a bundle's card: quality and rate of real bytes, on each set of images.
 
 QUALITIES = (10, 30, 50, 70, 90)
-"""At which a bundle of all rates is measured."""
+"""The qualities at which a bundle of all rates is measured."""
 
 EMBEDDED_SET = "embedded photographs"
-"""What the set of the embedded evaluation images is called."""
+"""The name of the set of the embedded evaluation images."""
 
 
 def set_name(images: ImageSource) -> str:
-    """What a card calls a set of images: its folder's own name, no place of the machine."""
+    """The name of a set of images in a card: the folder's own name, without a path of this machine."""
     return EMBEDDED_SET if images.folder is None else images.folder.resolve().name
 
 
@@ -267,7 +276,7 @@ def measure_figures(
     Figures are rounded, so that the last digits of a sum do not make another bundle.
 
     Args:
-        show: called with what is being done, in words.
+        show: receives the current step, in words.
     Raises:
         InputError: an image that cannot be read.
     """
@@ -291,7 +300,7 @@ def measure_figures(
 
 
 def _qualities(bundle: Bundle) -> tuple[int | None, ...]:
-    """Those of QUALITIES that `bundle` has, or the nearest that it has; None of a bundle of one rate."""
+    """The qualities of QUALITIES that `bundle` has, or the nearest that it has; None for a bundle of one rate."""
     if bundle.manifest.qualities is None:
         return (None,)
     low, high = bundle.manifest.qualities

@@ -18,7 +18,7 @@ from hwkd.schema import read_table
 SCHEMA = 1
 
 PLAN = "plan: "
-"""What notes that tell the precision plan begin with."""
+"""The start of notes with the precision plan."""
 
 SIDES = ("encode", "decode", "both")
 """encode: pixels to bytes; decode: bytes to pixels; both: a layer that both use (h_s), or the codec as a whole."""
@@ -42,12 +42,12 @@ NAMES = {
     "growth_mib_per_mpx": "growth of that peak with the image's size, in MiB for a megapixel",
     "emissions_g_per_1000": "grams of CO2 equivalent for 1,000 images",
 }
-"""What a record's entries may hold; the unit stands in the name."""
+"""The figures that a record's entries may hold; the unit is in the name."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What ran it: unit of the target (cpu, gpu), runtime with version, precision, threads (None where it has none)."""
+    """How it ran: unit of the target (cpu, gpu), runtime with version, precision, threads (None where it has none)."""
 
     unit: str
     runtime: str
@@ -71,8 +71,12 @@ class Setting:
 class Entry:
     """One figure of a record.
 
-    name: of NAMES. side: of SIDES. part: of PARTS. layer: the layer's name where part is "layer".
-    p95: the 95th percentile in the same unit, of measured latencies.
+    Attributes:
+        name: one of NAMES.
+        side: one of SIDES.
+        part: one of PARTS.
+        layer: the layer's name where part is "layer".
+        p95: the 95th percentile of measured latencies, in the same unit.
     """
 
     name: str
@@ -99,12 +103,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What was profiled.
+    """The model that was profiled.
 
-    name: for tables. architecture: the spec in words. spec: as JSON (hwkd.models.spec), to build it again.
-    weight_bits: of the stored weights in words ("32", "8 (h_s.* 6)"). sha256: of the weights, of a bundle that of its
-    manifest. Both that and lmbda are None for a bare architecture.
-    is_trained: False for an architecture without weights, whose quality is not known.
+    Attributes:
+        name: the model's name in tables.
+        architecture: the spec in words.
+        spec: the spec as JSON (hwkd.models.spec), to build the model again.
+        weight_bits: bits of the stored weights in words ("32", "8 (h_s.* 6)").
+        is_trained: False for an architecture without weights; its quality is not known.
+        lmbda: None for a bare architecture.
+        sha256: digest of the weights; for a bundle, of its manifest. None for a bare architecture.
     """
 
     name: str
@@ -119,9 +127,15 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Size:
-    """Counted bytes. parameters: of the float model, entropy models included; buffer_bytes: of its buffers (CDF
-    tables of a trained model among them), of a bundle those of its CDF tables. weight_bytes_fp32: the parameters in float32; weight_bytes: those of the
-    four transforms at their stored bits, with scales."""
+    """Counted bytes.
+
+    Attributes:
+        parameters: number of the float model's parameters, entropy models included.
+        weight_bytes_fp32: bytes of the parameters in float32.
+        weight_bytes: bytes of the four transforms at their stored bits, with scales.
+        buffer_bytes: bytes of the model's buffers (CDF tables of a trained model among them); for a bundle, of its CDF
+            tables.
+    """
 
     parameters: int
     weight_bytes_fp32: int
@@ -136,7 +150,12 @@ class Size:
 
 @dataclass(frozen=True)
 class Macs:
-    """Multiply-accumulates for one image. g_a, h_a, h_s, g_s: of each network; not_counted: operator -> calls."""
+    """Multiply-accumulates for one image.
+
+    Attributes:
+        g_a, h_a, h_s, g_s: multiply-accumulates of each network.
+        not_counted: operator -> number of calls.
+    """
 
     g_a: int
     h_a: int
@@ -151,12 +170,12 @@ class Macs:
 
     @property
     def encode_macs(self) -> int:
-        """Of g_a, h_a and h_s: the encoder needs the prior too."""
+        """Multiply-accumulates of g_a, h_a and h_s: the encoder needs the prior too."""
         return self.g_a + self.h_a + self.h_s
 
     @property
     def decode_macs(self) -> int:
-        """Of h_s and g_s."""
+        """Multiply-accumulates of h_s and g_s."""
         return self.h_s + self.g_s
 
     @property
@@ -167,9 +186,14 @@ class Macs:
 
 @dataclass(frozen=True)
 class Quality:
-    """Rate and distortion, means over images, from real bytes. ms_ssim: None where images are too small. on: which
-    images. source: what measured it ("hwkd evaluate", "the model's card"). images_sha256: of a folder's images
-    (hwkd.images.content_sha256); None of images that `on` names for good."""
+    """Rate and distortion, means over images, from real bytes.
+
+    Attributes:
+        ms_ssim: None where images are too small.
+        on: which images.
+        source: what measured it ("hwkd evaluate", "the model's card").
+        images_sha256: digest of a folder's images (hwkd.images.content_sha256). None if `on` alone identifies the images.
+    """
 
     psnr_db: float
     bpp: float
@@ -189,11 +213,14 @@ class Quality:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a record comes from.
+    """The origin of a record.
 
-    created: ISO 8601 date and time, UTC. command: the line that makes it again. seed: of what is random in it.
-    host: the machine that ran the command (for a prediction: the one that computed it, which does not matter to it).
-    versions: of hwkd and the libraries.
+    Attributes:
+        created: ISO 8601 date and time, UTC.
+        command: the command line that makes it again.
+        host: the machine that ran the command. For a prediction it computed the figures, and does not change them.
+        versions: versions of hwkd and the libraries.
+        seed: the seed of everything random in it.
     """
 
     created: str
@@ -207,9 +234,12 @@ class Provenance:
 class Record:
     """One model on one target.
 
-    target: a target's name, or the name of the machine that was measured. is_host: the figures are of the machine
-    that ran the command. width, height: of the image, in pixels. notes: sentences on how far to trust it (a busy
-    machine, a moving clock, layers of a kind that no timing was fitted on).
+    Attributes:
+        target: a target's name, or the name of the machine that was measured.
+        is_host: whether the figures are of the machine that ran the command.
+        width, height: size of the image, in pixels.
+        notes: sentences on how far to trust it (a busy machine, a moving clock, layers of a kind that no timing was
+            fitted on).
     """
 
     schema: int
@@ -243,7 +273,7 @@ class Record:
 
     @property
     def pixels(self) -> int:
-        """Of the image."""
+        """The number of pixels of the image."""
         return self.width * self.height
 
     def notes_on(self, units: Collection[str]) -> tuple[str, ...]:
@@ -257,7 +287,7 @@ class Record:
 
 
 def note_on(target: str, unit: str) -> str:
-    """What a note on one unit of a target begins with."""
+    """The start of a note on one unit of a target."""
     return f"{target}, {unit}: "
 
 

@@ -35,9 +35,11 @@ LEVEL = 0.95
 class Latency:
     """Wall-clock times of repeated runs, in milliseconds.
 
-    median_ms, p95_ms: over the runs (p95 by nearest rank). runs: how many.
-    interval95_ms: of the median, from the order statistics, at least 95 % (no distribution assumed; the runs are
-    taken as independent, which a busy host makes optimistic). None below 6 runs, where no such interval exists.
+    Attributes:
+        median_ms, p95_ms: median and 95th percentile over the runs (p95 by nearest rank).
+        runs: number of runs.
+        interval95_ms: interval of the median, from the order statistics, at least 95 % (no distribution assumed; the runs
+            are taken as independent, which a busy host makes optimistic). None below 6 runs: no such interval exists.
     """
 
     median_ms: float
@@ -46,7 +48,11 @@ class Latency:
     runs: int
 
     def quantity(self, by: str) -> Quantity:
-        """The median in milliseconds as a measured figure. by: what ran it, and how."""
+        """The median in milliseconds as a measured figure.
+
+        Args:
+            by: what ran it, and how.
+        """
         low, high = self.interval95_ms or (None, None)
         level = None if self.interval95_ms is None else LEVEL
         return Quantity(self.median_ms, "measured", by, low, high, level, self.runs)
@@ -79,7 +85,7 @@ def measure_latency(
     Args:
         fn: must have finished its work when it returns (synchronise inside where a device runs behind).
         warmup: runs that are not timed.
-        repeats: how many runs; or
+        repeats: number of runs; or
         seconds: runs until this much time is spent on them, at least MIN_RUNS_INTERVAL.
 
     Raises:
@@ -100,9 +106,9 @@ def measure_in_turn(
     Counts and does not count as `measure_latency`.
 
     Args:
-        runs: by name; at least one.
+        runs: runs by name; at least one.
         warmup: rounds that are not timed.
-        repeats: how many rounds; or
+        repeats: number of rounds; or
         seconds: rounds until this much time is spent on all of them, at least MIN_RUNS_INTERVAL.
 
     Raises:
@@ -215,7 +221,12 @@ _TASKS = Path("/proc/self/task")
 
 @dataclass(frozen=True)
 class Pinning:
-    """threads: of one operator. cores: where all threads of this process run; None where it cannot be fixed."""
+    """Where the timed work runs.
+
+    Attributes:
+        threads: number of threads of one operator.
+        cores: the cores where all threads of this process run; None where the system cannot fix them.
+    """
 
     threads: int
     cores: tuple[int, ...] | None
@@ -295,7 +306,7 @@ def _move(cores: dict[int, set[int]]) -> None:
 # Whether a machine was quiet while something was measured on it: other processes' load, and the clock.
 
 BUSY_SHARE = 0.05
-"""Of all cores: above it other processes take caches, memory bandwidth and clock from what is measured."""
+"""Share of all cores: above it other processes take caches, memory bandwidth and clock from what is measured."""
 CLOCK_SHARE = 0.05
 MIN_WINDOW_S = 0.5
 """/proc/stat counts in hundredths of a second: over a shorter window its rounding could pass for load."""
@@ -303,7 +314,11 @@ MIN_WINDOW_S = 0.5
 
 @dataclass
 class Watch:
-    """notes: sentences on what disturbed the window, or cannot be told; filled when the window ends, empty if quiet."""
+    """The disturbances of a timed window.
+
+    Attributes:
+        notes: sentences on what disturbed the window, or cannot be known. Filled when the window ends; empty if quiet.
+    """
 
     notes: tuple[str, ...] = ()
 
@@ -312,9 +327,12 @@ class Watch:
 class Snapshot:
     """The machine at one moment.
 
-    at_s: a monotonic clock. own_s: CPU time of this process and of its children that have ended.
-    busy_s: CPU time of all processes, time that a hypervisor withheld included; None where the system does not tell.
-    cores: of the machine. clock_mhz: of its fastest core, or None.
+    Attributes:
+        at_s: time of a monotonic clock.
+        own_s: CPU time of this process and of its children that have ended.
+        busy_s: CPU time of all processes, time that a hypervisor withheld included; None where the system does not report it.
+        cores: number of cores of the machine.
+        clock_mhz: clock of the fastest core, or None.
     """
 
     at_s: float
@@ -326,12 +344,13 @@ class Snapshot:
 
 @contextmanager
 def watch_machine(root: Path = Path("/")) -> Iterator[Watch]:
-    """Within the block the machine is watched; the notes are there once it ends.
+    """Watch the machine within the block; the notes are there when it ends.
 
     Enter it after a warm-up: a processor that was idle raises its clock only when there is work, and that would be
     noted. The clock is read at both ends, not between them.
 
-    root: where proc/ and sys/ lie.
+    Args:
+        root: where proc/ and sys/ lie.
     """
     watch = Watch()
     before = snapshot(root)

@@ -1,4 +1,4 @@
-"""What every hyperprior codec here shares: the flow of Balle et al. 2018 around four transforms."""
+"""The common part of every hyperprior codec here: the flow of Balle et al. 2018 around four transforms."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ class RowNoise:
     A row's noise depends on `key` (the run's seed, the phase), the step and the row's place in the whole batch. It is
     the same whichever process trains the row, alone or among others, and in a run that was resumed.
 
-    rows: places in the whole batch, one for each image of the pass.
+    Attributes:
+        rows: places in the whole batch, one for each image of the pass.
     """
 
     key: tuple[int, ...]
@@ -34,7 +35,11 @@ class RowNoise:
     rows: range
 
     def like(self, latent: Tensor, name: str) -> Tensor:
-        """Uniform in [-1/2, 1/2), the shape of `latent` [B, C, h, w]. name: of LATENTS."""
+        """Uniform in [-1/2, 1/2), the shape of `latent` [B, C, h, w].
+
+        Args:
+            name: one of LATENTS.
+        """
         noise = torch.empty(latent.shape, dtype=latent.dtype, device=latent.device)
         generator = torch.Generator(latent.device)
         for of_row, row in zip(noise, self.rows, strict=True):
@@ -75,9 +80,13 @@ class NoisyConditional(GaussianConditional):  # type: ignore[misc]
 class CodecOutput:
     """All tensors of one pass, named as in the paper.
 
-    y, y_hat: [B, M, H/16, W/16]; z, z_hat: [B, Z, H/64, W/64]; x_hat: [B, 3, H, W], about [0, 1].
-    y_likelihoods, z_likelihoods: the shapes of y and z, in (0, 1]. scales_hat: the shape of y, > 0.
-    means_hat: the shape of y, or None where the prior's mean is zero.
+    Attributes:
+        y, y_hat: [B, M, H/16, W/16].
+        z, z_hat: [B, Z, H/64, W/64].
+        x_hat: [B, 3, H, W], about [0, 1].
+        y_likelihoods, z_likelihoods: the shapes of y and z, in (0, 1].
+        scales_hat: the shape of y, > 0.
+        means_hat: the shape of y, or None where the prior's mean is zero.
     """
 
     y: Tensor
@@ -102,9 +111,11 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
     Subclasses build `g_a g_s h_a h_s` from a spec; state-dict names are CompressAI's. In training mode the latents carry
     uniform noise; in evaluation mode they are rounded.
 
-    rounds_in_training: the rate is still estimated on noisy latents, but g_s (and the distillation losses) see the
-    rounded y with a straight-through gradient (Minnen and Singh 2020, arXiv 2007.08739, section 3.2).
-    after_relu: modules of its transforms, and which of their layers read what a ReLU gives without standing next to it.
+    Attributes:
+        rounds_in_training: the rate is still estimated on noisy latents, but g_s (and the distillation losses) see the
+            rounded y with a straight-through gradient (Minnen and Singh 2020, arXiv 2007.08739, section 3.2).
+        after_relu: modules of its transforms, and which of their layers read the output of a ReLU without standing next
+            to it.
     """
 
     rounds_in_training = False
@@ -125,7 +136,7 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
 
     @property
     def family(self) -> Family:
-        """What is known of codecs of this kind."""
+        """The facts on codecs of this kind."""
         return family_of(self.spec)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
@@ -142,10 +153,10 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
         return False
 
     def set_lmbda(self, lmbda: float | Tensor) -> None:
-        """Make the passes that follow ones for `lmbda`; a codec of one rate has nothing to set."""
+        """Set `lmbda` for the passes that follow; a codec of one rate has nothing to set."""
 
     def residual(self, y: Tensor) -> Tensor:
-        """What of y is rounded and coded, before rounding: y less the means that g_s adds again. Here all of y."""
+        """The part of y that is rounded and coded, before rounding: y less the means that g_s adds again. Here all of y."""
         return y
 
     def gains_at_anchors(self) -> Anchors | None:
@@ -153,7 +164,7 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
         return None
 
     def inherit(self, teacher: "HyperpriorCodec") -> tuple[str, ...]:
-        """As `hwkd.models.inherit.inherit`, whose checks are done, without gradients; here nothing."""
+        """As `hwkd.models.inherit.inherit`, after its checks, without gradients. Here it inherits nothing."""
         return ()
 
     def start(self, images: "Images", crop: int, batch: int, lmbda: float | None) -> str:
@@ -191,8 +202,10 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
         """Code `x`, [B, 3, H, W] in [0, 1], H and W multiples of 64.
 
         bf16 runs the four transforms under autocast; the entropy models always stay in float32.
-        noise: of training mode, one row for each of x's; None: drawn from torch's own generator.
-        lmbda: as `set_lmbda`, which lasts; None: as it was last set.
+
+        Args:
+            noise: the noise of training mode, one row for each row of x. None: torch's own generator draws it.
+            lmbda: as `set_lmbda`; it stays set for later passes. None: as it was last set.
         """
         if lmbda is not None:
             self.set_lmbda(lmbda)

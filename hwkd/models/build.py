@@ -1,4 +1,4 @@
-"""From a spec to an untrained model, and from the names and shapes of weights to the model they belong to."""
+"""Build an untrained model from a spec, and find the model of given weights by their names and shapes."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,7 +30,7 @@ def recognise(state: Mapping[str, Tensor], metadata: Mapping[str, str], source: 
 
     Args:
         state: tensors by name, as `read_checkpoint` gives them.
-        metadata: of the file; its "spec" (written by `save_weights`) is taken at its word.
+        metadata: metadata of the file. Its "spec" (written by `save_weights`) is trusted.
         source: the file, for the message.
     Raises:
         InputError: a class that is no teacher here; the message says which, or what the file looks like.

@@ -1,6 +1,6 @@
 """The one place that imports compressai, mended where a CPU torch meets the published torchvision.
 
-compressai imports torchvision, whose compiled operators are absent when its build does not match torch's (a CPU
+compressai imports torchvision. Its compiled operators are absent when its build does not match torch's (a CPU
 torch beside the PyPI torchvision). Its Python side then fails at import because two operators have no schema; we
 define the schemas, which nothing here calls. Everything that needs compressai imports it from this module.
 """

@@ -41,10 +41,10 @@ from hwkd.qualities import (
 )
 
 _LOWEST_INDEX_AT_START = -32
-"""Of a codec of all rates: a channel may start silent, and be worth its bits at a higher quality only."""
+"""For a codec of all rates: a channel may start silent, and be worth its bits at a higher quality only."""
 
 _START_BATCHES = 16
-"""Of images whose patches give the principal components, at least."""
+"""Least number of batches of images for the principal components of their patches."""
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
@@ -134,7 +134,8 @@ class MeanContext(nn.Module):
     the last digits of a mean still read the same symbols. Patches share no pixels, so their first components, slow waves,
     go on in their neighbours.
 
-    scale: of each channel, [channels]; the network sees the latents over it, and its outputs are multiplied by it.
+    Attributes:
+        scale: scale of each channel, [channels]. The network's inputs are divided by it, and its outputs multiplied by it.
     """
 
     scale: Tensor
@@ -162,7 +163,7 @@ class PatchAnalysis(nn.Module):
     """g_a: y = linear(patches of x) + head(trunk(patches of x)); the head starts at zero."""
 
     gains: "Gains | None" = None
-    """What y is multiplied by; None in a codec of one rate."""
+    """The gains by which y is multiplied; None in a codec of one rate."""
 
     def __init__(self, M: int, C: int, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -182,7 +183,7 @@ class PatchSynthesis(nn.Module):
     """g_s: x_hat = deblock(linear(y_hat) + head(trunk(y_hat))), y_hat = coded + means; the head starts at zero."""
 
     gains: "Gains | None" = None
-    """What the coded latents are divided by first; None in a codec of one rate."""
+    """The gains by which the coded latents are divided first; None in a codec of one rate."""
 
     def __init__(
         self,
@@ -210,7 +211,7 @@ class PatchSynthesis(nn.Module):
         return F.pixel_shuffle(self.post(quarter), POST) + 0.5
 
     def means(self, y: Tensor) -> Tensor:
-        """What g_s adds to the coded latents of y, [B, M, h, w], as large as y is; its even places are rounded here."""
+        """The means that g_s adds to the coded latents of y, [B, M, h, w], at y's scale; y's even places are rounded here."""
         assert self.context is not None
         rounded = y + (torch.round(y) - y).detach()
         if self.gains is None:
@@ -303,11 +304,11 @@ class PatchCodec(HyperpriorCodec):
         return SCALE_MIN * torch.exp(LOG_SCALE_STEP * self.scale_index(z_hat)), None
 
     def gains_at_anchors(self) -> Anchors | None:
-        """Those of a codec of all rates."""
+        """The gains at the anchors of a codec of all rates."""
         return None if self.gains is None else self.gains.at_anchors()
 
     def inherit(self, teacher: HyperpriorCodec) -> tuple[str, ...]:
-        """From another `patch` codec."""
+        """Inherit from another `patch` codec."""
         if not isinstance(teacher, PatchCodec):
             return ()
         # A teacher's components stand in the order of their variance.
@@ -316,7 +317,7 @@ class PatchCodec(HyperpriorCodec):
         return (*transforms, *_inherit_hyper(self, teacher, y)) if transforms else ()
 
     def start(self, images: Images, crop: int, batch: int, lmbda: float | None) -> str:
-        """From the principal components of the images' patches."""
+        """Start from the principal components of the images' patches."""
         patches = crop**2 * 3 // PATCH_VALUES
         count = max(_START_BATCHES * batch, 2 * PATCH_VALUES // patches)
         self.start_from_pca(images(count), LMBDA_OF_UNIT_GAIN if lmbda is None else lmbda)
@@ -380,8 +381,9 @@ class PatchCodec(HyperpriorCodec):
     def scale_latents(self, factor: float | Tensor, *, shift_scales: bool = False) -> None:
         """Make y `factor` times as large, all of it or each channel, [M], and leave x_hat as it is, but for rounding.
 
-        shift_scales: h_s too; else the scales follow y through log(1 + |y|) alone, which fitted better for a codec that
-        was trained at one rate.
+        Args:
+            shift_scales: change h_s too. If False, the scales follow y through log(1 + |y|) alone: this fitted better for a
+                codec that was trained at one rate.
         """
         g_a, g_s = cast(PatchAnalysis, self.g_a), cast(PatchSynthesis, self.g_s)
         by = torch.as_tensor(factor, device=g_a.linear.weight.device).expand(self.M)
@@ -439,7 +441,7 @@ def _inherit_transforms(student: PatchCodec, teacher: PatchCodec, y: Index) -> t
 
 
 def _context(student: MeanContext, teacher: MeanContext) -> None:
-    """Of channels that stand in one order in both: the first of the teacher's are the student's."""
+    """Inherit the context. Channels have the same order in both: the teacher's first channels are the student's."""
     if student.channels > teacher.channels:
         return
     known = torch.arange(student.channels, device=teacher.scale.device)
@@ -488,7 +490,11 @@ def _deblock(student: Deblock, teacher: Deblock) -> None:
 
 
 def _inherit_hyper(student: PatchCodec, teacher: PatchCodec, y: Index) -> tuple[str, ...]:
-    """h_a, h_s and the entropy bottleneck, where nothing is wider. y: the channels of the teacher's y that are kept."""
+    """h_a, h_s and the entropy bottleneck, where nothing is wider.
+
+    Args:
+        y: the channels of the teacher's y that are kept.
+    """
     if student.Z > teacher.Z:
         return ()
     s_a, t_a = cast(nn.Sequential, student.h_a), cast(nn.Sequential, teacher.h_a)

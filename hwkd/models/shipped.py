@@ -14,12 +14,21 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 @dataclass(frozen=True)
 class Card:
-    """What is known about a shipped teacher; the card's JSON has the same fields.
+    """What is known about a shipped teacher; the card's JSON has the same fields. Numbers that are not known or not measured
+    are None.
 
-    file: the weights' name beside the card. lmbda: of R + lmbda * 255^2 * MSE; None for a model of all rates, whose figures are then those of quality 50. steps: of training; training: how, in
-    words; hours: it took; hardware: that did it. data: what it was trained on; licence: of that data. limits: known
-    ones, in sentences. kodak_psnr_db, kodak_bpp: means over Kodak's 24 images, the rate that of real bytes. sha256: of
-    the weights' file. Where not known or not measured, numbers are None.
+    Attributes:
+        file: name of the weights' file beside the card.
+        lmbda: of R + lmbda * 255^2 * MSE. None for a model of all rates; its figures are those of quality 50.
+        steps: training steps.
+        training: how it was trained, in words.
+        hours: how long the training took.
+        hardware: what ran the training.
+        data: the training data.
+        licence: the licence of that data.
+        limits: known limits, in sentences.
+        kodak_psnr_db, kodak_bpp: means over Kodak's 24 images; the rate is of real bytes.
+        sha256: digest of the weights' file.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""From what the user names to a teacher ready to teach; CompressAI's model zoo."""
+"""Load the teacher that the user names, ready to teach; CompressAI's model zoo."""
 
 import json
 import sys
@@ -44,12 +44,12 @@ class ZooName:
 
     @property
     def lmbda(self) -> float | None:
-        """The lmbda it was trained with; None for ms-ssim, whose lambdas weigh another distortion."""
+        """The lmbda it was trained with; None for ms-ssim: its lambdas weigh another distortion."""
         return lmbda_of(self.quality) if self.metric == "mse" else None
 
     @property
     def url(self) -> str:
-        """Where CompressAI publishes it."""
+        """The address where CompressAI publishes it."""
         return str(model_urls[self.architecture][self.metric][self.quality])
 
     @property
@@ -120,7 +120,7 @@ def fetch(name: ZooName) -> Path:
         torch.hub.download_url_to_file(
             name.url, str(path), hash_prefix=digest_in(path.name), progress=sys.stderr.isatty()
         )
-    # RuntimeError: what came is not the file whose digest the name holds (a proxy's page, say).
+    # RuntimeError: the download does not match the digest in the file's name (a proxy's page, for example).
     except (OSError, HTTPException, RuntimeError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         raise HwkdError(
@@ -150,8 +150,10 @@ SUFFIXES = (".safetensors", ".pth.tar", ".pth", ".pt", ".tar")
 class Teacher:
     """A trained codec, in evaluation mode, float32, without gradients, its entropy tables in place.
 
-    lmbda: what it was trained with, of R + lmbda * 255^2 * MSE; None where the file does not say.
-    source: where it came from, for people. sha256: of its file.
+    Attributes:
+        lmbda: the lambda that it was trained with, of R + lmbda * 255^2 * MSE; None where the file does not have it.
+        source: where it came from, for people.
+        sha256: digest of its file.
     """
 
     name: str

@@ -17,10 +17,12 @@ KIB = 1024
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """What one layer may be stored in.
+    """The choices of bits for one layer's stored weights.
 
-    weight_count: biases not among them. costs: by bits, what the loss pays where this layer alone has these bits, as
-    `monotone` gives it; in any unit that is the same for every layer.
+    Attributes:
+        weight_count: number of weights, without biases.
+        costs: by bits, the cost to the loss if this layer alone has these bits, as `monotone` gives it; in any unit that is
+            the same for every layer.
     """
 
     name: str
@@ -28,7 +30,7 @@ class LayerChoice:
     costs: Mapping[int, float]
 
     def stored_bytes(self, bits: int) -> int:
-        """Of the layer's weights, as hwkd.quantize.integer.weight_bytes counts them: ceil(weights x bits / 8)."""
+        """Bytes of the layer's weights, as hwkd.quantize.integer.weight_bytes counts them: ceil(weights x bits / 8)."""
         return math.ceil(self.weight_count * bits / 8)
 
 
@@ -39,7 +41,7 @@ def monotone(changes: Mapping[int, float]) -> dict[int, float]:
     measured on: counted as a gain, it would be bought with the bits of a layer that needs them.
 
     Args:
-        changes: by bits, against the loss with the layer at its most bits.
+        changes: change of the loss by bits, against the loss with the layer at its most bits.
     """
     costs: dict[int, float] = {}
     highest = 0.0
@@ -59,7 +61,7 @@ def allocate(
     up.
 
     Args:
-        other_bytes: of what no bits change: biases and scales.
+        other_bytes: bytes that do not depend on the bits: biases and scales.
     Raises:
         InputError: the fewest bits of every layer take more; the message names what they take.
         HwkdError: the solver gives up.
@@ -103,8 +105,8 @@ def allocate(
 
 @contextmanager
 def _quiet_stdout() -> Iterator[None]:
-    """HiGHS, the solver, at times prints a line about itself on the process's standard output, whatever it is told; our
-    output may be a table that a program reads."""
+    """Keep the solver, HiGHS, from the process's standard output: whatever its options, it sometimes prints a line about itself
+    there. Our output may be a table that a program reads."""
     sys.stdout.flush()
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

@@ -35,9 +35,13 @@ LayerKind = Literal["conv", "depthwise", "transposed"]
 class LayerBits:
     """One quantized layer.
 
-    weight_count: number of weights, biases not among them. power_of_two: every scale is one (the entropy path).
-    input_kind: as in qat.py. act_bits: bits of the input, or None with act_note saying why.
-    act_scale: the input's step, or None while it is not calibrated. act_is_signed: whether it can be negative.
+    Attributes:
+        weight_count: number of weights, without biases.
+        power_of_two: whether every scale is a power of two (the entropy path).
+        input_kind: as in qat.py.
+        act_bits: bits of the input, or None; act_note then has the reason.
+        act_scale: the input's step, or None while it is not calibrated.
+        act_is_signed: whether the input can be negative.
     """
 
     name: str
@@ -56,8 +60,10 @@ class LayerBits:
 class IntegerWeight:
     """A layer's weights on their grid: w_fq == scale * values, exactly, in float32.
 
-    values: int8, the shape of the weight, in [-(2^(bits-1) - 1), 2^(bits-1) - 1].
-    scale: float32, > 0, one per output channel: [C_out, 1, 1, 1], or [1, C_out, 1, 1] for a transposed convolution.
+    Attributes:
+        values: int8, the shape of the weight, in [-(2^(bits-1) - 1), 2^(bits-1) - 1].
+        scale: float32, > 0, one per output channel: [C_out, 1, 1, 1], or [1, C_out, 1, 1] for a transposed
+            convolution.
     """
 
     values: Tensor
@@ -125,7 +131,7 @@ def weight_bytes(codec: HyperpriorCodec, at_most: int = WEIGHT_BITS[-1]) -> int:
     which a bundle stores as integer tables.
 
     Args:
-        at_most: bits of a stored weight outside the entropy path, for a target whose kernels take no more.
+        at_most: bits of a stored weight outside the entropy path, for a target with kernels that take no more.
     """
     total = 0
     packed: set[int] = set()
@@ -199,10 +205,11 @@ class Grid:
 class IntegerLayer:
     """One convolution in integers.
 
-    weight: int8; [C_out, C_in / groups, kH, kW], of a transposed convolution [C_in, C_out, kH, kW].
-    weight_step: float32 [C_out], > 0. bias: int64 [C_out], on the grid weight_step * input.step.
-    input: the grid of what enters; for "pixels" the 8-bit samples themselves, for "integers" and "fractions" 16
-    bits.
+    Attributes:
+        weight: int8, [C_out, C_in / groups, kH, kW]; for a transposed convolution [C_in, C_out, kH, kW].
+        weight_step: float32 [C_out], > 0.
+        bias: int64 [C_out], on the grid weight_step * input.step.
+        input: the grid of the input; for "pixels" the 8-bit samples themselves, for "integers" and "fractions" 16 bits.
     """
 
     name: str
@@ -254,7 +261,7 @@ def integer_layers(codec: HyperpriorCodec) -> dict[str, IntegerLayer]:
     """Every layer of the four transforms by name, in order of definition.
 
     Raises:
-        InputError: a codec that is not quantized, or whose activation scales are not set.
+        InputError: a codec that is not quantized, or has activation scales that are not set.
     """
     layers = quantized_layers(codec)
     if not layers:

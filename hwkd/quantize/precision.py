@@ -27,8 +27,9 @@ EXPORTED = ("encoder", "decoder")
 class ExportForm:
     """ONNX graphs for one runtime.
 
-    arithmetic: int8 (weights and Q/DQ pairs) or the float type of the graph. commands: to type on the board, one a
-    network; empty where the runtime reads the graphs as they are.
+    Attributes:
+        arithmetic: int8 (weights and Q/DQ pairs) or the float type of the graph.
+        commands: commands to type on the board, one a network; empty where the runtime reads the graphs as they are.
     """
 
     runtime: str
@@ -49,14 +50,15 @@ class ExportForm:
 
 
 def board_prefix(bundle: str, target: Target) -> str:
-    """What the names of the graphs for the compiler of `target` begin with, beside the bundle of this name."""
+    """The start of the names of the graphs for the compiler of `target`, beside the bundle of this name."""
     return f"{bundle}-{target.name}-"
 
 
 def export_form(unit: ExecutionUnit, arithmetic: str, prefix: str = "") -> ExportForm:
     """The form for `unit` when its networks run in `arithmetic` (int8, fp16, bf16 or fp32).
 
-    prefix: what the names of the exported files begin with.
+    Args:
+        prefix: start of the names of the exported files.
     """
     runtime = unit.runtime
     commands = _trtexec(arithmetic, prefix) if runtime.name == "tensorrt" else ()
@@ -72,7 +74,7 @@ def _trtexec(arithmetic: str, prefix: str) -> tuple[str, ...]:
 
 NETWORKS = ("encoder", "hyper", "decoder")
 KERNEL_BITS = 8
-"""What integer kernels compute in, however few bits are stored."""
+"""The bits in which integer kernels compute, however few bits are stored."""
 
 HYPER_ARITHMETIC = "integers in fp32"
 
@@ -82,10 +84,13 @@ _GDN_STEPS = "square, 1x1 convolution of the squares, square root, division"
 
 @dataclass(frozen=True)
 class PlanEntry:
-    """What one network does on one unit.
+    """How one network runs on one unit.
 
-    arithmetic: int8, fp16, bf16, fp32, or HYPER_ARITHMETIC. weight_storage_bits: of a stored weight, 2 to 8.
-    float_operations: what stays in float where the arithmetic is int8. reason: why, as a clause.
+    Attributes:
+        arithmetic: int8, fp16, bf16, fp32, or HYPER_ARITHMETIC.
+        weight_storage_bits: bits of a stored weight, 2 to 8.
+        float_operations: the operations that stay in float where the arithmetic is int8.
+        reason: why the network runs so, as a clause.
     """
 
     network: str
@@ -110,7 +115,9 @@ class PlanEntry:
 class PrecisionPlan:
     """The answer for one target, one family and one number of bits.
 
-    entries: ordered by NETWORKS, the preferred unit first. notes: sentences that the report must show.
+    Attributes:
+        entries: one for each network and unit, ordered by NETWORKS, the preferred unit first.
+        notes: sentences that the report must show.
     """
 
     target: str
@@ -143,16 +150,16 @@ def plan_precision(
     strict: bool = False,
     prefix: str = "",
 ) -> PrecisionPlan:
-    """What runs where in which precision when `family` is quantized for `target`.
+    """The unit and the precision of each network when `family` is quantized for `target`.
 
     Args:
-        weight_bits, act_bits: as the user asked, in the ranges of hwkd.bits.
-        family: of the student, one of hwkd.models.spec.FAMILIES.
+        weight_bits, act_bits: the user's choice, in the ranges of hwkd.bits.
+        family: the student's family, one of hwkd.models.spec.FAMILIES.
         strict: refuse where the preferred unit cannot compute in int8 with weights of `weight_bits`.
-        prefix: what the names of exported files begin with, for the commands to type on the board.
+        prefix: start of the names of exported files, for the commands to type on the board.
 
     Raises:
-        InputError: bits or family are not accepted, or `strict` refuses; the message says what to try.
+        InputError: bits or family are not accepted, or `strict` refuses; the message has what to try.
     """
     BitPlan(weight_bits, act_bits)  # refuses what no quantizer takes
     kind = student_family(family)

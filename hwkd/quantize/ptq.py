@@ -50,20 +50,20 @@ def post_training_quantize(
 # Nearest rounding errs at random in each weight. But the inputs of a layer are unlike: the mean of a patch is a hundred
 # times as large as most of what g_s.linear takes, so the error of one column decides the layer's. Here each output
 # channel gets the scale and the integers that make the smallest error of its outputs, by the covariance of the layer's
-# inputs: errors of one weight are made up for by those that are rounded after it (GPTQ, arXiv 2210.17323), those of
-# `linear` by `head`, whose outputs are added to its own, and the bias takes what is left of the mean.
+# inputs: the weights that are rounded later make up for the error of one weight (GPTQ, arXiv 2210.17323). `head` makes up
+# for errors of `linear`, because their outputs are added. The bias takes what is left of the mean.
 
 _RANGES = tuple(1 - 0.0125 * i for i in range(12))
-"""Of the largest weight of an output channel, which ends at the last integer: below 1 it is clipped, and all others get
-a finer grid. A few percent set the grid so that the weight of the largest input lies on it."""
+"""Tried ranges, as shares of the largest weight of an output channel, which ends at the last integer. Below 1 that weight is
+clipped, and all others get a finer grid. A few percent set the grid so that the weight of the largest input lies on it."""
 _DAMPING = 1e-4
-"""Of the mean variance, added to each input's: those that never vary would make the covariance singular."""
+"""Share of the mean variance that is added to each input's: inputs that never vary would make the covariance singular."""
 _SUMMED = {"g_a.linear": "g_a.head", "g_s.linear": "g_s.head"}
-"""Layers of `patch`, of one value a place, whose outputs are added: the second makes up for the first."""
+"""Layers of `patch`, of one value a place, with outputs that are added: the second makes up for the first."""
 
 
 def _values(layer: QuantConv2d, x: Tensor) -> Tensor:
-    """What `layer` takes of `x` at each place, [places, K], rounded by its quantizer, in the order of its weights."""
+    """The inputs of `layer` from `x` at each place, [places, K], rounded by its quantizer, in the order of its weights."""
     x = layer.input_quant(x)
     x = x.value if hasattr(x, "value") else x
     if layer.kernel_size == (1, 1) and layer.stride == (1, 1):
@@ -74,7 +74,7 @@ def _values(layer: QuantConv2d, x: Tensor) -> Tensor:
 
 
 class _Inputs:
-    """First and second moments of what one layer takes, or two whose outputs are added, the one beside the other."""
+    """First and second moments of the inputs of one layer, or of two layers with added outputs, the one beside the other."""
 
     def __init__(self, *layers: QuantConv2d) -> None:
         self.layers = layers
@@ -113,7 +113,8 @@ def round_weights(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> None:
     """Put the weights of g_a and g_s on their grids so that the layers' outputs change least, in place.
 
     Not those of h_a and h_s, nor of grouped convolutions, of nine weights a channel: nearest rounding is good there.
-    The weights fit these bits only: a codec whose bits will be changed (`set_weight_bits`) must keep its trained ones.
+    The weights fit these bits only: if the bits will change later (`set_weight_bits`), the codec must keep its trained
+    weights.
     Deterministic on a CPU.
 
     Args:
@@ -214,7 +215,9 @@ def _rounded(
 ) -> Tensor:
     """`weights`, [O, K], on the grids of `scales`, [O, 1]: inputs of the largest variance first, the rest makes up.
 
-    order: of the inputs. factor: of the inverse of their covariance, in this order.
+    Args:
+        order: order of the inputs.
+        factor: factor of the inverse of their covariance, in this order.
     """
     left = weights[:, order].clone()
     found = torch.empty_like(left)

@@ -49,9 +49,9 @@ from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, Y_HAT_STEP, lmbda_a
 #   digits, which costs the stem M x C more MACs per 256 pixels (1 or 2 % of the codec).
 # - fractions: y_hat / gain into those two layers where one `patch` codec serves all rates: rounded to multiples of
 #   Y_HAT_STEP (hwkd/qualities.py), in training as well, straight-through, and not clipped. The grid is the same at every
-#   quality: what the layers see has the range of the image, not that of the symbols, whose steps a low quality makes
-#   large. A symbol is 4 of its steps at the highest quality and up to 40 at the lowest, so that rounding them to whole ones
-#   adds little beside what quantization took. An exporter multiplies symbols by a step for each channel and rounds.
+#   quality: the layers' inputs have the range of the image, not that of the symbols. A low quality makes the steps of the
+# symbols large. A symbol is 4 of its steps at the highest quality and up to 40 at the lowest, so rounding them to
+#   whole ones adds little beside what quantization took. An exporter multiplies symbols by a step for each channel and rounds.
 # - activation: anything else; its scale is learned. Unsigned where the structure shows that it cannot be negative.
 
 TRANSFORMS = ("g_a", "h_a", "h_s", "g_s")
@@ -75,7 +75,7 @@ def layer_inputs(codec: HyperpriorCodec) -> dict[str, LayerInput]:
     """The input of every layer of `conv_layers`.
 
     Raises:
-        InputError: a model whose latents are not integers (mbt2018-mean), which only serves as a teacher.
+        InputError: a model with latents that are not integers (mbt2018-mean). Such a model only serves as a teacher.
     """
     if not codec.family.is_student:
         raise InputError(
@@ -122,9 +122,9 @@ QuantLayer: TypeAlias = QuantConv2d | QuantConvTranspose2d
 def quantize(codec: HyperpriorCodec, plan: BitPlan) -> None:
     """Replace every convolution of g_a, h_a, h_s, g_s by its Brevitas counterpart with the same weights, in place.
 
-    Weights: signed, narrow range, one scale per output channel. Biases: 32 bits. Inputs: as said below. h_s has
-    power-of-two scales only, and takes integers: the medians of the entropy bottleneck are rounded, so that
-    z_hat = round(z - median) + median is one. Training moves them again: call `round_medians` before evaluating.
+    Weights: signed, narrow range, one scale per output channel. Biases: 32 bits. Inputs: as in the comment at the top of
+    this file. h_s has power-of-two scales only, and takes integers: the medians of the entropy bottleneck are rounded, so
+    z_hat = round(z - median) + median is an integer. Training moves them again: call `round_medians` before evaluating.
 
     Parameter names stay; each learned activation adds one scalar parameter. The order is quantize, then `calibrate` or
     load_state_dict (a calibrated model's state dict brings the scales), then training; a model that is neither
@@ -205,8 +205,8 @@ def _quantized(layer: Layer, name: str, layer_input: LayerInput, plan: BitPlan) 
 
 PIXEL_SCALE = 1 / 255
 
-# A channel whose largest |w| lies below gets the grid of this value. Without a floor a channel of zeros has a scale of
-# 1e-12, its 32-bit bias ends at 1e-5, and the channel's constant is lost.
+# A channel with its largest |w| below this value gets the grid of this value. Without a floor a channel of zeros has a
+# scale of 1e-12, its 32-bit bias ends at 1e-5, and the channel's constant is lost.
 _SMALLEST_WEIGHT_RANGE = 2.0**-14
 # In the entropy path the accumulator, bias included, must stay below 2^22: h_s of `patch` ends in
 # biases up to 63, and 63 / 2^22 = 2^-16 is the finest product of input and weight scale that can hold them.
@@ -334,10 +334,13 @@ _QUALITIES = (LOWEST, DEFAULT_QUALITY, HIGHEST)
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration saw.
+    """Figures of a calibration.
 
-    images: their number, each once. largest_y, largest_z: the largest |symbol|, after rounding. clipped_y_fraction: the share
-    of y outside the 8 bits that `gdn` and `relu` give it at the entry of g_s (not clipped in `patch`).
+    Attributes:
+        images: number of images, each counted once.
+        largest_y, largest_z: the largest |symbol|, after rounding.
+        clipped_y_fraction: the share of y outside the 8 bits that `gdn` and `relu` give it at the entry of g_s (not
+            clipped in `patch`).
     """
 
     images: int
@@ -351,8 +354,8 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
     """Set each learned activation scale to the mean over `batches` of its input's 99.999th percentile of |value|; in g_a
     of `patch` to the largest |value|.
 
-    There the trunk's channels reach far on a few patches, whose latents clipping would change by steps: at
-    quality 100 the percentile cost 0.4 % of RD more. In g_s finer steps are worth more than those few.
+    In g_a the trunk's channels reach far on a few patches, and clipping would change the latents of these patches by steps: at
+    quality 100 the percentile cost 0.4 % of RD more. In g_s finer steps are worth more than those few patches.
 
     Runs the float weights on real images (Brevitas' calibration mode) with rounded latents; no weight changes, and
     earlier scales are forgotten. Afterwards each scale is a plain parameter. Deterministic on a CPU.
@@ -442,7 +445,7 @@ def set_weight_bits(codec: HyperpriorCodec, bits: Mapping[str, int]) -> None:
 
     Args:
         codec: quantized.
-        bits: by layer, 2 to 8.
+        bits: bits of each layer, 2 to 8.
     Raises:
         InputError: a layer that `codec` has not, or bits out of range.
     """

@@ -36,11 +36,13 @@ _TRANSPOSED = "torchao has no quantized form of transposed convolution"
 
 @dataclass(frozen=True)
 class BackendResult:
-    """What torchao made of a codec.
+    """A codec that torchao has quantized.
 
-    model: the codec with quantized weights, or the graph modules by transform (PT2E).
-    converted: names of the layers with integer weights. left_in_float: "name: reason" for everything else.
-    weight_bytes: weights packed at their bits, scales, zero points and float parameters of `model`'s transforms.
+    Attributes:
+        model: the codec with quantized weights, or the graph modules by transform (PT2E).
+        converted: names of the layers with integer weights.
+        left_in_float: "name: reason" for everything else.
+        weight_bytes: weights packed at their bits, scales, zero points and float parameters of `model`'s transforms.
     """
 
     model: HyperpriorCodec | dict[str, fx.GraphModule]
@@ -50,7 +52,7 @@ class BackendResult:
 
 
 def weight_only(codec: HyperpriorCodec, bits: int) -> BackendResult:
-    """A copy of `codec` whose convolutions store `bits`-bit integers and compute in float32.
+    """A copy of `codec` with convolutions that store `bits`-bit integers and compute in float32.
 
     Symmetric, one scale per output channel and kernel position (torchao's grid for convolutions). It saves storage,
     not time: each call dequantizes. In memory torchao holds an int4 value in one byte; weight_bytes counts them
@@ -159,7 +161,7 @@ def _tensor_bytes(graph: fx.GraphModule) -> int:
 
 
 def _int8_layers(graph: fx.GraphModule) -> list[str]:
-    """Names of the modules whose convolution takes a dequantized input and a dequantized weight."""
+    """Names of the modules with a convolution that takes a dequantized input and a dequantized weight."""
     found = []
     for node in graph.graph.nodes:
         if node.op != "call_function" or not str(node.target).startswith("aten.conv"):

@@ -87,11 +87,11 @@ def unpack_index(index: bytes) -> dict[str, int]:
 def unpack_stream(stream: bytes, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
     """Each part of `sizes` with its content, one by one; the stream's end is checked after the last.
 
-    Takes memory for what `sizes` says and no more, whatever the stream would unpack to.
+    Takes memory for `sizes` and no more, whatever the stream would unpack to.
 
     Raises:
-        ValueError: not an xz stream, a damaged one, one whose dictionary is larger than `pack_stream` makes it, one
-            that is shorter or longer than `sizes` says, or bytes after it.
+        ValueError: not an xz stream, a damaged one, one with a larger dictionary than that of `pack_stream`, one that is
+            shorter or longer than `sizes`, or bytes after it.
     """
     decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_UNPACKING_BYTES)
     pending = stream
@@ -175,15 +175,16 @@ def _unpack(content: bytes) -> Array:
 BUNDLE_SUFFIX = ".hwkd"
 
 MAX_MANIFEST_BYTES = 4 * 2**20
-"""Of manifest.json, and of parts.index."""
+"""The largest size of manifest.json, and of parts.index."""
 
 MAX_PART_BYTES = 64 * 2**20
 MAX_BYTES = 128 * 2**20
-"""Of all parts, unpacked: what a small file of a stranger can make a reader take. The largest of CompressAI's
-hyperpriors (N=192, M=320) has 10 MB of weights in 8 bits, in each of two forms."""
+"""The largest size of all parts, unpacked: the most memory that a small file of a stranger can make a reader take. The
+largest of CompressAI's hyperpriors (N=192, M=320) has 10 MB of weights in 8 bits, in each of two forms."""
 
 _MAX_FRAME_BYTES = 16 * 2**20
-"""Of a file, beside the parts: manifest, index, the zip's own, and what xz adds to what cannot be compressed."""
+"""The largest size of a file beside the parts: manifest, index, the zip's own bytes, and those that xz adds to data that
+cannot be compressed."""
 
 # Of the first entry; a zip without entries begins otherwise, and is no bundle either.
 _ZIP_START = b"PK\x03\x04"
@@ -200,8 +201,10 @@ def is_bundle(text: str) -> bool:
 class Bundle:
     """A bundle in memory, every hash checked.
 
-    parts: the content of each part that the manifest lists. sha256: of the bytes of manifest.json, in hex: as they were read,
-    for a later hwkd may write the same manifest otherwise.
+    Attributes:
+        parts: the content of each part that the manifest lists.
+        sha256: digest of the bytes of manifest.json, in hex. The bytes are those that were read: a later hwkd may write
+            the same manifest differently.
     """
 
     manifest: Manifest
@@ -226,7 +229,7 @@ def read_bundle(path: Path) -> Bundle:
         InputError: no such file, no bundle, one of another format, damaged, cut short, too large, with a part missing
             or one too many, or with a manifest that does not fit.
     """
-    # Not asked of the path itself, whose methods raise where a folder may not be searched; opening explains that.
+    # os.path, because the methods of Path raise where a folder may not be searched; opening explains that case.
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"{path} is a folder or a device; {_GIVE}")
     try:
@@ -239,7 +242,13 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def bundle_of(content: bytes, name: str) -> Bundle:
-    """The bundle in `content`, as `read_bundle` gives it. name: what messages call it. Raises InputError as `read_bundle`."""
+    """The bundle in `content`, as `read_bundle` returns it.
+
+    Args:
+        name: the bundle's name in messages.
+    Raises:
+        InputError: as `read_bundle`.
+    """
     try:
         return _read(io.BytesIO(content))
     except InputError as error:
@@ -367,7 +376,7 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-# Zips of stored entries whose bytes follow from names and content alone, so that equal content has equal hashes.
+# Zips of stored entries. Their bytes follow from names and content alone, so equal content has equal hashes.
 
 DAMAGED = (
     zipfile.BadZipFile,
@@ -379,7 +388,7 @@ DAMAGED = (
     EOFError,
     OSError,
 )
-"""What zipfile raises on damaged bytes: an encrypted entry is a RuntimeError, an offset out of range may be an OSError."""
+"""Errors of zipfile on damaged bytes: an encrypted entry is a RuntimeError, an offset out of range may be an OSError."""
 
 
 def write_zip(file: IO[bytes], entries: Mapping[str, bytes]) -> None:

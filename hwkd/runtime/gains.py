@@ -30,13 +30,13 @@ from hwkd.qualities import (
 from hwkd.runtime.manifest import Manifest
 
 NARROW_MAX = 127
-"""What one 8-bit digit holds."""
+"""The largest value of one 8-bit digit."""
 
 WIDE_MAX = 127 * 256 + 127
-"""What two hold."""
+"""The largest value of two 8-bit digits."""
 
 HIGHEST_STEP = 4.0
-"""Of y at HIGHEST, in Y_HAT_STEPs (hwkd/qualities.py)."""
+"""Step of y at HIGHEST, in Y_HAT_STEPs (hwkd/qualities.py)."""
 
 _MOST_LOG_GAIN = SCALE_LEVELS * GAIN_UNITS
 """A gain moves no scale by more than the table of scales is long."""
@@ -64,8 +64,10 @@ class Rate:
 class Gains:
     """The gains of a bundle, by channel of y.
 
-    anchors: as hwkd.qualities.gains. narrow_from: channels from this one on have one digit in the decoder.
-    largest_y: what no symbol exceeds at any quality.
+    Attributes:
+        anchors: as hwkd.qualities.gains.
+        narrow_from: channels from this one on have one digit in the decoder.
+        largest_y: bound of the symbols at every quality.
     """
 
     anchors: Anchors
@@ -122,10 +124,10 @@ def read_gains(arrays: Mapping[str, npt.NDArray[Any]], manifest: Manifest) -> Ga
 
 
 def chosen_quality(manifest: Manifest, quality: int | None) -> int | None:
-    """The quality that the bundle of `manifest` codes at where `quality` is asked for; None where it has one rate.
+    """The quality that the bundle of `manifest` codes at for the requested `quality`; None where it has one rate.
 
     Raises:
-        InputError: a quality that it has not.
+        InputError: a quality that the bundle does not have.
     """
     if manifest.qualities is None:
         if quality is None:

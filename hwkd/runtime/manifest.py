@@ -1,4 +1,4 @@
-"""What a bundle says of itself (manifest.json): the model and its card, how its parts are used, what ran, where it comes from."""
+"""A bundle's manifest (manifest.json): the model and its card, the use of its parts, what ran, where it comes from."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from hwkd.schema import check_among, check_not_empty, check_range, check_texts, 
 # The model card in a bundle's manifest: what the model was trained on, how, by whom, its limits and its figures.
 
 NOT_RECORDED = "not recorded"
-"""What a text of the card reads where nobody said it."""
+"""The text of a card's field that nobody has given."""
 
 KODAK = "kodak"
 """The name, in any case, of the set that models are compared on: 24 images of 768x512."""
@@ -26,13 +26,17 @@ _MOST = 10**12
 
 @dataclass(frozen=True)
 class SetFigures:
-    """What the bundle did to one set of images, at one quality; every figure is the mean over them, each counting once.
+    """The bundle's figures on one set of images, at one quality; every figure is the mean over them, each counting once.
 
-    on: the set's name. images: how many. runtime: that ran the networks, with its version.
-    psnr_db: of the 8-bit output; None where an image came back without any error.
-    ms_ssim: None where an image is too small for it, or its package was not there.
-    bpp: of the stream's bytes, header included, per pixel of the image. rd_loss: bpp + lmbda * 255^2 * MSE, with x in
-    [0, 1]; None where lmbda is not known. quality: of a bundle of all rates; None of one rate.
+    Attributes:
+        on: the set's name.
+        images: number of images.
+        runtime: the runtime that ran the networks, with its version.
+        psnr_db: PSNR of the 8-bit output; None where an image came back without any error.
+        ms_ssim: None where an image is too small for it, or its package was not there.
+        bpp: bits of the stream, header included, per pixel of the image.
+        rd_loss: bpp + lmbda * 255^2 * MSE, with x in [0, 1]; None where lmbda is not known.
+        quality: quality of a bundle of all rates; None for a bundle of one rate.
 
     Raises:
         InputError: a field outside its range.
@@ -61,16 +65,22 @@ class SetFigures:
 
 @dataclass(frozen=True)
 class Card:
-    """Where a model comes from and what it can do; every text is one line, NOT_RECORDED where nobody said it.
+    """Where a model comes from and what it can do. Every text is one line, NOT_RECORDED where nobody has given it.
 
-    data: what it was trained on. licence: of that data.
-    teacher: with the sha256 of its file; "none" where only rate and distortion were trained for. start: where the
-    first weights came from; another run's steps are not counted here.
-    seed: of all chance. float_steps, quantized_steps: of the two phases; 0 in the second for a model that was
-    quantized after training. hours: of both phases, all resumed parts together, without preparation and evaluation.
-    Of these, None is not known.
-    hardware: that trained it. recipe: its name, None for none. limits: known ones, in sentences.
-    figures: measured with this very bundle, a set of images each, at several qualities in a bundle of all rates.
+    Attributes:
+        data: the training data.
+        licence: the licence of that data.
+        teacher: the teacher, with the sha256 of its file; "none" where only rate and distortion were trained for.
+        start: where the first weights came from. Steps of another run are not counted here.
+        seed: the seed of all random numbers; None where not known.
+        float_steps, quantized_steps: steps of the two phases; None where not known. quantized_steps is 0 for a model that
+            was quantized after training.
+        hours: time of both phases, all resumed parts together, without preparation and evaluation; None where not known.
+        hardware: what ran the training.
+        recipe: the recipe's name; None for none.
+        limits: known limits, in sentences.
+        figures: figures measured with this very bundle: one for each set of images, and for each of several qualities in a
+            bundle of all rates.
 
     Raises:
         InputError: a field outside its range, or figures of one set and quality twice.
@@ -152,8 +162,11 @@ _SHOWN = 300
 class Reach:
     """How far a tile's symbols, or a position's, depend on what lies beyond it.
 
-    encoder_px: y and z of a tile on the image, to its left and top, and to its right and bottom, in pixels; multiples
-    of 64. hyper_z: the scale indexes on z, in positions of z. decoder_y: the image on y, in positions of y.
+    Attributes:
+        encoder_px: how far y and z of a tile depend on the image, to its left and top, and to its right and bottom, in
+            pixels; multiples of 64.
+        hyper_z: how far the scale indexes depend on z, in positions of z.
+        decoder_y: how far the image depends on y, in positions of y.
     """
 
     encoder_px: tuple[int, int]
@@ -176,9 +189,12 @@ class Reach:
 
 @dataclass(frozen=True)
 class Executed:
-    """What a runtime really ran of a network, as it told after optimizing the graph.
+    """What a runtime really ran of a network, as it reported after it had optimized the graph.
 
-    runtime: with its version. counts: precision -> nodes. in_float: names of the nodes that ran in float.
+    Attributes:
+        runtime: the runtime, with its version.
+        counts: precision -> number of nodes.
+        in_float: names of the nodes that ran in float.
     """
 
     network: str
@@ -195,23 +211,30 @@ class Executed:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What stands in manifest.json; every text is one line.
+    """The content of manifest.json; every text is one line.
 
-    name, family: of the model. architecture: in words. spec: the same as one line of JSON, not read here.
-    M, Z: channels of y and of z. lmbda: trained for; None where it is not known, and of a bundle of all rates.
-    qualities: the lowest and the highest that the bundle codes at (hwkd/qualities.py); None: it has one rate.
-    weight_bits: in words, "7 (h_s.* 6)". act_bits: of the activations.
-    target: the name of the device it is made for. plan: the sentences of its precision plan.
-    graphs: network of NETWORKS -> runtime of RUNTIMES -> part.
-    largest_y: symbols of y lie in -largest_y - 1 .. largest_y; largest_z: those of z likewise.
-    silent_index: the scale index whose symbols are not coded; None where all are.
-    differences: how far the exported networks are from the trained ones on real images, in sentences.
-    provenance: what was exported, by what and quantized how, in free texts. card: what the model was trained on, and
-    what it can do; None where nothing is known of it.
-    parts: part -> its sha256 in hex; empty until hwkd.runtime.bundle.write_bundle fills it in.
+    Attributes:
+        name, family: name and family of the model.
+        architecture: the architecture in words.
+        spec: the same as one line of JSON, not read here.
+        M, Z: channels of y and of z.
+        lmbda: the lambda trained for; None where it is not known, and for a bundle of all rates.
+        qualities: the lowest and the highest quality that the bundle codes at (hwkd/qualities.py); None: it has one rate.
+        weight_bits: bits of the weights in words, "7 (h_s.* 6)".
+        act_bits: bits of the activations.
+        target: the name of the device it is made for.
+        plan: the sentences of its precision plan.
+        graphs: network of NETWORKS -> runtime of RUNTIMES -> part.
+        largest_y: symbols of y lie in -largest_y - 1 .. largest_y.
+        largest_z: those of z likewise.
+        silent_index: the scale index of symbols that are not coded; None where all are coded.
+        differences: how far the exported networks are from the trained ones on real images, in sentences.
+        provenance: what was exported, what exported it and how it was quantized, in free texts.
+        card: what the model was trained on, and what it can do; None where nothing is known of it.
+        parts: part -> its sha256 in hex; empty until hwkd.runtime.bundle.write_bundle fills it in.
 
     Raises:
-        InputError: a field outside its range; named with what was received and what is accepted.
+        InputError: a field outside its range. The message names the field, the received value and the accepted values.
     """
 
     name: str

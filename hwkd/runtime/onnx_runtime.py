@@ -11,8 +11,8 @@ import numpy.typing as npt
 def _without_telemetry() -> Any:
     """onnxruntime, imported so that it reports nothing.
 
-    Official builds report to their maker and keep an identifier of the machine in the user's folder; nobody asked them
-    to. 1.32 does so on Linux too, from the import on: its function for that comes too late for the folder.
+    Official builds report to their maker and keep an identifier of the machine in the user's folder, without the user's
+    consent. 1.32 does so on Linux too, from the import on: its function to turn this off comes too late for the folder.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # stays, for processes that this one starts
     import onnxruntime

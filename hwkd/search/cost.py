@@ -1,4 +1,4 @@
-"""What a candidate costs, counted or predicted, and making it fit a budget."""
+"""The costs of a candidate, counted or predicted, and how it is made to fit a budget."""
 
 import math
 from bisect import bisect_left
@@ -27,9 +27,12 @@ MIB = 2**20
 class Cost:
     """One student's cost for one image.
 
-    kmac_per_pixel: of all four networks, each once, counted. latency_ms: of the slower of encode and decode, networks
-    without entropy coding. energy_mj: the greater of the two. least_mib: its weights at the fewest bits that may be chosen;
-    full_mib: at the most that the kernels take.
+    Attributes:
+        kmac_per_pixel: 1000 multiply-accumulates per pixel of all four networks, each once, counted.
+        latency_ms: latency of the slower of encode and decode, networks without entropy coding.
+        energy_mj: the greater energy of encode and decode.
+        least_mib: size of its weights at the fewest bits that may be chosen.
+        full_mib: size of its weights at the most bits that the kernels take.
     """
 
     kmac_per_pixel: float
@@ -51,7 +54,11 @@ def cost_from_dict(raw: Mapping[str, Any]) -> Cost:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a student may cost; None: no limit. max_mib: of stored weights, which asks for bits per layer."""
+    """The most that a student may cost; None: no limit.
+
+    Attributes:
+        max_mib: limit of the stored weights. It requires bits per layer.
+    """
 
     max_ms: float | None
     max_mj: float | None
@@ -67,7 +74,7 @@ class Budget:
         """(option, the cost's value, the share of the budget that it takes), for each limit.
 
         Raises:
-            InputError: a limit on what is not known of the cost; the reason is told.
+            InputError: a limit on a cost that is not known; the message has the reason.
         """
         for option, most, found in (
             ("--max-ms", self.max_ms, cost.latency_ms),
@@ -144,7 +151,7 @@ def stored_bytes(spec: Spec, bits: BitPlan) -> int:
 
 
 def _cost(layer: Layer) -> LayerCost:
-    """In one block. A transposed convolution's MACs count by its input, the others' by their output."""
+    """The layer's cost in one block. MACs of a transposed convolution count by its input, those of others by their output."""
     area = layer.stride**2
     over = layer.at * area if layer.operator == "transposed" else layer.at // area
     weights = layer.kernel**2 * layer.c_in * layer.c_out // layer.groups
@@ -167,11 +174,11 @@ def _cost(layer: Layer) -> LayerCost:
 # A candidate's cost on a target that is not here: latency and energy predicted from its layers.
 
 WIDTH, HEIGHT = 768, 512
-"""Of the image that costs are for, in pixels."""
+"""Size of the image that costs are for, in pixels."""
 ACT_BITS = 8
 MOST_BITS = 8
 LEAST_BITS = 4
-"""Of a weight, where the budget limits what is stored."""
+"""Least bits of a weight, where the budget limits the stored size."""
 
 
 def kernel_bits(target: Target) -> int:
@@ -181,14 +188,16 @@ def kernel_bits(target: Target) -> int:
 
 
 def stored_mib(spec: Spec, weight_bits: int) -> float:
-    """Of the weights, all layers at `weight_bits`."""
+    """MiB of the stored weights, with all layers at `weight_bits`."""
     return stored_bytes(spec, BitPlan(weight_bits, ACT_BITS)) / MIB
 
 
 class Predicted:
     """Costs on `target`, in the setting that `hwkd compare` takes: the first that has constants.
 
-    setting, notes: in what the networks run, and how far to trust that.
+    Attributes:
+        setting: the setting in which the networks run.
+        notes: how far to trust the predictions.
     """
 
     def __init__(self, target: Target) -> None:
@@ -198,7 +207,7 @@ class Predicted:
         self.notes: tuple[str, ...] = ()
 
     def __call__(self, spec: Spec) -> Cost:
-        """What the student of `spec` costs.
+        """The cost of the student of `spec`.
 
         Raises:
             InputError: nothing is known of the target's speed.
@@ -226,7 +235,7 @@ class Predicted:
 
 
 def greater(entries: list[Entry], name: str) -> Quantity:
-    """The greater of encode's and decode's figure; `by` tells which."""
+    """The greater of encode's and decode's figure; `by` has which."""
     of_name = [e for e in entries if (e.name, e.part) == (name, "networks")]
     unknown = next((e.quantity for e in of_name if e.quantity.value is None), None)
     if unknown is not None:
@@ -241,7 +250,7 @@ Costing = Callable[[Spec], Cost]
 Fits = Callable[[Spec], bool]
 
 SHARES = 16
-"""In how many parts the way from a candidate to the cheapest student of its family is taken."""
+"""Number of steps on the way from a candidate to the cheapest student of its family."""
 
 _UNITS = {"--max-ms": "ms", "--max-mj": "mJ", "--max-mib": "MiB"}
 
@@ -252,7 +261,8 @@ def shrunk(part: FamilySpace, values: Values, fits: Fits) -> dict[str, int]:
     Every candidate of a search is so trained, and most lie where the best ones do: just inside the budget. What is
     rejected instead would have to be drawn again and again where little of the space fits.
 
-    fits: True for the cheapest student; where a student fits, so do those on the way from it to the cheapest.
+    Args:
+        fits: True for the cheapest student; where a student fits, so do those on the way from it to the cheapest.
     """
     if fits(part.spec(values)):
         return dict(values)
@@ -290,7 +300,8 @@ def uniform_students(
 def within(space: Space, budget: Budget, costing: Costing, where: str) -> Space:
     """`space` without the families that have no student within `budget`.
 
-    where: the target's name, for the message.
+    Args:
+        where: the target's name, for the message.
     Raises:
         InputError: no family has one; the nearest student is named. As `Budget.shares`.
     """

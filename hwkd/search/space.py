@@ -1,4 +1,4 @@
-"""What a search may choose from: families, and ranges of their widths, none wider than the teacher."""
+"""The space of a search: families, and ranges of their widths, none wider than the teacher."""
 
 import json
 from collections.abc import Mapping
@@ -101,7 +101,7 @@ def family_space(family: str, teacher: Spec) -> FamilySpace:
 
 
 def families_of(teacher: Spec) -> tuple[str, ...]:
-    """The families whose students can start from a teacher of this kind."""
+    """The families with students that can start from a teacher of this kind."""
     return tuple(f.name for f in student_families() if isinstance(teacher, f.spec_type))
 
 

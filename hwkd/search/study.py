@@ -39,7 +39,8 @@ DATABASES, JOURNALS = (".db", ".sqlite", ".sqlite3"), (".journal", ".log")
 def open_storage(text: str, *, must_exist: bool) -> BaseStorage:
     """The storage that `text` names: FILE.db, FILE.journal, or a URL.
 
-    must_exist: refuse a file that is not there, which would be made.
+    Args:
+        must_exist: refuse a file that is not there, instead of making it.
     Raises:
         InputError: another name; a file that is missing, locked or of another kind; no driver for the URL.
     """
@@ -66,7 +67,7 @@ def open_storage(text: str, *, must_exist: bool) -> BaseStorage:
 
 
 def _url(path: Path) -> str:
-    """The URL of an SQLite file, whose name may hold any character that means something in a URL."""
+    """The URL of an SQLite file. The file's name may hold any character that means something in a URL."""
     try:
         return URL.create("sqlite", database=str(path)).render_as_string()
     except UnicodeEncodeError as error:
@@ -103,7 +104,7 @@ def _end_last_line(path: Path) -> None:
 
 @contextmanager
 def storage_errors(text: str) -> Iterator[None]:
-    """What goes wrong with the storage `text` inside is told in one line, as an InputError or HwkdError; Optuna's warnings are not."""
+    """Turn errors of the storage `text` within the block into an InputError or HwkdError of one line. Hide Optuna's warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is experimental, or reported twice
@@ -157,19 +158,19 @@ Distributions = dict[str, BaseDistribution]
 
 
 def family_distribution(space: Space) -> CategoricalDistribution:
-    """Of the parameter FAMILY."""
+    """The distribution of the parameter FAMILY."""
     return CategoricalDistribution([part.family for part in space.families])
 
 
 def distributions(part: FamilySpace) -> Distributions:
-    """Of the parameters of a family's trials, by name: "patch.w1", in the order of the ranges."""
+    """The distributions of the parameters of a family's trials, by name: "patch.w1", in the order of the ranges."""
     return {
         parameter(part, r.name): IntDistribution(r.low, r.high, step=r.step) for r in part.ranges
     }
 
 
 def parameter(part: FamilySpace, name: str) -> str:
-    """What the channels `name` of a family are called in a study."""
+    """The parameter's name in a study for the channels `name` of a family."""
     return f"{part.family}.{name}"
 
 
@@ -203,7 +204,7 @@ class Proposals(BaseSampler):  # type: ignore[misc]
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """The parameter's value in the proposal for this trial, which is made when its first one is asked for."""
+        """The parameter's value in the proposal for this trial. The trial's first parameter makes the proposal."""
         if self._proposed is None or self._proposed[0] != trial.number:
             self._proposed = (trial.number, self._propose(study, trial.number))
         return self._proposed[1][param_name]
@@ -254,7 +255,7 @@ def _reduced(trial: FrozenTrial, wanted: Distributions) -> FrozenTrial:
 
 
 def _ask(trials: Sequence[FrozenTrial], wanted: Distributions, seed: int) -> dict[str, Any]:
-    """What TPE would try next after `trials`, in a study of its own in memory."""
+    """The parameters that TPE would try next after `trials`, in a separate study in memory."""
     sampler = TPESampler(
         seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True
     )
@@ -305,14 +306,14 @@ def create_or_join(
     """The study of `settings` in `storage`: the one that is there, or a new one with its first trials in the queue.
 
     Args:
-        folder: of the images, for workers; "" for the embedded photographs.
-        narrowed: gives the space of `settings` without the families that have no student within the budget; asked for a
-            new study only, as what was measured may differ from one time to the next.
+        folder: folder of the images, for workers; "" for the embedded photographs.
+        narrowed: returns the space of `settings` without the families that have no student within the budget. Called for a
+            new study only, because measured costs may differ from one time to the next.
         costing: what candidates cost.
         paper_n: widths of the paper's students, the references.
-        limit: of this search from now on.
+        limit: limit of this search from now on.
     Raises:
-        InputError: the storage holds a search with other settings; what differs is named. As `narrowed`.
+        InputError: the storage holds a search with other settings; the message names the difference. As `narrowed`.
     """
     if NAME in optuna.get_all_study_names(storage):
         stored, study = join(storage, costing)
@@ -379,7 +380,7 @@ def _proposals(space: Space, settings: Settings, costing: Costing) -> Proposals:
 
 
 def space_of(study: optuna.Study, settings: Settings) -> Space:
-    """What the study chooses from: the families that had a student within the budget when it was begun."""
+    """The space of the study: the families that had a student within the budget when the study was begun."""
     return Space(tuple(settings.space.of(family) for family in study.user_attrs[FAMILIES]))
 
 

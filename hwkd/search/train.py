@@ -64,7 +64,11 @@ class Diverged(HwkdError):
 @dataclass(frozen=True)
 class Standing:
     """A candidate at a rung, quantized after training to `bits`: means over the held-out images, rounded latents, the rate
-    estimated by likelihoods. rd_loss: bpp + lmbda * 255^2 * MSE."""
+    estimated by likelihoods.
+
+    Attributes:
+        rd_loss: bpp + lmbda * 255^2 * MSE.
+    """
 
     steps: int
     rd_loss: float
@@ -76,7 +80,9 @@ class Standing:
 class Trainer:
     """Trains candidates of one study, all on one pool of crops for each teacher.
 
-    teachers: by family of the candidates. show: called with what takes long before the first step, in words.
+    Attributes:
+        teachers: teacher by family of the candidates.
+        show: called with slow work before the first step, in words.
     """
 
     def __init__(
@@ -99,12 +105,12 @@ class Trainer:
         max_mib: float | None,
         goes_on: Callable[[Standing], bool],
     ) -> Standing:
-        """Train a student of `spec`; where it stands after the last rung that it has reached.
+        """Train a student of `spec`; return where it stands after the last rung that it has reached.
 
         Args:
-            seed: of its chance.
-            max_mib: of its stored weights, which get bits by layer for it; None: as many as the kernels take.
-            goes_on: asked at each rung but the last.
+            seed: seed of its random numbers.
+            max_mib: limit of its stored weights; bits are then chosen by layer. None: as many as the kernels take.
+            goes_on: called at each rung but the last; returns whether the training continues.
         Raises:
             Diverged: the loss of a step or of the held-out images is not finite.
         """
@@ -192,8 +198,7 @@ def rate_share(step: int, steps: int) -> float:
 
 
 # Bits by layer for a student that must fit a size: what each layer's rounding would cost, by the Fisher information.
-#
-# The loss changes by 1/2 sum_i F_ii (w_q - w)_i^2, with F the Fisher information of the weights, whose diagonal is taken from
+# The loss changes by 1/2 sum_i F_ii (w_q - w)_i^2, with F the Fisher information of the weights. Its diagonal is taken from
 # squared gradients (FIT: Zandonati et al. 2022, arXiv 2210.08502, section 3).
 
 FISHER_BATCHES = 8
@@ -212,9 +217,9 @@ def chosen_bits(
     Gradients are taken on FISHER_BATCHES of the pool; neither the weights nor the order of the batches change.
 
     Args:
-        student: in float, in training mode, that `stepper` trains.
+        student: a float model in training mode; `stepper` trains it.
         most: the bits that the kernels take, of every layer alike.
-        max_mib: what LEAST_BITS everywhere fit into.
+        max_mib: limit of the stored size. LEAST_BITS in every layer must fit into it.
     """
     if stored_bytes(spec, most) <= max_mib * MIB:
         return most
@@ -255,7 +260,7 @@ def _fisher(
 
 @torch.no_grad()
 def _losses(layer: Layer, fisher: Tensor, most: int) -> dict[int, float]:
-    """What the loss pays, to second order, where the weights have each number of bits."""
+    """The cost to the loss, to second order, for each number of bits of the weights."""
     return {
         bits: 0.5 * float((fisher * (_rounded(layer, bits) - layer.weight).square()).sum())
         for bits in range(LEAST_BITS, most + 1)
@@ -275,20 +280,23 @@ def _rounded(layer: Layer, bits: int) -> Tensor:
 # A candidate's cost on this machine: exported as int8 graphs and timed, its energy by a sensor where there is one.
 
 SENSORS = ("ina3221", "rapl")
-"""What measures; an estimate would stand in one column with it."""
+"""Sensors that measure. An estimate is not used: it would share a column with measured figures."""
 SECONDS = 1.0
-"""For the timed runs of one candidate, and for the energy of each side."""
+"""Seconds for the timed runs of one candidate, and for the energy of each side."""
 SIDE = 256
-"""Of the crops that a candidate is calibrated and checked on, in pixels."""
+"""Side of the crops that a candidate is calibrated and checked on, in pixels."""
 
 
 class Measured:
     """Costs on this machine, each student measured once.
 
     A student is measured before its training, with its teacher's filters: how long a network takes does not depend on its
-    weights. Nothing else should run meanwhile, another worker neither.
+    weights. Nothing else should run meanwhile, nor another worker.
 
-    like: the target that describes the machine best. teacher_of: by family. threads: of the networks.
+    Attributes:
+        like: the target that describes the machine best.
+        teacher_of: returns the teacher of a family.
+        threads: number of threads of the networks.
     """
 
     def __init__(self, like: Target, teacher_of: Callable[[str], Teacher], threads: int) -> None:
@@ -312,7 +320,7 @@ class Measured:
             self.notes += ("energy_mj: above idle, of the whole way with entropy coding.",)
 
     def __call__(self, spec: Spec) -> Cost:
-        """What the student of `spec` costs.
+        """The cost of the student of `spec`.
 
         Raises:
             InputError, HwkdError: as the export and the measurements.

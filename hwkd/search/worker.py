@@ -50,7 +50,12 @@ POLL_S = 1.0
 
 @dataclass(frozen=True)
 class Progress:
-    """What a worker shows. trial: None while it waits for `waits_for` others; done, best: of the whole study so far."""
+    """The progress of a worker.
+
+    Attributes:
+        trial: the current trial; None while the worker waits for `waits_for` others.
+        done, best: number of finished trials and best trial of the whole study so far.
+    """
 
     trial: Found | None
     done: int
@@ -62,7 +67,9 @@ class Progress:
 class Worker:
     """Works on one study until it is enough.
 
-    costs: what candidates cost. show: called at every rung, and while waiting.
+    Attributes:
+        costs: what candidates cost.
+        show: called at every rung, and while waiting.
     """
 
     def __init__(
@@ -202,7 +209,7 @@ def paper_spec(n: int) -> HyperpriorSpec:
 
 
 def seed_of(seed: int, number: int) -> int:
-    """Of a trial's chance: another than that of its proposal."""
+    """The seed of a trial's random numbers; not the seed of its proposal."""
     return int(np.random.SeedSequence((seed, number, 1)).generate_state(1)[0])
 
 
@@ -226,7 +233,7 @@ def _stands(found: Found, standing: "Standing", began: float) -> Found:
 
 BEAT_S = 15.0
 LOST_AFTER_S = 60.0
-"""A worker on another machine that has given no sign for so long is taken for dead."""
+"""Seconds without a sign after which a worker on another machine is taken for dead."""
 
 ALIVE = "alive"
 """The user attribute of a running trial that holds its worker's last sign."""
@@ -234,7 +241,13 @@ ALIVE = "alive"
 
 @dataclass(frozen=True)
 class Sign:
-    """One sign of life. machine: where the worker runs; pid, started: which process it is; beat: counts the signs."""
+    """One sign of life.
+
+    Attributes:
+        machine: where the worker runs.
+        pid, started: number and start time of its process.
+        beat: count of the signs.
+    """
 
     machine: str
     pid: int
@@ -249,9 +262,10 @@ def my_sign(beat: int) -> Sign:
 
 @contextmanager
 def giving_signs(set_attribute: Callable[[str, Any], None]) -> Iterator[None]:
-    """Inside, a thread sets ALIVE again and again.
+    """Within the block a thread sets ALIVE again and again.
 
-    set_attribute: of the running trial.
+    Args:
+        set_attribute: sets a user attribute of the running trial.
     """
     set_attribute(ALIVE, asdict(my_sign(0)))
     ended = threading.Event()
@@ -260,7 +274,7 @@ def giving_signs(set_attribute: Callable[[str, Any], None]) -> Iterator[None]:
         count = 0
         while not ended.wait(BEAT_S):
             count += 1
-            # A storage that is busy now is asked again at the next beat; what stays wrong the worker itself meets.
+            # The next beat tries a busy storage again. The worker itself meets an error that stays.
             with suppress(Exception):
                 set_attribute(ALIVE, asdict(my_sign(count)))
 
@@ -274,17 +288,17 @@ def giving_signs(set_attribute: Callable[[str, Any], None]) -> Iterator[None]:
 
 
 class Watch:
-    """Tells which running trials are lost, by what it has seen of them so far."""
+    """Finds which running trials are lost, by what it has seen of them so far."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._seen: dict[int, tuple[object, float]] = {}
 
     def is_lost(self, number: int, sign: Mapping[str, Any] | None) -> bool:
-        """Whether the worker of trial `number`, whose sign is `sign`, is dead.
+        """Whether the worker of trial `number`, with the last sign `sign`, is dead.
 
-        At once where its process was on this machine and is gone; else when its sign has not changed for LOST_AFTER_S
-        since this watch first saw it, by this machine's clock alone.
+        It is dead at once if its process was on this machine and is gone. Else it is dead when its sign has not changed for
+        LOST_AFTER_S since this watch first saw it, by this machine's clock alone.
         """
         if sign is not None and sign["machine"] == _machine():
             return bool(_started(sign["pid"]) != sign["started"])
@@ -304,9 +318,9 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When the process was started, in ticks since boot; "" where there is none, or the system does not tell.
+    """When the process was started, in ticks since boot; "" where there is none, or the system does not report it.
 
-    A number of a dead process is given out again: the time tells the two apart.
+    The system reuses the number of a dead process: the start time distinguishes the two.
     """
     try:
         # The name in parentheses may hold spaces; field 22 of proc(5) is the 20th after it.

@@ -1,8 +1,8 @@
-"""The networks of ncnn's benchmark whose published timings predictions are fitted on.
+"""The networks of ncnn's benchmark. Predictions are fitted on their published timings.
 
 torchvision's definitions where it has them, changed where the benchmark's differ (Caffe's strides and kernels), else
-written out here from the papers. Only shapes matter. Batch norms are left out, they are folded
-into the convolution before; so are ReLUs, which run inside it.
+written out here from the papers. Only shapes matter. Batch norms are left out: they are folded
+into the convolution before. ReLUs are left out too: they run inside the convolution.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,8 @@ def benchmark_layers(
 ) -> Mapping[str, tuple[LayerCost, ...]]:
     """The layers of every network by its name in the benchmark, at the input size the benchmark uses.
 
-    progress: called with each name before it is counted.
+    Args:
+        progress: called with each name before it is counted.
     """
     found = {}
     for name, (build, size) in NETWORKS.items():
@@ -316,4 +317,4 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "mobilenet_ssd": (_MobilenetSSD, 300),
     "yolov4-tiny": (_Yolov4Tiny, 416),
 }
-"""By name in the benchmark: how to build it, and the side of its input in pixels."""
+"""For each name in the benchmark: how to build the network, and the side of its input in pixels."""

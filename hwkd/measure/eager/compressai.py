@@ -29,8 +29,8 @@ Model = Any  # compressai's classes are without types
 def trained_coder(text: str, image: Pixels, threads: int) -> Coder:
     """The model that `text` names as a coder of `image`, [H, W, 3] uint8.
 
-    text: as `hwkd.models.teacher.load_teacher` takes it; the model must be one of CompressAI's classes.
-
+    Args:
+        text: as `hwkd.models.teacher.load_teacher` takes it; the model must be one of CompressAI's classes.
     Raises:
         InputError, HwkdError: as `load_teacher`; a model that CompressAI has no class for.
     """
@@ -52,7 +52,7 @@ def untrained_coder(
 
     Args:
         spread: root mean square of each channel of the trained y, any number of channels, the largest first.
-        stream_bytes: of the trained codec's stream for the image.
+        stream_bytes: size of the trained codec's stream for the image.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -78,7 +78,7 @@ def untrained_coder(
 
 
 def _factor(model: Model, x: torch.Tensor, scales: torch.Tensor, bits: float) -> float:
-    """By what to multiply y and its scales so that z and y take `bits` by their likelihoods."""
+    """The factor for y and its scales with which z and y take `bits` by their likelihoods."""
     y = model.g_a(x)
     spread = scales[None, :, None, None].expand_as(y)
 
@@ -102,7 +102,7 @@ def _resampled(spread: Sequence[float]) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Strings:
-    """What CompressAI's compress gives of an image of width x height. Its length: the bytes of its strings."""
+    """The output of CompressAI's compress for an image of width x height. Its length is the bytes of its strings."""
 
     coded: Mapping[str, Any]
     width: int
@@ -163,7 +163,7 @@ def _watch(model: Model, clock: StepClock) -> None:
 
 
 def _compressais_own(teacher: Teacher) -> Model:
-    """CompressAI's model with the teacher's widths, whose parameters have the same names."""
+    """CompressAI's model with the teacher's widths; its parameters have the same names."""
     spec = teacher.spec
     if isinstance(spec, HyperpriorSpec) and len({*spec.widths, spec.H, spec.Z}) == 1:
         if spec.family == "gdn":

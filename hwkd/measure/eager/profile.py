@@ -64,11 +64,11 @@ def profile_host(
     """Measure `subject` on this machine.
 
     Counts: as hwkd.measure.eager.profile, layer_times, graph_latency, memory and energy say. A bare architecture has random
-    weights: its networks are measured, entropy coding and the whole way are not.
+    weights: only its networks are measured, not entropy coding or the whole way.
 
     Args:
         wanted: its runtimes, beside eager torch, are those for the exported float networks.
-        progress: called with each step's name before it; `host_steps` says how many there are.
+        progress: called with each step's name before it; `host_steps` has their number.
 
     Raises:
         InputError, HwkdError: as the measurements.
@@ -160,7 +160,7 @@ def _layer_entries(subject: Subject, width: int, height: int, threads: int) -> l
 # How long each stage of coding takes in eager torch, float32, on this host's CPU.
 
 Stages = dict[tuple[str, str], Callable[[], object]]
-"""By (side, part) of hwkd.measure.record: one run of that stage, its inputs ready."""
+"""For each (side, part) of hwkd.measure.record: one run of that stage, its inputs ready."""
 
 WARMUP_ROUNDS = 2
 UNTRAINED = "untrained weights: random ones give an arbitrary rate, and coding takes as long as the rate is high"
@@ -183,8 +183,8 @@ def stage_latencies(
         codec: a float model on the CPU; of a quantized student its float twin.
         image: [H, W, 3] uint8, a photograph or like one: entropy coding takes as long as the image has bits.
         threads: within an operator, each on a core of its own.
-        seconds: to spend on all timed runs together, at least MIN_RUNS_INTERVAL of each.
-        is_trained: False for random weights, whose entropy and end_to_end stages are not known.
+        seconds: time for all timed runs together, at least MIN_RUNS_INTERVAL of each.
+        is_trained: False for random weights; the entropy and end_to_end stages are then not known.
 
     Raises:
         InputError: a codec that is not on the CPU, an image that `encode` refuses (with trained
@@ -284,7 +284,7 @@ def _write_y(codec: HyperpriorCodec, latents: Latents) -> list[bytes]:
 # One encode and one decode of an image in eager torch, ready to be repeated while energy is measured.
 
 Runs = Mapping[str, Callable[[], object]]
-"""By side."""
+"""One run for each side."""
 
 
 def _whole_runs(subject: Subject, image: Pixels, threads: int) -> Runs:
@@ -308,7 +308,7 @@ def _network_runs(codec: HyperpriorCodec, image: Pixels) -> Runs:
 # How long each layer takes in eager torch, float32, on this host's CPU.
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, GDN)
-"""What is timed as one layer; GDN with all that is in it, its reparametrization included."""
+"""Modules that are timed as one layer; GDN with all that is in it, its reparametrization included."""
 
 WARMUP_RUNS = 2
 
@@ -406,8 +406,9 @@ def _timed_layers(codec: HyperpriorCodec) -> Iterator[dict[str, float]]:
 GRAPH_WARMUP_ROUNDS = 3
 
 TOLERANCE = 1e-3
-"""Of the largest absolute value of torch's output. Float32 in another order of summation gives 1e-7 to 1e-5 (measured,
-three families), bfloat16 1e-2: beyond the tolerance the runtime computes something else."""
+"""Largest accepted difference, as a share of the largest absolute value of torch's output. Float32 in another order of
+summation gives 1e-7 to 1e-5 (measured, three families), bfloat16 1e-2: beyond the tolerance the runtime computes
+something else."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -449,9 +450,9 @@ def graph_latencies(
 
     Args:
         codec: a float model on the CPU, trained or not.
-        runtimes: of hwkd.runtime.session.RUNTIMES; each must be installed (`present_runtimes`).
-        threads: of each runtime, on that many cores.
-        seconds: to spend on all timed runs together, at least MIN_RUNS_INTERVAL of each.
+        runtimes: some of hwkd.runtime.session.RUNTIMES; each must be installed (`present_runtimes`).
+        threads: number of threads of each runtime, on the same number of cores.
+        seconds: time for all timed runs together, at least MIN_RUNS_INTERVAL of each.
 
     Raises:
         InputError: as `export_networks`, `open_session` and `pinned`.

@@ -1,4 +1,4 @@
-"""The model whose layers are measured: a float one quantized after training, or a quantized run as it is."""
+"""The model with the layers to measure: a float one quantized after training, or a quantized run as it is."""
 
 import hashlib
 from collections.abc import Sequence
@@ -26,12 +26,16 @@ from hwkd.target import Target
 CROPS = 6
 """Images to measure on: a few hundredths of a percent of the loss are then chance, where 7 bits everywhere cost half a one."""
 _SEED = 1
-"""Of the crops; calibration's have 0."""
+"""Seed of the crops; those of the calibration have 0."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """A quantized codec, to be measured layer by layer. how: where its bits come from, as a clause."""
+    """A quantized codec, to be measured layer by layer.
+
+    Attributes:
+        how: origin of its bits, as a clause.
+    """
 
     name: str
     codec: HyperpriorCodec
@@ -45,17 +49,17 @@ class Base:
 def load_base(
     text: str, data: Path | None, side: int, lmbda: float | None, target: Target | None
 ) -> Base:
-    """The base that `text` names: with 8-bit activations, and weights of the most bits that `target` takes, or a run's
-    own; a run's h_s, whose integers are computed in float on every target, keeps what it was trained in.
+    """The base that `text` names: with 8-bit activations, and weights of the most bits that `target` takes, or a run's own.
+    A run's h_s keeps the bits that it was trained in: every target computes its integers in float.
 
     Args:
         text: as `hwkd.distill.run_folder.load_model`.
         data: images to calibrate a float model on; None for the embedded training photographs.
-        side: of the crops to calibrate on, in pixels.
-        lmbda: of the loss; None for the model's own. A model of all rates has none, and codes at the one that is given.
-        target: None for any.
+        side: side of the crops to calibrate on, in pixels.
+        lmbda: lambda of the loss; None for the model's own. A model of all rates has none, and codes at the given one.
+        target: the device; None for any.
     Raises:
-        InputError: no such model, one that cannot be quantized, or none that says its lmbda; as `calibration_crops`.
+        InputError: no such model, one that cannot be quantized, or no known lmbda; as `calibration_crops`.
     """
     loaded = load_model(text)
     lmbda = loaded.lmbda if lmbda is None else lmbda
@@ -113,7 +117,7 @@ def measured_crops(data: Path | None, side: int) -> tuple[list[Pixels], str]:
 
 
 def fingerprint(base: Base, crops: Sequence[Pixels]) -> str:
-    """What decides every measurement, as a sha256: the model, its bits and scales, the loss, and the images."""
+    """A sha256 of all that decides a measurement: the model, its bits and scales, the loss, and the images."""
     digest = hashlib.sha256(repr((__version__, str(base.spec), base.lmbda, base.layers)).encode())
     for name, held in sorted(base.codec.state_dict().items()):
         digest.update(name.encode())

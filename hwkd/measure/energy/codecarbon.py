@@ -48,7 +48,7 @@ class _Said(logging.Handler):
 
 
 def _broken_file() -> str:
-    """What is wrong with a configuration file of codecarbon, which itself does not say; "" for nothing."""
+    """What is wrong with a configuration file of codecarbon; "" for nothing. codecarbon itself does not report it."""
     for path in (in_home("~/.codecarbon.config"), Path(".codecarbon.config")):
         try:
             ConfigParser().read(path, encoding="utf-8")
@@ -136,7 +136,7 @@ class CodecarbonMeter:
 
     @property
     def covers(self) -> str:
-        """What codecarbon adds up here, as its tracker says."""
+        """What codecarbon adds up here, by its tracker."""
         parts = [self._describe(part) for part in self._tracker._hardware]
         return f"{'; '.join(parts)} (version {self._version})"
 
@@ -178,7 +178,7 @@ class CodecarbonMeter:
         return str(part.description())
 
     def _source(self, cpu: Any) -> str:
-        """Where codecarbon has the processor's power from."""
+        """Codecarbon's source of the processor's power."""
         from codecarbon.core.cpu import DEFAULT_POWER_PER_CORE
 
         if self._tracker._force_cpu_power is not None:

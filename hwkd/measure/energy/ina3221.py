@@ -25,14 +25,20 @@ TOTAL = (
 PERIOD_S = 0.01
 MIN_SAMPLES = 5
 MIN_SHARE = 0.2
-"""Of the samples that PERIOD_S should give; with fewer, the sampling was held up and the integral is not the energy."""
+"""Least share of the samples that PERIOD_S should give. With fewer, the sampling was delayed, and the integral is not the
+energy."""
 
 DRIVERS = "bus/i2c/drivers"
 
 
 @dataclass(frozen=True)
 class Rail:
-    """One rail. files: whose product, times `to_watts`, is its power."""
+    """One rail of the sensor.
+
+    Attributes:
+        files: the product of their numbers, times `to_watts`, is the rail's power.
+        to_watts: factor from that product to watts.
+    """
 
     name: str
     files: tuple[Path, ...]
@@ -55,7 +61,7 @@ class _Samples:
 
 
 class Ina3221Meter:
-    """The input of a Jetson module. The other rails are told too, by domain."""
+    """The input of a Jetson module. A window's `by_domain` has the other rails too."""
 
     name = "ina3221"
     found = "measured"
@@ -64,7 +70,7 @@ class Ina3221Meter:
         """Find the rails and read each once.
 
         Raises:
-            InputError: no such sensor, one that may not be read, or rails whose total is not known.
+            InputError: no such sensor, one that may not be read, or rails with an unknown total.
         """
         try:
             rails = find_rails(sysfs)
@@ -112,7 +118,7 @@ class Ina3221Meter:
         """Stop sampling, take the last sample, integrate.
 
         Raises:
-            HwkdError: the sensor did not answer, told no power, or too few samples were taken.
+            HwkdError: the sensor did not answer, gave no power, or too few samples were taken.
         """
         if self._thread is None:
             raise HwkdError("end_window needs begin_window before it")

@@ -39,9 +39,12 @@ class ImageEnergy:
     """What one image costs above idle. Each figure has its mean over the pairs of windows (`runs` pairs) and the 95 %
     t-interval of that mean; `by` names the meter and what it covers.
 
-    energy_mj: millijoules for one image, idle subtracted. energy_mj_per_mpx: the same for a megapixel.
-    power_w: mean power above idle while it works. idle_power_w: mean power at rest, of all that the meter covers.
-    images: how many the work windows held together.
+    Attributes:
+        energy_mj: millijoules for one image, idle subtracted.
+        energy_mj_per_mpx: the same for a megapixel.
+        power_w: mean power above idle while it works.
+        idle_power_w: mean power at rest, of all that the meter covers.
+        images: number of images in all work windows together.
     """
 
     energy_mj: Quantity
@@ -61,7 +64,7 @@ class _Pair:
 
     @property
     def energy_j(self) -> float:
-        """Of the images, above what idle would have taken in the same time."""
+        """Energy of the images, above what idle would have taken in the same time."""
         return self.work.energy_j - self.idle.energy_j * self.work.seconds / self.idle.seconds
 
 
@@ -88,10 +91,10 @@ def measure_energy(
 
     Args:
         fn: must have finished its work when it returns.
-        pixels: of the image, for the figure per megapixel.
+        pixels: number of pixels of the image, for the figure per megapixel.
         warmup: calls before the first window; one more is made to see how long a call takes.
-        target_ratio: of the interval's half width to the mean.
-        seconds: on all pairs together, rest included.
+        target_ratio: wanted ratio of the interval's half width to the mean.
+        seconds: time for all pairs together, rest included.
         window_s: length of a window; by default MIN_WINDOW_S, or one call where that is longer.
 
     Raises:
@@ -220,7 +223,11 @@ SECONDS = 6.0
 
 @dataclass(frozen=True)
 class Classic:
-    """A codec at the student's PSNR. encode_mj_per_mpx: its energy for a megapixel, at the next lower quality setting."""
+    """A codec at the student's PSNR.
+
+    Attributes:
+        encode_mj_per_mpx: energy to encode a megapixel, at the next lower quality setting.
+    """
 
     equal: EqualQuality
     encode_mj_per_mpx: Quantity
@@ -231,7 +238,7 @@ def measure_classic(
 ) -> Classic:
     """`codec` (jpeg, webp) on `images`: rate and time at `psnr_db`, and the energy to encode.
 
-    One call of the meter's work encodes all images, at the quality setting just below the PSNR asked for.
+    One call of the meter's work encodes all images, at the quality setting just below the requested PSNR.
 
     Raises:
         InputError, HwkdError: as `equal_quality` and `measure_energy`.
@@ -258,8 +265,11 @@ def measure_classic(
 class Link:
     """A way to send bits.
 
-    name: as on the command line. label: in tables. joule_per_bit: energy of the sending side for one bit of payload,
-    a range where the rate decides. note: what the figure holds for, and what it leaves out.
+    Attributes:
+        name: its name on the command line.
+        label: its name in tables.
+        joule_per_bit: energy of the sending side for one bit of payload, a range where the rate decides.
+        note: what the figure holds for, and what it leaves out.
     """
 
     name: str
@@ -333,7 +343,7 @@ LINKS = {
         ),
     )
 }
-"""By name; uplink, the energy of the sending device alone."""
+"""The links by name: uplink, with the energy of the sending device alone."""
 
 
 def parse_link(text: str) -> Link:

@@ -1,4 +1,4 @@
-"""What measures energy: a window is begun, the work is done, the window is ended and gives its joules."""
+"""Meters of energy: begin a window, do the work, end the window; the window then has its joules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +10,13 @@ SYSFS = Path("/sys")
 
 @dataclass(frozen=True)
 class Window:
-    """What a meter saw between `begin_window` and `end_window`.
+    """What a meter measured between `begin_window` and `end_window`.
 
-    energy_j: of all that the meter covers. seconds: between the two readings. by_domain: joules of each part that it
-    tells apart; where parts lie within each other (rails of a board), they do not add up to energy_j.
+    Attributes:
+        energy_j: energy of all that the meter covers.
+        seconds: time between the two readings.
+        by_domain: joules of each part that the meter measures separately. Where parts lie within each other (rails of a
+            board), they do not add up to energy_j.
     """
 
     energy_j: float
@@ -26,11 +29,11 @@ class Meter(Protocol):
 
     @property
     def name(self) -> str:
-        """Of KINDS, without "auto"."""
+        """One of KINDS, without "auto"."""
 
     @property
     def covers(self) -> str:
-        """In words, what of the machine it sees."""
+        """The part of the machine that it measures, in words."""
 
     @property
     def found(self) -> str:
@@ -40,4 +43,4 @@ class Meter(Protocol):
         """Start to count. Raises HwkdError where the sensor fails."""
 
     def end_window(self) -> Window:
-        """Stop counting. Raises HwkdError where the sensor fails or told something impossible in the window."""
+        """Stop counting. Raises HwkdError where the sensor fails or gave an impossible value in the window."""

@@ -3,8 +3,8 @@
 The counters (Documentation/ABI/testing/sysfs-class-powercap of the Linux kernel) are 32 bits of the processor's energy
 unit, given in microjoules; after max_energy_range_uj they start again at 0. pyJoules reads them and leaves the wrap
 to its caller. One wrap in a window is put right as end - begin + max_energy_range_uj, which is short by one unit (15
-to 61 uJ), as the range is that of the last value and not of the first one after it. Two wraps cannot be told from
-one, so a window is refused in which PLAUSIBLE_W could have gone round twice.
+to 61 uJ), as the range is that of the last value and not of the first one after it. Two wraps look
+like one, so a window is refused in which PLAUSIBLE_W could have gone round twice.
 """
 
 import time
@@ -26,8 +26,13 @@ INSTEAD = "use --energy codecarbon for an estimate, or a meter at the plug"
 
 @dataclass(frozen=True)
 class Counter:
-    """One domain of RAPL. name: pyJoules's (package_0, dram_0). file: its energy_uj. range_uj: where it starts again at
-    0, None where the kernel does not say."""
+    """One domain of RAPL.
+
+    Attributes:
+        name: pyJoules's name (package_0, dram_0).
+        file: the domain's energy_uj file.
+        range_uj: the value after which it starts again at 0; None where the kernel gives none.
+    """
 
     name: str
     file: Path

@@ -8,27 +8,27 @@ from hwkd.errors import HwkdError, InputError, unknown
 from hwkd.measure.energy.meter import SYSFS, Meter
 
 KINDS = ("auto", "rapl", "nvml", "ina3221", "codecarbon")
-"""What `open_meter` takes."""
+"""The kinds that `open_meter` takes."""
 
 AUTO = ("ina3221", "rapl", "codecarbon")
-"""The order in which "auto" tries: the whole board, then the processor, then an estimate. NVML is never among them: the
-work runs on the CPU, which it does not see."""
+"""The order in which "auto" tries: the whole board, then the processor, then an estimate. NVML is not in it: the work runs
+on the CPU, and NVML does not measure that."""
 
 TRIED_S = {"rapl": 0.25, "nvml": 1.1, "ina3221": 0.15, "codecarbon": 0.0}
-"""Before a meter is taken, what it tells over so many seconds is looked at: a counter may be there and stand still. By
-how often each of them moves; codecarbon, which estimates, is tried where it starts."""
+"""Seconds for which a meter is tried before it is used: a counter may be there and stand still. The times follow from how
+often each counter moves. codecarbon only estimates, and is tried where it starts."""
 
 
 @dataclass(frozen=True)
 class OpenedMeter:
-    """A meter, and why each one that "auto" tried before it was passed over ("rapl: no /sys/.. ")."""
+    """A meter, and why "auto" passed over each one before it ("rapl: no /sys/.. ")."""
 
     meter: Meter
     passed_over: tuple[str, ...] = ()
 
 
 def open_meter(kind: str, *, sysfs: Path = SYSFS) -> OpenedMeter:
-    """Open the meter asked for, or with "auto" the first of AUTO that works here.
+    """Open the meter `kind`, or with "auto" the first of AUTO that works here.
 
     Args:
         kind: one of KINDS.
@@ -53,7 +53,7 @@ def open_meter(kind: str, *, sysfs: Path = SYSFS) -> OpenedMeter:
 
 
 def _tried(kind: str, sysfs: Path, *, without_rapl: bool = False) -> Meter:
-    """The meter, after a short window of rest that it has told something of.
+    """The meter, after a trial: it must give figures for a short window of rest.
 
     Raises:
         InputError: as `open_meter`; whatever else the sensor or its library fails with.

@@ -18,11 +18,11 @@ from hwkd.target import ANY_OF_CLASS, NAME, Carried, Constants, ExecutionUnit, F
 # From the fitted population to the constants of the targets that ship.
 
 RUNTIME_NAMES = {"TensorRT": "tensorrt"}
-"""Of published tables, as targets name them."""
+"""The targets' names for runtimes of published tables."""
 FLOAT_OF = {"onnxruntime": "fp32", "openvino": "fp32"}
-"""What a runtime computes float networks in on a CPU, whatever another does there."""
+"""The precision in which a runtime computes float networks on a CPU, whatever another runtime uses there."""
 CLASS_THREADS = 4
-"""For a class of machines, whose cores nobody knows: a small instance, or a share of a large one."""
+"""For a class of machines, where the number of cores is not known: a small instance, or a share of a large one."""
 SMALL_CORES = 2.0
 """A device with large and small cores may stand twice in a table with as many threads. Rows that take so many times as long
 as the fastest of them are of the small ones, which a target leaves idle: 3 to 3.4 times on the RK3588, where rows of the same
@@ -69,7 +69,8 @@ def constants_of(target: Target, source: str, fitted: Sequence[Fitted]) -> tuple
     in int8. Of a GPU: in float.
 
     Args:
-        source: of the timings. fitted: the CPUs and the GPUs.
+        source: source of the timings.
+        fitted: the CPUs and the GPUs.
 
     Raises:
         InputError: a unit names a device that the timings do not hold.
@@ -104,11 +105,11 @@ def _int8_row(population: Population, unit: ExecutionUnit, row: int) -> int:
 
 
 def class_step(unit: ExecutionUnit, is_int8: bool, of_kind: Fitted) -> Carried | None:
-    """From the machine that was timed to any of its class; None where the unit names no other machines.
+    """The step from the timed machine to any machine of its class; None where the unit names no other machines.
 
-    A machine is compared with those that were timed with as many threads: by ln(time) of REFERENCE_LAYERS. Machines of one
-    chip are one among them. The factor leads from the unit's device to the mean of each group that it is in; the spread is
-    that within the groups, for one machine more.
+    A machine is compared with those that were timed with the same number of threads: by ln(time) of REFERENCE_LAYERS.
+    Machines of one chip count as one. The factor leads from the unit's device to the mean of each group that it is in. The
+    spread is that within the groups, for one more machine.
     """
     timings = unit.timings
     if timings is None or not timings.peers:
@@ -146,7 +147,7 @@ def class_step(unit: ExecutionUnit, is_int8: bool, of_kind: Fitted) -> Carried |
 
 
 def _large_cores(rows: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Those of (device, ln time) that are not of a device's small cores."""
+    """The rows (device, ln time) that are not of a device's small cores."""
     fastest: dict[str, float] = {}
     for device, ln_time in rows:
         fastest[device] = min(ln_time, fastest.get(device, ln_time))
@@ -185,7 +186,8 @@ def carried_on(
 ) -> tuple[Constants, ...]:
     """`constants` with the step to the unit's own runtime, before those that they have.
 
-    runtime_step: from the constants to the runtime of the unit.
+    Args:
+        runtime_step: the step from the constants to the runtime of the unit.
     """
     units = {unit.name: unit for unit in target.units}
     found = []
@@ -286,7 +288,8 @@ def _spread_of_kinds(theta: Array) -> float:
     """How far the time of a MAC differs between kinds of dense convolution: the standard deviation of its logarithm over
     REFERENCE_LAYERS, as root mean square over the devices. A kind that nobody timed is taken to lie as far off.
 
-    theta: [D, K], of TERMS.
+    Args:
+        theta: [D, K], devices and TERMS.
     """
     ln_time = np.log(np.exp(theta) @ _amounts().T)
     return float(np.sqrt(np.mean(np.var(ln_time, axis=1, ddof=1))))
@@ -308,7 +311,7 @@ def _rounded(number: float | None) -> float | None:
 # From profiles of a machine, layer by layer, to constants that predict other models there.
 
 FEWEST_SIGMA = 0.03
-"""What two profiles of one machine differ by from one run to the next, at least."""
+"""The least difference of two profiles of one machine, from one run to the next."""
 
 
 def constants_from(records: Sequence[Record], unit: str = "cpu") -> tuple[Constants, ...]:
@@ -432,7 +435,7 @@ def _rates(name: str, timed: Sequence[tuple[LayerCost, float]]) -> dict[str, flo
 
 
 def _ms(rates: Mapping[str, float], layer: LayerCost) -> float:
-    """By the rates of ANY."""
+    """The layer's time by the rates of ANY."""
     parts = zip(AMOUNTS, amounts(layer), strict=True)
     return sum(rates.get(f"{ANY}.{name}", 0.0) * value for name, value in parts) / 1e6
 

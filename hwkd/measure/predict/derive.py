@@ -1,4 +1,4 @@
-"""From published timings to the constants of all targets that ship, and to what tests their predictions."""
+"""Derive the constants of all shipped targets from published timings, and what tests their predictions."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,12 @@ Bars = Callable[[str, int], Callable[[], None]]
 
 @dataclass(frozen=True)
 class Derived:
-    """What the timings give. constants: of each shipped target. others, found, layers, left_out: for the second set."""
+    """What follows from the timings.
+
+    Attributes:
+        constants: constants of each shipped target.
+        others, found, layers, left_out: what the second set needs.
+    """
 
     fitted: tuple[Fitted, ...]
     targets: Mapping[str, Target]
@@ -58,8 +63,8 @@ class Derived:
 def derive(path: Path | None, bars: Bars, *, needs_targets: bool = True) -> Derived:
     """Everything that follows from the timings: those that ship, or the table at `path` alone.
 
-    needs_targets: False where errors of the fit are all that is asked for.
-
+    Args:
+        needs_targets: False if the caller needs only the errors of the fit.
     Raises:
         InputError: the timings cannot be read, or lack the device of a target.
     """
@@ -144,7 +149,7 @@ def _from_fit(of_gpus: LeftOut, targets: Mapping[str, Target]) -> list[Checked]:
 
 
 def _left_out_of(cpus: LeftOut) -> dict[tuple[str, bool], Prediction]:
-    """What `pooled_table`'s networks were predicted to take without themselves."""
+    """The prediction for each network of `pooled_table`, by a fit without that network."""
     found: dict[tuple[str, bool], Prediction] = {}
     for d, c in enumerate(cpus.population.configurations):
         if c.device != POOLED_DEVICE:

@@ -1,4 +1,4 @@
-"""What a quantized graph does between its layers, which no benchmark of whole networks tells of: data movement.
+"""Data movement: what a quantized graph does between its layers. No benchmark of whole networks shows it.
 
 Measured in OpenVINO's performance counts and ONNX Runtime's profile of the shipped bundles (tests/bench/bench_movement.py):
 half to two thirds of a patch decoder's time in OpenVINO lies outside of convolutions. What the constants of a device predict
@@ -24,8 +24,13 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Rates:
-    """Nanoseconds for a value of each of KINDS on one thread of the machine that was measured. ln_sd: of the logarithm of
-    a graph's movement that these do not explain. source: what was measured."""
+    """Nanoseconds for a value of each of KINDS on one thread of the machine that was measured.
+
+    Attributes:
+        ns: nanoseconds by kind.
+        ln_sd: standard deviation of the logarithm of a graph's movement that `ns` does not explain.
+        source: what was measured.
+    """
 
     ns: Mapping[str, float]
     ln_sd: float
@@ -48,7 +53,7 @@ RATES: Mapping[str, Rates] = {
         f"ONNX Runtime 1.32.0's profile, {_MACHINE}",
     ),
 }
-"""By runtime, as targets name them."""
+"""The rates by runtime; the names are those of targets."""
 
 REFERENCE_NS = 0.0191
 """A float MAC of a 1x1 convolution on one thread of the machine that stands for the measured one: `pointwise` of x86-vnni's
@@ -58,14 +63,18 @@ GPU_BYTES = 4.0
 """Read and written for a value in fp16."""
 GPU_SHARE = 0.5
 GPU_WIDTH = math.log(4)
-"""Of the peak bandwidth that movement reaches on a GPU: a quarter to all of it, as likely anywhere on a logarithmic scale."""
+"""Width of the range of the peak bandwidth's share that movement reaches on a GPU: a quarter to all of it, uniform on a
+logarithmic scale."""
 
 
 def movement(layers: Sequence[LayerCost]) -> dict[str, dict[str, float]]:
-    """Values by kind, of each layer whose input or output is moved. `layers`: of one network, in their order.
+    """The number of moved values by kind, for each layer with a moved input or output.
 
     A shuffle shows as values that stay while the channels change, or as a transposed convolution (exported as a convolution
-    with a shuffle behind); a branch as a layer that does not read what the one before wrote.
+    with a shuffle behind). A branch shows as a layer that does not read what the one before wrote.
+
+    Args:
+        layers: the layers of one network, in their order.
     """
     found: dict[str, dict[str, float]] = {layer.name: {} for layer in layers}
 
@@ -117,9 +126,12 @@ a target's constants, over the targets that ship."""
 def coded(
     side: str, latents: float, unit: ExecutionUnit, constants: Sequence[Constants]
 ) -> Prediction | None:
-    """How long entropy coding of `latents` values takes on the processor `unit`; None where there is nothing to go by.
+    """How long entropy coding of `latents` values takes on the processor `unit`; None where nothing is known to predict it from.
 
-    side: "encode" or "decode". It is scalar code in one thread, and carried over as data movement is (`moved`).
+    Entropy coding is scalar code in one thread, and carried over as data movement is (`moved`).
+
+    Args:
+        side: "encode" or "decode".
     """
     slower = _ln_slower(unit, constants)
     if slower is None or not latents:
@@ -134,14 +146,15 @@ def moved(
     constants: Sequence[Constants],
     threads: int,
 ) -> Prediction | None:
-    """How long `amounts` (values by kind) take on `unit`; None where there is nothing to go by.
+    """How long `amounts` (values by kind) take on `unit`; None where nothing is known to predict it from.
 
     On a CPU: the measured rates times the square root of how much slower a float MAC is in one thread, since copies gain about
     half (in logarithms) of what vector units do; on more threads the square root of their number less. Both are uncertain by
     their other half. Of a class of machines: as far as a MAC is slower on any of them, with their spread. On a GPU: by its
     memory's bandwidth.
 
-    constants: of the target's units.
+    Args:
+        constants: constants of the target's units.
     """
     total = sum(amounts.values())
     if not total:
@@ -172,14 +185,15 @@ class Slower:
 
     @property
     def half_variance(self) -> float:
-        """Of a share of `ln` that is anywhere between none and all of it: its middle, `ln` / 2, is off by that."""
+        """The variance of a share of `ln` that lies anywhere between none and all of it, about its middle, `ln` / 2."""
         return self.ln**2 / 12 + self.sd**2 / 3
 
 
 def _ln_slower(unit: ExecutionUnit, constants: Sequence[Constants]) -> Slower | None:
-    """Of a float MAC's time in one thread over REFERENCE_NS; None without published timings of the unit.
+    """The ratio of a float MAC's time in one thread to REFERENCE_NS; None without published timings of the unit.
 
-    Where only several threads were timed, by SCALING. Of a class of machines: of any of them, with their spread.
+    Where only several threads were timed, SCALING gives the time of one. For a class of machines it holds for any of them,
+    with their spread.
     """
     floats = [
         c

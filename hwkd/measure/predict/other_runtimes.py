@@ -1,17 +1,16 @@
-"""What other runtimes take, beside the one that a device's constants were fitted on.
+"""The times of other runtimes than the one that a device's constants were fitted on.
 
     ln t(published) - ln t(by the constants) = b[device, runtime] + u[device] + e,    e ~ Normal(0, s^2)
     b[device, runtime] ~ Normal(r[runtime], delta^2),    r ~ Normal(m, tau^2)
 
-for each class of arithmetic (`arithmetic_class`). u: what the constants of the device are off by for all of its networks, by
-their own covariance; of a class of machines, also what one machine differs by. Where the same people timed the runtime of
-the constants on the same board too, their own median difference is subtracted first: it takes u out, clocks, cooling and
-versions with it. m, tau, delta and s are found by the method of moments, u's variance taken out of them: it is in every
-prediction already.
+for each class of arithmetic (`arithmetic_class`). u is the error of the device's constants for all of its networks, by
+their own covariance; for a class of machines, also the difference of one machine. Where the same people timed the runtime
+of the constants on the same board too, their own median difference is subtracted first: this removes u, and clocks, cooling
+and versions with it. m, tau, delta and s are found by the method of moments. u's variance is taken out of them: it is in
+every prediction already.
 
-The step to a runtime on a board is the posterior mean of b + u, and its spread is what is left beyond what the constants
-allow for: tau where nobody timed that runtime, delta where nobody did on that board, and what one network differs by from
-the next.
+The step to a runtime on a board is the posterior mean of b + u. Its spread is the rest beyond the spread of the constants:
+tau where nobody timed that runtime, delta where nobody timed it on that board, and the difference between networks.
 """
 
 import math
@@ -30,24 +29,24 @@ from hwkd.measure.predict.published import INT8, Configuration, Timings, network
 from hwkd.target import Carried, Constants, ExecutionUnit, Target
 
 SHIPPED = "published/other-runtimes.json"
-"""Below profiles/."""
+"""Path below profiles/."""
 NOT_STATED = "threads not stated"
 APART = ("some layers seem not to be quantized", "not on all four large cores")
-"""What notes on rows say."""
+"""The notes on rows that mark a row as apart."""
 OF_INT8 = ("ArmNN", "TFLite", "XNNPACK")
 POOLED_RUNTIME = ", ".join(OF_INT8[:-1]) + f" or {OF_INT8[-1]}"
-"""Whose int8 on cores without dot product is fitted on as one."""
+"""The runtimes of OF_INT8: the fit takes their int8 on cores without dot product as one."""
 POOLED_DEVICE = "Raspberry Pi 4 Model B by other runtimes"
 POOLED_TARGET = "raspberry-pi-4"
 VERSION_SD = 0.15
-"""What the same runtime is taken to differ by on the same board: in another version, on another day."""
+"""The assumed difference of the same runtime on the same board: in another version, on another day."""
 FEWEST_SD = VERSION_SD / 2
-"""What runtimes, and boards, are taken to differ by at least."""
+"""The least assumed difference between runtimes, and between boards."""
 ANY_SD = 0.4
-"""Where no timing at all is given: a factor of 1.5."""
+"""The spread where there is no timing at all: a factor of 1.5."""
 PRIOR_FREE = 3
 ONE_BY_DEFAULT = ("TFLite",)
-"""Runtimes that use one thread unless they are told otherwise; others use every core."""
+"""Runtimes that use one thread by default; others use every core."""
 
 Network = tuple[str, int, int]
 """Name, width and height of its input."""
@@ -55,7 +54,12 @@ Network = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class OtherTiming:
-    """One published time. device: a target's name. threads: that were stated, or all cores."""
+    """One published time.
+
+    Attributes:
+        device: a target's name.
+        threads: the stated number, or all cores.
+    """
 
     device: str
     unit: str
@@ -126,10 +130,10 @@ def read_other(path: Path | None = None) -> tuple[OtherTiming, ...]:
 
 
 def pooled_table(rows: Iterable[OtherTiming]) -> Timings:
-    """The times on cores without dot product whose threads are stated, as a row to fit on beside those of ncnn.
+    """The times on cores without dot product with a stated number of threads, as a row to fit on beside those of ncnn.
 
-    A network's time is the geometric mean over OF_INT8: no runtime counts twice, and what they differ by is left to the
-    steps between runtimes.
+    A network's time is the geometric mean over OF_INT8: no runtime counts twice. The steps between runtimes hold their
+    differences.
     """
     found: dict[str, list[float]] = defaultdict(list)
     sources = []
@@ -158,10 +162,12 @@ def arithmetic_class(unit: ExecutionUnit, is_int8: bool) -> str:
 
 @dataclass(frozen=True)
 class Residual:
-    """A published time beside what the constants alone say.
+    """A published time beside the prediction of the constants alone.
 
-    ln_ratio: published over predicted. of: the class of arithmetic. sigma: the part of the spread of `base` that is each
-    network's own.
+    Attributes:
+        of: the class of arithmetic.
+        ln_ratio: logarithm of published over predicted time.
+        sigma: the part of the spread of `base` that is each network's own.
     """
 
     row: OtherTiming
@@ -179,10 +185,10 @@ class Residual:
 def base_prediction(
     row: OtherTiming, layers: Sequence[LayerCost], constants: Sequence[Constants]
 ) -> Prediction | None:
-    """By the constants of the row's unit and precision, with the steps that these have; None where there are none.
+    """The prediction by the constants of the row's unit and precision, with their steps; None where there are none.
 
-    Where threads are not known: in the middle (of logarithms) between one thread and all of them, widened by a uniform
-    distribution between these.
+    Where the number of threads is not known, the prediction is in the middle (of logarithms) between one thread and all of
+    them, widened by a uniform distribution between these.
     """
     mine = _fitting(row, constants)
     if not mine:
@@ -198,7 +204,7 @@ def base_prediction(
 
 
 def _fitting(row: OtherTiming, constants: Sequence[Constants]) -> list[Constants]:
-    """Those of the row's unit and precision."""
+    """The constants of the row's unit and precision."""
     return [
         c
         for c in constants
@@ -209,8 +215,11 @@ def _fitting(row: OtherTiming, constants: Sequence[Constants]) -> list[Constants
 def _with_threads(
     constants: Sequence[Constants], layers: Sequence[LayerCost], threads: int
 ) -> Prediction:
-    """By the constants with the nearest number of threads; where that is another one, time goes by the power of the
-    number of threads that the constants for one thread and for this one have between them."""
+    """The prediction by the constants with the nearest number of threads.
+
+    If that is another number, time follows a power of the number of threads: the power between the constants for one
+    thread and for this number.
+    """
     nearest = min(constants, key=lambda c: abs(math.log(c.threads / threads)))
     found = predict(layers, nearest)
     single = [c for c in constants if c.threads == 1]
@@ -227,10 +236,11 @@ def residuals(
     layers: Mapping[Network, Sequence[LayerCost]],
     constants: Mapping[str, Sequence[Constants]],
 ) -> tuple[Residual, ...]:
-    """Of all rows on CPUs whose target has constants; those that are apart are left out.
+    """The residuals of all rows on CPUs of targets with constants. Rows that are apart are left out.
 
-    constants: by target; those of a class of machines with the step to any machine of it (`constants.at_class`), as the
-    row's machine is not the one that was fitted.
+    Args:
+        constants: constants by target. Those of a class of machines have the step to any machine of it
+            (`constants.at_class`): the row's machine is not the one that was fitted.
     """
     found = []
     for row in rows:
@@ -246,10 +256,10 @@ def residuals(
 
 
 def step(found: Sequence[Residual], of: str, runtime: str, base: str, device: str = "") -> Carried:
-    """From constants of `base` to `runtime` on `device` in the class `of`, by those of `found` that are of the class.
+    """The step from constants of `base` to `runtime` on `device` in the class `of`, by the rows of `found` in that class.
 
-    Where no row is of the class: as in `base`, with the root mean square of what other runtimes differ from it by on all
-    other processors, in either precision.
+    Where no row is of the class, the time is as in `base`, with a spread: the root mean square difference of other runtimes
+    from `base` on all other processors, in either precision.
     """
     if runtime == base:
         how = "the runtime that was timed; another version of it on another day"
@@ -314,8 +324,10 @@ def _seen_here(
 class Group:
     """The networks that one source timed with one runtime on one device.
 
-    values: ln ratios. is_centred: less what the same people found for the runtime of the constants on that device. board2:
-    the variance that these networks have in common before that (`Residual.common2`).
+    Attributes:
+        values: ln ratios.
+        is_centred: whether the values are less what the same people found for the runtime of the constants on that device.
+        board2: the variance that these networks have in common before that subtraction (`Residual.common2`).
     """
 
     device: str
@@ -326,7 +338,7 @@ class Group:
 
     @property
     def mean(self) -> float:
-        """Of the values."""
+        """The mean of the values."""
         return float(np.mean(self.values))
 
     @property
@@ -336,7 +348,7 @@ class Group:
 
 
 def grouped(found: Sequence[Residual], base: str) -> tuple[Group, ...]:
-    """By device, runtime and source, those of `base` among them."""
+    """The residuals grouped by device, runtime and source; those of `base` are among them."""
     of_base: dict[tuple[str, str], list[float]] = defaultdict(list)
     for r in found:
         if r.row.family == base:
@@ -356,10 +368,13 @@ def grouped(found: Sequence[Residual], base: str) -> tuple[Group, ...]:
 
 @dataclass(frozen=True)
 class Moments:
-    """What the groups say.
+    """Mean and variances that the groups show.
 
-    mean, tau2: of runtimes, the one of the constants among them, whose difference is 0. delta2: of one runtime from board
-    to board. prior2: what networks of one group differ by, the median over the groups.
+    Attributes:
+        prior2: variance between networks of one group, the median over the groups.
+        delta2: variance of one runtime from board to board.
+        mean, tau2: mean and variance of the runtimes' differences. The runtime of the constants is among them, with
+            difference 0.
     """
 
     groups: tuple[Group, ...]
@@ -370,8 +385,10 @@ class Moments:
 
     @classmethod
     def of(cls, groups: tuple[Group, ...], base: str) -> "Moments":
-        """By the method of moments. Boards are not taken to differ by less than FEWEST_SD beyond what versions differ by,
-        nor runtimes by less than FEWEST_SD."""
+        """Moments of `groups` by the method of moments.
+
+        Boards differ by at least FEWEST_SD beyond the difference of versions, and runtimes by at least FEWEST_SD.
+        """
         each = [_squares([g]) for g in groups if len(g.values) > 1]
         prior2 = float(np.median([s / f for s, f in each])) if each else VERSION_SD**2
         draft = cls(groups, prior2)
@@ -389,18 +406,17 @@ class Moments:
         return replace(draft, delta2=delta2, mean=float(np.mean([m for m, _ in means])), tau2=tau2)
 
     def within2(self, groups: Sequence[Group]) -> float:
-        """What the networks of these groups differ by: their variance, shrunk to `prior2` as by PRIOR_FREE degrees of
-        freedom."""
+        """The variance between the networks of these groups, shrunk to `prior2` as by PRIOR_FREE degrees of freedom."""
         squares, free = _squares(groups)
         return (squares + PRIOR_FREE * self.prior2) / (free + PRIOR_FREE)
 
     def noise2(self, group: Group) -> float:
-        """Of a group's mean."""
+        """The variance of a group's mean."""
         return self.within2([group]) / len(group.values)
 
     def network2(self, groups: Sequence[Group]) -> float:
-        """Of one more network. Where `within2` is found from few networks of the runtime itself, by Student's distribution,
-        whose variance is that of the normal one times n / (n - 2)."""
+        """The variance of one more network. Where `within2` comes from few networks of the runtime itself, Student's
+        distribution holds: its variance is that of the normal one times n / (n - 2)."""
         own = _squares(groups)[1]
         free = own + PRIOR_FREE
         return self.within2(groups) * (free / (free - 2) if own else 1.0)
@@ -414,12 +430,13 @@ def _weighted(values: Sequence[tuple[float, float]], between2: float) -> tuple[f
 
 
 def _between2(sets: Sequence[Sequence[tuple[float, float]]], fewest: float) -> float:
-    """What the values of each set differ by beyond their own variances, one variance for all sets, `fewest` or more.
+    """The variance of the values within each set beyond their own variances; one for all sets, `fewest` or more.
 
     Where the weighted squares about each set's mean equal the degrees of freedom (Paule and Mandel 1982): a value that is
     hardly known has hardly a say.
 
-    sets: of (value, variance).
+    Args:
+        sets: each of (value, variance).
     """
     free = sum(len(values) - 1 for values in sets)
 
@@ -454,7 +471,7 @@ def _squares(groups: Iterable[Group]) -> tuple[float, int]:
 
 
 def _any_sd(found: Sequence[Residual], base: str) -> float:
-    """What runtimes differ from `base` by, over all groups: without what the constants are off by there."""
+    """The root mean square difference of runtimes from `base`, over all groups, without the error of the constants there."""
     others = [g for g in grouped(found, base) if g.runtime != base]
     if not others:
         return ANY_SD
@@ -467,9 +484,12 @@ class Checked:
     """A published time beside its prediction. The step to its runtime is found without the network; the constants below
     it may be fitted on that network in another runtime or precision.
 
-    unit: of the target. ln_error: predicted over published. ln_sd: what the prediction gave itself. is_apart: what ran is not
-    what was predicted, by the look of it (`OtherTiming.is_apart`). from_fit: whether it is among the
-    times that the constants are fitted on, each network left out in turn.
+    Attributes:
+        unit: a unit of the target.
+        ln_error: logarithm of predicted over published time.
+        ln_sd: the prediction's own standard deviation.
+        is_apart: whether something else ran than was predicted, as it seems (`OtherTiming.is_apart`).
+        from_fit: whether it is among the times that the constants are fitted on, each network left out in turn.
     """
 
     target: str
@@ -485,14 +505,18 @@ class Checked:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the steps between runtimes are found from. own: by the constants of each target as they are predicted with;
-    plain: with those of ncnn everywhere, for boards that have no others."""
+    """The residuals that give the steps between runtimes.
+
+    Attributes:
+        own: residuals from the constants that predict each target.
+        plain: residuals from the constants of ncnn everywhere, for boards that have no others.
+    """
 
     own: tuple[Residual, ...]
     plain: tuple[Residual, ...]
 
     def of(self, base: Constants) -> tuple[Residual, ...]:
-        """Those that the constants `base` are to be compared with."""
+        """The residuals to compare the constants `base` with."""
         return self.own if base.device == POOLED_DEVICE else self.plain
 
     def without(self, network: str) -> "Evidence":
@@ -504,7 +528,7 @@ class Evidence:
         return Evidence(kept(self.own), kept(self.plain))
 
     def step(self, device: str, unit: ExecutionUnit, base: Constants, runtime: str) -> Carried:
-        """From `base` to `runtime` on a target's unit."""
+        """The step from `base` to `runtime` on a target's unit."""
         of = arithmetic_class(unit, base.precision == "int8")
         if unit.timings is not None and unit.timings.peers:
             # One machine of a class says of the others no more than any other machine does.
@@ -519,10 +543,12 @@ def evidence(
     base: Mapping[str, Sequence[Constants]],
     left_out: Mapping[tuple[str, bool], Prediction],
 ) -> Evidence:
-    """What steps are found from.
+    """The evidence for the steps between runtimes.
 
-    base: the constants of each target, without the step to its runtime; of one that has others for int8, those of ncnn too.
-    left_out: (column of `pooled_table`, is_int8) -> its prediction by a fit without that network.
+    Args:
+        base: the constants of each target, without the step to its runtime. If a target has others for int8, those of
+            ncnn are there too.
+        left_out: (column of `pooled_table`, is_int8) -> its prediction by a fit without that network.
     """
     plain = {name: [c for c in mine if c.device != POOLED_DEVICE] for name, mine in base.items()}
     own = {
@@ -553,9 +579,9 @@ def check(
     left_out: Mapping[tuple[str, bool], Prediction],
     of_gpu: Callable[[Sequence[LayerCost], Sequence[Constants], OtherTiming], Prediction],
 ) -> tuple[Checked, ...]:
-    """Every row whose target and unit have constants.
+    """Every row with constants for its target and unit.
 
-    The step to the row's runtime is found anew without the row's network; the spread of a class is as in `constants`.
+    The step to the row's runtime is found anew without the row's network. The spread of a class is as in `constants`.
     """
     checked = []
     for row in rows:

@@ -1,6 +1,6 @@
-"""What a model takes on a target that is not here: latency and energy, unit by unit of its precision plan.
+"""Predict latency and energy of a model on a target that is not here, for each unit of its precision plan.
 
-Latency: of the networks, from the target's constants. Energy: that time at the board's power, idle included.
+Latency is that of the networks, from the target's constants. Energy is that time at the board's power, idle included.
 """
 
 import math
@@ -24,12 +24,13 @@ NETWORKS = {"encoder": ("g_a", "h_a"), "hyper": ("h_s",), "decoder": ("g_s",)}
 FLOATS = ("fp16", "bf16", "fp32")
 
 FASTEST_INT8 = 0.5
-"""Where nobody timed int8 on a unit that has it: between the float time and half of it, the ratio of the peak rates."""
+"""The least share of the float time, where nobody timed int8 on a unit that has it. The time then lies between the float
+time and half of it, the ratio of the peak rates."""
 
 
 @dataclass(frozen=True)
 class Power:
-    """What a board draws under load, in watts: a value, the range it may lie in, and how that is known."""
+    """The power of a board under load, in watts: a value, the range it may lie in, and how that is known."""
 
     value_w: float
     low_w: float
@@ -43,7 +44,8 @@ def predicted_entries(
     """(entries, notes): network latency and energy of encode and decode, on each unit and each number of threads that
     the target has constants for; the preferred unit first. Where there are none, entries without value and the reason.
 
-    plan: of the quantized model; None for a model in float.
+    Args:
+        plan: plan of the quantized model; None for a model in float.
     """
     entries: list[Entry] = []
     notes: list[str] = []
@@ -68,7 +70,8 @@ def layer_times(
     """How long each of `layers` takes where `setting` of `predicted_entries` runs the transforms; the reason where
     nobody can say. They sum to the latency of the networks; their intervals are each for itself.
 
-    plan: of the quantized model; None for a model in float.
+    Args:
+        plan: plan of the quantized model; None for a model in float.
     """
     unit = next(unit for unit in target.units if unit.name == setting.unit)
     of_network = {transform: name for name, held in NETWORKS.items() for transform in held}
@@ -90,7 +93,7 @@ def layer_times(
 
 
 def _amounts(layers: Sequence[LayerCost]) -> dict[str, dict[str, float]]:
-    """What is moved, by layer; that of the hyper network, which runs apart in float, is little and left out."""
+    """The moved data by layer. The hyper network runs apart in float and moves little: it is left out."""
     of_transforms = [layer for layer in layers if layer.network in ("g_a", "h_a", "g_s")]
     return movement(of_transforms)
 
@@ -135,7 +138,7 @@ def _end_to_end(
 
 
 def board_power(target: Target, unit: ExecutionUnit) -> Power | str:
-    """What the board draws while `unit` runs networks; the reason where nobody says."""
+    """The power of the board while `unit` runs networks; the reason where it is not known."""
     measured = unit.load_w
     if measured is not None and measured.value is not None and measured.high is not None:
         return Power(
@@ -178,7 +181,7 @@ def _runtime(target: Target, unit: ExecutionUnit) -> str:
 
 
 def _arithmetic(target: Target, unit: ExecutionUnit, plan: PrecisionPlan | None) -> str:
-    """What the transforms compute in on this unit: as the plan says, or in the float that was timed there."""
+    """The arithmetic of the transforms on this unit: that of the plan, or the float that was timed there."""
     if plan is not None:
         return next(
             e.arithmetic for e in plan.entries if e.network == "encoder" and e.unit == unit.name
@@ -206,7 +209,7 @@ def _side(
     plan: PrecisionPlan | None,
     threads: int,
 ) -> Prediction | str:
-    """The time of one side when `unit` runs the transforms; the reason where it cannot be said."""
+    """The time of one side when `unit` runs the transforms; the reason where it is not known."""
     by_network = {
         network: [layer for layer in layers if layer.network in NETWORKS[network]]
         for network in SIDES[side]
@@ -249,7 +252,11 @@ def _network(
     entry: PlanEntry | None,
     threads: int | None,
 ) -> Prediction | str:
-    """entry: what the plan says of a quantized network; None for one in float, or in integers held in float."""
+    """The time of one network on `unit`; the reason where it is not known.
+
+    Args:
+        entry: the plan's entry of a quantized network; None for one in float, or in integers held in float.
+    """
     if threads is None:
         threads = _threads(target, unit)[0]
     floats = _find(target, unit.name, FLOATS, threads)
@@ -271,7 +278,7 @@ def _entry(plan: PrecisionPlan, network: str, unit: ExecutionUnit) -> PlanEntry:
 
 
 def guessed_int8(floats: Prediction) -> Prediction:
-    """Between FASTEST_INT8 of the float time and all of it, as likely anywhere on a logarithmic scale."""
+    """A time between FASTEST_INT8 of the float time and all of it, uniform on a logarithmic scale."""
     width = -math.log(FASTEST_INT8)
     sd = math.hypot(floats.ln_sd, width / math.sqrt(12))
     return Prediction(floats.ms * math.sqrt(FASTEST_INT8), sd, floats.unseen_share)
@@ -311,7 +318,7 @@ def _energy(time: Prediction, power: Power | str, by: str) -> Quantity:
 
 
 def _notes(target: Target, unit: ExecutionUnit, plan: PrecisionPlan | None) -> list[str]:
-    """What the times on `unit` were found from: of the constants that the model's arithmetic is predicted with."""
+    """Notes on the origin of the times on `unit`: on the constants that predict the model's arithmetic."""
     of_unit = [c for c in target.constants if c.unit == unit.name]
     used = {
         kind: [c for c in of_unit if (c.precision == "int8") == (kind == "int8")]
@@ -347,7 +354,7 @@ def _notes(target: Target, unit: ExecutionUnit, plan: PrecisionPlan | None) -> l
 
 
 def _kinds(target: Target, unit: ExecutionUnit, plan: PrecisionPlan | None) -> tuple[str, ...]:
-    """What the constants are of that a model's times on `unit` are found with: the main arithmetic first."""
+    """The kinds of constants ("int8", "float") that give a model's times on `unit`: the main arithmetic first."""
     if plan is None or _arithmetic(target, unit, plan) != "int8":
         return ("float",)
     is_timed = any((c.unit, c.precision) == (unit.name, "int8") for c in target.constants)

@@ -1,4 +1,4 @@
-"""What a family of codecs is to the rest of hwkd, without torch, and the families that there are."""
+"""The interface of a family of codecs to the rest of hwkd, without torch, and the list of the families."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 class Spec:
     """A codec's description in few numbers; each kind of codec has a frozen dataclass of its own.
 
-    widths: channels of the layers inside g_a; g_s mirrors them. M: channels of y. H: channels inside h_a and h_s. Z:
-    channels of z.
+    Attributes:
+        widths: channels of the layers inside g_a; g_s mirrors them.
+        M: channels of y.
+        H: channels inside h_a and h_s.
+        Z: channels of z.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -35,7 +38,7 @@ class Spec:
 
 
 InputKind = Literal["pixels", "symbols", "integers", "fractions", "activation"]
-"""What a layer takes in (hwkd/quantize/qat.py)."""
+"""The kind of a layer's input (hwkd/quantize/qat.py)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,12 @@ class LayerInput:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a codec. at: positions of its input in one BLOCK of the image. operator: conv, transposed or gdn."""
+    """One layer of a codec.
+
+    Attributes:
+        at: number of positions of its input in one BLOCK of the image.
+        operator: conv, transposed or gdn.
+    """
 
     name: str
     c_in: int
@@ -64,7 +72,7 @@ BLOCK = 64
 """The stride of z in pixels: every layer works on an area that is padded to multiples of it."""
 
 ChannelRange = tuple[str, int, int, int]
-"""What a search may vary: name, lowest, highest and step of a number of channels."""
+"""A number of channels that a search may vary: name, lowest, highest and step."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +80,20 @@ class Family(ABC):
     """Everything that depends on the family and needs no torch.
 
     Attributes:
-        name: what a user gives to --family.
-        spec_type: of its specs.
+        name: the family's name for --family.
+        spec_type: the class of its specs.
         codec: "module:class" of its networks, a `HyperpriorCodec` that is made from a spec (hwkd/models/base.py).
         graphs: "module:object" of its `Graphs` (hwkd/export/graphs.py); None for a family that only teaches.
-        checkpoint: what a file of its weights is called in messages; families may share it.
+        checkpoint: name in messages of a file of its weights; families may share it.
         default_width: channels where no width is given.
-        optimizer: what trains it best, of hwkd/distill/optimizers.py.
-        latent_of_all_rates: channels of y of a student of all rates whose teacher has one; None: it has one rate.
+        optimizer: the one of hwkd/distill/optimizers.py that trains it best.
+        latent_of_all_rates: channels of y of a student of all rates from a teacher of one; None: it has one rate.
         takes_post: whether it has the deblocking pairs of --post.
         has_gdn: whether GDN stands between its convolutions.
-        has_transposed: whether g_s has transposed convolutions, which ONNX Runtime has not in int8.
+        has_transposed: whether g_s has transposed convolutions. ONNX Runtime does not have them in int8.
         h_s_gives_index: whether h_s gives the place in the table of scales, and not the scale.
         clips_g_a: whether calibration may clip the few activations of g_a that reach far.
-        float_notes: what computes in float32 beside GDN, one sentence each.
+        float_notes: the parts beside GDN that compute in float32, one sentence each.
     """
 
     name: str
@@ -147,14 +155,14 @@ class Family(ABC):
         """The inputs of layers of g_a and g_s that lie on a grid as they are, by the layer's name."""
 
     def why_not_quantized(self, spec: Spec) -> str | None:
-        """In a sentence, where no codec of this `spec` is quantized; None where they are."""
+        """The reason in a sentence, if no codec of this `spec` is quantized; None if they are."""
         return None
 
     # What a search may choose.
 
     @abstractmethod
     def width_names(self) -> tuple[str, ...]:
-        """What a search calls the widths, in their order in the spec."""
+        """The names of the widths in a search, in their order in the spec."""
 
     @abstractmethod
     def ranges(self, teacher: Any) -> tuple[ChannelRange, ...]:
@@ -205,7 +213,7 @@ def student_families() -> tuple[Family, ...]:
 
 
 def student_names() -> tuple[str, ...]:
-    """What a user may give to --family."""
+    """The families that a user may give to --family."""
     return tuple(family.name for family in student_families())
 
 
@@ -262,13 +270,13 @@ def hyper_analysis(spec: Spec, kernel: int = 3) -> Iterator[Layer]:
 
 
 def channel_range(name: str, low: int, most: int, step: int) -> ChannelRange:
-    """From `low` up to `most`, which a narrow teacher may have fewer of."""
+    """The range from `low` up to `most`. It starts at `most` if that is below `low`, as with a narrow teacher."""
     low = min(low, most)
     return name, low, low + (most - low) // step * step, step
 
 
 def latent_ranges(teacher: Spec) -> tuple[ChannelRange, ...]:
-    """Of the channels of y, of h_a and h_s, and of z."""
+    """The ranges of the channels of y, of h_a and h_s, and of z."""
     return (
         channel_range("M", 64, teacher.M, 16),
         channel_range("H", 16, teacher.H, 8),

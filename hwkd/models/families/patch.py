@@ -35,13 +35,18 @@ POST_VALUES = 3 * POST * POST
 class PatchSpec(Spec):
     """A `patch` codec (hwkd/models/patch.py); g_s mirrors g_a.
 
-    C: channels of the trunk at 1/16 of the resolution; widths: hidden width of each of its blocks.
-    post: hidden widths of the deblocking pairs at 1/4.
-    M: channels of y. H: channels inside h_a and h_s. Z: channels of z.
-    hyper_kernel: side of the first convolution of h_a and of the last of h_s, 1 or 3.
-    context: channels of y whose means are predicted from their neighbours, and the width of what predicts them; ()
-    for none.
-    anchors: lambdas at which the gains of a codec of all rates are learned; 0: a codec of one rate, without gains.
+    Attributes:
+        M: channels of y.
+        H: channels inside h_a and h_s.
+        Z: channels of z.
+        C: channels of the trunk at 1/16 of the resolution.
+        widths: hidden width of each block of the trunk.
+        post: hidden widths of the deblocking pairs at 1/4 of the resolution.
+        anchors: number of lambdas at which the gains of a codec of all rates are learned. 0: a codec of one rate, without
+            gains.
+        context: number of channels of y with means predicted from their neighbours, and width of the layer that predicts
+            them; () for none.
+        hyper_kernel: side of the first convolution of h_a and of the last of h_s, 1 or 3.
     """
 
     M: int
@@ -96,9 +101,9 @@ BLOCKS = 3
 HYPER, HYPER_LATENT = 96, 64
 ANCHORS = 5
 CONTEXT = 48
-"""Channels of y whose means a student of all rates predicts, through a layer of twice as many."""
+"""Channels of y for which a student of all rates predicts the means, through a layer of twice as many."""
 LATENT_OF_ALL_RATES = 320
-"""Of a patch's 768 values: with 192 a linear codec ends at 37.5 dB on Kodak, with 320 at 46.2 dB."""
+"""Channels of y for a patch's 768 values: with 192 a linear codec ends at 37.5 dB on Kodak, with 320 at 46.2 dB."""
 POST_SHARE = 4
 """The deblocking pair works at 16 times the pixels of the trunk: it gets a quarter of its channels."""
 
@@ -132,14 +137,14 @@ class PatchFamily(Family):
         )
 
     def with_rates(self, spec: Spec, *, all_rates: bool) -> PatchSpec:
-        """With gains and a context, or without."""
+        """The spec with gains and a context, or without."""
         spec = cast(PatchSpec, spec)
         if not all_rates:
             return replace(spec, anchors=0, context=())
         return replace(spec, anchors=ANCHORS, context=_context(spec.M))
 
     def recognise(self, state: "Mapping[str, Tensor]") -> PatchSpec | None:
-        """By the linear path, which no other family has."""
+        """The spec of these weights, found by the linear path: no other family has one."""
         if "g_a.linear.weight" not in state:
             return None
         of_context = state.get("g_s.context.conv_in.weight")
@@ -197,7 +202,7 @@ class PatchFamily(Family):
         return "a codec of one rate whose means have a context is not quantized: train it for all rates, or without context"
 
     def width_names(self) -> tuple[str, ...]:
-        """Of the blocks."""
+        """The names of the widths of the blocks."""
         return tuple(f"w{i + 1}" for i in range(BLOCKS))
 
     def ranges(self, teacher: PatchSpec) -> tuple[ChannelRange, ...]:
@@ -223,7 +228,7 @@ class PatchFamily(Family):
         )
 
     def uniform(self, width: int) -> dict[str, float]:
-        """With hyper networks no wider than the trunk, which would else be most of a narrow student's weights."""
+        """The channels, with hyper networks no wider than the trunk: wider ones would be most of a narrow student's weights."""
         return {
             **super().uniform(width),
             "H": min(HYPER, width),
@@ -232,7 +237,7 @@ class PatchFamily(Family):
         }
 
     def options(self, spec: Spec) -> dict[str, Any]:
-        """With the deblocking pairs."""
+        """The options, with the deblocking pairs."""
         return {**super().options(spec), "post": list(cast(PatchSpec, spec).post)}
 
 

@@ -1,4 +1,4 @@
-"""What others published: the figures of arXiv 2509.10366, and rate-distortion curves for Kodak."""
+"""Figures that others published: those of arXiv 2509.10366, and rate-distortion curves for Kodak."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from hwkd.schema import read_table
 # The figures that arXiv 2509.10366 published; others measured them, elsewhere.
 
 PAPER_FILE = "published/arxiv-2509.10366.json"
-"""Below profiles/."""
+"""Path below profiles/."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,11 @@ class PaperRow:
 class Paper:
     """The paper's tables: where they stand, what they were measured on, with which images and architectures.
 
-    note: what its headings mean, in sentences.
-
     Every row is a scale hyperprior of `family` with N channels inside, N in the hyper networks and in z, M in y. The
-    first row is the one that the paper's savings are told against.
+    first row is the base of the paper's savings.
+
+    Attributes:
+        note: the meaning of the tables' headings, in sentences.
     """
 
     source: str
@@ -81,7 +82,7 @@ def read_paper() -> Paper:
 # The rate-distortion curves that others published for Kodak.
 
 CURVES_FILE = "published/kodak-rd.json"
-"""Below profiles/."""
+"""Path below profiles/."""
 
 HYPERPRIOR = "bmshj2018-hyperprior"
 """The name of the curve that the paper's teacher is a point of, qualities 1, 2, .. in order of rate."""
@@ -89,7 +90,11 @@ HYPERPRIOR = "bmshj2018-hyperprior"
 
 @dataclass(frozen=True)
 class PublishedCurve:
-    """One codec; means over the images. path: of its file in the repository. note: which encoder, in words.
+    """One codec; means over the images.
+
+    Attributes:
+        path: path of its file in the repository.
+        note: which encoder, in words.
 
     Raises:
         InputError: as Curve.
@@ -113,7 +118,11 @@ class PublishedCurve:
 
 @dataclass(frozen=True)
 class PublishedCurves:
-    """Curves of one repository at one commit. note: how the figures were averaged, in sentences."""
+    """Curves of one repository at one commit.
+
+    Attributes:
+        note: how the figures were averaged, in sentences.
+    """
 
     source: str
     repository: str

@@ -19,9 +19,10 @@ COMPARED = ("latency_ms", "energy_mj")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a setting must have to be compared; None: anything.
+    """The properties that a setting must have to be compared; None: anything.
 
-    runtime: with or without its version ("openvino", "openvino 2026.4.1").
+    Attributes:
+        runtime: name of the runtime, with or without its version ("openvino", "openvino 2026.4.1").
     """
 
     runtime: str | None = None
@@ -107,7 +108,7 @@ def choose_rows(
 def settings_of(record: Record) -> tuple[Setting, ...]:
     """The settings in which `record` has latency or energy of the networks or end to end, in order of its entries.
 
-    Those with a known figure; where there are none, those whose figures say why they are not known.
+    Only settings with a known figure; if there are none, settings with figures that have a reason why they are not known.
     """
     entries = [e for e in record.entries if e.name in COMPARED and e.part in PARTS]
     known = [e for e in entries if e.quantity.value is not None]
@@ -115,7 +116,7 @@ def settings_of(record: Record) -> tuple[Setting, ...]:
 
 
 def choose_part(rows: Sequence[Row], name: str) -> str:
-    """The part whose figures `name` are compared: end to end where every row that has any has them so, else networks."""
+    """The part for the figures `name`: end to end if every row with any such figure has it end to end, else networks."""
     having = [row for row in rows if any(row.has(name, part) for part in PARTS)]
     if having and all(row.has(name, "end_to_end") for row in having):
         return "end_to_end"
@@ -123,7 +124,7 @@ def choose_part(rows: Sequence[Row], name: str) -> str:
 
 
 def row_names(rows: Sequence[Row]) -> tuple[str, ...]:
-    """A name for each row, only as long as it must be to tell it from the others: model, target, setting."""
+    """A name for each row, only as long as needed to differ from the others: model, target, setting."""
     by_model = [row.record.model.name for row in rows]
     by_target = [f"{row.record.model.name} on {row.record.target}" for row in rows]
     full = [f"{name} ({row.setting})" for name, row in zip(by_target, rows, strict=True)]
@@ -155,10 +156,11 @@ MEGAPIXEL = 1e6
 
 @dataclass(frozen=True)
 class Scope:
-    """What the figures of a comparison hold for.
+    """The scope of the figures of a comparison.
 
-    latency_part, energy_part: of hwkd.measure.record.PARTS. is_per_pixel: MACs for a pixel, latency and energy for a
-    megapixel, instead of all for an image.
+    Attributes:
+        latency_part, energy_part: one of hwkd.measure.record.PARTS.
+        is_per_pixel: MACs are for a pixel, latency and energy for a megapixel, instead of all for an image.
     """
 
     latency_part: str
@@ -250,7 +252,7 @@ def _energy(row: Row, part: str, megapixels: float) -> dict[str, Cell]:
 
 
 def _emissions(row: Row, part: str, factor: float) -> Cell:
-    """Of encoder and decoder: the record's figure for both, else the sum of the two."""
+    """Emissions of encoder and decoder: the record's figure for both, else the sum of the two."""
     if row.entry("emissions_g_per_1000", "both", part):
         return _entry(row, "emissions_g_per_1000", "both", part, factor)
     sides = (
@@ -275,10 +277,15 @@ def _entry(row: Row, name: str, side: str, part: str, factor: float) -> Cell:
 class Column:
     """A figure's column.
 
-    key: of the figure (hwkd.report.compare.rows). name: the heading, unit included. group: counts, size, quality,
-    latency, energy, emissions or published: columns of one are found the same way and share their notes.
-    digits: after the point; None: three significant ones. is_difference: change as a difference, not in percent.
-    has_interval: machines get low and high, and people too unless is_derived: computed from its neighbours.
+    Attributes:
+        key: key of the figure (hwkd.report.compare.rows).
+        name: the heading, unit included.
+        group: counts, size, quality, latency, energy, emissions or published. Columns of one group are found the same way
+            and share their notes.
+        digits: digits after the point; None: three significant digits.
+        is_difference: whether a change is a difference, not in percent.
+        has_interval: whether output for machines has low and high. Output for people has them too, unless is_derived.
+        is_derived: whether the figure is computed from its neighbours.
     """
 
     key: str
@@ -357,7 +364,7 @@ _FOR_AN_IMAGE_ONLY = ("kmac_per_pixel", "mj_per_mpx")
 # The rows of a comparison, with their figures. Pure.
 
 SIZE = ("parameters_m", "memory_mib", "weight_mib", "psnr_db", "bpp")
-"""What does not depend on where a model runs."""
+"""The figures that do not depend on where a model runs."""
 
 Figures = Mapping[str, Cell]
 
@@ -366,8 +373,10 @@ Figures = Mapping[str, Cell]
 class Compared:
     """The rows of a comparison with their figures, by which all its tables are made.
 
-    names: of the rows, to tell them apart in sentences. figures: of each row (hwkd.report.compare.rows).
-    left_out: a sentence for each record that no row stands for.
+    Attributes:
+        names: a name for each row, to distinguish them in sentences.
+        figures: figures of each row (hwkd.report.compare.rows).
+        left_out: a sentence for each record that no row stands for.
     """
 
     rows: tuple[Row, ...]

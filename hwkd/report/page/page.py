@@ -90,7 +90,7 @@ def page_html(gathered: Gathered, plots: Sequence[Plot], command: str) -> str:
     """The page as text.
 
     Args:
-        plots: of hwkd.report.page.sources, in any order; the page has places for the keys that those have.
+        plots: plots of hwkd.report.page.sources, in any order. The page has places for their keys.
         command: the line that makes the page again, for its foot.
 
     Raises:
@@ -129,7 +129,7 @@ def _of(groups: dict[str, FigureGroup], keys: Sequence[str]) -> list[FigureGroup
 
 
 def _summary(gathered: Gathered) -> str:
-    """What is in the page, in one sentence."""
+    """The content of the page, in one sentence."""
     records = gathered.records
     models = len({record.model.name for record in records})
     machines = len({record.target for record in records})
@@ -155,7 +155,7 @@ def _count(n: int, one: str, many: str = "") -> str:
 
 
 def _versions(gathered: Gathered) -> list[str]:
-    """Of what made the records, each combination once."""
+    """The versions of what made the records, each combination once."""
     told = (
         ", ".join(f"{name} {version}" for name, version in record.provenance.versions.items())
         for record in gathered.records
@@ -180,7 +180,11 @@ def _plotly_source() -> str:
 
 @dataclass(frozen=True)
 class HeadCell:
-    """A heading. found: one of hwkd.quantity.FOUND, "" for a column of texts."""
+    """A heading.
+
+    Attributes:
+        found: one of hwkd.quantity.FOUND, "" for a column of texts.
+    """
 
     name: str
     found: str = ""
@@ -188,8 +192,15 @@ class HeadCell:
 
 @dataclass(frozen=True)
 class PageCell:
-    """text: what stands there. number: to sort by, None for texts and where there is none. small: below it. title: said
-    of it when pointed at. note: the number of the note with the reason why there is no figure."""
+    """A cell of a table.
+
+    Attributes:
+        text: the text in the cell.
+        number: number to sort by; None for texts and where there is none.
+        small: small text below it.
+        title: text that shows when the pointer is on the cell.
+        note: the number of the note with the reason why there is no figure.
+    """
 
     text: str
     number: float | None = None
@@ -205,13 +216,17 @@ class Reasons:
     numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, reason: str) -> int:
-        """That of `reason`, which gets one if it is new."""
+        """The number of `reason`; a new reason gets a new number."""
         return self.numbers.setdefault(reason, len(self.numbers) + 1)
 
 
 @dataclass(frozen=True)
 class FoundColumn:
-    """A figure found in one way. of: what of, "networks" say; empty where that goes without saying."""
+    """A figure found in one way.
+
+    Attributes:
+        of: what the figure is of, for example "networks"; empty where that is clear.
+    """
 
     column: Column
     found: str
@@ -228,7 +243,7 @@ class FoundColumn:
 def columns_found(
     figures: Sequence[Figures], columns: Sequence[Column], of: str = ""
 ) -> tuple[FoundColumn, ...]:
-    """Those of `columns` in each way that any of `figures` was found, in order of hwkd.quantity.FOUND."""
+    """The columns of `columns`, one for each way in which any of `figures` was found, in order of hwkd.quantity.FOUND."""
     return tuple(
         FoundColumn(column, found, of)
         for column in columns
@@ -240,7 +255,11 @@ def columns_found(
 def figure_cells(
     figures: Figures, columns: Sequence[FoundColumn], reasons: Reasons, *, shows_basis: bool = False
 ) -> Iterator[PageCell]:
-    """A row's cells. shows_basis: say on which images quality is, where rows differ in that."""
+    """A row's cells.
+
+    Args:
+        shows_basis: show on which images the quality was measured, where rows differ in that.
+    """
     for one in columns:
         cell, digits = figures[one.column.key], one.column.digits
         if cell.value is None or cell.found != one.found:
@@ -256,7 +275,7 @@ def figure_cells(
 def nobody_notes(
     figures: Sequence[Figures], columns: Sequence[Column], shown: Collection[str]
 ) -> Iterator[str]:
-    """For each of `columns` whose key is not `shown`, as nobody has a figure in it: why."""
+    """The reason for each of `columns` with a key that is not `shown`: no row has a figure in it."""
     for column in columns:
         if column.key not in shown:
             reasons = dict.fromkeys(f[column.key].reason for f in figures)
@@ -280,7 +299,7 @@ def _how(cell: Cell) -> str:
 MODEL_KEYS = ("parameters_m", "weight_mib", "kmac_per_pixel", "psnr_db", "bpp")
 COST_KEYS = ("encode_ms", "decode_ms", "encode_mj", "decode_mj")
 SHORT_PARTS = {"networks": "networks", "end_to_end": "end to end"}
-"""Of hwkd.report.compare.rows.PARTS; what targets are predicted for comes first."""
+"""Short names of hwkd.report.compare.rows.PARTS. The part that predictions on targets have comes first."""
 
 LABELS = ("model", "target", "unit", "runtime", "precision", "threads")
 
@@ -295,8 +314,14 @@ class PageRow:
 
 @dataclass(frozen=True)
 class ResourceTable:
-    """heads: as long as the cells of each row. targets: to choose from. reasons: why figures are n/a, the first is
-    note 1. notes: how the figures were found."""
+    """The resource table of the page.
+
+    Attributes:
+        heads: one heading for each cell of a row.
+        targets: targets to choose from.
+        reasons: why figures are n/a; the first is note 1.
+        notes: how the figures were found.
+    """
 
     heads: tuple[HeadCell, ...]
     rows: tuple[PageRow, ...]
@@ -391,8 +416,8 @@ def _has(compared: Compared, key: str) -> bool:
 # A card for each target: what it is, what runs where, what its models are predicted to cost, and how fast that is. Pure.
 #
 # Real time is REAL_TIME_FPS images a second of the record's size, end to end: entropy coding included. An interval decides:
-# "yes" where even its slow end reaches that, "no" where not even its fast end does, "not certain" between. It is said of
-# trained models that code bytes there; a bare architecture, and networks alone, have no answer.
+# "yes" where even its slow end reaches that, "no" where not even its fast end does, "not certain" between. Only trained
+# models that code bytes there have an answer; a bare architecture, and networks alone, have none.
 
 REAL_TIME_FPS = 25
 """Images a second: the rate of PAL, and near to film's 24."""
@@ -402,7 +427,7 @@ KEYS = ("encode_ms", "decode_ms", "encode_mj", "decode_mj")
 
 _PLANNED_BITS = 8
 _PLANNED_FAMILY = "patch"
-"""What a plan is shown for where no record tells one: 8 bits, and the family that ships where there is no record."""
+"""The page shows a plan for these where no record has one: 8 bits, and the family that ships where there is no record."""
 
 
 @dataclass(frozen=True)
@@ -419,8 +444,12 @@ class CardUnit:
 
 @dataclass(frozen=True)
 class CardRow:
-    """A model on the target in its first setting. cells: its figures. encodes, decodes: in real time: YES, NO,
-    NOT_CERTAIN or n/a."""
+    """A model on the target in its first setting.
+
+    Attributes:
+        cells: its figures.
+        encodes, decodes: whether it does so in real time: YES, NO, NOT_CERTAIN or n/a.
+    """
 
     model: str
     setting: str
@@ -432,9 +461,18 @@ class CardRow:
 
 @dataclass(frozen=True)
 class TargetCard:
-    """power: of the board, in words. plan_of: what `plan`, in sentences, is for. heads: of the cells of all rows.
-    reasons: why figures are n/a, the first is note 1. part: what the latencies are of. is_networks: whether entropy coding
-    and pixels are not in them. notes: how far to trust them."""
+    """The card of one target.
+
+    Attributes:
+        power: power of the board, in words.
+        plan_of: the model that `plan` is for.
+        plan: the plan in sentences.
+        heads: headings of the cells of all rows.
+        reasons: why figures are n/a; the first is note 1.
+        part: the part that the latencies are of.
+        is_networks: whether the latencies exclude entropy coding and pixels.
+        notes: how far to trust the latencies.
+    """
 
     name: str
     description: str
@@ -533,7 +571,7 @@ def _power(target: Target) -> Iterator[str]:
 
 
 def _plan(target: Target, records: Sequence[Record]) -> tuple[str, tuple[str, ...]]:
-    """Of what the plan is, and its sentences: that of the first quantized model, as its record tells it."""
+    """What the plan is for, and its sentences: the plan of the first quantized model, as in its record."""
     for record in records:
         notes = [note for note in record.notes if note.startswith(PLAN)]
         if notes:

@@ -1,4 +1,4 @@
-"""What a report is made from: each text that a user names, by what lies there, and the plots in their order."""
+"""The sources of a report: each text that a user names, by what lies there, and the plots in their order."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -35,11 +35,14 @@ from hwkd.target import Target, list_targets, load_target, load_targets
 
 @dataclass(frozen=True)
 class Gathered:
-    """What was found in the sources that the user named.
+    """The content of the sources that the user named.
 
-    records: costs, on machines that were measured and on targets. results: rate and distortion of trained models, None
-    where no source has any. logs: of training runs. targets: the boards that cards are made for, in that order.
-    sources: what was read, in words, for the foot of the page.
+    Attributes:
+        records: costs, on machines that were measured and on targets.
+        results: rate and distortion of trained models; None where no source has any.
+        logs: logs of training runs.
+        targets: the boards that cards are made for, in that order.
+        sources: what was read, in words, for the foot of the page.
     """
 
     records: tuple[Record, ...]
@@ -55,17 +58,17 @@ SHIPPED = "shipped"
 """The source that stands for all records, results and training logs that come with hwkd."""
 
 WIDTH, HEIGHT = 768, 512
-"""Of the image that costs are predicted for: Kodak's, as of the records that ship."""
+"""Size of the image that costs are predicted for: Kodak's, as in the records that ship."""
 
 _NO_PROVENANCE = Provenance("", "", "", {})
-"""In place of when, where and by which command a prediction was computed, which does not matter to it."""
+"""Replaces the time, place and command of a prediction: they do not change it."""
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 
 
 @dataclass
 class _Found:
-    """What was read so far."""
+    """The sources read so far."""
 
     records: list[Record] = field(default_factory=list)
     results: dict[str, Result] = field(default_factory=dict)
@@ -79,12 +82,12 @@ def gather(
     targets: Sequence[str],
     progress: Callable[[str], None] = lambda _: None,
 ) -> Gathered:
-    """What `sources` hold: records, results, bundles and runs, the latter two predicted on every target.
+    """Read `sources`: records, results, bundles and runs. Bundles and runs are predicted on every target.
 
     Args:
-        sources: files, folders or names, as `hwkd report` describes them; none: what ships.
-        targets: names or .toml files; other targets are left out, machines that were measured stay. None given: every one
-            that ships where a source can be predicted there, else those that the records are of.
+        sources: files, folders or names, as `hwkd report` describes them; with none, what ships.
+        targets: names or .toml files. Other targets are left out; machines that were measured stay. With none: every shipped
+            target if a source can be predicted there, else the targets of the records.
         progress: called with each source's name before it is read.
 
     Raises:
@@ -111,9 +114,9 @@ def gather(
 
 
 def _on_targets(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
-    """Where targets are named the records on them, and those of machines that were measured; each once.
+    """With `names`, only the records on these targets and those of machines that were measured; each record once.
 
-    A prediction that is made again is no other, whenever and by whichever command it was made.
+    A repeated prediction is the same record, whatever its time and command.
     """
     distinct: list[Record] = []
     undated: list[Record] = []

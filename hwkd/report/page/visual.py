@@ -1,4 +1,4 @@
-"""What codecs do to images, as one HTML file that opens offline."""
+"""Images by several codecs, as one HTML file that opens offline."""
 
 import base64
 import io
@@ -73,7 +73,7 @@ def crop_at(width: int, height: int, middle: tuple[float, float], side: int) -> 
 
 
 def sides(longest: int) -> list[int]:
-    """The sides that may be shown of images whose longest side is `longest`: that, then down to LEAST_SIDE in steps of 16."""
+    """The sides that may be shown of images with a longest side `longest`: that, then down to LEAST_SIDE in steps of 16."""
     return [longest, *range((longest - 1) // _GRID * _GRID, LEAST_SIDE - 1, -_GRID)]
 
 
@@ -97,7 +97,7 @@ def embedded(pixels: Pixels) -> str:
 ORIGINAL = "original"
 
 MAX_PAGE_MB = 15
-"""Of 10^6 bytes: what opens at once, and what mail still takes."""
+"""The largest page in MB of 10^6 bytes: such a page opens at once, and mail still takes it."""
 
 _PAGE_BYTES, _VIEW_BYTES = 200_000, 1_000
 """Kept free for the page itself, and for the text below each view."""
@@ -109,14 +109,19 @@ _LOSSY_SHARE = 0.4
 """A coded image takes at least about this much of its original's bytes: more images than this lets in cannot fit."""
 
 Show = Callable[[str, int, int], None]
-"""Called with what is being done, and how many of how many steps are done."""
+"""Called with the current work in words, the number of finished steps and the number of all steps."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of the whole image, measured. psnr_db: of 8-bit RGB, inf where nothing was lost. ms_ssim: or why there is none.
+    """Measured figures of the whole image.
 
-    stream_bytes: of the file or stream, header included; bpp: theirs.
+    Attributes:
+        psnr_db: PSNR of 8-bit RGB; inf where nothing was lost.
+        ms_ssim: MS-SSIM, or None.
+        ms_ssim_reason: why ms_ssim is None.
+        stream_bytes: size of the file or stream, header included.
+        bpp: bits of stream_bytes per pixel.
     """
 
     psnr_db: float
@@ -128,9 +133,13 @@ class Figures:
 
 @dataclass(frozen=True)
 class View:
-    """One image by one codec. made: what coded it. note: how its rate came about, or empty. figures: None for the original.
+    """One image by one codec.
 
-    address: data: of exactly the pixels that were decoded, of the part that is shown.
+    Attributes:
+        made: what coded it.
+        note: how its rate was chosen, or empty.
+        figures: its figures; None for the original.
+        address: a data: URL with exactly the decoded pixels of the part that is shown.
     """
 
     name: str
@@ -153,9 +162,12 @@ class ShownImage:
 
 @dataclass(frozen=True)
 class Visual:
-    """All of a page. source: the images, in words. found: how many there are, of which `images` are shown.
+    """All of a page.
 
-    matched_to: the model whose rate JPEG and WebP were brought to.
+    Attributes:
+        source: the images, in words.
+        found: number of images found; `images` has the shown ones.
+        matched_to: the model that gives the rate for JPEG and WebP.
     """
 
     source: str
@@ -200,7 +212,11 @@ def visual(
 
 @dataclass(frozen=True)
 class _Seen:
-    """An image at first sight. least_bytes: of its original, embedded at the least size."""
+    """An image at first sight.
+
+    Attributes:
+        least_bytes: bytes of its original, embedded at the least size.
+    """
 
     place: int
     name: str
@@ -215,7 +231,7 @@ class _Seen:
 
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """An image with what is kept of its views: their pixels within `crop`, whose addresses are not made yet."""
+    """An image with the kept part of its views: their pixels within `crop`. Their addresses are not made yet."""
 
     seen: _Seen
     crop: Crop
@@ -376,7 +392,8 @@ _NO_ERROR = "no error"
 def visual_html(visual: Visual, command: str) -> str:
     """The page; the same text for the same input.
 
-    command: what makes it again, for its foot.
+    Args:
+        command: the command that makes the page again, for its foot.
     Raises:
         HwkdError: Jinja2 is not installed; the page came out larger than MAX_PAGE_MB.
     """

@@ -34,8 +34,12 @@ Figures = Mapping[str, Cell]
 class Costed:
     """One model with its cost and its quality, both known.
 
-    name: for people. kind: what it is drawn with: family and precision. rate: bits per pixel. psnr_db: its basis says on
-    which images. is_published: the quality is the paper's, of the same architecture.
+    Attributes:
+        name: name for people.
+        kind: family and precision; they decide how it is drawn.
+        psnr_db: PSNR; its basis has the images.
+        rate: bits per pixel.
+        is_published: whether the quality is the paper's, of the same architecture.
     """
 
     name: str
@@ -93,7 +97,7 @@ def main_images(points: Sequence[Costed]) -> str:
 
 
 def front_of(points: Sequence[Costed]) -> tuple[Costed, ...]:
-    """Those that none beats: less cost and more PSNR; among the points of `main_images`, the cheapest first."""
+    """The points that no other beats with less cost and more PSNR; among those of `main_images`, the cheapest first."""
     images = main_images(points)
     comparable = [point for point in points if point.psnr_db.basis == images]
     figures = [{COST: point.cost, QUALITY: point.psnr_db} for point in comparable]
@@ -143,7 +147,7 @@ def _kind(row: Row) -> str:
 
 
 def _same_images(paper_images: str, figures: Sequence[Figures]) -> str:
-    """What our figures call the images of the paper, if any are of them: "Kodak, 24 images" for those of 768x512."""
+    """The name of the paper's images in our figures, if any are of them: "Kodak, 24 images" for those of 768x512."""
     for known in figures:
         basis = known[QUALITY].basis
         if basis and paper_images.casefold().startswith(basis.casefold()):
@@ -156,7 +160,14 @@ Y_LABEL = "PSNR (dB)"
 
 @dataclass(frozen=True)
 class _Cost:
-    """A kind of cost. key: of the plots. figure: of hwkd.report.compare.rows. entry: of the record. what, unit: in words."""
+    """A kind of cost.
+
+    Attributes:
+        key: key of the plots.
+        figure: name of the figure in hwkd.report.compare.rows.
+        entry: name of the record's entry.
+        what, unit: cost and unit in words.
+    """
 
     key: str
     figure: str
@@ -320,12 +331,12 @@ def _table(points: Sequence[Costed], title: str, unit: str) -> Table:
 
 
 def rates(points: Sequence[Costed]) -> str:
-    """From the lowest to the highest."""
+    """The rates from the lowest to the highest."""
     return span([point.rate.value or 0.0 for point in points], "bpp")
 
 
 def rate_notes(points: Sequence[Costed]) -> Iterator[str]:
-    """That rates differ, and images where they do."""
+    """Notes that rates differ, and that images differ if they do."""
     yield (
         f"Rates: {rates(points)}. A model that spends more bits reaches a higher PSNR, so the front does not say which "
         "model codes better; the plot of rate and distortion does."
@@ -339,7 +350,7 @@ def rate_notes(points: Sequence[Costed]) -> Iterator[str]:
 
 
 def setting_notes(points: Sequence[Costed]) -> Iterator[str]:
-    """In which settings the models run, the first of each record."""
+    """Notes on the settings in which the models run, the first of each record."""
     names = [point.name for point in points]
     by_setting: dict[str, list[str]] = {}
     for point in points:
@@ -370,7 +381,11 @@ def trust_notes(points: Sequence[Costed]) -> Iterator[str]:
 
 
 def architecture_note(points: Sequence[Costed], paper: Paper, cost: str) -> str:
-    """How the paper's points were found. cost: how their cost was, in words."""
+    """How the paper's points were found.
+
+    Args:
+        cost: how their cost was found, in words.
+    """
     names = ", ".join(point.row.record.model.name for point in points)
     return (
         f"{PAPER}: PSNR and rate as published ({paper.source}, on {paper.images}); cost {cost} here, for the float "

@@ -1,4 +1,4 @@
-"""What each layer costs: multiply-accumulates of a model, and its times on a target. Pure."""
+"""The costs of each layer: multiply-accumulates of a model, and its times on a target. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -42,7 +42,7 @@ def layer_plots(records: Sequence[Record], targets: Sequence[Target]) -> tuple[B
 
 
 def layer_words(layer: LayerCost) -> str:
-    """What a layer is: "conv 5x5 /2 64->64"."""
+    """A layer in words: "conv 5x5 /2 64->64"."""
     channels = f"{layer.c_in}->{layer.c_out}"
     match layer.operator:
         case "gdn":
@@ -165,14 +165,14 @@ def _caption(what: str, panels: Sequence[Panel], unit: str) -> str:
 # How long each layer of a record takes: as it was measured, or predicted layer by layer.
 
 ACT_BITS = 8
-"""Of activations; whether a unit computes in int8 does not depend on them."""
+"""Bits of activations; whether a unit computes in int8 does not depend on them."""
 
 Found = tuple[Setting, dict[str, Quantity], tuple[str, ...]]
-"""What the layers run on, the time of each in milliseconds, and how they were found."""
+"""The setting in which the layers run, the time of each in milliseconds, and notes on how the times were found."""
 
 
 def measured_times(record: Record) -> Found | None:
-    """In the first setting in which the record's layers were timed; None where they were not."""
+    """The times in the first setting in which the record's layers were timed; None where they were not."""
     timed = [e for e in record.entries if e.part == "layer" and e.name == "latency_ms"]
     known = [e for e in timed if e.quantity.value is not None]
     if not known:
@@ -188,7 +188,7 @@ def measured_times(record: Record) -> Found | None:
 
 
 def predicted_times(record: Record, boards: Mapping[str, Target]) -> Found | None:
-    """In the record's first setting, from the file of its target, one of `boards`; None where that cannot be said."""
+    """Predicted times in the record's first setting, from the file of its target, one of `boards`; None where it is not known."""
     target, settings = boards.get(record.target), settings_of(record)
     if record.is_host or target is None or not settings or not record.layers:
         return None
