@@ -239,7 +239,7 @@ def distill(options: "DistillOptions") -> Distilled | None:
     """
     from hwkd.cli.distill import distilled
 
-    done = distilled(_parsed("distill", options.words()))
+    done = distilled(options.given("hwkd.distill"))
     return None if done is None else Distilled(done[0], done[1].report)
 
 

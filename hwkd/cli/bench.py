@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from hwkd.cli.options import SHIPPED_FIRST, above_0, add_output_options, emit_all, whole
+from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
 from hwkd.cli.profile import parse_size
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.search import Asked
@@ -17,6 +17,7 @@ from hwkd.measure.classic import BENCH_SETTINGS_TEXT, MAX_QUALITY
 from hwkd.measure.coder import SIDES, STEPS_TEXT
 from hwkd.measure.machine import installed_version
 from hwkd.measure.profile import photograph
+from hwkd.options import above_0, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 from hwkd.quantity import NA, Cell, Quantity, from_quantity
 from hwkd.report.compare.rows import Column

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all, refuse_unknown, whole
+from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all, refuse_unknown
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.codec import Codec
 from hwkd.codec.shipped import shipped_or_as_given
@@ -17,6 +17,7 @@ from hwkd.images import SUFFIXES, ImageSource, open_images
 from hwkd.measure.bundles import macs_per_pixel
 from hwkd.measure.classic import ALL_LABELS, check_codecs, evaluate_classic, made
 from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
+from hwkd.options import whole
 from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, check_within, lmbda_at
 from hwkd.report.table import Table
 from hwkd.results import Result, TrainedModel, read_curve, write_result

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import tomli_w
 
-from hwkd.cli.options import LAST_SEED, MOST, above_0, crop, terminal_width, whole
+from hwkd.cli.options import terminal_width
 from hwkd.cli.profile import FALLBACK, HOST
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import HwkdError, InputError, unknown
@@ -21,6 +21,7 @@ from hwkd.images import content_sha256, find_images
 from hwkd.measure.machine import find_processor, host_facts, host_name
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import FAMILIES, HyperpriorSpec, Spec, lmbda_of
+from hwkd.options import LAST_SEED, MOST, above_0, crop, whole
 from hwkd.report.fit import FitResult, fit_plots, front_table, trials_table
 from hwkd.report.plots.figures import draw_plot
 from hwkd.report.plots.plot import file_name

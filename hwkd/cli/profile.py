@@ -12,11 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from hwkd.bits import BitPlan, parse_bits
 from hwkd.cli.options import (
     SHIPPED_FIRST,
-    above_0,
     add_output_options,
     emit_all,
     refuse_unknown,
-    whole,
 )
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import shipped_or_as_given
@@ -36,6 +34,7 @@ from hwkd.measure.predict.constants import check_name, target_from
 from hwkd.measure.profile import Profiled, Wanted, profile_target
 from hwkd.measure.record import Record, write_record
 from hwkd.models.spec import is_architecture
+from hwkd.options import above_0, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, check_within
 from hwkd.report.profile import cost_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table

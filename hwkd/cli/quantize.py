@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwkd.bits import BitPlan, parse_bits
-from hwkd.cli.options import add_output_options, crop, emit
+from hwkd.cli.options import add_output_options, emit
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError, unknown
 from hwkd.images import open_images
+from hwkd.options import crop
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.report.table import Table
 

@@ -1,0 +1,256 @@
+"""Options as a frozen dataclass: argparse's arguments, a recipe's values and a command line are made from its fields."""
+
+import argparse
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hwkd.errors import InputError, unknown
+
+# How a text becomes the value of an option, and what is refused: types for argparse.
+
+MOST = 10**9
+"""Of steps, and of whatever else has no bound of its own."""
+LAST_SEED = 2**32 - 1
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        accepted = f"{low} to {high}" if high != MOST else f"{low} or more"
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number, {accepted}, got {text!r}")
+        return value
+
+    return parse
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def above_0(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value
+
+
+def from_0(text: str) -> float:
+    """An argparse type: a finite number, 0 or more."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more, got {text!r}")
+    return value
+
+
+def crop(text: str) -> int:
+    """An argparse type: the side of a crop in pixels."""
+    value = whole(64, MOST)(text)
+    if value % 64:
+        lower = value // 64 * 64
+        raise argparse.ArgumentTypeError(
+            f"must be a multiple of 64 (the stride of z), got {text!r}; try {lower} or {lower + 64}"
+        )
+    return value
+
+
+def one_of(kind: str, *known: str) -> Callable[[str], str]:
+    """An argparse type: one of the names `known`; InputError with the near ones for any other."""
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise unknown(kind, text, known)
+        return text
+
+    return parse
+
+
+def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """An argparse type: a text that stays one, which `parse` takes without an InputError."""
+
+    def keep(text: str) -> str:
+        parse(text)
+        return text
+
+    return keep
+
+
+# From the fields of a dataclass to options.
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a field's default does not say of its option; `more`: other arguments of argparse's add_argument."""
+
+    group: str
+    exclusive: str
+    short: str
+    parse: Callable[[str], Any] | None
+    more: Mapping[str, Any]
+
+
+def option(
+    default: Any,
+    help: str,
+    metavar: str | None = None,
+    parse: Callable[[str], Any] | None = None,
+    *,
+    group: str = "",
+    exclusive: str = "",
+    short: str = "",
+    kw_only: bool = True,
+    **more: Any,
+) -> Any:
+    """A field of an `Options`. False as `default` makes a switch, a tuple an option that may be given again.
+
+    Args:
+        parse: from the text to the value; raises ArgumentTypeError or InputError.
+        group: begins a group of that title in the help, which the fields below belong to.
+        exclusive: of fields that stand together under one such name only one may be given.
+        short: the option's short form, as "-o".
+    """
+    if isinstance(default, tuple):
+        more["action"] = "append"
+    if default is False:
+        more["action"] = "store_true"
+    else:
+        more |= {"metavar": metavar, "type": parse}
+    about = _About(group, exclusive, short, parse, {"help": help, **more})
+    return field(default=default, kw_only=kw_only, metadata={"option": about})
+
+
+Own = TypeVar("Own", bound="Options")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The base of what a command takes. "Given" is a mapping of names of fields to values, defaults left out."""
+
+    @classmethod
+    def _options(cls) -> dict[str, tuple["Field[Any]", _About]]:
+        return {f.name: (f, f.metadata["option"]) for f in fields(cls) if f.metadata}
+
+    @classmethod
+    def add_to(
+        cls,
+        parser: argparse.ArgumentParser,
+        beside: Mapping[str, Callable[[argparse._ActionsContainer], object]] | None = None,
+    ) -> None:
+        """Give `parser` an option for every field; what is not given will not stand in its namespace.
+
+        beside: adds, behind the option of this name, what is no field.
+        """
+        group: argparse._ActionsContainer = parser
+        exclusive, holder = "", group
+        for name, (_, about) in cls._options().items():
+            if about.group:
+                group = parser.add_argument_group(about.group)
+            if about.exclusive != exclusive or about.group:
+                exclusive = about.exclusive
+                holder = group.add_mutually_exclusive_group() if exclusive else group
+            holder.add_argument(*_flags(name, about), default=argparse.SUPPRESS, **about.more)
+            if beside and name in beside:
+                beside[name](group)
+
+    @classmethod
+    def given_in(cls, args: argparse.Namespace) -> dict[str, Any]:
+        """What argparse has found of the options."""
+        found = {name: getattr(args, name) for name in cls._options() if hasattr(args, name)}
+        return {n: tuple(v) if isinstance(v, list) else v for n, v in found.items()}
+
+    @classmethod
+    def read(cls, table: Mapping[str, object], where: str) -> dict[str, Any]:
+        """What `table`, a TOML file's say, gives: texts, numbers, true or false, and arrays of these.
+
+        Raises:
+            InputError: a value of the wrong type, or one that the option refuses; names `where`.
+        """
+        options, given = cls._options(), dict[str, Any]()
+        taken: dict[str, str] = {}
+        for name, value in table.items():
+            default, about = options[name][0].default, options[name][1]
+            if isinstance(default, bool):
+                if not isinstance(value, bool):
+                    raise InputError(f"{where}: {name} takes true or false, got {value!r}")
+                if not value:
+                    continue
+                given[name] = True
+            else:
+                given[name] = _read(name, default, about, value, where)
+            flag = "/".join(_flags(name, about))
+            if about.exclusive and taken.setdefault(about.exclusive, flag) != flag:
+                raise InputError(
+                    f"{where}: argument {flag}: not allowed with argument {taken[about.exclusive]}"
+                )
+        return given
+
+    @classmethod
+    def check_value(cls, name: str, value: object) -> None:
+        """Raise InputError unless the option of this name would give `value`."""
+        about = cls._options()[name][1]
+        assert about.parse is not None
+        try:
+            is_same = about.parse(str(value)) == value
+        except argparse.ArgumentTypeError as error:
+            raise InputError(f"{_flags(name, about)[-1]} {error}") from None
+        if not is_same:
+            raise InputError(f"{name} cannot be {value!r}")
+
+    def given(self, where: str) -> dict[str, Any]:
+        """What differs from the defaults, checked as `read` does."""
+        values = {
+            name: (getattr(self, name), f.default) for name, (f, _) in self._options().items()
+        }
+        return self.read({n: v for n, (v, default) in values.items() if v != default}, where)
+
+    @classmethod
+    def words(cls, given: Mapping[str, Any]) -> list[str]:
+        """The words of a command line that gives this; nothing of what is None or False."""
+        words: list[str] = []
+        for name, (_, about) in cls._options().items():
+            value, flags = given.get(name), _flags(name, about)
+            for one in value if isinstance(value, tuple) else (value,):
+                if one is True:
+                    words.append(flags[0])
+                elif str(one).startswith("-"):
+                    words.append(f"{flags[-1]}={one}")
+                elif one is not None and one is not False:
+                    words += [flags[0], str(one)]
+        return words
+
+
+def _flags(name: str, about: _About) -> list[str]:
+    long = f"--{name.replace('_', '-')}"
+    return [about.short, long] if about.short else [long]
+
+
+def _read(name: str, default: object, about: _About, value: object, where: str) -> Any:
+    parts = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(p, str | int | float | Path) and type(p) is not bool for p in parts):
+        raise InputError(
+            f"{where}: {name} takes a text, a number, or an array of these, got {value!r}"
+        )
+    parse = about.parse or str
+    try:
+        if isinstance(default, tuple):  # an option that may be given again
+            return tuple(parse(str(part)) for part in parts)
+        found = parse(",".join(map(str, parts)))
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"{where}: argument {'/'.join(_flags(name, about))}: {error}") from None
+    if isinstance(value, str) and isinstance(found, int | float):
+        raise InputError(
+            f"{where}: {name} is a number, got the text {value!r}: write {name} = {found}"
+        )
+    return found
