@@ -324,11 +324,12 @@ def command_again(given: Mapping[str, Any], config: "RunConfig", folder: Path) -
         "qat_steps": config.qat_steps,
         "threads": config.threads,
         "precision": config.precision,
-        "output": f"{folder}-again",
+        "output": None,
         "resume": False,
         "force": False,
     }
-    return shlex.join([*launcher, "distill", *DistillOptions.words(again)])
+    words = [*launcher, "distill", *DistillOptions.words(again)]
+    return shlex.join([*words, "-o", f"{folder}-again"])
 
 
 def run(args: argparse.Namespace) -> int:
