@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,6 +94,8 @@ def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
 class _About:
     """What a field's default does not say of its option; `more`: other arguments of argparse's add_argument."""
 
+    is_positional: bool
+    has_several: bool
     group: str
     exclusive: str
     short: str
@@ -107,27 +109,33 @@ def option(
     metavar: str | None = None,
     parse: Callable[[str], Any] | None = None,
     *,
+    positional: bool = False,
     group: str = "",
     exclusive: str = "",
     short: str = "",
     kw_only: bool = True,
     **more: Any,
 ) -> Any:
-    """A field of an `Options`. False as `default` makes a switch, a tuple an option that may be given again.
+    """A field of an `Options`, for a dataclass with kw_only.
 
     Args:
+        default: False makes a switch, a tuple an option that may be given again, MISSING a field that must be given.
         parse: from the text to the value; raises ArgumentTypeError or InputError.
         group: begins a group of that title in the help, which the fields below belong to.
         exclusive: of fields that stand together under one such name only one may be given.
         short: the option's short form, as "-o".
     """
-    if isinstance(default, tuple):
-        more["action"] = "append"
+    has_several = isinstance(default, tuple) or "nargs" in more
     if default is False:
         more["action"] = "store_true"
     else:
         more |= {"metavar": metavar, "type": parse}
-    about = _About(group, exclusive, short, parse, {"help": help, **more})
+    if has_several and "nargs" not in more:
+        more["action"] = "append"
+    if default is MISSING and not positional:
+        more["required"] = True
+    more["help"] = help
+    about = _About(positional, has_several, group, exclusive, short, parse, more)
     return field(default=default, kw_only=kw_only, metadata={"option": about})
 
 
@@ -171,6 +179,11 @@ class Options:
         return {n: tuple(v) if isinstance(v, list) else v for n, v in found.items()}
 
     @classmethod
+    def of(cls: type[Own], args: argparse.Namespace) -> Own:
+        """The options that argparse has found, the others by default."""
+        return cls(**cls.given_in(args))
+
+    @classmethod
     def read(cls, table: Mapping[str, object], where: str) -> dict[str, Any]:
         """What `table`, a TOML file's say, gives: texts, numbers, true or false, and arrays of these.
 
@@ -188,7 +201,7 @@ class Options:
                     continue
                 given[name] = True
             else:
-                given[name] = _read(name, default, about, value, where)
+                given[name] = _read(name, about, value, where)
             flag = "/".join(_flags(name, about))
             if about.exclusive and taken.setdefault(about.exclusive, flag) != flag:
                 raise InputError(
@@ -221,6 +234,9 @@ class Options:
         words: list[str] = []
         for name, (_, about) in cls._options().items():
             value, flags = given.get(name), _flags(name, about)
+            if value and "nargs" in about.more:
+                words += [*flags[: not about.is_positional], *map(str, value)]
+                continue
             for one in value if isinstance(value, tuple) else (value,):
                 if one is True:
                     words.append(flags[0])
@@ -232,11 +248,13 @@ class Options:
 
 
 def _flags(name: str, about: _About) -> list[str]:
+    if about.is_positional:
+        return [name]
     long = f"--{name.replace('_', '-')}"
     return [about.short, long] if about.short else [long]
 
 
-def _read(name: str, default: object, about: _About, value: object, where: str) -> Any:
+def _read(name: str, about: _About, value: object, where: str) -> Any:
     parts = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(p, str | int | float | Path) and type(p) is not bool for p in parts):
         raise InputError(
@@ -244,7 +262,7 @@ def _read(name: str, default: object, about: _About, value: object, where: str) 
         )
     parse = about.parse or str
     try:
-        if isinstance(default, tuple):  # an option that may be given again
+        if about.has_several:
             return tuple(parse(str(part)) for part in parts)
         found = parse(",".join(map(str, parts)))
     except argparse.ArgumentTypeError as error:
