@@ -119,13 +119,13 @@ def option(
     """A field of an `Options`, for a dataclass with kw_only.
 
     Args:
-        default: False makes a switch, a tuple an option that may be given again, MISSING a field that must be given.
+        default: False makes a switch, () an option that may be given again, MISSING a field that must be given.
         parse: from the text to the value; raises ArgumentTypeError or InputError.
         group: begins a group of that title in the help, which the fields below belong to.
         exclusive: of fields that stand together under one such name only one may be given.
         short: the option's short form, as "-o".
     """
-    has_several = isinstance(default, tuple) or "nargs" in more
+    has_several = default == () or "nargs" in more
     if default is False:
         more["action"] = "store_true"
     else:
