@@ -2,7 +2,8 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
@@ -17,7 +18,7 @@ from hwkd.measure.classic import BENCH_SETTINGS_TEXT, MAX_QUALITY
 from hwkd.measure.coder import SIDES, STEPS_TEXT
 from hwkd.measure.machine import installed_version
 from hwkd.measure.profile import photograph
-from hwkd.options import above_0, whole
+from hwkd.options import Options, above_0, option, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 from hwkd.quantity import NA, Cell, Quantity, from_quantity
 from hwkd.report.compare.rows import Column
@@ -39,63 +40,62 @@ ALL = "all"
 DEFAULT_SIZE = "768x512"
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions(Options):
+    """What `hwkd bench` takes, but for how its tables are printed."""
+
+    bundles: tuple[str, ...] = option(
+        MISSING,
+        f"a .hwkd file, or the name of one that ships (see `hwkd models`); {SHIPPED_FIRST}",
+        "BUNDLE",
+        shipped_or_as_given,
+        positional=True,
+        nargs="+",
+    )
+    against: str = option(
+        COMPRESSAI,
+        "compressai: ScaleHyperprior(128, 192) with random weights at the first bundle's rate (default); a "
+        "checkpoint's file or a name of CompressAI's zoo (see `hwkd models`); or none",
+        "WHAT",
+    )
+    image: Path | None = option(
+        None, "what to code (default: an embedded photograph)", "FILE", Path
+    )
+    size: str | None = option(
+        None,
+        f"of the embedded photograph, cut or mirrored at its edges (default: {DEFAULT_SIZE})",
+        "WxH",
+    )
+    threads: int = option(
+        usable_cores(),
+        "of every coder that can use them (default: all usable cores)",
+        "N",
+        whole(1, usable_cores()),
+    )
+    runtime: str = option(
+        ALL, "for the bundles: onnxruntime or openvino (default: all that are installed)", "NAME"
+    )
+    seconds: float = option(
+        20.0, "for all timed runs together, at least 6 of each (default: 20)", "S", above_0
+    )
+    quality: int | None = option(
+        None,
+        f"of bundles of all rates, {LOWEST} to {HIGHEST} (default: {DEFAULT_QUALITY})",
+        "N",
+        whole(LOWEST, HIGHEST),
+        short="-q",
+    )
+    classic_quality: int | None = option(
+        None,
+        "of JPEG, WebP and AVIF (default: what comes nearest to the first bundle's PSNR)",
+        "Q",
+        whole(1, MAX_QUALITY),
+    )
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `hwkd bench`."""
-    parser.add_argument(
-        "bundles",
-        nargs="+",
-        type=shipped_or_as_given,
-        metavar="BUNDLE",
-        help=f"a .hwkd file, or the name of one that ships (see `hwkd models`); {SHIPPED_FIRST}",
-    )
-    parser.add_argument(
-        "--against",
-        default=COMPRESSAI,
-        metavar="WHAT",
-        help="compressai: ScaleHyperprior(128, 192) with random weights at the first bundle's rate (default); a "
-        "checkpoint's file or a name of CompressAI's zoo (see `hwkd models`); or none",
-    )
-    parser.add_argument(
-        "--image", type=Path, metavar="FILE", help="what to code (default: an embedded photograph)"
-    )
-    parser.add_argument(
-        "--size",
-        metavar="WxH",
-        help=f"of the embedded photograph, cut or mirrored at its edges (default: {DEFAULT_SIZE})",
-    )
-    parser.add_argument(
-        "--threads",
-        type=whole(1, usable_cores()),
-        default=usable_cores(),
-        metavar="N",
-        help="of every coder that can use them (default: all usable cores)",
-    )
-    parser.add_argument(
-        "--runtime",
-        default=ALL,
-        metavar="NAME",
-        help="for the bundles: onnxruntime or openvino (default: all that are installed)",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=above_0,
-        default=20.0,
-        metavar="S",
-        help="for all timed runs together, at least 6 of each (default: 20)",
-    )
-    parser.add_argument(
-        "-q",
-        "--quality",
-        type=whole(LOWEST, HIGHEST),
-        metavar="N",
-        help=f"of bundles of all rates, {LOWEST} to {HIGHEST} (default: {DEFAULT_QUALITY})",
-    )
-    parser.add_argument(
-        "--classic-quality",
-        type=whole(1, MAX_QUALITY),
-        metavar="Q",
-        help="of JPEG, WebP and AVIF (default: what comes nearest to the first bundle's PSNR)",
-    )
+    BenchOptions.add_to(parser)
     add_output_options(parser)
 
 
@@ -106,12 +106,18 @@ def run(args: argparse.Namespace) -> int:
         InputError: a file, name or number that there is not; told before anything is measured.
         HwkdError: no bundle runs in any runtime.
     """
-    runtimes = _runtimes(args.runtime)
-    bundles = _named(args.bundles)
-    _check_quality(args.quality, bundles.values())
-    image, words = _image(args.image, args.size)
+    options = BenchOptions.of(args)
+    runtimes = _runtimes(options.runtime)
+    bundles = _named(options.bundles)
+    _check_quality(options.quality, bundles.values())
+    image, words = _image(options.image, options.size)
     wanted = Wanted(
-        args.against, runtimes, args.threads, args.seconds, args.classic_quality, args.quality
+        options.against,
+        runtimes,
+        options.threads,
+        options.seconds,
+        options.classic_quality,
+        options.quality,
     )
     with stderr_console().status("opening") as status:
         found = bench(image, bundles, wanted, status.update)
@@ -129,7 +135,7 @@ def _runtimes(text: str) -> tuple[str, ...]:
     return present
 
 
-def _named(paths: list[str]) -> dict[str, Bundle]:
+def _named(paths: Sequence[str]) -> dict[str, Bundle]:
     """The bundles by their own names, by their paths where two have one name."""
     bundles = {path: read_bundle(named_bundle(path)) for path in dict.fromkeys(paths)}
     counts = Counter(bundle.manifest.name for bundle in bundles.values())
