@@ -125,7 +125,7 @@ def option(
         exclusive: of fields that stand together under one such name only one may be given.
         short: the option's short form, as "-o".
     """
-    has_several = default == () or "nargs" in more
+    has_several = default == () or more.get("nargs") in ("*", "+")
     if default is False:
         more["action"] = "store_true"
     else:
@@ -221,12 +221,10 @@ class Options:
         if not is_same:
             raise InputError(f"{name} cannot be {value!r}")
 
-    def given(self, where: str) -> dict[str, Any]:
-        """What differs from the defaults, checked as `read` does."""
-        values = {
-            name: (getattr(self, name), f.default) for name, (f, _) in self._options().items()
-        }
-        return self.read({n: v for n, (v, default) in values.items() if v != default}, where)
+    def given(self) -> dict[str, Any]:
+        """What differs from the defaults, as it is."""
+        defaults = {name: f.default for name, (f, _) in self._options().items()}
+        return {name: v for name, v in vars(self).items() if v != defaults[name]}
 
     @classmethod
     def words(cls, given: Mapping[str, Any]) -> list[str]:
@@ -234,7 +232,7 @@ class Options:
         words: list[str] = []
         for name, (_, about) in cls._options().items():
             value, flags = given.get(name), _flags(name, about)
-            if value and "nargs" in about.more:
+            if value and about.has_several and "nargs" in about.more:
                 words += [*flags[: not about.is_positional], *map(str, value)]
                 continue
             for one in value if isinstance(value, tuple) else (value,):
@@ -260,15 +258,21 @@ def _read(name: str, about: _About, value: object, where: str) -> Any:
         raise InputError(
             f"{where}: {name} takes a text, a number, or an array of these, got {value!r}"
         )
-    parse = about.parse or str
+    texts = [str(part) for part in parts] if about.has_several else [",".join(map(str, parts))]
     try:
-        if about.has_several:
-            return tuple(parse(str(part)) for part in parts)
-        found = parse(",".join(map(str, parts)))
+        found = tuple((about.parse or str)(text) for text in texts)
+        for one in found:
+            if one not in about.more.get("choices", (one,)):
+                accepted = ", ".join(map(repr, about.more["choices"]))
+                raise argparse.ArgumentTypeError(
+                    f"invalid choice: {one!r} (choose from {accepted})"
+                )
     except argparse.ArgumentTypeError as error:
         raise InputError(f"{where}: argument {'/'.join(_flags(name, about))}: {error}") from None
-    if isinstance(value, str) and isinstance(found, int | float):
+    if about.has_several:
+        return found
+    if isinstance(value, str) and isinstance(found[0], int | float):
         raise InputError(
-            f"{where}: {name} is a number, got the text {value!r}: write {name} = {found}"
+            f"{where}: {name} is a number, got the text {value!r}: write {name} = {found[0]}"
         )
-    return found
+    return found[0]

@@ -118,8 +118,8 @@ def test_a_prediction_scales_with_the_padded_area():
 def test_profile_says_what_the_command_is_told(monkeypatch):
     seen = []
 
-    def profile_each(args, keep):
-        seen.append(args)
+    def profile_each(options, command, keep):
+        seen.append((options, command))
         keep(None)
 
     monkeypatch.setattr("hwkd.cli.profile.profile_each", profile_each)
@@ -137,9 +137,9 @@ def test_profile_says_what_the_command_is_told(monkeypatch):
         evaluate=Path("photos"),
         memory=False,
     )
-    plain, full = seen
-    assert plain.argv == ["profile", "runs/a", "--target", "host"]
-    assert (full.models, full.target, full.size) == (["./patch-q5"], ["my.toml"], "64x32")
+    (plain, command), (full, _) = seen
+    assert command == "hwkd profile runs/a --target host"
+    assert (full.models, full.target, full.size) == (("./patch-q5",), ("my.toml",), "64x32")
     assert (full.threads, full.seconds, full.energy, full.country) == ("2,1", 0.5, "none", "FRA")
     assert (full.quality, full.bits, full.evaluate) == (7, "4/8", Path("photos"))
     assert full.no_memory and not plain.no_memory
@@ -207,7 +207,7 @@ def test_a_command_line_is_read_back_as_what_was_given():
             kind = str if field.default is None else type(field.default)
             changed[field.name] = by_name.get(field.name, by_type[kind])
     for given in (changed, {"lmbda": 0.5, "minutes": 2.5}, {"all_rates": True}, {}):
-        assert DistillOptions(**given).given("here") == given
+        assert DistillOptions.read(DistillOptions(**given).given(), "here") == given
         args = command_parser().parse_args(DistillOptions.words(given))
         assert DistillOptions.given_in(args) == given
 
