@@ -3,9 +3,9 @@
 import argparse
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from hwkd.errors import InputError, unknown
 
@@ -104,11 +104,11 @@ class _About:
 
 
 def option(
-    default: Any,
     help: str,
     metavar: str | None = None,
     parse: Callable[[str], Any] | None = None,
     *,
+    default: Any = None,
     positional: bool = False,
     group: str = "",
     exclusive: str = "",
@@ -119,8 +119,9 @@ def option(
     """A field of an `Options`, for a dataclass with kw_only.
 
     Args:
+        help: without the default, which is added where there is one and `help` does not say "default".
+        parse: from the text to the value; raises ArgumentTypeError or InputError. Of a Path it need not be given.
         default: False makes a switch, () an option that may be given again, MISSING a field that must be given.
-        parse: from the text to the value; raises ArgumentTypeError or InputError.
         group: begins a group of that title in the help, which the fields below belong to.
         exclusive: of fields that stand together under one such name only one may be given.
         short: the option's short form, as "-o".
@@ -129,11 +130,13 @@ def option(
     if default is False:
         more["action"] = "store_true"
     else:
-        more |= {"metavar": metavar, "type": parse}
+        more["metavar"] = metavar
     if has_several and "nargs" not in more:
         more["action"] = "append"
     if default is MISSING and not positional:
         more["required"] = True
+    if default not in (None, (), MISSING) and default is not False and "default" not in help:
+        help += f" (default: {f'{default:g}' if isinstance(default, float) else default})"
     more["help"] = help
     about = _About(positional, has_several, group, exclusive, short, parse, more)
     return field(default=default, kw_only=kw_only, metadata={"option": about})
@@ -148,7 +151,13 @@ class Options:
 
     @classmethod
     def _options(cls) -> dict[str, tuple["Field[Any]", _About]]:
-        return {f.name: (f, f.metadata["option"]) for f in fields(cls) if f.metadata}
+        found: dict[str, tuple[Field[Any], _About]] = {}
+        for one in fields(cls):
+            about = one.metadata["option"]
+            if Path in (one.type, *get_args(one.type)):
+                about = replace(about, parse=Path)
+            found[one.name] = one, about
+        return found
 
     @classmethod
     def add_to(
@@ -168,7 +177,10 @@ class Options:
             if about.exclusive != exclusive or about.group:
                 exclusive = about.exclusive
                 holder = group.add_mutually_exclusive_group() if exclusive else group
-            holder.add_argument(*_flags(name, about), default=argparse.SUPPRESS, **about.more)
+            more = {**about.more, "default": argparse.SUPPRESS}
+            if about.parse is not None:
+                more["type"] = about.parse
+            holder.add_argument(*_flags(name, about), **more)
             if beside and name in beside:
                 beside[name](group)
 

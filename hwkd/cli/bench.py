@@ -45,48 +45,44 @@ class BenchOptions(Options):
     """What `hwkd bench` takes, but for how its tables are printed."""
 
     bundles: tuple[str, ...] = option(
-        MISSING,
         f"a .hwkd file, or the name of one that ships (see `hwkd models`); {SHIPPED_FIRST}",
         "BUNDLE",
         shipped_or_as_given,
+        default=MISSING,
         positional=True,
         nargs="+",
     )
     against: str = option(
-        COMPRESSAI,
         "compressai: ScaleHyperprior(128, 192) with random weights at the first bundle's rate (default); a "
         "checkpoint's file or a name of CompressAI's zoo (see `hwkd models`); or none",
         "WHAT",
+        default=COMPRESSAI,
     )
-    image: Path | None = option(
-        None, "what to code (default: an embedded photograph)", "FILE", Path
-    )
+    image: Path | None = option("what to code (default: an embedded photograph)", "FILE")
     size: str | None = option(
-        None,
-        f"of the embedded photograph, cut or mirrored at its edges (default: {DEFAULT_SIZE})",
-        "WxH",
+        f"of the embedded photograph, cut or mirrored at its edges (default: {DEFAULT_SIZE})", "WxH"
     )
     threads: int = option(
-        usable_cores(),
         "of every coder that can use them (default: all usable cores)",
         "N",
         whole(1, usable_cores()),
+        default=usable_cores(),
     )
     runtime: str = option(
-        ALL, "for the bundles: onnxruntime or openvino (default: all that are installed)", "NAME"
+        "for the bundles: onnxruntime or openvino (default: all that are installed)",
+        "NAME",
+        default=ALL,
     )
     seconds: float = option(
-        20.0, "for all timed runs together, at least 6 of each (default: 20)", "S", above_0
+        "for all timed runs together, at least 6 of each", "S", above_0, default=20.0
     )
     quality: int | None = option(
-        None,
         f"of bundles of all rates, {LOWEST} to {HIGHEST} (default: {DEFAULT_QUALITY})",
         "N",
         whole(LOWEST, HIGHEST),
         short="-q",
     )
     classic_quality: int | None = option(
-        None,
         "of JPEG, WebP and AVIF (default: what comes nearest to the first bundle's PSNR)",
         "Q",
         whole(1, MAX_QUALITY),

@@ -354,36 +354,31 @@ class EvaluateOptions(Options):
     """What `hwkd evaluate` takes, but for how its tables are printed."""
 
     models: tuple[str, ...] = option(
-        MISSING,
         "the name of a bundle or teacher that ships (see `hwkd models`), a run folder, a checkpoint, or a bundle; "
         f"{SHIPPED_FIRST}",
         "MODEL",
         shipped_or_as_given,
+        default=MISSING,
         positional=True,
         nargs="+",
     )
     data: Path | None = option(
-        None,
         f"folder of images ({' '.join(SUFFIXES)}), searched to the bottom; default: the embedded photographs",
         "DIR",
-        Path,
     )
     qualities: tuple[int, ...] | None = option(
-        None,
         f"of a model of all rates, {LOWEST} to {HIGHEST}: its points, which are a curve by themselves (default: "
         f"{','.join(map(str, CURVE_QUALITIES))})",
         "N,N",
         _qualities,
         short="-q",
     )
-    per_image: bool = option(False, "a row for every image above each average")
+    per_image: bool = option("a row for every image above each average", default=False)
     curve: str | None = option(
-        None,
         "take the models of one rate as the points of one curve of this name, or name the curve of a model of all rates",
         "NAME",
     )
     classic: tuple[str, ...] | None = option(
-        None,
         f"code the images with {', '.join(ALL_LABELS)} (default: all three) at many qualities as well: their curves, and "
         "BD-rates of the models' curves against them",
         "CODEC",
@@ -391,19 +386,16 @@ class EvaluateOptions(Options):
         choices=tuple(ALL_LABELS),
     )
     against: tuple[Path, ...] = option(
-        (),
         "curves in CompressAI's results form; gives BD-rate and BD-PSNR of every curve of two points or more",
         "CURVE.json",
-        Path,
+        default=(),
         action="extend",
         nargs="+",
     )
     save_results: Path | None = option(
-        None,
         "write the averages as one curve in CompressAI's results form, with what is known of each model; "
         "`hwkd compare --results` reads it",
         "FILE.json",
-        Path,
     )
 
 

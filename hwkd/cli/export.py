@@ -45,46 +45,37 @@ class ExportOptions(Options):
     """What `hwkd export` takes."""
 
     model: str = option(
-        MISSING,
         "a run folder; with --bits a float model: a shipped one, a checkpoint, RUN:float",
         "MODEL",
+        default=MISSING,
         positional=True,
     )
-    target: str = option(MISSING, "see `hwkd targets`", "NAME")
-    bits: str | None = option(None, "quantize a float model after training: 8, or 4/8", "W[/A]")
+    target: str = option("see `hwkd targets`", "NAME", default=MISSING)
+    bits: str | None = option("quantize a float model after training: 8, or 4/8", "W[/A]")
     data: Path | None = option(
-        None,
         "images to fit the entropy coder's tables and to check the export on, not those of --evaluate "
         "(default: embedded ones)",
         "DIR",
-        Path,
     )
     output: Path | None = option(
-        None,
-        "the bundle, which goes by the file's name (default: MODEL.hwkd)",
-        "FILE",
-        Path,
-        short="-o",
+        "the bundle, which goes by the file's name (default: MODEL.hwkd)", "FILE", short="-o"
     )
     card: Path | None = option(
-        None,
         "what only you know of the training: data, licence, hardware, recipe (texts), limits (a list of texts)",
         "FILE.toml",
-        Path,
     )
     evaluate: tuple[Path, ...] = option(
-        (),
         "images for the card's figures, beside the embedded ones; may be given again",
         "DIR",
-        Path,
+        default=(),
     )
     size: tuple[int, int] = option(
-        (768, 512),
         "of the images, for a target whose engine is built for one (default: 768x512)",
         "WxH",
         parse_size,
+        default=(768, 512),
     )
-    force: bool = option(False, "replace a file that exists")
+    force: bool = option("replace a file that exists", default=False)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

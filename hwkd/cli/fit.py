@@ -58,96 +58,79 @@ class FitOptions(Options):
     """What `hwkd fit` takes."""
 
     target: str | None = option(
-        None,
         "see `hwkd targets`: costs are predicted; or host: they are measured on this machine",
         "NAME",
         group="the device, and what a student may cost there",
     )
     max_ms: float | None = option(
-        None,
-        "of the slower of encode and decode of a 768x512 image, networks",
-        "MS",
-        above_0,
+        "of the slower of encode and decode of a 768x512 image, networks", "MS", above_0
     )
-    max_mj: float | None = option(None, "energy, of the greater of the two", "MJ", above_0)
+    max_mj: float | None = option("energy, of the greater of the two", "MJ", above_0)
     max_mib: float | None = option(
-        None, "of the stored weights: bits are then chosen by layer, 4 at least", "MIB", above_0
+        "of the stored weights: bits are then chosen by layer, 4 at least", "MIB", above_0
     )
     trials: int = option(
-        40,
-        "students to train, of all workers, the paper's not counted (default: 40)",
+        "students to train, of all workers, the paper's not counted",
         "K",
         whole(1, MOST),
+        default=40,
         group="what to search",
         exclusive="length",
     )
     hours: float | None = option(
-        None, "in place of --trials: begin none after so long", "H", above_0, exclusive="length"
+        "in place of --trials: begin none after so long", "H", above_0, exclusive="length"
     )
     family: tuple[str, ...] = option(
-        (), "gdn, relu or patch; may be given again (default: all that a teacher is there for)", "F"
+        "gdn, relu or patch; may be given again (default: all that a teacher is there for)",
+        "F",
+        default=(),
     )
     teacher: tuple[str, ...] = option(
-        (),
         "as that of `hwkd distill`; a patch teacher for patch, any other for gdn and relu; may be given again "
         "(default: patch-q5 and hyperprior-64). No student is wider than its teacher",
         "T",
+        default=(),
     )
     quality: int | None = option(
-        None, "1 to 8, for CompressAI's lambda of that quality", "Q", whole(1, 8), exclusive="rate"
+        "1 to 8, for CompressAI's lambda of that quality", "Q", whole(1, 8), exclusive="rate"
     )
     lmbda: float | None = option(
-        None, "of bpp + L 255^2 MSE (default: the teachers')", "L", above_0, exclusive="rate"
+        "of bpp + L 255^2 MSE (default: the teachers')", "L", above_0, exclusive="rate"
     )
     data: Path | None = option(
-        None,
-        "images (default: embedded photographs)",
-        "DIR",
-        Path,
-        group="training of each student",
+        "images (default: embedded photographs)", "DIR", group="training of each student"
     )
-    steps: int = option(
-        256, "of a student that is not stopped early (default: 256)", "S", whole(1, MOST)
-    )
-    crop: int = option(128, "side, a multiple of 64 (default: 128)", "PIXELS", crop)
-    batch: int = option(4, "crops a step (default: 4)", "B", whole(1, 4096))
+    steps: int = option("of a student that is not stopped early", "S", whole(1, MOST), default=256)
+    crop: int = option("side, a multiple of 64", "PIXELS", crop, default=128)
+    batch: int = option("crops a step", "B", whole(1, 4096), default=4)
     pool: int = option(
-        512,
-        "crops that the teachers code once, for all students (default: 512)",
-        "K",
-        whole(1, MOST),
+        "crops that the teachers code once, for all students", "K", whole(1, MOST), default=512
     )
-    lr: float = option(5e-4, "peak rate of Adam (default: 0.0005)", "RATE", above_0)
+    lr: float = option("peak rate of Adam", "RATE", above_0, default=5e-4)
     threads: int | None = option(
-        None,
         "of torch, and of what is measured with --target host (default: torch's)",
         "T",
         whole(1, 4096),
     )
     seed: int = option(
-        0,
         "of all chance (default: 0); one worker alone makes the same search of it again, with several "
         "it matters who is done first",
         "N",
         whole(0, LAST_SEED),
+        default=0,
     )
     study: str | None = option(
-        None,
         "where trials are kept: FILE.db (SQLite), FILE.journal (shared over a network file system), or a URL that "
         "Optuna takes; a search that is there already goes on (default: study.db in -o)",
         "FILE",
         group="study and output",
     )
     worker: bool = option(
-        False,
         "help with the search in --study, on this machine or another; all but --data and --threads comes from there",
+        default=False,
     )
     output: Path | None = option(
-        None,
-        "folder of tables, plots and recipe (default: runs/fit-TARGET)",
-        "DIR",
-        Path,
-        short="-o",
+        "folder of tables, plots and recipe (default: runs/fit-TARGET)", "DIR", short="-o"
     )
 
 

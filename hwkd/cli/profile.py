@@ -83,72 +83,64 @@ class ProfileOptions(Options):
     """What `hwkd profile` takes, but for how its tables are printed."""
 
     models: tuple[str, ...] = option(
-        (),
         "the name of a bundle or teacher that ships, a run folder, a checkpoint, a bundle (.hwkd), or a bare "
         f"architecture as hyperprior:N=64,M=192[,family=relu]; {SHIPPED_FIRST}; default: the newest run in runs/, or else patch-q5",
         "MODEL",
         shipped_or_as_given,
+        default=(),
         positional=True,
         nargs="*",
     )
     target: tuple[str, ...] | None = option(
-        None,
         "host (this machine, measured), all, names of targets or .toml files of your own; default: host and all "
         "for trained models, all for bare architectures",
         "NAME",
         nargs="+",
     )
-    size: str = option("768x512", "of the image in pixels (default: 768x512)", "WxH")
+    size: str = option("of the image in pixels", "WxH", default="768x512")
     threads: str | None = option(
-        None,
-        "on this machine; of several the first is the main one (default: all usable cores)",
-        "N[,N]",
+        "on this machine; of several the first is the main one (default: all usable cores)", "N[,N]"
     )
     energy: str = option(
-        AUTO,
         "the sensor on this machine (default: auto: ina3221, rapl, or else codecarbon's estimate, or none of them)",
+        default=AUTO,
         choices=(*KINDS, NONE),
     )
     country: str | None = option(
-        None, "three letters (FRA): emissions of this country's electricity, by codecarbon", "ISO"
+        "three letters (FRA): emissions of this country's electricity, by codecarbon", "ISO"
     )
     bits: str | None = option(
-        None,
         "predict a bare architecture as quantized to these bits (a trained model has its own)",
         "W[/A]",
     )
     seconds: float = option(
-        4.0,
-        "to spend on each group of latencies and on the energy of each side (default: 4)",
+        "to spend on each group of latencies and on the energy of each side",
         "S",
         above_0,
+        default=4.0,
     )
     evaluate: Path | None = option(
-        None,
         "measure PSNR and bits per pixel of trained models on the images in DIR (without DIR: on the embedded "
         "photographs); otherwise they are those of the model's card or the run's report",
         "DIR",
-        Path,
         nargs="?",
         const=EMBEDDED,
     )
     quality: int | None = option(
-        None,
         f"of models of all rates, {LOWEST} to {HIGHEST}: at which they are measured here (default: {DEFAULT_QUALITY})",
         "N",
         whole(LOWEST, HIGHEST),
         short="-q",
     )
-    no_memory: bool = option(False, "do not start the processes that measure memory")
-    layers: bool = option(False, "a table of each model's layers")
+    no_memory: bool = option("do not start the processes that measure memory", default=False)
+    layers: bool = option("a table of each model's layers", default=False)
     settings: bool = option(
-        False, "a row for every unit and number of threads, not for the main one only"
+        "a row for every unit and number of threads, not for the main one only", default=False
     )
     save: Path | None = option(
-        None, "write the records to DIR/TARGET/MODEL.json, for `hwkd compare`", "DIR", Path
+        "write the records to DIR/TARGET/MODEL.json, for `hwkd compare`", "DIR"
     )
     save_target: str | None = option(
-        None,
         "make this machine a target: writes NAME.toml with constants from the measured layers",
         "NAME",
     )

@@ -34,23 +34,21 @@ class QuantizeOptions(Options):
     """What `hwkd quantize` takes, but for how its table is printed."""
 
     model: str = option(
-        MISSING, "a shipped model, a checkpoint, or RUN:float", "MODEL", positional=True
+        "a shipped model, a checkpoint, or RUN:float", "MODEL", default=MISSING, positional=True
     )
     backend: str = option(
-        "brevitas",
         "brevitas: weights and activations; torchao: weights only, for storage; "
-        "torchao-pt2e: int8 graphs of g_a and g_s for x86 (default: brevitas)",
+        "torchao-pt2e: int8 graphs of g_a and g_s for x86",
         "B",
         one_of("backend", *BACKENDS),
+        default="brevitas",
     )
-    bits: str = option("8", "8, 4/8; torchao takes 8 or 4 (default: 8)", "W[/A]")
-    data: Path | None = option(None, "images to calibrate on (default: embedded ones)", "DIR", Path)
+    bits: str = option("8, 4/8; torchao takes 8 or 4", "W[/A]", default="8")
+    data: Path | None = option("images to calibrate on (default: embedded ones)", "DIR")
     crop: int = option(
-        256, "side of the calibration crops, a multiple of 64 (default: 256)", "PIXELS", crop
+        "side of the calibration crops, a multiple of 64", "PIXELS", crop, default=256
     )
-    evaluate: Path | None = option(
-        None, "images of the figures (default: embedded ones)", "DIR", Path
-    )
+    evaluate: Path | None = option("images of the figures (default: embedded ones)", "DIR")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

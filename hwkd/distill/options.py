@@ -85,182 +85,158 @@ class DistillOptions(Options):
     """
 
     recipe: str | None = option(
-        None,
         "a shipped recipe, or a .toml file whose keys are options of this command (qat_steps = 150); options "
         "given here win over its own",
         "NAME",
         group="what to make",
     )
     target: str | None = option(
-        None, "see `hwkd targets`; needed unless a recipe has it", "NAME", kw_only=False
+        "see `hwkd targets`; needed unless a recipe has it", "NAME", kw_only=False
     )
     bits: str = option(
-        "8",
-        "bits of weights (2 to 8) and activations (4 to 8): 8, 4/8; none stays in float (default: 8)",
+        "bits of weights (2 to 8) and activations (4 to 8): 8, 4/8; none stays in float",
         "W[/A]",
         checked(_bits),
+        default="8",
     )
     layer_bits: tuple[str, ...] = option(
-        (),
         "other bits for some layers, wildcards allowed: 'g_a.0=8/8'; may be given again",
         "LAYER=W/A",
         checked(parse_layer_bits),
+        default=(),
     )
     family: str | None = option(
-        None,
-        "gdn, relu or patch (default: patch, or that of --start)",
-        "F",
-        one_of("family", *FAMILIES),
+        "gdn, relu or patch (default: patch, or that of --start)", "F", one_of("family", *FAMILIES)
     )
     width: str | None = option(
-        None,
         "channels: gdn, relu: N or one for each of three layers; patch: trunk, or one for each block",
         "N[,N..]",
         checked(lambda text: parse_channels("--width", text)),
     )
-    latent: int | None = option(None, "channels of y (default: teacher's)", "M", _CHANNELS)
-    hyper: int | None = option(None, "channels inside h_a and h_s", "H", _CHANNELS)
-    hyper_latent: int | None = option(None, "channels of z", "Z", _CHANNELS)
+    latent: int | None = option("channels of y (default: teacher's)", "M", _CHANNELS)
+    hyper: int | None = option("channels inside h_a and h_s", "H", _CHANNELS)
+    hyper_latent: int | None = option("channels of z", "Z", _CHANNELS)
     post: str | None = option(
-        None,
         "patch: channels inside each deblocking pair, at 1/4 of the resolution (default: one, a quarter of the "
         "trunk's)",
         "W[,W..]",
         checked(lambda text: parse_channels("--post", text)),
     )
     quality: int | None = option(
-        None, "1 to 8, for CompressAI's lambda of that quality", "Q", whole(1, 8), exclusive="rate"
+        "1 to 8, for CompressAI's lambda of that quality", "Q", whole(1, 8), exclusive="rate"
     )
     lmbda: float | None = option(
-        None, "of bpp + L 255^2 MSE (default: teacher's)", "L", above_0, exclusive="rate"
+        "of bpp + L 255^2 MSE (default: teacher's)", "L", above_0, exclusive="rate"
     )
     all_rates: bool = option(
-        False,
         "patch: one student for every quality from 1 to 100 (default where the teacher is one)",
+        default=False,
         exclusive="rate",
     )
-    strict: bool = option(False, "refuse a target that would not compute in these bits")
+    strict: bool = option("refuse a target that would not compute in these bits", default=False)
     teacher: str | None = option(
-        None,
         "a shipped model, bmshj2018-hyperprior:5, a checkpoint, a run, recipe:NAME for the run of a recipe "
         "(default: the shipped one)",
         "T",
         group="who teaches, and how",
     )
-    second_teacher: str | None = option(
-        None, "the paper's hybrid: z_hat is learnt from this one", "T"
-    )
+    second_teacher: str | None = option("the paper's hybrid: z_hat is learnt from this one", "T")
     kd: str = option(
-        "latent,output",
         "terms of the distillation, weights after '=': latent=0.2,hyper=0.2,output=0.2; none for none "
         "(default: latent,output: Eq. 1; with hyper: Eq. 2)",
         "TERMS",
         checked(parse_kd),
+        default="latent,output",
     )
     kd_loss: str = option(
-        "mse",
-        "mse or kld, for the latents (default: mse)",
-        "D",
-        one_of("--kd-loss", "mse", "kld"),
+        "mse or kld, for the latents", "D", one_of("--kd-loss", "mse", "kld"), default="mse"
     )
     rd_weight: float | None = option(
-        None, "of the rate-distortion term (default: 0.6, alone 1)", "W", from_0
+        "of the rate-distortion term (default: 0.6, alone 1)", "W", from_0
     )
     start: str = option(
-        "teacher",
         "first weights: teacher, random, a shipped model, or the float student of a run or of recipe:NAME "
         "(default: teacher)",
         "S",
+        default="teacher",
     )
     data: Path | None = option(
-        None,
         "images: a folder, one of .tar shards as webdataset writes them, or a .tar file; shards are always streamed "
         "(default: embedded photographs)",
         "DIR",
-        Path,
         group="training",
     )
     stream: bool = option(
-        False,
         "read the images of --data while training, where decoded they would not fit in memory",
+        default=False,
     )
     data_workers: int | None = option(
-        None,
         "processes that decode what is streamed, for each one that trains; 0: it decodes itself (default: 2, with "
         "fewer than 3 cores all but one)",
         "W",
         whole(0, 256),
     )
     steps: int | None = option(
-        None, "of the float phase, 0 for none", "S", whole(0, MOST), exclusive="length"
+        "of the float phase, 0 for none", "S", whole(0, MOST), exclusive="length"
     )
     minutes: float | None = option(
-        None,
         f"in place of --steps: as many as fit (default: {DEFAULT_MINUTES:g})",
         "M",
         above_0,
         exclusive="length",
     )
     qat_steps: int | None = option(
-        None, "of the quantized phase (default: a quarter of --steps)", "S", whole(0, MOST)
+        "of the quantized phase (default: a quarter of --steps)", "S", whole(0, MOST)
     )
-    ptq: bool = option(False, "quantize after training, do not train in bits")
-    crop: int = option(256, "side, a multiple of 64 (default: 256)", "PIXELS", crop)
-    batch: int = option(
-        4, "crops a step, of all processes together (default: 4)", "B", whole(1, 4096)
-    )
+    ptq: bool = option("quantize after training, do not train in bits", default=False)
+    crop: int = option("side, a multiple of 64", "PIXELS", crop, default=256)
+    batch: int = option("crops a step, of all processes together", "B", whole(1, 4096), default=4)
     accumulate: int = option(
-        1,
-        "pass a process's share of the batch in K parts, to save memory; the result is the same (default: 1)",
+        "pass a process's share of the batch in K parts, to save memory; the result is the same",
         "K",
         whole(1, 4096),
+        default=1,
     )
-    lr: float = option(5e-4, "peak rate of Adam (default: 5e-4)", "RATE", above_0)
-    qat_lr: float = option(5e-5, "of the quantized phase (default: 5e-5)", "RATE", above_0)
+    lr: float = option("peak rate of Adam (default: 5e-4)", "RATE", above_0, default=5e-4)
+    qat_lr: float = option("of the quantized phase (default: 5e-5)", "RATE", above_0, default=5e-5)
     schedule: str = option(
-        "wsd",
         "wsd (warm-up, constant, a linear fall over the last third; may be made longer on --resume), cosine, or the "
-        "paper's plateau (default: wsd)",
+        "paper's plateau",
         "S",
         one_of("--schedule", "wsd", "cosine", "plateau"),
+        default="wsd",
     )
     optimizer: str = option(
-        "auto",
-        "muon (for matrices, with adam for the rest), adam, or auto: muon for family patch (default: auto)",
+        "muon (for matrices, with adam for the rest), adam, or auto: muon for family patch",
         "O",
         one_of("--optimizer", "auto", "muon", "adam"),
+        default="auto",
     )
     precision: str = option(
-        "auto",
-        "bf16, fp32 or auto, of the float phase (default: auto)",
+        "bf16, fp32 or auto, of the float phase",
         "P",
         one_of("--precision", "auto", "bf16", "fp32"),
+        default="auto",
     )
-    threads: int | None = option(
-        None, "of torch on the CPU (default: torch's)", "T", whole(1, 4096)
-    )
-    seed: int = option(0, "of all chance (default: 0)", "N", whole(0, LAST_SEED))
+    threads: int | None = option("of torch on the CPU (default: torch's)", "T", whole(1, 4096))
+    seed: int = option("of all chance", "N", whole(0, LAST_SEED), default=0)
     cache_crops: int = option(
-        0,
         "train on K fixed crops whose teacher outputs are computed once (default: new crops at every step)",
         "K",
         whole(0, 10**6),
+        default=0,
     )
-    checkpoint_every: int = option(
-        200, "steps between checkpoints (default: 200)", "S", whole(1, MOST)
-    )
+    checkpoint_every: int = option("steps between checkpoints", "S", whole(1, MOST), default=200)
     output: Path | None = option(
-        None,
         "run folder (default: runs/TARGET-FAMILY-BITS, or runs/RECIPE)",
         "DIR",
-        Path,
         short="-o",
         group="output",
     )
-    resume: bool = option(False, "continue the run in the output folder")
-    force: bool = option(False, "start over where the folder holds a run")
+    resume: bool = option("continue the run in the output folder", default=False)
+    force: bool = option("start over where the folder holds a run", default=False)
     evaluate: Path | None = option(
-        None, "images of the report, never trained on (default: embedded ones)", "DIR", Path
+        "images of the report, never trained on (default: embedded ones)", "DIR"
     )
 
     @property
