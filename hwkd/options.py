@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -91,16 +91,20 @@ def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
 
 
 @dataclass(frozen=True)
-class _About:
-    """What a field's default does not say of its option; `more`: other arguments of argparse's add_argument."""
+class _Option:
+    """What is known of a field's option; `more`: what only argparse's add_argument takes."""
 
-    is_positional: bool
+    flags: tuple[str, ...]
+    default: Any
+    parse: Callable[[str], Any] | None
     has_several: bool
     group: str
     exclusive: str
-    short: str
-    parse: Callable[[str], Any] | None
     more: Mapping[str, Any]
+
+    @property
+    def is_positional(self) -> bool:
+        return not self.flags[0].startswith("-")
 
 
 def option(
@@ -125,6 +129,7 @@ def option(
         group: begins a group of that title in the help, which the fields below belong to.
         exclusive: of fields that stand together under one such name only one may be given.
         short: the option's short form, as "-o".
+        more: of argparse's.
     """
     has_several = default == () or more.get("nargs") in ("*", "+")
     if default is False:
@@ -138,8 +143,10 @@ def option(
     if default not in (None, (), MISSING) and default is not False and "default" not in help:
         help += f" (default: {f'{default:g}' if isinstance(default, float) else default})"
     more["help"] = help
-    about = _About(positional, has_several, group, exclusive, short, parse, more)
-    return field(default=default, kw_only=kw_only, metadata={"option": about})
+    # The long form is that of the field's name, which is not known here.
+    flags = () if positional else (short, "") if short else ("",)
+    known = _Option(flags, default, parse, has_several, group, exclusive, more)
+    return field(default=default, kw_only=kw_only, metadata={"option": known})
 
 
 Own = TypeVar("Own", bound="Options")
@@ -150,13 +157,14 @@ class Options:
     """The base of what a command takes. "Given" is a mapping of names of fields to values, defaults left out."""
 
     @classmethod
-    def _options(cls) -> dict[str, tuple["Field[Any]", _About]]:
-        found: dict[str, tuple[Field[Any], _About]] = {}
+    def _options(cls) -> dict[str, _Option]:
+        found = {}
         for one in fields(cls):
-            about = one.metadata["option"]
-            if Path in (one.type, *get_args(one.type)):
-                about = replace(about, parse=Path)
-            found[one.name] = one, about
+            known: _Option = one.metadata["option"]
+            long = f"--{one.name.replace('_', '-')}"
+            flags = tuple(flag or long for flag in known.flags) or (one.name,)
+            parse = Path if Path in (one.type, *get_args(one.type)) else known.parse
+            found[one.name] = replace(known, flags=flags, parse=parse)
         return found
 
     @classmethod
@@ -171,16 +179,16 @@ class Options:
         """
         group: argparse._ActionsContainer = parser
         exclusive, holder = "", group
-        for name, (_, about) in cls._options().items():
-            if about.group:
-                group = parser.add_argument_group(about.group)
-            if about.exclusive != exclusive or about.group:
-                exclusive = about.exclusive
+        for name, known in cls._options().items():
+            if known.group:
+                group = parser.add_argument_group(known.group)
+            if known.exclusive != exclusive or known.group:
+                exclusive = known.exclusive
                 holder = group.add_mutually_exclusive_group() if exclusive else group
-            more = {**about.more, "default": argparse.SUPPRESS}
-            if about.parse is not None:
-                more["type"] = about.parse
-            holder.add_argument(*_flags(name, about), **more)
+            more = {**known.more, "default": argparse.SUPPRESS}
+            if known.parse is not None:
+                more["type"] = known.parse
+            holder.add_argument(*known.flags, **more)
             if beside and name in beside:
                 beside[name](group)
 
@@ -205,86 +213,63 @@ class Options:
         options, given = cls._options(), dict[str, Any]()
         taken: dict[str, str] = {}
         for name, value in table.items():
-            default, about = options[name][0].default, options[name][1]
-            if isinstance(default, bool):
-                if not isinstance(value, bool):
-                    raise InputError(f"{where}: {name} takes true or false, got {value!r}")
-                if not value:
-                    continue
-                given[name] = True
-            else:
-                given[name] = _read(name, about, value, where)
-            flag = "/".join(_flags(name, about))
-            if about.exclusive and taken.setdefault(about.exclusive, flag) != flag:
+            known, flag = options[name], "/".join(options[name].flags)
+            try:
+                found = _read(name, known, value)
+            except argparse.ArgumentTypeError as error:
+                raise InputError(f"{where}: argument {flag}: {error}") from None
+            except ValueError as error:
+                raise InputError(f"{where}: {error}") from None
+            if found is False:
+                continue
+            if known.exclusive and taken.setdefault(known.exclusive, flag) != flag:
                 raise InputError(
-                    f"{where}: argument {flag}: not allowed with argument {taken[about.exclusive]}"
+                    f"{where}: argument {flag}: not allowed with argument {taken[known.exclusive]}"
                 )
+            given[name] = found
         return given
-
-    @classmethod
-    def check_value(cls, name: str, value: object) -> None:
-        """Raise InputError unless the option of this name would give `value`."""
-        about = cls._options()[name][1]
-        assert about.parse is not None
-        try:
-            is_same = about.parse(str(value)) == value
-        except argparse.ArgumentTypeError as error:
-            raise InputError(f"{_flags(name, about)[-1]} {error}") from None
-        if not is_same:
-            raise InputError(f"{name} cannot be {value!r}")
 
     def given(self) -> dict[str, Any]:
         """What differs from the defaults, as it is."""
-        defaults = {name: f.default for name, (f, _) in self._options().items()}
-        return {name: v for name, v in vars(self).items() if v != defaults[name]}
+        options = self._options()
+        return {name: v for name, v in vars(self).items() if v != options[name].default}
 
     @classmethod
     def words(cls, given: Mapping[str, Any]) -> list[str]:
         """The words of a command line that gives this; nothing of what is None or False."""
         words: list[str] = []
-        for name, (_, about) in cls._options().items():
-            value, flags = given.get(name), _flags(name, about)
-            if value and about.has_several and "nargs" in about.more:
-                words += [*flags[: not about.is_positional], *map(str, value)]
+        for name, known in cls._options().items():
+            value, flag = given.get(name), known.flags[0]
+            if value and known.has_several and "nargs" in known.more:
+                words += [*([] if known.is_positional else [flag]), *map(str, value)]
                 continue
             for one in value if isinstance(value, tuple) else (value,):
                 if one is True:
-                    words.append(flags[0])
+                    words.append(flag)
                 elif str(one).startswith("-"):
-                    words.append(f"{flags[-1]}={one}")
+                    words.append(f"{known.flags[-1]}={one}")
                 elif one is not None and one is not False:
-                    words += [flags[0], str(one)]
+                    words += [flag, str(one)]
         return words
 
 
-def _flags(name: str, about: _About) -> list[str]:
-    if about.is_positional:
-        return [name]
-    long = f"--{name.replace('_', '-')}"
-    return [about.short, long] if about.short else [long]
-
-
-def _read(name: str, about: _About, value: object, where: str) -> Any:
+def _read(name: str, known: _Option, value: object) -> Any:
+    """The value that `value` gives; ArgumentTypeError as of argparse, ValueError for a value of another type."""
+    if isinstance(known.default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} takes true or false, got {value!r}")
+        return value
     parts = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(p, str | int | float | Path) and type(p) is not bool for p in parts):
-        raise InputError(
-            f"{where}: {name} takes a text, a number, or an array of these, got {value!r}"
-        )
-    texts = [str(part) for part in parts] if about.has_several else [",".join(map(str, parts))]
-    try:
-        found = tuple((about.parse or str)(text) for text in texts)
-        for one in found:
-            if one not in about.more.get("choices", (one,)):
-                accepted = ", ".join(map(repr, about.more["choices"]))
-                raise argparse.ArgumentTypeError(
-                    f"invalid choice: {one!r} (choose from {accepted})"
-                )
-    except argparse.ArgumentTypeError as error:
-        raise InputError(f"{where}: argument {'/'.join(_flags(name, about))}: {error}") from None
-    if about.has_several:
+        raise ValueError(f"{name} takes a text, a number, or an array of these, got {value!r}")
+    texts = [str(part) for part in parts] if known.has_several else [",".join(map(str, parts))]
+    found = tuple((known.parse or str)(text) for text in texts)
+    for one in found:
+        if one not in known.more.get("choices", (one,)):
+            accepted = ", ".join(map(repr, known.more["choices"]))
+            raise argparse.ArgumentTypeError(f"invalid choice: {one!r} (choose from {accepted})")
+    if known.has_several:
         return found
     if isinstance(value, str) and isinstance(found[0], int | float):
-        raise InputError(
-            f"{where}: {name} is a number, got the text {value!r}: write {name} = {found[0]}"
-        )
+        raise ValueError(f"{name} is a number, got the text {value!r}: write {name} = {found[0]}")
     return found[0]

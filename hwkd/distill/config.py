@@ -67,9 +67,11 @@ class RunConfig:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        for name in (*HELD_AS_OPTIONS, *(() if self.lmbda is None else ("lmbda",))):
-            DistillOptions.check_value(name, getattr(self, name))
-        DistillOptions.check_value("cache_crops", self.cached_crops)
+        held = {name: getattr(self, name) for name in HELD_AS_OPTIONS}
+        held["cache_crops"] = self.cached_crops
+        if self.lmbda is not None:
+            held["lmbda"] = self.lmbda
+        DistillOptions.read(held, "config.json")
         if "auto" in (self.optimizer, self.precision):
             raise InputError("a run has a precision and an optimizer of its own, got auto")
         if (self.lmbda is None) != self.spec.serves_all_rates:

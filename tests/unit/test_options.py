@@ -88,19 +88,3 @@ def test_a_wrong_table_is_told_in_one_line(table, message):
     with pytest.raises(InputError) as caught:
         Mine.read(table, "f")
     assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("steps", 10, "--steps must be a whole number, 0 to 9, got '10'"),
-        ("steps", 2.5, "--steps must be a whole number, 0 to 9, got '2.5'"),
-        ("steps", "2", "steps cannot be '2'"),
-        ("kind", "c", "unknown kind 'c': known are a, b"),
-    ],
-)
-def test_a_value_is_held_to_its_option(name, value, message):
-    Mine.check_value("steps", 3)
-    with pytest.raises(InputError) as caught:
-        Mine.check_value(name, value)
-    assert str(caught.value) == message

@@ -26,7 +26,7 @@ CONFIG = RunConfig(
     minutes=None,
 )
 
-MULTIPLE = "--crop must be a multiple of 64 (the stride of z), got '100'; try 64 or 128"
+MULTIPLE = "config.json: argument --crop: must be a multiple of 64 (the stride of z), got '100'; try 64 or 128"
 
 SPECS = [
     HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8),
@@ -106,16 +106,36 @@ def test_a_run_that_falls_at_its_end_may_be_made_longer() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("batch", 0, "--batch must be a whole number, 1 to 4096, got '0'"),
-        ("batch", "4", "batch cannot be '4'"),
-        ("threads", -1, "--threads must be a whole number, 1 to 4096, got '-1'"),
-        ("checkpoint_every", 0, "--checkpoint-every must be a whole number, 1 or more, got '0'"),
+        ("batch", 0, "config.json: argument --batch: must be a whole number, 1 to 4096, got '0'"),
+        ("batch", "4", "config.json: batch is a number, got the text '4': write batch = 4"),
+        (
+            "threads",
+            -1,
+            "config.json: argument --threads: must be a whole number, 1 to 4096, got '-1'",
+        ),
+        (
+            "checkpoint_every",
+            0,
+            "config.json: argument --checkpoint-every: must be a whole number, 1 or more, got '0'",
+        ),
         ("crop", 100, MULTIPLE),
-        ("crop", 0, "--crop must be a whole number, 64 or more, got '0'"),
-        ("crop", -64, "--crop must be a whole number, 64 or more, got '-64'"),
-        ("lr", 0.0, "--lr must be a number above 0, got '0.0'"),
-        ("qat_lr", float("nan"), "--qat-lr must be a number above 0, got 'nan'"),
-        ("lmbda", float("inf"), "--lmbda must be a number above 0, got 'inf'"),
+        ("crop", 0, "config.json: argument --crop: must be a whole number, 64 or more, got '0'"),
+        (
+            "crop",
+            -64,
+            "config.json: argument --crop: must be a whole number, 64 or more, got '-64'",
+        ),
+        ("lr", 0.0, "config.json: argument --lr: must be a number above 0, got '0.0'"),
+        (
+            "qat_lr",
+            float("nan"),
+            "config.json: argument --qat-lr: must be a number above 0, got 'nan'",
+        ),
+        (
+            "lmbda",
+            float("inf"),
+            "config.json: argument --lmbda: must be a number above 0, got 'inf'",
+        ),
         ("schedule", "step", "unknown --schedule 'step': known are cosine, plateau, wsd"),
         ("optimizer", "sgd", "unknown --optimizer 'sgd': known are adam, auto, muon"),
         (
@@ -130,7 +150,11 @@ def test_a_run_that_falls_at_its_end_may_be_made_longer() -> None:
         ),
         ("float_steps", None, "give --steps or --minutes: the length of the run is not known"),
         ("qat_steps", None, "give --steps or --minutes: the length of the run is not known"),
-        ("cached_crops", -1, "--cache-crops must be a whole number, 0 to 1000000, got '-1'"),
+        (
+            "cached_crops",
+            -1,
+            "config.json: argument --cache-crops: must be a whole number, 0 to 1000000, got '-1'",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_refused(field: str, value: object, message: str) -> None:
