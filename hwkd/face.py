@@ -1,15 +1,13 @@
 """What hwkd offers a program beside Codec; each function runs what the command of that name runs.
 
-Arguments become the words of that command's line. So both check alike, and a record or a report names the line that makes
-it again.
+Arguments become the options of that command. So both check alike, and a record or a report names the line that makes it again.
 """
 
-import argparse
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from hwkd.errors import InputError
 from hwkd.quantity import Quantity
@@ -191,28 +189,28 @@ def profile(
         InputError: no such model, target or sensor, or arguments that contradict each other.
         HwkdError: a measurement failed.
     """
-    from hwkd.cli.profile import ALL, profile_each
+    from hwkd.cli.profile import ALL, ProfileOptions, profile_each
 
     if target == ALL:
         raise InputError("hwkd.profile takes one target, got all; give host or a name")
-    words = [_as_text(model), "--target", target]
-    if size != SIZE:
-        words.append("--size={}x{}".format(*size))
-    if threads is not None:
-        each = (threads,) if isinstance(threads, int) else threads
-        words.append(f"--threads={','.join(map(str, each))}")
-    given = {"seconds": seconds, "energy": energy, "country": country, "quality": quality}
-    given |= {"bits": bits, "evaluate": evaluate}
-    default = _parsed("profile", [])
-    words += [
-        f"--{name}={value}"
-        for name, value in given.items()
-        if value not in (None, getattr(default, name))
-    ]
-    if not memory:
-        words.append("--no-memory")
+    each = (threads,) if isinstance(threads, int) else threads
+    asked = ProfileOptions(
+        models=(_as_text(model),),
+        target=(target,),
+        size="{}x{}".format(*size),
+        threads=None if each is None else ",".join(map(str, each)),
+        seconds=seconds,
+        energy=energy,
+        country=country,
+        quality=quality,
+        bits=bits,
+        evaluate=evaluate,
+        no_memory=not memory,
+    ).given()
+    command = shlex.join(["hwkd", "profile", *ProfileOptions.words(asked)])
     records: list[Record] = []
-    profile_each(_parsed("profile", words), records.append)
+    options = ProfileOptions(**ProfileOptions.read(asked, "hwkd.profile"))
+    profile_each(options, command, records.append)
     return records[0]
 
 
@@ -239,23 +237,8 @@ def distill(options: "DistillOptions") -> Distilled | None:
     """
     from hwkd.cli.distill import distilled
 
-    done = distilled(_parsed("distill", options.words()))
+    done = distilled(options.read(options.given(), "hwkd.distill"))
     return None if done is None else Distilled(done[0], done[1].report)
-
-
-class _Parser(argparse.ArgumentParser):
-    """A command's own arguments, wrong ones as InputError."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog}: {message}")
-
-
-def _parsed(command: str, words: list[str]) -> argparse.Namespace:
-    parser = _Parser(f"hwkd.{command}", allow_abbrev=False, add_help=False)
-    import_module(f"hwkd.cli.{command}").configure(parser)
-    args = parser.parse_args(words)
-    args.argv = [command, *words]
-    return args
 
 
 def _as_text(model: str | Path) -> str:

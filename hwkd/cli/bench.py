@@ -2,17 +2,11 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from hwkd.cli.options import (
-    SHIPPED_FIRST,
-    above_0,
-    add_output_options,
-    emit_all,
-    figure_path,
-    whole,
-)
+from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
 from hwkd.cli.profile import parse_size
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.search import Asked
@@ -25,6 +19,7 @@ from hwkd.measure.coder import SIDES, STEPS_TEXT
 from hwkd.measure.equal_psnr import EqualPsnr, compare_at_psnr, write_equal_psnr
 from hwkd.measure.machine import installed_version
 from hwkd.measure.profile import photograph
+from hwkd.options import Options, above_0, figure_path, option, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 from hwkd.quantity import Cell, Quantity, from_quantity
 from hwkd.report.compare.rows import Column
@@ -47,87 +42,72 @@ ALL = "all"
 DEFAULT_SIZE = "768x512"
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions(Options):
+    """What `hwkd bench` takes, but for how its tables are printed."""
+
+    bundles: tuple[str, ...] = option(
+        f"a .hwkd file, or the name of one that ships (see `hwkd models`); {SHIPPED_FIRST}",
+        "BUNDLE",
+        shipped_or_as_given,
+        default=MISSING,
+        positional=True,
+        nargs="+",
+    )
+    against: str = option(
+        "compressai: ScaleHyperprior(128, 192) with random weights at the first bundle's rate (default); a "
+        "checkpoint's file or a name of CompressAI's zoo (see `hwkd models`); or none",
+        "WHAT",
+        default=COMPRESSAI,
+    )
+    psnr: float | None = option(
+        "all codecs at this mean PSNR: the bytes that each takes beside the time; bundles of all rates, without CompressAI",
+        "DB",
+        above_0,
+    )
+    image: Path | None = option("what to code (default: an embedded photograph)", "FILE")
+    data: Path | None = option(
+        "with --psnr: every image of this folder, each once in every round", "DIR"
+    )
+    size: str | None = option(
+        f"of the embedded photograph, cut or mirrored at its edges (default: {DEFAULT_SIZE})", "WxH"
+    )
+    threads: int = option(
+        "of every coder that can use them (default: all usable cores)",
+        "N",
+        whole(1, usable_cores()),
+        default=usable_cores(),
+    )
+    runtime: str = option(
+        "for the bundles: onnxruntime or openvino (default: all that are installed)",
+        "NAME",
+        default=ALL,
+    )
+    seconds: float = option(
+        "for all timed runs together, at least 6 of each", "S", above_0, default=20.0
+    )
+    quality: int | None = option(
+        f"of bundles of all rates, {LOWEST} to {HIGHEST} (default: {DEFAULT_QUALITY})",
+        "N",
+        whole(LOWEST, HIGHEST),
+        short="-q",
+    )
+    classic_quality: int | None = option(
+        "of JPEG, WebP and AVIF (default: what comes nearest to the first bundle's PSNR)",
+        "Q",
+        whole(1, MAX_QUALITY),
+    )
+    save_results: Path | None = option("with --psnr: write the figures to this file", "FILE.json")
+    plot: Path | None = option(
+        "with --psnr: draw bytes over decoding time to this file (.svg, .pdf or .png)",
+        "FILE",
+        figure_path,
+    )
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `hwkd bench`."""
-    parser.add_argument(
-        "bundles",
-        nargs="+",
-        type=shipped_or_as_given,
-        metavar="BUNDLE",
-        help=f"a .hwkd file, or the name of one that ships (see `hwkd models`); {SHIPPED_FIRST}",
-    )
-    parser.add_argument(
-        "--against",
-        default=COMPRESSAI,
-        metavar="WHAT",
-        help="compressai: ScaleHyperprior(128, 192) with random weights at the first bundle's rate (default); a "
-        "checkpoint's file or a name of CompressAI's zoo (see `hwkd models`); or none",
-    )
-    parser.add_argument(
-        "--psnr",
-        type=above_0,
-        metavar="DB",
-        help="all codecs at this mean PSNR: the bytes that each takes beside the time; bundles of all rates, without CompressAI",
-    )
-    parser.add_argument(
-        "--image", type=Path, metavar="FILE", help="what to code (default: an embedded photograph)"
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="with --psnr: every image of this folder, each once in every round",
-    )
-    parser.add_argument(
-        "--size",
-        metavar="WxH",
-        help=f"of the embedded photograph, cut or mirrored at its edges (default: {DEFAULT_SIZE})",
-    )
-    parser.add_argument(
-        "--threads",
-        type=whole(1, usable_cores()),
-        default=usable_cores(),
-        metavar="N",
-        help="of every coder that can use them (default: all usable cores)",
-    )
-    parser.add_argument(
-        "--runtime",
-        default=ALL,
-        metavar="NAME",
-        help="for the bundles: onnxruntime or openvino (default: all that are installed)",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=above_0,
-        default=20.0,
-        metavar="S",
-        help="for all timed runs together, at least 6 of each (default: 20)",
-    )
-    parser.add_argument(
-        "-q",
-        "--quality",
-        type=whole(LOWEST, HIGHEST),
-        metavar="N",
-        help=f"of bundles of all rates, {LOWEST} to {HIGHEST} (default: {DEFAULT_QUALITY})",
-    )
-    parser.add_argument(
-        "--classic-quality",
-        type=whole(1, MAX_QUALITY),
-        metavar="Q",
-        help="of JPEG, WebP and AVIF (default: what comes nearest to the first bundle's PSNR)",
-    )
-    parser.add_argument(
-        "--save-results",
-        type=Path,
-        metavar="FILE.json",
-        help="with --psnr: write the figures to this file",
-    )
-    parser.add_argument(
-        "--plot",
-        type=figure_path,
-        metavar="FILE",
-        help="with --psnr: draw bytes over decoding time to this file (.svg, .pdf or .png)",
-    )
+    BenchOptions.add_to(parser)
     add_output_options(parser)
 
 
@@ -138,19 +118,25 @@ def run(args: argparse.Namespace) -> int:
         InputError: a file, name or number that there is not; told before anything is measured.
         HwkdError: no bundle runs in any runtime.
     """
-    runtimes = _runtimes(args.runtime)
-    bundles = _named(args.bundles)
-    if args.psnr is not None:
-        return _run_at_psnr(args, runtimes, bundles)
+    options = BenchOptions.of(args)
+    runtimes = _runtimes(options.runtime)
+    bundles = _named(options.bundles)
+    if options.psnr is not None:
+        return _run_at_psnr(args, options, options.psnr, runtimes, bundles)
     for name in ("data", "save_results", "plot"):
-        if getattr(args, name) is not None:
+        if getattr(options, name) is not None:
             raise InputError(
                 f"--{name.replace('_', '-')} goes with --psnr: add it, or leave --{name.replace('_', '-')} out"
             )
-    _check_quality(args.quality, bundles.values())
-    image, words = _image(args.image, args.size)
+    _check_quality(options.quality, bundles.values())
+    image, words = _image(options.image, options.size)
     wanted = Wanted(
-        args.against, runtimes, args.threads, args.seconds, args.classic_quality, args.quality
+        options.against,
+        runtimes,
+        options.threads,
+        options.seconds,
+        options.classic_quality,
+        options.quality,
     )
     with stderr_console().status("opening") as status:
         found = bench(image, bundles, wanted, status.update)
@@ -159,42 +145,46 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_at_psnr(
-    args: argparse.Namespace, runtimes: tuple[str, ...], bundles: dict[str, Bundle]
+    args: argparse.Namespace,
+    options: BenchOptions,
+    psnr_db: float,
+    runtimes: tuple[str, ...],
+    bundles: dict[str, Bundle],
 ) -> int:
-    """All codecs at `args.psnr`: measure, print, save, draw."""
+    """All codecs at `psnr_db`: measure, print, save, draw."""
     for name, is_given in (
-        ("--quality", args.quality is not None),
-        ("--classic-quality", args.classic_quality is not None),
-        ("--against", args.against not in (COMPRESSAI, NONE)),
+        ("--quality", options.quality is not None),
+        ("--classic-quality", options.classic_quality is not None),
+        ("--against", options.against not in (COMPRESSAI, NONE)),
     ):
         if is_given:
             raise InputError(f"{name} and --psnr are two wishes: leave one out")
-    if args.data is None:
-        image, where = _image(args.image, args.size)
+    if options.data is None:
+        image, where = _image(options.image, options.size)
         images = [(where, image)]
-    elif args.image is not None or args.size is not None:
+    elif options.image is not None or options.size is not None:
         raise InputError("--data holds the images: leave --image and --size out")
     else:
-        source = open_images(args.data).readable()
+        source = open_images(options.data).readable()
         images, where = list(source), str(source)
     with stderr_console().status("opening") as status:
         found = compare_at_psnr(
             images,
             where,
             bundles,
-            args.psnr,
+            psnr_db,
             runtimes=runtimes,
-            threads=args.threads,
-            seconds=args.seconds,
+            threads=options.threads,
+            seconds=options.seconds,
             show=status.update,
         )
     emit_all((equal_psnr_table(found, args.format),), args)
-    if args.save_results is not None:
-        write_equal_psnr(args.save_results, found)
-    if args.plot is not None:
+    if options.save_results is not None:
+        write_equal_psnr(options.save_results, found)
+    if options.plot is not None:
         from hwkd.report.plots.equal_psnr import draw_equal_psnr
 
-        draw_equal_psnr(found, args.plot)
+        draw_equal_psnr(found, options.plot)
     return 0
 
 
@@ -208,7 +198,7 @@ def _runtimes(text: str) -> tuple[str, ...]:
     return present
 
 
-def _named(paths: list[str]) -> dict[str, Bundle]:
+def _named(paths: Sequence[str]) -> dict[str, Bundle]:
     """The bundles by their own names, by their paths where two have one name."""
     bundles = {path: read_bundle(named_bundle(path)) for path in dict.fromkeys(paths)}
     counts = Counter(bundle.manifest.name for bundle in bundles.values())

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hwkd.cli.options import add_output_options, emit_all, whole
+from hwkd.cli.options import add_output_options, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError, unknown
 from hwkd.images import ImageSource, open_images
@@ -16,6 +16,7 @@ from hwkd.measure.energy.meter import Meter
 from hwkd.measure.energy.sensors import KINDS, open_meter
 from hwkd.measure.machine import host_facts, host_name
 from hwkd.measure.record import Record
+from hwkd.options import whole
 from hwkd.quantity import Quantity, not_known
 from hwkd.report.compare.break_even import Sender, break_even_table, classic_sender
 from hwkd.report.compare.paper import paper_sheets

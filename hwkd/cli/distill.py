@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,25 +13,23 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from hwkd.bits import BitPlan, parse_bits, parse_layer_bits
-from hwkd.cli.distill_options import DEFAULT_MINUTES, recipes_table, with_recipe
-from hwkd.cli.distill_options import (
-    configure as configure,  # main.py takes it from here, as of every command
-)
-from hwkd.cli.options import (
-    DEFAULT_RD_WEIGHT,
-    check_choices,
-    family_of,
-    parse_channels,
-    parse_kd,
-    printed,
-    terminal_width,
-)
+from hwkd.cli.options import add_full_option, printed, terminal_width
 from hwkd.cli.progress import TrainingBar
 from hwkd.cli.talk import stderr_console
+from hwkd.distill.options import (
+    DEFAULT_MINUTES,
+    DEFAULT_RD_WEIGHT,
+    NO_BITS,
+    DistillOptions,
+    parse_channels,
+    parse_kd,
+)
+from hwkd.distill.recipe import MODELS, OF_RECIPE, RUNS, read_recipe, recipe_names, with_recipe
 from hwkd.errors import InputError
 from hwkd.images import ImageSource, also_among, find_images, open_images
 from hwkd.models.shipped import shipped_names
 from hwkd.quantize.precision import plan_precision
+from hwkd.report.table import Table
 from hwkd.runtime.session import usable_cores
 from hwkd.target import load_target
 
@@ -58,6 +56,36 @@ EXAMPLES = """examples:
 """
 
 
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options, in groups."""
+    DistillOptions.add_to(parser, {"recipe": _add_recipes})
+
+
+def _add_recipes(group: argparse._ActionsContainer) -> None:
+    help = "list the shipped recipes, and stop"
+    group.add_argument("--recipes", action="store_true", help=help)
+    add_full_option(group)
+
+
+def recipes_table() -> Table:
+    """The recipes that ship: what each makes, its steps, and whose runs it needs first."""
+    rows = []
+    for name in recipe_names():
+        recipe = read_recipe(name)
+        options = recipe.given()
+        steps = [f"{options[key]:,}" for key in ("steps", "qat_steps") if options.get(key)]
+        runs = [str(options.get(key, "")) for key in MODELS]
+        needed = [text.removeprefix(OF_RECIPE) for text in runs if text.startswith(OF_RECIPE)]
+        rows.append((name, recipe.description, " + ".join(steps), ", ".join(needed) or "nothing"))
+    notes = (
+        "steps: of the float phase + of the quantized phase.",
+        f"needs: runs of other recipes, looked for beside the new one ({RUNS}/NAME unless -o says so).",
+        "Make one: hwkd distill --recipe NAME --data DIR; options given beside it win over the recipe's.",
+    )
+    columns = ("recipe", "makes", "steps", "needs")
+    return Table("Recipes", columns, tuple(rows), notes, ("steps",))
+
+
 # From the options of `hwkd distill` to the run's configuration, and back to a command line.
 
 
@@ -70,25 +98,29 @@ class Planned:
     folder: Path
 
 
-def planned(args: argparse.Namespace) -> Planned:
+def planned(options: DistillOptions) -> Planned:
     """The bits that the target's kernels can hold, and its precision plan.
 
     Raises:
         InputError: an unknown target, bits out of range, or a target that --strict refuses.
     """
-    target = load_target(args.target)
-    name = f"{target.name}-{args.family}"
-    if args.bits == "none":
-        if args.strict:
+    target = load_target(options.named_target)
+    name = f"{target.name}-{options.student_family}"
+    if options.bits == NO_BITS:
+        if options.strict:
             raise InputError(
                 "--strict needs bits to be strict about: got --bits none; give --bits 8"
             )
         sentence = f"The student stays in float32 (--bits none): no plan for {target.name}."
         return Planned(None, [sentence], Path("runs") / f"{name}-float")
-    asked = parse_bits(args.bits)
-    layers = tuple(parse_layer_bits(text) for text in args.layer_bits)
+    asked = parse_bits(options.bits)
+    layers = tuple(parse_layer_bits(text) for text in options.layer_bits)
     plan = plan_precision(
-        target, asked.weight_bits, asked.act_bits, family=args.family, strict=args.strict
+        target,
+        asked.weight_bits,
+        asked.act_bits,
+        family=options.student_family,
+        strict=options.strict,
     )
     # Where 8-bit weights would saturate, as on x86 without VNNI, the student is trained in what fits.
     fitting = min(asked.weight_bits, plan.preferred("encoder").weight_storage_bits)
@@ -97,15 +129,15 @@ def planned(args: argparse.Namespace) -> Planned:
     return Planned(bits, plan.sentences(), Path("runs") / f"{name}-{tag}")
 
 
-def loss_weights(args: argparse.Namespace) -> "LossWeights":
+def loss_weights(options: DistillOptions) -> "LossWeights":
     """The weights of the loss. Raises InputError."""
     from hwkd.distill.losses import LossWeights
 
-    weights = parse_kd(args.kd)
-    rd = args.rd_weight
+    weights = parse_kd(options.kd)
+    rd = options.rd_weight
     if rd is None:
         rd = DEFAULT_RD_WEIGHT if any(weights.values()) else 1.0
-    return LossWeights(rd=rd, distance=args.kd_loss, **weights)
+    return LossWeights(rd=rd, distance=options.kd_loss, **weights)
 
 
 @dataclass(frozen=True)
@@ -149,7 +181,7 @@ def load_start(text: str, teacher: "Teacher") -> Start:
 
 
 def run_config(
-    args: argparse.Namespace,
+    options: DistillOptions,
     bits: BitPlan | None,
     loss: "LossWeights",
     teacher: "Teacher",
@@ -167,15 +199,15 @@ def run_config(
 
     from hwkd.distill.config import RunConfig
 
-    qat_steps = args.qat_steps
-    if qat_steps is None and args.steps is not None:
-        qat_steps = args.steps // 4 if bits is not None and not args.ptq else 0
+    qat_steps = options.qat_steps
+    if qat_steps is None and options.steps is not None:
+        qat_steps = options.steps // 4 if bits is not None and not options.ptq else 0
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    lmbda = _lmbda(args, teacher)
+    lmbda = _lmbda(options, teacher)
     return RunConfig(
-        spec=_spec(args, teacher, start, all_rates=lmbda is None),
+        spec=_spec(options, teacher, start, all_rates=lmbda is None),
         lmbda=lmbda,
-        target=args.target,
+        target=options.named_target,
         bits=bits,
         teacher=teacher.name,
         teacher_sha256=teacher.sha256 or "",
@@ -185,75 +217,79 @@ def run_config(
         start_sha256=start.sha256,
         data=f"{images.source}: {len(images.train_names)} images, {images.pixels / 1e6:.1f} Mpx, "
         f"{len(images.held_out)} held out",
-        float_steps=args.steps,
+        float_steps=options.steps,
         qat_steps=qat_steps,
-        minutes=None if args.steps is not None else args.minutes or DEFAULT_MINUTES,
-        ptq=args.ptq,
+        minutes=None if options.steps is not None else options.minutes or DEFAULT_MINUTES,
+        ptq=options.ptq,
         loss=loss,
-        crop=args.crop,
-        batch=args.batch,
-        lr=args.lr,
-        qat_lr=args.qat_lr,
-        optimizer=_optimizer(args),
-        schedule=args.schedule,
-        precision=_precision(args.precision, device),
+        crop=options.crop,
+        batch=options.batch,
+        lr=options.lr,
+        qat_lr=options.qat_lr,
+        optimizer=_optimizer(options),
+        schedule=options.schedule,
+        precision=_precision(options.precision, device),
         device=device,
-        threads=args.threads or min(torch.get_num_threads(), usable_cores()),
-        seed=args.seed,
-        cached_crops=args.cache_crops,
-        checkpoint_every=args.checkpoint_every,
+        threads=options.threads or min(torch.get_num_threads(), usable_cores()),
+        seed=options.seed,
+        cached_crops=options.cache_crops,
+        checkpoint_every=options.checkpoint_every,
         processes=processes.count,
-        accumulate=args.accumulate,
+        accumulate=options.accumulate,
     )
 
 
-def _optimizer(args: argparse.Namespace) -> str:
+def _optimizer(options: DistillOptions) -> str:
     from hwkd.models.families.family import student_family
 
-    if args.optimizer != "auto":
-        return str(args.optimizer)
-    return student_family(args.family).optimizer
+    if options.optimizer != "auto":
+        return str(options.optimizer)
+    return student_family(options.student_family).optimizer
 
 
-def _spec(args: argparse.Namespace, teacher: "Teacher", start: Start, *, all_rates: bool) -> "Spec":
+def _spec(options: DistillOptions, teacher: "Teacher", start: Start, *, all_rates: bool) -> "Spec":
     """The student's: that of the run it starts from, where no width is given."""
     from hwkd.models.spec import student_spec, with_rates
 
-    widths = {args.width, args.latent, args.hyper, args.hyper_latent, args.post}
-    if start.spec is not None and start.spec.family == args.family and widths == {None}:
+    widths = {options.width, options.latent, options.hyper, options.hyper_latent, options.post}
+    if start.spec is not None and start.spec.family == options.student_family and widths == {None}:
         return with_rates(start.spec, all_rates=all_rates)
     return student_spec(
-        args.family,
-        parse_channels("--width", args.width),
-        _latent(args, teacher, all_rates=all_rates),
-        args.hyper,
-        args.hyper_latent,
-        parse_channels("--post", args.post),
+        options.student_family,
+        _channels("--width", options.width),
+        _latent(options, teacher, all_rates=all_rates),
+        options.hyper,
+        options.hyper_latent,
+        _channels("--post", options.post),
         all_rates=all_rates,
     )
 
 
-def _latent(args: argparse.Namespace, teacher: "Teacher", *, all_rates: bool) -> int:
+def _channels(flag: str, text: str | None) -> tuple[int, ...] | None:
+    return None if text is None else parse_channels(flag, text)
+
+
+def _latent(options: DistillOptions, teacher: "Teacher", *, all_rates: bool) -> int:
     """Channels of y: the teacher's; for all rates from a teacher of one, as many as the highest quality needs."""
     from hwkd.models.families.family import student_family
 
-    if args.latent is not None:
-        return int(args.latent)
+    if options.latent is not None:
+        return int(options.latent)
     if all_rates and not teacher.spec.serves_all_rates:
-        return student_family(args.family).latent_of_all_rates or teacher.spec.M
+        return student_family(options.student_family).latent_of_all_rates or teacher.spec.M
     return teacher.spec.M
 
 
-def _lmbda(args: argparse.Namespace, teacher: "Teacher") -> float | None:
+def _lmbda(options: DistillOptions, teacher: "Teacher") -> float | None:
     """None for a student of all rates."""
     from hwkd.models.families.family import student_family
     from hwkd.models.spec import lmbda_of
 
-    is_given = (args.quality, args.lmbda) != (None, None)
-    has_all_rates = student_family(args.family).has_all_rates
-    if args.all_rates or (not is_given and has_all_rates and teacher.spec.serves_all_rates):
+    is_given = (options.quality, options.lmbda) != (None, None)
+    has_all_rates = student_family(options.student_family).has_all_rates
+    if options.all_rates or (not is_given and has_all_rates and teacher.spec.serves_all_rates):
         return None
-    lmbda: float | None = args.lmbda if args.quality is None else lmbda_of(args.quality)
+    lmbda: float | None = options.lmbda if options.quality is None else lmbda_of(options.quality)
     if lmbda is None:
         lmbda = teacher.lmbda
     if lmbda is None:
@@ -275,30 +311,27 @@ def _precision(text: str, device: str) -> str:
     return "bf16" if has_bf16() else "fp32"
 
 
-REPLACED = ("--minutes", "--steps", "--qat-steps", "--threads", "--precision", "-o", "--output")
-
-
-def command_again(argv: list[str], config: "RunConfig", folder: Path) -> str:
-    """The line that makes the run again beside the first: as given, with all that the machine decided spelt out.
+def command_again(given: Mapping[str, Any], config: "RunConfig", folder: Path) -> str:
+    """The line that makes the run again beside the first: what was given, with all that the machine decided spelt out.
 
     config: with its steps (hwkd.distill.run.with_steps).
     """
-    kept = ["hwkd"]
+    launcher = ["hwkd"]
     if config.processes > 1:
-        kept = ["torchrun", "--nproc-per-node", str(config.processes), "-m", "hwkd"]
-    is_value = False
-    for word in argv:
-        if is_value:
-            is_value = False
-        elif word in REPLACED:
-            is_value = True
-        elif word not in ("--resume", "--force") and not word.startswith(
-            ("-o", *(f"{option}=" for option in REPLACED))
-        ):
-            kept.append(word)
-    kept += ["--steps", str(config.float_steps), "--qat-steps", str(config.qat_steps)]
-    kept += ["--threads", str(config.threads), "--precision", config.precision]
-    return shlex.join([*kept, "-o", f"{folder}-again"])
+        launcher = ["torchrun", "--nproc-per-node", str(config.processes), "-m", "hwkd"]
+    again = {
+        **given,
+        "minutes": None,
+        "steps": config.float_steps,
+        "qat_steps": config.qat_steps,
+        "threads": config.threads,
+        "precision": config.precision,
+        "output": None,
+        "resume": False,
+        "force": False,
+    }
+    words = [*launcher, "distill", *DistillOptions.words(again)]
+    return shlex.join([*words, "-o", f"{folder}-again"])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -306,7 +339,7 @@ def run(args: argparse.Namespace) -> int:
     if args.recipes:
         print(printed((recipes_table(),), terminal_width(), is_full=args.full))
         return 0
-    done = distilled(args)
+    done = distilled(DistillOptions.given_in(args))
     if done is not None:
         folder, assembled = done
         print(assembled.terminal(terminal_width()))
@@ -314,28 +347,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def distilled(args: argparse.Namespace) -> "tuple[Path, Assembled] | None":
-    """The run's folder and its report, written there; None in a process that is not the first. Said on the way: stderr."""
-    args = with_recipe(args)
-    args.family = args.family or family_of(args.start)
-    check_choices(args)
-    parse_kd(args.kd)
-    parse_channels("--width", args.width)
-    parse_channels("--post", args.post)
-    plan = planned(args)
-    folder = args.output or plan.folder
-    evaluation = open_images(args.evaluate)
+def distilled(given: Mapping[str, Any]) -> "tuple[Path, Assembled] | None":
+    """The run's folder and its report, written there; None in a process that is not the first. Said on the way: stderr.
+
+    given: fields of DistillOptions; a recipe's and the defaults come beside them.
+    """
+    options = with_recipe(given)
+    options.check()
+    plan = planned(options)
+    folder = options.output or plan.folder
+    evaluation = open_images(options.evaluate)
 
     # torch takes seconds to import: after everything that can be refused without it.
     from hwkd.distill.distributed import LostProcess, joined, started_processes
     from hwkd.distill.run_folder import Event, append_event
 
     processes = started_processes()
-    processes.check_batch(args.batch, args.accumulate)
+    processes.check_batch(options.batch, options.accumulate)
     try:
         with joined(processes) as connected:
-            args = after_restart(args, folder, connected)
-            return _run(args, plan, folder, evaluation, connected)
+            options = after_restart(options, folder, connected)
+            return _run(options, given, plan, folder, evaluation, connected)
     except LostProcess:
         if processes.is_first and (folder / "config.json").is_file():
             append_event(folder, Event("lost", processes.count, processes.launcher))
@@ -343,7 +375,8 @@ def distilled(args: argparse.Namespace) -> "tuple[Path, Assembled] | None":
 
 
 def _run(
-    args: argparse.Namespace,
+    options: DistillOptions,
+    given: Mapping[str, Any],
     plan: Planned,
     folder: Path,
     evaluation: ImageSource,
@@ -359,19 +392,19 @@ def _run(
 
     console = stderr_console(quiet=not processes.is_first)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    processes.by_first(lambda: check_folder(folder, resume=args.resume, force=args.force))
-    loss = loss_weights(args)
-    teacher = load_teacher(args.teacher)
-    second = None if args.second_teacher is None else load_teacher(args.second_teacher)
-    start = load_start(args.start, teacher)
+    processes.by_first(lambda: check_folder(folder, resume=options.resume, force=options.force))
+    loss = loss_weights(options)
+    teacher = load_teacher(options.teacher)
+    second = None if options.second_teacher is None else load_teacher(options.second_teacher)
+    start = load_start(options.start, teacher)
     say(f"teacher: {teacher.name} ({teacher.spec}; {teacher.source})")
-    images = training_images(args, console)
+    images = training_images(options, console)
     if processes.is_first:
         for _ in evaluation:
             pass  # a damaged image is found now, not after the training
-    config = run_config(args, plan.bits, loss, teacher, second, images, start, processes)
+    config = run_config(options, plan.bits, loss, teacher, second, images, start, processes)
     left_out = images.notes
-    for note in (*left_out, *_trained_on(evaluation, images, args.data)):
+    for note in (*left_out, *_trained_on(evaluation, images, options.data)):
         say(f"note: {note}")
     rates = "all rates" if config.lmbda is None else f"lmbda {config.lmbda:g}"
     say(f"student: {config.spec}, {rates}, on {images.source}")
@@ -395,8 +428,8 @@ def _run(
             teaching,
             start.codec,
             start_lmbda=start.lmbda,
-            resume=args.resume,
-            force=args.force,
+            resume=options.resume,
+            force=options.force,
             show=bar.show,
             wants_to_stop=wants_to_stop,
             processes=processes,
@@ -412,12 +445,12 @@ def _run(
     config = with_steps(config, outcome.steps)
     assembled = assemble(
         config,
-        replace(outcome, notes=(*outcome.notes, *_trained_on(evaluation, images, args.data))),
+        replace(outcome, notes=(*outcome.notes, *_trained_on(evaluation, images, options.data))),
         teacher,
         plan.sentences,
         evaluation,
         folder.resolve().name,
-        command_again(args.argv, config, folder),
+        command_again(given, config, folder),
         history,
     )
     assembled.write(folder)
@@ -462,7 +495,7 @@ WORKERS = 2
 """As many keep up with a training that leaves the cores to them."""
 
 
-def training_images(args: argparse.Namespace, console: Console) -> "TrainingImages":
+def training_images(options: DistillOptions, console: Console) -> "TrainingImages":
     """What --data, --stream and --data-workers ask for; a long look at headers is shown on `console`.
 
     Raises:
@@ -471,16 +504,16 @@ def training_images(args: argparse.Namespace, console: Console) -> "TrainingImag
     from hwkd.distill.data import load_images, open_stream
     from hwkd.distill.decode import check_fits, has_shards_only
 
-    if args.data is None or not (args.stream or has_shards_only(args.data)):
-        if args.data_workers is not None:
+    if options.data is None or not (options.stream or has_shards_only(options.data)):
+        if options.data_workers is not None:
             raise InputError(
-                f"--data-workers {args.data_workers} decode what is streamed, and these images are held in memory: add "
+                f"--data-workers {options.data_workers} decode what is streamed, and these images are held in memory: add "
                 "--stream, or leave it out"
             )
-        if args.data is not None:
-            check_fits(args.data, find_images(args.data), args.crop)
-        return load_images(args.data, args.crop, args.seed, lambda _name: None)
-    workers = args.data_workers
+        if options.data is not None:
+            check_fits(options.data, find_images(options.data), options.crop)
+        return load_images(options.data, options.crop, options.seed, lambda _name: None)
+    workers = options.data_workers
     if workers is None:
         workers = min(WORKERS, usable_cores() - 1)
     seen = 0
@@ -492,32 +525,30 @@ def training_images(args: argparse.Namespace, console: Console) -> "TrainingImag
             if seen % 100 == 0:
                 status.update(f"reading the headers of images: {seen}")
 
-        return open_stream(args.data, args.crop, args.seed, workers, tell)
+        return open_stream(options.data, options.crop, options.seed, workers, tell)
 
 
 # `hwkd distill` under torchrun's elastic restart: the same command goes on where the last checkpoint stands.
 
 
-def after_restart(
-    args: argparse.Namespace, folder: Path, processes: "Processes"
-) -> argparse.Namespace:
-    """`args` as they are; where torchrun has started the processes again, so that they continue their run in `folder`.
+def after_restart(options: DistillOptions, folder: Path, processes: "Processes") -> DistillOptions:
+    """`options` as they are; where torchrun has started the processes again, so that they continue their run in `folder`.
 
     Raises:
         InputError: the run in `folder` is of another start, so that it is not ours to go on with or to start over.
     """
     if not processes.restarts:
-        return args
-    resume, force = processes.by_first(lambda: _how(args, folder, processes.launcher))
-    return argparse.Namespace(**{**vars(args), "resume": resume, "force": force})
+        return options
+    resume, force = processes.by_first(lambda: _how(options, folder, processes.launcher))
+    return replace(options, resume=resume, force=force)
 
 
-def _how(args: argparse.Namespace, folder: Path, launcher: str) -> tuple[bool, bool]:
+def _how(options: DistillOptions, folder: Path, launcher: str) -> tuple[bool, bool]:
     """(whether to resume, whether to start over)."""
     from hwkd.distill.run_folder import read_events, state_path
 
     if not (folder / "config.json").is_file():
-        return args.resume, args.force
+        return options.resume, options.force
     events = read_events(folder)
     if not any(event.launcher == launcher for event in events):
         raise InputError(

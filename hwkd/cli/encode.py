@@ -23,12 +23,13 @@ from hwkd.cli.coding import (
     tell_dropped,
     write,
 )
-from hwkd.cli.options import above_0, add_coding_options, whole
+from hwkd.cli.options import add_coding_options
 from hwkd.codec.codec import MAX_TILE_PX, TILE_PX, Z_PX
 from hwkd.codec.search import Asked, OutOfReach, encode_to
 from hwkd.codec.shipped import default_bundle, named_bundle
 from hwkd.errors import InputError
 from hwkd.images import find_images, read_image
+from hwkd.options import above_0, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 
 HELP = "write images as streams (.hwk) that every machine decodes to the same symbols"

@@ -3,12 +3,12 @@
 import argparse
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all, refuse_unknown, whole
+from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all, refuse_unknown
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.codec import Codec
 from hwkd.codec.shipped import shipped_or_as_given
@@ -17,6 +17,7 @@ from hwkd.images import SUFFIXES, ImageSource, open_images
 from hwkd.measure.bundles import macs_per_pixel
 from hwkd.measure.classic import ALL_LABELS, check_codecs, evaluate_classic, made
 from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
+from hwkd.options import Options, option, whole
 from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, check_within, lmbda_at
 from hwkd.report.table import Table, missing, number, span
 from hwkd.results import Result, TrainedModel, read_curve, write_result
@@ -341,82 +342,91 @@ EXACT_SHOWN = 3
 _COLUMNS = ("psnr_db", "ms_ssim", "bpp", "bpp_estimated", "rd_loss")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd evaluate`."""
-    parser.add_argument(
-        "models",
-        nargs="+",
-        type=shipped_or_as_given,
-        metavar="MODEL",
-        help="the name of a bundle or teacher that ships (see `hwkd models`), a run folder, a checkpoint, or a bundle; "
+def _qualities(text: str) -> tuple[int, ...]:
+    """An argparse type: qualities with commas between, each once."""
+    parse = whole(LOWEST, HIGHEST)
+    found = tuple(parse(part) for part in text.split(","))
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"must be different qualities, got {text!r}")
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(Options):
+    """What `hwkd evaluate` takes, but for how its tables are printed."""
+
+    models: tuple[str, ...] = option(
+        "the name of a bundle or teacher that ships (see `hwkd models`), a run folder, a checkpoint, or a bundle; "
         f"{SHIPPED_FIRST}",
+        "MODEL",
+        shipped_or_as_given,
+        default=MISSING,
+        positional=True,
+        nargs="+",
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help=f"folder of images ({' '.join(SUFFIXES)}), searched to the bottom; default: the embedded photographs",
+    data: Path | None = option(
+        f"folder of images ({' '.join(SUFFIXES)}), searched to the bottom; default: the embedded photographs",
+        "DIR",
     )
-    parser.add_argument(
-        "-q",
-        "--qualities",
-        type=_qualities,
-        metavar="N,N",
-        help=f"of a model of all rates, {LOWEST} to {HIGHEST}: its points, which are a curve by themselves (default: "
+    qualities: tuple[int, ...] | None = option(
+        f"of a model of all rates, {LOWEST} to {HIGHEST}: its points, which are a curve by themselves (default: "
         f"{','.join(map(str, CURVE_QUALITIES))})",
+        "N,N",
+        _qualities,
+        short="-q",
     )
-    parser.add_argument(
-        "--per-image", action="store_true", help="a row for every image above each average"
+    per_image: bool = option("a row for every image above each average", default=False)
+    curve: str | None = option(
+        "take the models of one rate as the points of one curve of this name, or name the curve of a model of all rates",
+        "NAME",
     )
-    parser.add_argument(
-        "--curve",
-        metavar="NAME",
-        help="take the models of one rate as the points of one curve of this name, or name the curve of a model of all rates",
-    )
-    parser.add_argument(
-        "--classic",
+    classic: tuple[str, ...] | None = option(
+        f"code the images with {', '.join(ALL_LABELS)} (default: all three) at many qualities as well: their curves, and "
+        "BD-rates of the models' curves against them",
+        "CODEC",
         nargs="*",
         choices=tuple(ALL_LABELS),
-        metavar="CODEC",
-        help=f"code the images with {', '.join(ALL_LABELS)} (default: all three) at many qualities as well: their curves, and "
-        "BD-rates of the models' curves against them",
     )
-    parser.add_argument(
-        "--against",
-        type=Path,
+    against: tuple[Path, ...] = option(
+        "curves in CompressAI's results form; gives BD-rate and BD-PSNR of every curve of two points or more",
+        "CURVE.json",
+        default=(),
         action="extend",
         nargs="+",
-        default=[],
-        metavar="CURVE.json",
-        help="curves in CompressAI's results form; gives BD-rate and BD-PSNR of every curve of two points or more",
     )
-    parser.add_argument(
-        "--save-results",
-        type=Path,
-        metavar="FILE.json",
-        help="write the averages as one curve in CompressAI's results form, with what is known of each model; "
+    save_results: Path | None = option(
+        "write the averages as one curve in CompressAI's results form, with what is known of each model; "
         "`hwkd compare --results` reads it",
+        "FILE.json",
     )
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the arguments of `hwkd evaluate`."""
+    EvaluateOptions.add_to(parser)
     add_output_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print, and return the exit code."""
+    options = EvaluateOptions.of(args)
     # What the user got wrong is said before the slow part.
-    anchors = [read_curve(path) for path in args.against]
-    classic = None if args.classic is None else tuple(dict.fromkeys(args.classic or ALL_LABELS))
+    anchors = [read_curve(path) for path in options.against]
+    classic = (
+        None if options.classic is None else tuple(dict.fromkeys(options.classic or ALL_LABELS))
+    )
     check_codecs(classic or ())
-    refuse_unknown(args.models)
-    given = open_images(args.data)
+    refuse_unknown(options.models)
+    given = open_images(options.data)
     images = given.readable()
 
-    models = [load_evaluated(text, args.qualities) for text in args.models]
-    if args.qualities is not None and not any(model.serves_all_rates for model in models):
+    models = [load_evaluated(text, options.qualities) for text in options.models]
+    if options.qualities is not None and not any(model.serves_all_rates for model in models):
         raise InputError(
             f"{models[0].name} codes at one rate and takes no quality; leave --qualities out, or give a model of all rates"
         )
-    groups = groups_of(models, args.curve)
-    if args.save_results:
+    groups = groups_of(models, options.curve)
+    if options.save_results:
         check_savable(groups)
     evaluated: list[Evaluated] = []
     # A line that says how far it is, on a terminal only.
@@ -435,9 +445,9 @@ def run(args: argparse.Namespace) -> int:
     except BaseException:
         # What is known after hours is not lost by what comes later, be it Ctrl-C.
         if evaluated:
-            emit_all((_quality_table(evaluated, str(images), args.per_image),), args)
+            emit_all((_quality_table(evaluated, str(images), options.per_image),), args)
         raise
-    tables = [_quality_table(evaluated, str(images), args.per_image)]
+    tables = [_quality_table(evaluated, str(images), options.per_image)]
     if anchors:
         tables.append(bd_table("Against published curves", groups, evaluated, anchors))
     if classic is not None:
@@ -446,9 +456,9 @@ def run(args: argparse.Namespace) -> int:
     curves = [table for table in tables if classic is not None and table.columns[0] == "codec"]
     first = [table for table in tables if table not in curves]
     emit_all(tuple(tables), args, first=((*first, *curves), ()))
-    if args.save_results:
+    if options.save_results:
         said = f"hwkd evaluate on {images}; bpp of real bytes"
-        save_results(args.save_results, groups[0], evaluated, said)
+        save_results(options.save_results, groups[0], evaluated, said)
     left_out = len(given.paths) - len(images.paths)
     if left_out:
         raise HwkdError(
@@ -560,12 +570,3 @@ def _classic_tables(
 
 def _named(name: str, quality: int | None) -> str:
     return name if quality is None else f"{name} quality {quality}"
-
-
-def _qualities(text: str) -> tuple[int, ...]:
-    """An argparse type: qualities with commas between, each once."""
-    parse = whole(LOWEST, HIGHEST)
-    found = tuple(parse(part) for part in text.split(","))
-    if len(set(found)) < len(found):
-        raise argparse.ArgumentTypeError(f"must be different qualities, got {text!r}")
-    return found

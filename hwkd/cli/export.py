@@ -1,7 +1,8 @@
 """`hwkd export`: a trained student leaves torch, as a bundle for a target."""
 
 import argparse
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from hwkd.export.card import Told, read_told
 from hwkd.files import check_new, write_bytes
 from hwkd.images import ImageSource, Pixels, open_images
 from hwkd.measure.quality import set_name
+from hwkd.options import Options, option
 from hwkd.quantize.precision import board_prefix
 from hwkd.report.bundles import bundle_tables, first_tables
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
@@ -37,61 +39,56 @@ BOARD_GRAPHS = ("encoder.onnx", "decoder.onnx")
 IMAGES_AT_MOST = 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Options):
+    """What `hwkd export` takes."""
+
+    model: str = option(
+        "a run folder; with --bits a float model: a shipped one, a checkpoint, RUN:float",
+        "MODEL",
+        default=MISSING,
+        positional=True,
+    )
+    target: str = option("see `hwkd targets`", "NAME", default=MISSING)
+    bits: str | None = option("quantize a float model after training: 8, or 4/8", "W[/A]")
+    data: Path | None = option(
+        "images to fit the entropy coder's tables and to check the export on, not those of --evaluate "
+        "(default: embedded ones)",
+        "DIR",
+    )
+    output: Path | None = option(
+        "the bundle, which goes by the file's name (default: MODEL.hwkd)", "FILE", short="-o"
+    )
+    card: Path | None = option(
+        "what only you know of the training: data, licence, hardware, recipe (texts), limits (a list of texts)",
+        "FILE.toml",
+    )
+    evaluate: tuple[Path, ...] = option(
+        "images for the card's figures, beside the embedded ones; may be given again",
+        "DIR",
+        default=(),
+    )
+    size: tuple[int, int] = option(
+        "of the images, for a target whose engine is built for one (default: 768x512)",
+        "WxH",
+        parse_size,
+        default=(768, 512),
+    )
+    force: bool = option("replace a file that exists", default=False)
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `hwkd export`."""
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a run folder; with --bits a float model: a shipped one, a checkpoint, RUN:float",
-    )
-    parser.add_argument("--target", required=True, metavar="NAME", help="see `hwkd targets`")
-    parser.add_argument(
-        "--bits", metavar="W[/A]", help="quantize a float model after training: 8, or 4/8"
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="images to fit the entropy coder's tables and to check the export on, not those of --evaluate "
-        "(default: embedded ones)",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="the bundle, which goes by the file's name (default: MODEL.hwkd)",
-    )
-    parser.add_argument(
-        "--card",
-        type=Path,
-        metavar="FILE.toml",
-        help="what only you know of the training: data, licence, hardware, recipe (texts), limits (a list of texts)",
-    )
-    parser.add_argument(
-        "--evaluate",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="images for the card's figures, beside the embedded ones; may be given again",
-    )
-    parser.add_argument(
-        "--size",
-        type=parse_size,
-        default=(768, 512),
-        metavar="WxH",
-        help="of the images, for a target whose engine is built for one (default: 768x512)",
-    )
-    parser.add_argument("--force", action="store_true", help="replace a file that exists")
+    ExportOptions.add_to(parser)
     add_full_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Export, check, write, and print what was found."""
-    target = load_target(args.target)
-    images = _images(args.data)
-    output = args.output or Path(f"{_stem(args.model)}{BUNDLE_SUFFIX}")
+    options = ExportOptions.of(args)
+    target = load_target(options.target)
+    images = _images(options.data)
+    output = options.output or Path(f"{_stem(options.model)}{BUNDLE_SUFFIX}")
     if output.suffix != BUNDLE_SUFFIX:
         raise InputError(
             f"a bundle's name ends in {BUNDLE_SUFFIX}, got {output}; give -o NAME{BUNDLE_SUFFIX}"
@@ -102,20 +99,20 @@ def run(args: argparse.Namespace) -> int:
         else []
     )
     for path in (output, *board_paths):
-        check_new(path, force=args.force)
-    told = Told() if args.card is None else read_told(args.card)
-    sets = _sets(args.evaluate)
+        check_new(path, force=options.force)
+    told = Told() if options.card is None else read_told(options.card)
+    sets = _sets(options.evaluate)
 
     from hwkd.bits import parse_bits
     from hwkd.export.export import load_source, prepare
     from hwkd.measure.eager.bundle_file import write_bundle_file
 
-    bits = None if args.bits is None else parse_bits(args.bits)
+    bits = None if options.bits is None else parse_bits(options.bits)
     with stderr_console().status("loading") as status:
-        source = load_source(args.model, bits, target, args.data, status.update, told)
+        source = load_source(options.model, bits, target, options.data, status.update, told)
         status.update("reading the integers")
         prepared = prepare(replace(source, name=output.stem), target, images)
-        board = _board_graphs(prepared, args.size)
+        board = _board_graphs(prepared, options.size)
         bundle = write_bundle_file(output, prepared, images, status.update, sets)
         for path, content in zip(board_paths, board, strict=True):
             write_bytes(path, content)
@@ -151,7 +148,7 @@ def _images(folder: Path | None) -> dict[str, Pixels]:
     return dict(islice(open_images(folder), IMAGES_AT_MOST))
 
 
-def _sets(folders: list[Path]) -> list[ImageSource]:
+def _sets(folders: Sequence[Path]) -> list[ImageSource]:
     """The sets of images for the card: the embedded ones, and those of `folders`."""
     sets = [open_images(folder) for folder in (None, *folders)]
     names = [set_name(images) for images in sets]

@@ -8,20 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import tomli_w
 
-from hwkd.cli.options import (
-    LAST_SEED,
-    MOST,
-    above_0,
-    add_full_option,
-    crop,
-    printed,
-    terminal_width,
-    whole,
-)
+from hwkd.cli.options import add_full_option, printed, terminal_width
 from hwkd.cli.profile import FALLBACK, HOST
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import HwkdError, InputError, unknown
@@ -30,6 +21,7 @@ from hwkd.images import content_sha256, find_images
 from hwkd.measure.machine import find_processor, host_facts, host_name
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import FAMILIES, HyperpriorSpec, Spec, lmbda_of
+from hwkd.options import LAST_SEED, MOST, Options, above_0, crop, option, whole
 from hwkd.report.fit import FitResult, fit_plots, front_table, trials_table
 from hwkd.report.plots.figures import draw_plot
 from hwkd.report.plots.plot import file_name
@@ -60,149 +52,95 @@ EXAMPLES = """examples:
 
 # The options of `hwkd fit`.
 
-DEFAULT_TRIALS = 40
-DEFAULTS = {
-    "steps": 256,
-    "crop": 128,
-    "batch": 4,
-    "pool": 512,
-    "lr": 5e-4,
-    "seed": 0,
-}
-"""Of the options that a study keeps, and a worker must not be given."""
 
-OF_THE_STUDY = (
-    *("target", "max_ms", "max_mj", "max_mib", "trials", "hours", "family", "teacher"),
-    *("quality", "lmbda", "output", *DEFAULTS),
-)
+@dataclass(frozen=True, kw_only=True)
+class FitOptions(Options):
+    """What `hwkd fit` takes."""
+
+    target: str | None = option(
+        "see `hwkd targets`: costs are predicted; or host: they are measured on this machine",
+        "NAME",
+        group="the device, and what a student may cost there",
+    )
+    max_ms: float | None = option(
+        "of the slower of encode and decode of a 768x512 image, networks", "MS", above_0
+    )
+    max_mj: float | None = option("energy, of the greater of the two", "MJ", above_0)
+    max_mib: float | None = option(
+        "of the stored weights: bits are then chosen by layer, 4 at least", "MIB", above_0
+    )
+    trials: int = option(
+        "students to train, of all workers, the paper's not counted",
+        "K",
+        whole(1, MOST),
+        default=40,
+        group="what to search",
+        exclusive="length",
+    )
+    hours: float | None = option(
+        "in place of --trials: begin none after so long", "H", above_0, exclusive="length"
+    )
+    family: tuple[str, ...] = option(
+        "gdn, relu or patch; may be given again (default: all that a teacher is there for)",
+        "F",
+        default=(),
+    )
+    teacher: tuple[str, ...] = option(
+        "as that of `hwkd distill`; a patch teacher for patch, any other for gdn and relu; may be given again "
+        "(default: patch-q5 and hyperprior-64). No student is wider than its teacher",
+        "T",
+        default=(),
+    )
+    quality: int | None = option(
+        "1 to 8, for CompressAI's lambda of that quality", "Q", whole(1, 8), exclusive="rate"
+    )
+    lmbda: float | None = option(
+        "of bpp + L 255^2 MSE (default: the teachers')", "L", above_0, exclusive="rate"
+    )
+    data: Path | None = option(
+        "images (default: embedded photographs)", "DIR", group="training of each student"
+    )
+    steps: int = option("of a student that is not stopped early", "S", whole(1, MOST), default=256)
+    crop: int = option("side, a multiple of 64", "PIXELS", crop, default=128)
+    batch: int = option("crops a step", "B", whole(1, 4096), default=4)
+    pool: int = option(
+        "crops that the teachers code once, for all students", "K", whole(1, MOST), default=512
+    )
+    lr: float = option("peak rate of Adam", "RATE", above_0, default=5e-4)
+    threads: int | None = option(
+        "of torch, and of what is measured with --target host (default: torch's)",
+        "T",
+        whole(1, 4096),
+    )
+    seed: int = option(
+        "of all chance (default: 0); one worker alone makes the same search of it again, with several "
+        "it matters who is done first",
+        "N",
+        whole(0, LAST_SEED),
+        default=0,
+    )
+    study: str | None = option(
+        "where trials are kept: FILE.db (SQLite), FILE.journal (shared over a network file system), or a URL that "
+        "Optuna takes; a search that is there already goes on (default: study.db in -o)",
+        "FILE",
+        group="study and output",
+    )
+    worker: bool = option(
+        "help with the search in --study, on this machine or another; all but --data and --threads comes from there",
+        default=False,
+    )
+    output: Path | None = option(
+        "folder of tables, plots and recipe (default: runs/fit-TARGET)", "DIR", short="-o"
+    )
+
+
+OF_A_WORKER = ("worker", "study", "data", "threads")
+"""What a worker may be given: all else is the study's."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the options, in groups; those that are not given are None."""
-    budget = parser.add_argument_group("the device, and what a student may cost there")
-    budget.add_argument(
-        "--target",
-        metavar="NAME",
-        help="see `hwkd targets`: costs are predicted; or host: they are measured on this machine",
-    )
-    budget.add_argument(
-        "--max-ms",
-        type=above_0,
-        metavar="MS",
-        help="of the slower of encode and decode of a 768x512 image, networks",
-    )
-    budget.add_argument(
-        "--max-mj", type=above_0, metavar="MJ", help="energy, of the greater of the two"
-    )
-    budget.add_argument(
-        "--max-mib",
-        type=above_0,
-        metavar="MIB",
-        help="of the stored weights: bits are then chosen by layer, 4 at least",
-    )
-    what = parser.add_argument_group("what to search")
-    length = what.add_mutually_exclusive_group()
-    length.add_argument(
-        "--trials",
-        type=whole(1, MOST),
-        metavar="K",
-        help=f"students to train, of all workers, the paper's not counted (default: {DEFAULT_TRIALS})",
-    )
-    length.add_argument(
-        "--hours", type=above_0, metavar="H", help="in place of --trials: begin none after so long"
-    )
-    what.add_argument(
-        "--family",
-        action="append",
-        metavar="F",
-        help="gdn, relu or patch; may be given again (default: all that a teacher is there for)",
-    )
-    what.add_argument(
-        "--teacher",
-        action="append",
-        metavar="T",
-        help="as that of `hwkd distill`; a patch teacher for patch, any other for gdn and relu; may be given again "
-        "(default: patch-q5 and hyperprior-64). No student is wider than its teacher",
-    )
-    rate = what.add_mutually_exclusive_group()
-    rate.add_argument(
-        "--quality",
-        type=whole(1, 8),
-        metavar="Q",
-        help="1 to 8, for CompressAI's lambda of that quality",
-    )
-    rate.add_argument(
-        "--lmbda",
-        type=above_0,
-        metavar="L",
-        help="of bpp + L 255^2 MSE (default: the teachers')",
-    )
-    how = parser.add_argument_group("training of each student")
-    how.add_argument(
-        "--data", type=Path, metavar="DIR", help="images (default: embedded photographs)"
-    )
-    how.add_argument(
-        "--steps",
-        type=whole(1, MOST),
-        metavar="S",
-        help=f"of a student that is not stopped early (default: {DEFAULTS['steps']})",
-    )
-    how.add_argument(
-        "--crop",
-        type=crop,
-        metavar="PIXELS",
-        help=f"side, a multiple of 64 (default: {DEFAULTS['crop']})",
-    )
-    how.add_argument(
-        "--batch",
-        type=whole(1, 4096),
-        metavar="B",
-        help=f"crops a step (default: {DEFAULTS['batch']})",
-    )
-    how.add_argument(
-        "--pool",
-        type=whole(1, MOST),
-        metavar="K",
-        help=f"crops that the teachers code once, for all students (default: {DEFAULTS['pool']})",
-    )
-    how.add_argument(
-        "--lr",
-        type=above_0,
-        metavar="RATE",
-        help=f"peak rate of Adam (default: {DEFAULTS['lr']:g})",
-    )
-    how.add_argument(
-        "--threads",
-        type=whole(1, 4096),
-        metavar="T",
-        help="of torch, and of what is measured with --target host (default: torch's)",
-    )
-    how.add_argument(
-        "--seed",
-        type=whole(0, LAST_SEED),
-        metavar="N",
-        help=f"of all chance (default: {DEFAULTS['seed']}); one worker alone makes the same search of it again, with several "
-        "it matters who is done first",
-    )
-    out = parser.add_argument_group("study and output")
-    out.add_argument(
-        "--study",
-        metavar="FILE",
-        help="where trials are kept: FILE.db (SQLite), FILE.journal (shared over a network file system), or a URL that "
-        "Optuna takes; a search that is there already goes on (default: study.db in -o)",
-    )
-    out.add_argument(
-        "--worker",
-        action="store_true",
-        help="help with the search in --study, on this machine or another; all but --data and --threads comes from there",
-    )
-    out.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="folder of tables, plots and recipe (default: runs/fit-TARGET)",
-    )
+    """Give `parser` the options, in groups."""
+    FitOptions.add_to(parser)
     add_full_option(parser)
 
 
@@ -298,16 +236,16 @@ def run(args: argparse.Namespace) -> int:
             locked, or of another search.
         Interrupted: Ctrl-C.
     """
-    check_worker(args)
-    if args.worker:
-        return _help_with(args)
-    settings, place = make_settings(args)
+    options = FitOptions.of(args)
+    if options.worker:
+        return _help_with(options, check_worker(FitOptions.given_in(args)))
+    settings, place = make_settings(options)
     costs = place.costs
-    folder = args.output or Path("runs") / f"fit-{place.name}"
+    folder = options.output or Path("runs") / f"fit-{place.name}"
     for part in (folder, *folder.parents):
         if part.exists() and not part.is_dir():
             raise InputError(f"{part} is a file, a search needs a folder: give another with -o")
-    study_text = args.study or str(folder / "study.db")
+    study_text = options.study or str(folder / "study.db")
     widths = paper_teacher_spec(settings)
     trained = [n for n in PAPER_N if n <= min(*widths.widths, widths.H, widths.Z)]
 
@@ -322,17 +260,17 @@ def run(args: argparse.Namespace) -> int:
         narrowed()  # what it refuses must not leave a file behind
     storage = open_storage(study_text, must_exist=False)
     with storage_errors(study_text):
-        data = "" if args.data is None else str(args.data.resolve())
-        limit = Limit(trials=args.trials or DEFAULT_TRIALS)
-        if args.hours is not None:
-            limit = Limit(until=time.time() + 3600 * args.hours)
+        data = "" if options.data is None else str(options.data.resolve())
+        limit = Limit(trials=options.trials)
+        if options.hours is not None:
+            limit = Limit(until=time.time() + 3600 * options.hours)
         study = create_or_join(storage, settings, data, narrowed, costs, trained, limit)
-        _work(args, storage, study, settings, costs, args.data, study_text)
+        _work(options, storage, study, settings, costs, options.data, study_text)
         found = found_in(study)
     from hwkd.search.worker import paper_spec
 
     # On this machine they would have to be built and timed, every time that the search is looked at.
-    shown = () if args.target == HOST else [n for n in PAPER_N if n not in trained]
+    shown = () if options.target == HOST else [n for n in PAPER_N if n not in trained]
     untrained = tuple((n, costs(paper_spec(n))) for n in shown)
     result = FitResult(settings, place.name, found, costs.setting, costs.notes, untrained)
     # Before the files: whatever keeps them from being written, what was found is seen.
@@ -342,29 +280,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _help_with(args: argparse.Namespace) -> int:
-    """Work on a study that another process has begun."""
+def _help_with(options: FitOptions, text: str) -> int:
+    """Work on a study that another process has begun, which `text` names."""
     from hwkd.search.study import join, open_storage, storage_errors, stored_settings
 
-    storage = open_storage(args.study, must_exist=True)
-    with storage_errors(args.study):
+    storage = open_storage(text, must_exist=True)
+    with storage_errors(text):
         settings, stored_folder = stored_settings(storage)
-        place = place_of(settings.target, texts_by_family(settings.teachers), args.threads)
+        place = place_of(settings.target, texts_by_family(settings.teachers), options.threads)
         check_place(place, settings.target_sha256)
-        folder = args.data or (Path(stored_folder) if stored_folder else None)
+        folder = options.data or (Path(stored_folder) if stored_folder else None)
         if data_facts(folder) != settings.data:
             raise InputError(
                 f"{folder or EMBEDDED} holds {data_facts(folder)}, the study's images are {settings.data}: name the "
                 "folder that holds them here with --data"
             )
         _, study = join(storage, place.costs)
-        _work(args, storage, study, settings, place.costs, folder, args.study)
-    print(f"the search in {args.study} is done: the process that began it writes the result")
+        _work(options, storage, study, settings, place.costs, folder, text)
+    print(f"the search in {text} is done: the process that began it writes the result")
     return 0
 
 
 def _work(
-    args: argparse.Namespace,
+    options: FitOptions,
     storage: "BaseStorage",
     study: "optuna.Study",
     settings: "Settings",
@@ -385,7 +323,7 @@ def _work(
         from hwkd.models.teacher import load_teacher
         from hwkd.search.train import Trainer
 
-        torch.set_num_threads(args.threads or min(torch.get_num_threads(), usable_cores()))
+        torch.set_num_threads(options.threads or min(torch.get_num_threads(), usable_cores()))
         bar.tell("reading the images")
         images = load_images(data, settings.crop, settings.seed, lambda _name: None)
         for note in images.notes:
@@ -426,24 +364,19 @@ class Named:
     lmbda: float | None
 
 
-def check_worker(args: argparse.Namespace) -> None:
-    """Refuse what does not go together. Raises InputError."""
-    if not args.worker:
-        if args.target is None:
-            raise InputError(
-                "no target is given: name one with --target (see `hwkd targets`), or help with a search with --worker"
-            )
-        return
-    if args.study is None:
+def check_worker(given: Mapping[str, Any]) -> str:
+    """The study of a worker. Raises InputError where that is not given, or what is the study's is."""
+    if "study" not in given:
         raise InputError("--worker needs the search to help with: name it with --study")
-    given = [name for name in OF_THE_STUDY if getattr(args, name) not in (None, [])]
-    if given:
-        raise InputError(
-            f"--worker takes --{given[0].replace('_', '-')} from the study: leave it out"
-        )
+    for name in given:
+        if name not in OF_A_WORKER:
+            raise InputError(
+                f"--worker takes --{name.replace('_', '-')} from the study: leave it out"
+            )
+    return str(given["study"])
 
 
-def named_teachers(texts: Sequence[str] | None) -> tuple[Named, ...]:
+def named_teachers(texts: Sequence[str]) -> tuple[Named, ...]:
     """The teachers of the candidates, and one for the paper's students where none of those serves.
 
     Raises:
@@ -473,16 +406,20 @@ def _named(text: str) -> Named:
     return Named(facts, teacher.spec, teacher.lmbda)
 
 
-def make_settings(args: argparse.Namespace) -> tuple[Settings, Place]:
-    """The settings of the search that `args` ask for, and where its students shall run.
+def make_settings(options: FitOptions) -> tuple[Settings, Place]:
+    """The settings of the search that `options` ask for, and where its students shall run.
 
     Raises:
         InputError: options that contradict each other, or a target, images or teachers that are not there.
     """
-    budget = Budget(args.max_ms, args.max_mj, args.max_mib)
-    teachers = named_teachers(args.teacher)
+    if options.target is None:
+        raise InputError(
+            "no target is given: name one with --target (see `hwkd targets`), or help with a search with --worker"
+        )
+    budget = Budget(options.max_ms, options.max_mj, options.max_mib)
+    teachers = named_teachers(options.teacher)
     by_family = {family: t for t in teachers for family in t.facts.families}
-    families = tuple(dict.fromkeys(args.family or by_family))
+    families = tuple(dict.fromkeys(options.family or by_family))
     for family in families:
         if family not in FAMILIES:
             raise unknown("family", family, FAMILIES)
@@ -494,12 +431,10 @@ def make_settings(args: argparse.Namespace) -> tuple[Settings, Place]:
     facts = tuple(t.facts for t in used)
     if not any("gdn" in teacher.families for teacher in facts):
         facts += (by_family["gdn"].facts if "gdn" in by_family else _named(PAPER_TEACHER).facts,)
-    chosen = {name: getattr(args, name) for name in DEFAULTS}
-    chosen = {name: DEFAULTS[name] if v is None else v for name, v in chosen.items()}
-    lmbda, data = _lmbda(args, used), data_facts(args.data)
-    place = place_of(args.target, texts_by_family(facts), args.threads)
+    lmbda, data = _lmbda(options, used), data_facts(options.data)
+    place = place_of(options.target, texts_by_family(facts), options.threads)
     settings = Settings(
-        target=args.target,
+        target=options.target,
         target_sha256=place.sha256,
         budget=budget,
         space=Space(tuple(family_space(f, by_family[f].spec) for f in families)),
@@ -507,7 +442,12 @@ def make_settings(args: argparse.Namespace) -> tuple[Settings, Place]:
         lmbda=lmbda,
         teachers=facts,
         data=data,
-        **chosen,
+        steps=options.steps,
+        crop=options.crop,
+        batch=options.batch,
+        pool=options.pool,
+        lr=options.lr,
+        seed=options.seed,
     )
     return settings, place
 
@@ -541,8 +481,8 @@ def data_facts(folder: Path | None) -> str:
     return f"{len(paths)} images, {digest.hexdigest()[:12]}"
 
 
-def _lmbda(args: argparse.Namespace, teachers: Sequence[Named]) -> float:
-    given: float | None = args.lmbda if args.quality is None else lmbda_of(args.quality)
+def _lmbda(options: FitOptions, teachers: Sequence[Named]) -> float:
+    given: float | None = options.lmbda if options.quality is None else lmbda_of(options.quality)
     if given is not None:
         return given
     known = {t.lmbda for t in teachers}

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from hwkd.bits import BitPlan, parse_bits
 from hwkd.cli.options import (
     SHIPPED_FIRST,
-    above_0,
     add_output_options,
     emit_all,
     refuse_unknown,
-    whole,
 )
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import shipped_or_as_given
@@ -36,6 +35,7 @@ from hwkd.measure.predict.constants import check_name, target_from
 from hwkd.measure.profile import Profiled, Wanted, profile_target
 from hwkd.measure.record import Record, write_record
 from hwkd.models.spec import is_architecture
+from hwkd.options import Options, above_0, option, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, check_within
 from hwkd.report.profile import cost_table, glance_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table
@@ -74,6 +74,88 @@ Targets = dict[str, tuple[bool, list[Target]]]
 """By the model's text: whether this machine is measured, and the targets to predict for."""
 
 
+# The options of `hwkd profile`.
+
+EMBEDDED = object()
+"""What --evaluate without a folder gives: no path, for "." is the user's own folder."""
+NONE = "none"
+"""What --energy takes beside the meters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileOptions(Options):
+    """What `hwkd profile` takes, but for how its tables are printed."""
+
+    models: tuple[str, ...] = option(
+        "the name of a bundle or teacher that ships, a run folder, a checkpoint, a bundle (.hwkd), or a bare "
+        f"architecture as hyperprior:N=64,M=192[,family=relu]; {SHIPPED_FIRST}; default: the newest run in runs/, or else patch-q5",
+        "MODEL",
+        shipped_or_as_given,
+        default=(),
+        positional=True,
+        nargs="*",
+    )
+    target: tuple[str, ...] | None = option(
+        "host (this machine, measured), all, names of targets or .toml files of your own; default: host and all "
+        "for trained models, all for bare architectures",
+        "NAME",
+        nargs="+",
+    )
+    size: str = option("of the image in pixels", "WxH", default="768x512")
+    threads: str | None = option(
+        "on this machine; of several the first is the main one (default: all usable cores)", "N[,N]"
+    )
+    energy: str = option(
+        "the sensor on this machine (default: auto: ina3221, rapl, or else codecarbon's estimate, or none of them)",
+        default=AUTO,
+        choices=(*KINDS, NONE),
+    )
+    country: str | None = option(
+        "three letters (FRA): emissions of this country's electricity, by codecarbon", "ISO"
+    )
+    bits: str | None = option(
+        "predict a bare architecture as quantized to these bits (a trained model has its own)",
+        "W[/A]",
+    )
+    seconds: float = option(
+        "to spend on each group of latencies and on the energy of each side",
+        "S",
+        above_0,
+        default=4.0,
+    )
+    evaluate: Path | None = option(
+        "measure PSNR and bits per pixel of trained models on the images in DIR (without DIR: on the embedded "
+        "photographs); otherwise they are those of the model's card or the run's report",
+        "DIR",
+        nargs="?",
+        const=EMBEDDED,
+    )
+    quality: int | None = option(
+        f"of models of all rates, {LOWEST} to {HIGHEST}: at which they are measured here (default: {DEFAULT_QUALITY})",
+        "N",
+        whole(LOWEST, HIGHEST),
+        short="-q",
+    )
+    no_memory: bool = option("do not start the processes that measure memory", default=False)
+    layers: bool = option("a table of each model's layers", default=False)
+    settings: bool = option(
+        "a row for every unit and number of threads, not for the main one only", default=False
+    )
+    save: Path | None = option(
+        "write the records to DIR/TARGET/MODEL.json, for `hwkd compare`", "DIR"
+    )
+    save_target: str | None = option(
+        "make this machine a target: writes NAME.toml with constants from the measured layers",
+        "NAME",
+    )
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options."""
+    ProfileOptions.add_to(parser)
+    add_output_options(parser)
+
+
 def run(args: argparse.Namespace) -> int:
     """Profile, print, and return the exit code.
 
@@ -81,60 +163,65 @@ def run(args: argparse.Namespace) -> int:
         InputError: a name, number or sensor that there is not, or options that contradict each other; told before
             anything is measured.
     """
+    options = ProfileOptions.of(args)
     records: list[Record] = []
 
     def keep(record: Record) -> None:
         # As soon as it is known: what comes later may fail, or be interrupted.
         records.append(record)
-        if args.save:
-            write_record(record_path(args.save, record), record)
+        if options.save:
+            write_record(record_path(options.save, record), record)
 
     try:
-        profile_each(args, keep, says=True)
+        profile_each(options, shlex.join(["hwkd", *args.argv]), keep, says=True)
     except BaseException:
         if records:
-            emit_all(_tables(records, args), args, first=_first_tables(records, args))
+            emit_all(_tables(records, options), args, first=_first_tables(records, options))
         raise
-    emit_all(_tables(records, args), args, first=_first_tables(records, args))
-    if args.save_target:
-        _save_target(args.save_target, records)
+    emit_all(_tables(records, options), args, first=_first_tables(records, options))
+    if options.save_target:
+        _save_target(options.save_target, records)
     return 0
 
 
 def profile_each(
-    args: argparse.Namespace, keep: Callable[[Record], None], *, says: bool = False
+    options: ProfileOptions,
+    command: str,
+    keep: Callable[[Record], None],
+    *,
+    says: bool = False,
 ) -> None:
-    """Give `keep` a record for each model and each machine or target that `args` name. Raises as `run`.
+    """Give `keep` a record for each model and each machine or target that `options` name. Raises as `run`.
 
-    says: how long it takes, and each step where no bar is drawn, on standard error.
+    command: that the records name. says: how long it takes, and each step where no bar is drawn, on standard error.
     """
-    width, height = parse_size(args.size)
-    refuse_unknown(args.models)
-    texts = list(dict.fromkeys(args.models or default_models()))
-    threads = parse_threads(args.threads)
-    bits = _bits(args.bits, texts)
-    targets = {text: _targets(args.target, is_bare=is_architecture(text)) for text in texts}
+    width, height = parse_size(options.size)
+    refuse_unknown(options.models)
+    texts = list(dict.fromkeys(options.models or default_models()))
+    threads = parse_threads(options.threads)
+    bits = _bits(options.bits, texts)
+    targets = {text: _targets(options.target, is_bare=is_architecture(text)) for text in texts}
     on_host = [text for text, (is_on_host, _) in targets.items() if is_on_host]
-    _check_options(args, on_host)
+    _check_options(options, on_host)
     check_torch(texts)
-    meter, why_no_meter = _meter(args.energy, has_host=bool(on_host))
+    meter, why_no_meter = _meter(options.energy, has_host=bool(on_host))
     images = None
-    if args.evaluate is not None:
-        images = open_images(None if args.evaluate is EMBEDDED else args.evaluate).readable()
+    if options.evaluate is not None:
+        images = open_images(None if options.evaluate is EMBEDDED else options.evaluate).readable()
 
     # Torch is loaded only now: what the user got wrong was said at once.
     subjects = [load_model(text, width, height, bits) for text in texts]
     check_names(subjects)
-    if args.quality is not None:
-        check_quality_of(args.quality, subjects)
-    quality = DEFAULT_QUALITY if args.quality is None else args.quality
+    if options.quality is not None:
+        check_quality_of(options.quality, subjects)
+    quality = DEFAULT_QUALITY if options.quality is None else options.quality
     wanted = Wanted(
         threads=threads,
         runtimes=present_runtimes(),
-        seconds=args.seconds,
+        seconds=options.seconds,
         meter=meter,
-        country=args.country,
-        memory=not args.no_memory,
+        country=options.country,
+        memory=not options.no_memory,
         why_no_meter=why_no_meter,
         quality=quality,
     )
@@ -143,9 +230,8 @@ def profile_each(
         with stderr_console().status("evaluating"):
             subjects = [evaluated_model(subject, images, quality) for subject in subjects]
     if on_host and says:
-        default = None if args.models else texts[0]
+        default = None if options.models else texts[0]
         stderr_console().print(_duration(subjects, targets, wanted, default), soft_wrap=True)
-    command = shlex.join(["hwkd", *args.argv])
     _profile(subjects, targets, width, height, wanted, command, keep, says)
 
 
@@ -176,11 +262,11 @@ def _bits(text: str | None, models: Sequence[str]) -> BitPlan | None:
     return bits
 
 
-def _check_options(args: argparse.Namespace, on_host: Sequence[str]) -> None:
+def _check_options(options: ProfileOptions, on_host: Sequence[str]) -> None:
     """Refuse what would fail, or be without effect, once all is measured. on_host: the models measured here."""
-    if args.save is not None and args.save.exists() and not args.save.is_dir():
-        raise InputError(f"--save {args.save} is a file, records need a folder: give another")
-    if args.save_target is not None:
+    if options.save is not None and options.save.exists() and not options.save.is_dir():
+        raise InputError(f"--save {options.save} is a file, records need a folder: give another")
+    if options.save_target is not None:
         if not on_host:
             raise InputError("--save-target needs measurements of this machine: add --target host")
         if all(map(is_bundle, on_host)):
@@ -188,20 +274,20 @@ def _check_options(args: argparse.Namespace, on_host: Sequence[str]) -> None:
                 "--save-target needs the times of layers, and a bundle is measured whole: add a model in torch, as "
                 "hyperprior:N=64,M=192"
             )
-        check_name(args.save_target)
-        place = Path(f"{args.save_target}.toml")
+        check_name(options.save_target)
+        place = Path(f"{options.save_target}.toml")
         if place.exists():
             # Its owner may have filled in the power that a meter at the plug showed.
             raise InputError(
                 f"--save-target would write over {place}: give another name, or move the file away"
             )
-    if args.country is not None:
-        if args.energy == NONE or not on_host:
+    if options.country is not None:
+        if options.energy == NONE or not on_host:
             raise InputError(
                 "--country turns energy measured on this machine into emissions: add --target host, and leave out "
                 "--energy none"
             )
-        _check_country(args.country)
+        _check_country(options.country)
 
 
 def _check_country(code: str) -> None:
@@ -266,10 +352,10 @@ def _save_target(name: str, records: Sequence[Record]) -> None:
     write_target(Path(f"{name}.toml"), target, comment)
 
 
-def _tables(records: Sequence[Record], args: argparse.Namespace) -> tuple[Table, ...]:
-    tables = [size_table(records), cost_table(records, is_every_setting=args.settings)]
+def _tables(records: Sequence[Record], options: ProfileOptions) -> tuple[Table, ...]:
+    tables = [size_table(records), cost_table(records, is_every_setting=options.settings)]
     tables += [stage_table(record) for record in records if record.is_host]
-    if args.layers:
+    if options.layers:
         by_model = {record.model.name: record for record in reversed(records)}
         hosts = {record.model.name: record for record in records if record.is_host}
         tables += [layer_table((by_model | hosts)[name]) for name in reversed(by_model)]
@@ -277,12 +363,12 @@ def _tables(records: Sequence[Record], args: argparse.Namespace) -> tuple[Table,
 
 
 def _first_tables(
-    records: Sequence[Record], args: argparse.Namespace
+    records: Sequence[Record], options: ProfileOptions
 ) -> tuple[tuple[Table, ...], tuple[str, ...]]:
     """What matters of `_tables`, and what is left out; what an option asks for is there."""
-    size, cost, *others = _tables(records, args)
-    shown = [size, cost if args.settings else glance_table(records)]
-    left_out = [] if args.settings else ["intervals", "the networks alone"]
+    size, cost, *others = _tables(records, options)
+    shown = [size, cost if options.settings else glance_table(records)]
+    left_out = [] if options.settings else ["intervals", "the networks alone"]
     stages = sum(record.is_host for record in records)
     if len(records) > FEW:
         left_out += ["the stages of coding"] * (stages > 0)
@@ -347,103 +433,9 @@ def _progress() -> Progress:
     )
 
 
-# The options of `hwkd profile`, and how the texts of some become values.
+# How the texts of some options become values.
 
-EMBEDDED = object()
-"""What --evaluate without a folder gives: no path, for "." is the user's own folder."""
-NONE = "none"
-"""What --energy takes beside the meters."""
 MOST_SIDE = 16384
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the options."""
-    parser.add_argument(
-        "models",
-        nargs="*",
-        type=shipped_or_as_given,
-        metavar="MODEL",
-        help="the name of a bundle or teacher that ships, a run folder, a checkpoint, a bundle (.hwkd), or a bare "
-        f"architecture as hyperprior:N=64,M=192[,family=relu]; {SHIPPED_FIRST}; default: the newest run in runs/, or else patch-q5",
-    )
-    parser.add_argument(
-        "--target",
-        nargs="+",
-        metavar="NAME",
-        help="host (this machine, measured), all, names of targets or .toml files of your own; default: host and all "
-        "for trained models, all for bare architectures",
-    )
-    parser.add_argument(
-        "--size",
-        default="768x512",
-        metavar="WxH",
-        help="of the image in pixels (default: 768x512)",
-    )
-    parser.add_argument(
-        "--threads",
-        metavar="N[,N]",
-        help="on this machine; of several the first is the main one (default: all usable cores)",
-    )
-    parser.add_argument(
-        "--energy",
-        default="auto",
-        choices=(*KINDS, NONE),
-        help="the sensor on this machine (default: auto: ina3221, rapl, or else codecarbon's estimate, or none of them)",
-    )
-    parser.add_argument(
-        "--country",
-        metavar="ISO",
-        help="three letters (FRA): emissions of this country's electricity, by codecarbon",
-    )
-    parser.add_argument(
-        "--bits",
-        metavar="W[/A]",
-        help="predict a bare architecture as quantized to these bits (a trained model has its own)",
-    )
-    parser.add_argument(
-        "--seconds",
-        type=above_0,
-        default=4.0,
-        metavar="S",
-        help="to spend on each group of latencies and on the energy of each side (default: 4)",
-    )
-    parser.add_argument(
-        "--evaluate",
-        nargs="?",
-        type=Path,
-        const=EMBEDDED,
-        metavar="DIR",
-        help="measure PSNR and bits per pixel of trained models on the images in DIR (without DIR: on the embedded "
-        "photographs); otherwise they are those of the model's card or the run's report",
-    )
-    parser.add_argument(
-        "-q",
-        "--quality",
-        type=whole(LOWEST, HIGHEST),
-        metavar="N",
-        help=f"of models of all rates, {LOWEST} to {HIGHEST}: at which they are measured here (default: {DEFAULT_QUALITY})",
-    )
-    parser.add_argument(
-        "--no-memory", action="store_true", help="do not start the processes that measure memory"
-    )
-    parser.add_argument("--layers", action="store_true", help="a table of each model's layers")
-    parser.add_argument(
-        "--settings",
-        action="store_true",
-        help="a row for every unit and number of threads, not for the main one only",
-    )
-    parser.add_argument(
-        "--save",
-        type=Path,
-        metavar="DIR",
-        help="write the records to DIR/TARGET/MODEL.json, for `hwkd compare`",
-    )
-    parser.add_argument(
-        "--save-target",
-        metavar="NAME",
-        help="make this machine a target: writes NAME.toml with constants from the measured layers",
-    )
-    add_output_options(parser)
 
 
 def parse_size(text: str) -> tuple[int, int]:

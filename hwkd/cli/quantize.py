@@ -1,14 +1,16 @@
 """`hwkd quantize`: what post-training quantization does to a trained model, by Brevitas or by torchao."""
 
 import argparse
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwkd.bits import BitPlan, parse_bits
-from hwkd.cli.options import add_output_options, crop, emit
+from hwkd.cli.options import add_output_options, emit
 from hwkd.cli.talk import stderr_console
-from hwkd.errors import InputError, unknown
+from hwkd.errors import InputError
 from hwkd.images import open_images
+from hwkd.options import Options, crop, one_of, option
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.report.table import Table, number
 
@@ -31,63 +33,56 @@ NO_ERROR = "infinite: an image came back without error"
 ONE_SIZE = "they take one image size only, the calibration crops'"
 
 
+@dataclass(frozen=True, kw_only=True)
+class QuantizeOptions(Options):
+    """What `hwkd quantize` takes, but for how its table is printed."""
+
+    model: str = option(
+        "a shipped model, a checkpoint, or RUN:float", "MODEL", default=MISSING, positional=True
+    )
+    backend: str = option(
+        "brevitas: weights and activations; torchao: weights only, for storage; "
+        "torchao-pt2e: int8 graphs of g_a and g_s for x86",
+        "B",
+        one_of("backend", *BACKENDS),
+        default="brevitas",
+    )
+    bits: str = option("8, 4/8; torchao takes 8 or 4", "W[/A]", default="8")
+    data: Path | None = option("images to calibrate on (default: embedded ones)", "DIR")
+    crop: int = option(
+        "side of the calibration crops, a multiple of 64", "PIXELS", crop, default=256
+    )
+    evaluate: Path | None = option("images of the figures (default: embedded ones)", "DIR")
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `hwkd quantize`."""
-    parser.add_argument(
-        "model", metavar="MODEL", help="a shipped model, a checkpoint, or RUN:float"
-    )
-    parser.add_argument(
-        "--backend",
-        default="brevitas",
-        metavar="B",
-        help="brevitas: weights and activations; torchao: weights only, for storage; "
-        "torchao-pt2e: int8 graphs of g_a and g_s for x86 (default: brevitas)",
-    )
-    parser.add_argument(
-        "--bits", default="8", metavar="W[/A]", help="8, 4/8; torchao takes 8 or 4 (default: 8)"
-    )
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="images to calibrate on (default: embedded ones)"
-    )
-    parser.add_argument(
-        "--crop",
-        type=crop,
-        default=256,
-        metavar="PIXELS",
-        help="side of the calibration crops, a multiple of 64 (default: 256)",
-    )
-    parser.add_argument(
-        "--evaluate",
-        type=Path,
-        metavar="DIR",
-        help="images of the figures (default: embedded ones)",
-    )
+    QuantizeOptions.add_to(parser)
     add_output_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Quantize, evaluate before and after, print."""
-    if args.backend not in BACKENDS:
-        raise unknown("backend", args.backend, BACKENDS)
-    plan = parse_bits(args.bits)
-    if args.backend == "torchao" and plan.weight_bits not in (4, 8):
-        raise InputError(f"--backend torchao stores weights in 8 or 4 bits, got {args.bits}")
-    if args.backend == "torchao-pt2e" and args.bits != "8":
-        raise InputError(f"--backend torchao-pt2e computes in 8 bits, got --bits {args.bits}")
-    images = open_images(args.evaluate).readable()
+    options = QuantizeOptions.of(args)
+    plan = parse_bits(options.bits)
+    if options.backend == "torchao" and plan.weight_bits not in (4, 8):
+        raise InputError(f"--backend torchao stores weights in 8 or 4 bits, got {options.bits}")
+    if options.backend == "torchao-pt2e" and options.bits != "8":
+        raise InputError(f"--backend torchao-pt2e computes in 8 bits, got --bits {options.bits}")
+    images = open_images(options.evaluate).readable()
 
     from hwkd.distill.run_folder import load_model
     from hwkd.measure.quality import evaluate
     from hwkd.quantize.integer import weight_bytes
 
-    loaded = load_model(args.model)
+    loaded = load_model(options.model)
     if loaded.bits is not None:
         raise InputError(
-            f"{loaded.name} is quantized already: name its float student, {args.model}:float"
+            f"{loaded.name} is quantized already: name its float student, {options.model}:float"
         )
     with stderr_console().status("quantizing and evaluating"):
         quantized, stored, in_float = _quantized(
-            args.backend, loaded.codec, plan, args.data, args.crop
+            options.backend, loaded.codec, plan, options.data, options.crop
         )
         for codec in (loaded.codec, quantized):
             if codec is not None:
@@ -102,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             number(before.bpp, ".4f"),
         ),
         (
-            f"{args.backend} {args.bits}",
+            f"{options.backend} {options.bits}",
             number(stored / MIB, ".3f"),
             number(after.psnr_db if after else None, ".3f", NO_ERROR if after else ONE_SIZE),
             number(after.bpp if after else None, ".4f", ONE_SIZE),

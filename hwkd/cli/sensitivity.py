@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from hwkd import __version__
 from hwkd.bits import WEIGHT_BITS
-from hwkd.cli.options import above_0, add_full_option, crop, emit_all, refuse_unknown
+from hwkd.cli.options import add_full_option, emit_all, refuse_unknown
 from hwkd.cli.profile import file_name
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import shipped_or_as_given
@@ -34,6 +34,7 @@ from hwkd.measure.sensitivity import (
     unmeasured,
 )
 from hwkd.models.shipped import shipped_names
+from hwkd.options import above_0, crop
 from hwkd.quantity import interval_text, three_digits
 from hwkd.quantize.allocate import KIB
 from hwkd.report.sensitivity import (

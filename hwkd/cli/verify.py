@@ -10,7 +10,7 @@ import numpy as np
 from rich.progress import Progress
 
 from hwkd import __version__
-from hwkd.cli.options import MOST, SHIPPED_FIRST, add_output_options, emit_all, whole
+from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.codec.verify import (
@@ -28,6 +28,7 @@ from hwkd.codec.verify import (
 from hwkd.errors import InputError
 from hwkd.images import Pixels, embedded_images, open_images
 from hwkd.measure.machine import host_facts
+from hwkd.options import MOST, whole
 from hwkd.qualities import HIGHEST, LOWEST
 from hwkd.report.table import Table, missing, number
 from hwkd.runtime.bundle import read_bundle

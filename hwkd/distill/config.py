@@ -1,19 +1,22 @@
 """Everything that decides what a run computes, in one record that is stored, compared on resume and printed."""
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hwkd.bits import BitPlan
 from hwkd.distill.losses import LossWeights
-from hwkd.distill.optimizers import OPTIMIZERS
+from hwkd.distill.options import DistillOptions
 from hwkd.errors import InputError
 from hwkd.models.spec import Spec, spec_from_json, spec_to_json
 
 FORMAT = 2
-SCHEDULES = ("wsd", "cosine", "plateau")
-PRECISIONS = ("bf16", "fp32")
+
+HELD_AS_OPTIONS = (
+    *("crop", "batch", "accumulate", "lr", "qat_lr", "schedule", "optimizer", "precision"),
+    *("threads", "seed", "checkpoint_every"),
+)
+"""The fields of a run that are options of `hwkd distill` by the same name, and take the same values."""
 
 
 @dataclass(frozen=True)
@@ -64,36 +67,17 @@ class RunConfig:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("batch", 1, 4096),
-            ("checkpoint_every", 1, 10**9),
-            ("threads", 1, 4096),
-            ("processes", 1, 4096),
-            ("accumulate", 1, 4096),
-        ):
-            _in_range(name, getattr(self, name), low, high)
-        if self.cached_crops and not self.batch <= self.cached_crops <= 10**6:
-            raise InputError(
-                f"--cache-crops must be 0, or a batch ({self.batch}) to 1000000, got {self.cached_crops}"
-            )
-        if self.crop % 64 or self.crop < 64:
-            raise InputError(f"--crop must be a multiple of 64 (the stride of z), got {self.crop}")
+        held = {name: getattr(self, name) for name in HELD_AS_OPTIONS}
+        held["cache_crops"] = self.cached_crops
+        if self.lmbda is not None:
+            held["lmbda"] = self.lmbda
+        DistillOptions.read(held, "config.json")
+        if "auto" in (self.optimizer, self.precision):
+            raise InputError("a run has a precision and an optimizer of its own, got auto")
         if (self.lmbda is None) != self.spec.serves_all_rates:
             raise InputError(
                 f"a student of one rate needs its lmbda, one of all rates has none: got {self.lmbda} for {self.spec}"
             )
-        for name in ("lr", "qat_lr", "lmbda"):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name} must be above 0, got {value}")
-        if self.schedule not in SCHEDULES:
-            raise InputError(f"--schedule takes {' or '.join(SCHEDULES)}, got {self.schedule!r}")
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"--optimizer takes {' or '.join(OPTIMIZERS)}, got {self.optimizer!r}")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"--precision takes {' or '.join(PRECISIONS)}, got {self.precision!r}")
         if self.minutes is None and (self.float_steps is None or self.qat_steps is None):
             raise InputError("give --steps or --minutes: the length of the run is not known")
 
@@ -140,8 +124,3 @@ def differences(stored: RunConfig, given: RunConfig) -> tuple[str, ...]:
         for name in mine
         if name not in free and mine[name] != theirs[name]
     )
-
-
-def _in_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise InputError(f"{name} must be {low} to {high}, got {value}")

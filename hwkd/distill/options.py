@@ -1,81 +1,287 @@
-"""The options of `hwkd distill` for a program: the same fields, the same defaults."""
+"""The options of `hwkd distill`, for the command, for recipes and for a program."""
 
-from dataclasses import dataclass, fields
+import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
+from hwkd.bits import parse_bits, parse_layer_bits
+from hwkd.errors import InputError, unknown
+from hwkd.models.shipped import read_card, shipped_names
+from hwkd.models.spec import FAMILIES
+from hwkd.options import (
+    LAST_SEED,
+    MOST,
+    Options,
+    above_0,
+    checked,
+    crop,
+    from_0,
+    one_of,
+    option,
+    whole,
+)
 
-@dataclass(frozen=True)
-class DistillOptions:
-    """What `hwkd.distill` is asked for; None leaves the choice to it. `hwkd distill --help` says more of each.
+DEFAULT_MINUTES = 3.0
+"""A demonstration's length; real training says --minutes or --steps."""
+DEFAULT_WEIGHTS = {"latent": 0.2, "hyper": 0.2, "output": 0.2}
+"""The paper's (arXiv 2509.10366, section 4, and its code)."""
+DEFAULT_RD_WEIGHT = 0.6
+MOST_CHANNELS = 4096
+DEFAULT_FAMILY = "patch"
+NO_BITS = "none"
 
-    target: a name of `hwkd targets` or a .toml file; needed unless `recipe` has one. recipe: a shipped one's name, or
-    a .toml file, whose values hold where the field here has its default.
-    bits: W or W/A, of weights (2 to 8) and activations (4 to 8), or "none". layer_bits: LAYER=W/A each.
-    family: gdn, relu or patch. width, post: channels, "64" or "32,48,64". latent, hyper, hyper_latent: channels of y,
-    inside h_a and h_s, of z. quality: 1 to 8, or lmbda, of bpp + lmbda 255^2 MSE, or all_rates: one of the three.
-    teacher, second_teacher: as `hwkd.load_teacher` takes them. start: teacher, random, a shipped model or a run.
-    kd: terms of the loss, weights after "=". kd_loss: mse or kld. rd_weight: of the rate-distortion term.
-    data: a folder of images or of shards; None: embedded photographs. steps, or minutes of training; qat_steps: of the
-    quantized phase. crop: side in pixels, a multiple of 64. batch: crops a step.
-    output: the run's folder. evaluate: a folder of images for the report.
 
-    Values are checked by `hwkd.distill`, as the command checks them.
+def parse_kd(text: str) -> dict[str, float]:
+    """The weights of the terms in "latent=0.2,output"; terms that are left out weigh 0.
+
+    Raises:
+        InputError: an unknown term, or a weight that is no number.
+    """
+    weights = dict.fromkeys(DEFAULT_WEIGHTS, 0.0)
+    if text == "none":
+        return weights
+    for part in text.split(","):
+        name, equals, number = part.strip().partition("=")
+        if name not in weights:
+            raise unknown("--kd term", name, (*weights, "none"))
+        try:
+            weights[name] = float(number) if equals else DEFAULT_WEIGHTS[name]
+        except ValueError as error:
+            raise InputError(
+                f"--kd: the weight of {name} is not a number: {number!r}; give {name}=0.2, say"
+            ) from error
+        if not 0 <= weights[name] < math.inf:
+            raise InputError(f"--kd: the weight of {name} must be 0 or more, got {number}")
+    return weights
+
+
+def parse_channels(flag: str, text: str) -> tuple[int, ...]:
+    """The channel counts in "64" or "32,48,64", the value of `flag`. Raises InputError for anything else."""
+    try:
+        counts = tuple(int(part) for part in text.replace("-", ",").split(","))
+    except ValueError as error:
+        raise InputError(
+            f"{flag} {text!r} is not a list of channel counts: give 64, or 32,48,64"
+        ) from error
+    if not all(1 <= count <= MOST_CHANNELS for count in counts):
+        raise InputError(f"{flag} takes 1 to {MOST_CHANNELS} channels each, got {text!r}")
+    return counts
+
+
+def _bits(text: str) -> None:
+    if text != NO_BITS:
+        parse_bits(text)
+
+
+_CHANNELS = whole(1, MOST_CHANNELS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillOptions(Options):
+    """What `hwkd.distill` takes; `hwkd distill --help` says what each is for, and None leaves the choice to it.
+
+    Values are checked by `hwkd.distill`, as the command checks them; a recipe's hold where a field has its default.
     """
 
-    target: str | None = None
-    recipe: str | None = None
-    bits: str = "8"
-    layer_bits: tuple[str, ...] = ()
-    family: str | None = None
-    width: str | None = None
-    latent: int | None = None
-    hyper: int | None = None
-    hyper_latent: int | None = None
-    post: str | None = None
-    quality: int | None = None
-    lmbda: float | None = None
-    all_rates: bool = False
-    strict: bool = False
-    teacher: str | None = None
-    second_teacher: str | None = None
-    kd: str = "latent,output"
-    kd_loss: str = "mse"
-    rd_weight: float | None = None
-    start: str = "teacher"
-    data: Path | None = None
-    stream: bool = False
-    data_workers: int | None = None
-    steps: int | None = None
-    minutes: float | None = None
-    qat_steps: int | None = None
-    ptq: bool = False
-    crop: int = 256
-    batch: int = 4
-    accumulate: int = 1
-    lr: float = 5e-4
-    qat_lr: float = 5e-5
-    schedule: str = "wsd"
-    optimizer: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    seed: int = 0
-    cache_crops: int = 0
-    checkpoint_every: int = 200
-    output: Path | None = None
-    resume: bool = False
-    force: bool = False
-    evaluate: Path | None = None
+    recipe: str | None = option(
+        "a shipped recipe, or a .toml file whose keys are options of this command (qat_steps = 150); options "
+        "given here win over its own",
+        "NAME",
+        group="what to make",
+    )
+    target: str | None = option(
+        "see `hwkd targets`; needed unless a recipe has it", "NAME", kw_only=False
+    )
+    bits: str = option(
+        "bits of weights (2 to 8) and activations (4 to 8): 8, 4/8; none stays in float",
+        "W[/A]",
+        checked(_bits),
+        default="8",
+    )
+    layer_bits: tuple[str, ...] = option(
+        "other bits for some layers, wildcards allowed: 'g_a.0=8/8'; may be given again",
+        "LAYER=W/A",
+        checked(parse_layer_bits),
+        default=(),
+    )
+    family: str | None = option(
+        "gdn, relu or patch (default: patch, or that of --start)", "F", one_of("family", *FAMILIES)
+    )
+    width: str | None = option(
+        "channels: gdn, relu: N or one for each of three layers; patch: trunk, or one for each block",
+        "N[,N..]",
+        checked(lambda text: parse_channels("--width", text)),
+    )
+    latent: int | None = option("channels of y (default: teacher's)", "M", _CHANNELS)
+    hyper: int | None = option("channels inside h_a and h_s", "H", _CHANNELS)
+    hyper_latent: int | None = option("channels of z", "Z", _CHANNELS)
+    post: str | None = option(
+        "patch: channels inside each deblocking pair, at 1/4 of the resolution (default: one, a quarter of the "
+        "trunk's)",
+        "W[,W..]",
+        checked(lambda text: parse_channels("--post", text)),
+    )
+    quality: int | None = option(
+        "1 to 8, for CompressAI's lambda of that quality", "Q", whole(1, 8), exclusive="rate"
+    )
+    lmbda: float | None = option(
+        "of bpp + L 255^2 MSE (default: teacher's)", "L", above_0, exclusive="rate"
+    )
+    all_rates: bool = option(
+        "patch: one student for every quality from 1 to 100 (default where the teacher is one)",
+        default=False,
+        exclusive="rate",
+    )
+    strict: bool = option("refuse a target that would not compute in these bits", default=False)
+    teacher: str | None = option(
+        "a shipped model, bmshj2018-hyperprior:5, a checkpoint, a run, recipe:NAME for the run of a recipe "
+        "(default: the shipped one)",
+        "T",
+        group="who teaches, and how",
+    )
+    second_teacher: str | None = option("the paper's hybrid: z_hat is learnt from this one", "T")
+    kd: str = option(
+        "terms of the distillation, weights after '=': latent=0.2,hyper=0.2,output=0.2; none for none "
+        "(default: latent,output: Eq. 1; with hyper: Eq. 2)",
+        "TERMS",
+        checked(parse_kd),
+        default="latent,output",
+    )
+    kd_loss: str = option(
+        "mse or kld, for the latents", "D", one_of("--kd-loss", "mse", "kld"), default="mse"
+    )
+    rd_weight: float | None = option(
+        "of the rate-distortion term (default: 0.6, alone 1)", "W", from_0
+    )
+    start: str = option(
+        "first weights: teacher, random, a shipped model, or the float student of a run or of recipe:NAME "
+        "(default: teacher)",
+        "S",
+        default="teacher",
+    )
+    data: Path | None = option(
+        "images: a folder, one of .tar shards as webdataset writes them, or a .tar file; shards are always streamed "
+        "(default: embedded photographs)",
+        "DIR",
+        group="training",
+    )
+    stream: bool = option(
+        "read the images of --data while training, where decoded they would not fit in memory",
+        default=False,
+    )
+    data_workers: int | None = option(
+        "processes that decode what is streamed, for each one that trains; 0: it decodes itself (default: 2, with "
+        "fewer than 3 cores all but one)",
+        "W",
+        whole(0, 256),
+    )
+    steps: int | None = option(
+        "of the float phase, 0 for none", "S", whole(0, MOST), exclusive="length"
+    )
+    minutes: float | None = option(
+        f"in place of --steps: as many as fit (default: {DEFAULT_MINUTES:g})",
+        "M",
+        above_0,
+        exclusive="length",
+    )
+    qat_steps: int | None = option(
+        "of the quantized phase (default: a quarter of --steps)", "S", whole(0, MOST)
+    )
+    ptq: bool = option("quantize after training, do not train in bits", default=False)
+    crop: int = option("side, a multiple of 64", "PIXELS", crop, default=256)
+    batch: int = option("crops a step, of all processes together", "B", whole(1, 4096), default=4)
+    accumulate: int = option(
+        "pass a process's share of the batch in K parts, to save memory; the result is the same",
+        "K",
+        whole(1, 4096),
+        default=1,
+    )
+    lr: float = option("peak rate of Adam (default: 5e-4)", "RATE", above_0, default=5e-4)
+    qat_lr: float = option("of the quantized phase (default: 5e-5)", "RATE", above_0, default=5e-5)
+    schedule: str = option(
+        "wsd (warm-up, constant, a linear fall over the last third; may be made longer on --resume), cosine, or the "
+        "paper's plateau",
+        "S",
+        one_of("--schedule", "wsd", "cosine", "plateau"),
+        default="wsd",
+    )
+    optimizer: str = option(
+        "muon (for matrices, with adam for the rest), adam, or auto: muon for family patch",
+        "O",
+        one_of("--optimizer", "auto", "muon", "adam"),
+        default="auto",
+    )
+    precision: str = option(
+        "bf16, fp32 or auto, of the float phase",
+        "P",
+        one_of("--precision", "auto", "bf16", "fp32"),
+        default="auto",
+    )
+    threads: int | None = option("of torch on the CPU (default: torch's)", "T", whole(1, 4096))
+    seed: int = option("of all chance", "N", whole(0, LAST_SEED), default=0)
+    cache_crops: int = option(
+        "train on K fixed crops whose teacher outputs are computed once (default: new crops at every step)",
+        "K",
+        whole(0, 10**6),
+        default=0,
+    )
+    checkpoint_every: int = option("steps between checkpoints", "S", whole(1, MOST), default=200)
+    output: Path | None = option(
+        "run folder (default: runs/TARGET-FAMILY-BITS, or runs/RECIPE)",
+        "DIR",
+        short="-o",
+        group="output",
+    )
+    resume: bool = option("continue the run in the output folder", default=False)
+    force: bool = option("start over where the folder holds a run", default=False)
+    evaluate: Path | None = option(
+        "images of the report, never trained on (default: embedded ones)", "DIR"
+    )
 
-    def words(self) -> list[str]:
-        """The options of the command line that say the same: of every field that has not its default."""
-        words: list[str] = []
-        for field in fields(self):
-            value, option = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
-            if value == field.default:
-                continue
-            if value is True:
-                words.append(option)
-            else:
-                each = value if isinstance(value, tuple | list) else (value,)
-                words += [f"{option}={one}" for one in each]
-        return words
+    @property
+    def named_target(self) -> str:
+        """`target`. Raises InputError where there is none."""
+        if self.target is None:
+            raise InputError(
+                "no target is given: name one with --target (see `hwkd targets`), or a --recipe that has one"
+            )
+        return self.target
+
+    @property
+    def student_family(self) -> str:
+        """`family`, or that of the run or of the shipped model that `start` names; the default where it names none."""
+        if self.family is not None:
+            return self.family
+        if self.start in shipped_names():
+            return read_card(self.start).spec.family
+        try:
+            config = Path(self.start.removesuffix(":float")) / "config.json"
+            return str(json.loads(config.read_text(encoding="utf-8"))["spec"]["family"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return DEFAULT_FAMILY  # what is wrong with the folder is said where it is loaded
+
+    def check(self) -> None:
+        """Refuse options that are missing or contradict each other. Raises InputError."""
+        _ = self.named_target
+        if self.bits == NO_BITS and self.layer_bits:
+            raise InputError("--layer-bits needs bits, got --bits none; give --bits 8, say")
+        if self.bits == NO_BITS and self.ptq:
+            raise InputError("--ptq quantizes, --bits none does not: leave one out")
+        if (self.bits == NO_BITS or self.ptq) and self.qat_steps:
+            without = "--ptq" if self.ptq else "--bits none"
+            raise InputError(
+                f"--qat-steps {self.qat_steps} does not go with {without}, which has no quantized phase: leave one out"
+            )
+        if self.cache_crops and self.cache_crops < self.batch:
+            raise InputError(
+                f"--cache-crops {self.cache_crops} is less than a batch: give {self.batch} (--batch) or more, or 0"
+            )
+        if self.stream and self.data is None:
+            raise InputError(
+                "--stream reads the images of --data while training: give --data DIR, too"
+            )
+        if self.second_teacher is not None and not parse_kd(self.kd)["hyper"]:
+            raise InputError(
+                f"--second-teacher teaches z_hat, but --kd {self.kd} has no hyper term: give --kd latent,hyper,output"
+            )

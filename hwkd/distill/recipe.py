@@ -1,9 +1,12 @@
 """Recipes: the options of `hwkd distill` that make one model, in a TOML file; those that ship lie in recipes/."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hwkd.distill.options import DistillOptions
 from hwkd.errors import InputError, unknown
 from hwkd.files import in_home
 from hwkd.schema import parse_toml
@@ -12,10 +15,29 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 SUFFIX = ".toml"
 DESCRIPTION = "description"
 
+RUNS = Path("runs")
+"""Where run folders lie unless -o says so."""
+OF_RECIPE = "recipe:"
+"""In front of the name of a recipe whose run is meant."""
+MODELS = ("start", "teacher", "second_teacher")
+"""The options that may name a recipe's run."""
+NOT_IN_RECIPES = frozenset({"recipe", "output", "resume", "force"})
+"""Options that say where a run is made and how it is started, not what it makes."""
+
+TAKES_PLACE_OF = {
+    "quality": ("lmbda", "all_rates"),
+    "lmbda": ("quality", "all_rates"),
+    "all_rates": ("quality", "lmbda"),
+    "steps": ("minutes",),
+    "minutes": ("steps",),
+    "ptq": ("qat_steps",),
+}
+"""What a recipe says of the others is left out where the command line has the first: they contradict each other."""
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe's file says, as it stands there: `hwkd.cli.distill_options` holds it to the options.
+    """What a recipe's file says, as it stands there.
 
     name: of the file, without its suffix. description: one line for people, empty where the file has none.
     options: long names of options, with underscores, and their values. where: the file, for messages.
@@ -25,6 +47,18 @@ class Recipe:
     description: str
     options: Mapping[str, object]
     where: str
+
+    def given(self) -> dict[str, Any]:
+        """The options that it gives.
+
+        Raises:
+            InputError: an unknown key, a value of the wrong type, or one that the option refuses.
+        """
+        accepted = vars(DistillOptions()).keys() - NOT_IN_RECIPES
+        for key in self.options:
+            if key not in accepted:
+                raise InputError(f"{self.where}: {unknown('key', key, {*accepted, DESCRIPTION})}")
+        return DistillOptions.read(self.options, self.where)
 
 
 def recipe_names() -> list[str]:
@@ -65,3 +99,40 @@ def read_recipe(text: str) -> Recipe:
             f"{path}: {DESCRIPTION} must be one line of text, got {str(description)[:60]!r}"
         )
     return Recipe(path.name.removesuffix(SUFFIX), description, content, str(path))
+
+
+def with_recipe(given: Mapping[str, Any]) -> DistillOptions:
+    """The options that are given, with what their recipe says beside them, and the runs of recipes found.
+
+    Raises:
+        InputError: no such recipe, a key or value in it that is no option's, or a recipe's run that is not there.
+    """
+    values = dict(given)
+    if "recipe" in given:
+        recipe = read_recipe(given["recipe"])
+        beaten = {beaten for name in given for beaten in TAKES_PLACE_OF.get(name, ())}
+        kept = {name: v for name, v in recipe.given().items() if name not in beaten}
+        values = {"output": RUNS / recipe.name, **kept, **given}
+    runs = values["output"].parent if "output" in values else RUNS
+    for name in MODELS:
+        if name in values:
+            values[name] = _run_folder(values[name], runs, values.get("data"))
+    return DistillOptions(**values)
+
+
+def _run_folder(text: str, runs: Path, data: Path | None) -> str:
+    """`text`; for recipe:NAME the folder of that recipe's run in `runs`."""
+    if not text.startswith(OF_RECIPE):
+        return text
+    name = text.removeprefix(OF_RECIPE)
+    # Not str(runs / name), which of "." and "patch-q5" makes the name of a shipped teacher.
+    folder = f"{runs}/{name}"
+    if Path(folder, "config.json").is_file():
+        return folder
+    is_shipped = name in recipe_names()
+    words = ["hwkd", "distill", "--recipe", name if is_shipped else f"{name}.toml"]
+    words += ["--data", "DIR" if data is None else str(data), "-o", folder]
+    hint = "" if is_shipped else f" ({unknown('shipped recipe', name, recipe_names())})"
+    raise InputError(
+        f"{text} stands for the run in {folder}, which is not there: make it first, `{shlex.join(words)}`{hint}"
+    )

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import shutil
 import tarfile
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from hwkd.cli.distill import after_restart
 from hwkd.cli.main import main
 from hwkd.distill.distributed import Processes
+from hwkd.distill.options import DistillOptions
 from hwkd.distill.run_folder import Event, append_event
 from hwkd.errors import InputError
 from hwkd.images import write_png
@@ -199,7 +199,7 @@ def test_workers_for_images_in_memory(refused, distill_argv):
 
 # What a restart by torchrun makes of the command.
 
-GIVEN = Namespace(resume=False, force=False)
+GIVEN = DistillOptions()
 FIRST, SECOND = (Processes(launcher="torchrun mine", restarts=n) for n in (0, 1))
 
 

@@ -7,7 +7,6 @@ import sqlite3
 import pytest
 
 import hwkd.search.study
-from hwkd.cli.distill_options import recipe_options
 from hwkd.cli.main import main
 from hwkd.distill.recipe import read_recipe
 
@@ -123,7 +122,7 @@ def test_a_search_from_the_command_line_to_the_recipe(small, capsys, tmp_path, m
     assert [trial["kind"] for trial in content["trials"]] == ["reference", "uniform", "searched"]
     assert content["trials"][0]["steps"] == 2
     assert {trial["cost"]["latency_ms"]["found"] for trial in content["trials"]} == {"predicted"}
-    options = recipe_options(read_recipe(str(folder / "recipe.toml")))
+    options = read_recipe(str(folder / "recipe.toml")).given()
     assert options["family"] == "patch" and options["width"] == "16,16,16"
     assert options["target"] == "raspberry-pi-4" and options["bits"] == "8/8"
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from hwkd.bits import BitPlan, parse_bits, parse_layer_bits
-from hwkd.cli.distill_options import with_recipe
 from hwkd.cli.main import build_parser, main
 from hwkd.cli.sensitivity import latency_note, parse_tried
 from hwkd.codec.shipped import shipped
+from hwkd.distill.options import DistillOptions
+from hwkd.distill.recipe import with_recipe
 from hwkd.errors import InputError
 from hwkd.images import write_png
 from hwkd.measure import sensitivity
@@ -107,9 +108,7 @@ def test_the_folder_holds_figures_plot_and_recipe(done):
 def test_the_recipe_gives_the_bits_that_were_chosen(done):
     folder, _ = done
     argv = ["distill", "--recipe", str(folder / "out" / "allocated-5.toml"), "--target", "x86-vnni"]
-    args = build_parser().parse_args(argv)
-    args.argv = argv
-    merged = with_recipe(args)
+    merged = with_recipe(DistillOptions.given_in(build_parser().parse_args(argv)))
     asked = parse_bits(merged.bits)
     plan = BitPlan(
         asked.weight_bits, asked.act_bits, tuple(map(parse_layer_bits, merged.layer_bits))

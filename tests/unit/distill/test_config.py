@@ -26,6 +26,8 @@ CONFIG = RunConfig(
     minutes=None,
 )
 
+MULTIPLE = "config.json: argument --crop: must be a multiple of 64 (the stride of z), got '100'; try 64 or 128"
+
 SPECS = [
     HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8),
     HyperpriorSpec("relu", (4, 6, 8), 12, 8, 8),
@@ -104,27 +106,55 @@ def test_a_run_that_falls_at_its_end_may_be_made_longer() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("batch", 0, "batch must be 1 to 4096, got 0"),
-        ("threads", -1, "threads must be 1 to 4096, got -1"),
-        ("checkpoint_every", 0, "checkpoint_every must be 1 to 1000000000, got 0"),
-        ("crop", 100, "--crop must be a multiple of 64 (the stride of z), got 100"),
-        ("crop", 0, "--crop must be a multiple of 64 (the stride of z), got 0"),
-        ("crop", -64, "--crop must be a multiple of 64 (the stride of z), got -64"),
-        ("lr", 0.0, "lr must be above 0, got 0.0"),
-        ("qat_lr", float("nan"), "qat_lr must be above 0, got nan"),
-        ("lmbda", float("inf"), "lmbda must be above 0, got inf"),
-        ("schedule", "step", "--schedule takes wsd or cosine or plateau, got 'step'"),
-        ("optimizer", "sgd", "--optimizer takes muon or adam, got 'sgd'"),
+        ("batch", 0, "config.json: argument --batch: must be a whole number, 1 to 4096, got '0'"),
+        ("batch", "4", "config.json: batch is a number, got the text '4': write batch = 4"),
+        (
+            "threads",
+            -1,
+            "config.json: argument --threads: must be a whole number, 1 to 4096, got '-1'",
+        ),
+        (
+            "checkpoint_every",
+            0,
+            "config.json: argument --checkpoint-every: must be a whole number, 1 or more, got '0'",
+        ),
+        ("crop", 100, MULTIPLE),
+        ("crop", 0, "config.json: argument --crop: must be a whole number, 64 or more, got '0'"),
+        (
+            "crop",
+            -64,
+            "config.json: argument --crop: must be a whole number, 64 or more, got '-64'",
+        ),
+        ("lr", 0.0, "config.json: argument --lr: must be a number above 0, got '0.0'"),
+        (
+            "qat_lr",
+            float("nan"),
+            "config.json: argument --qat-lr: must be a number above 0, got 'nan'",
+        ),
+        (
+            "lmbda",
+            float("inf"),
+            "config.json: argument --lmbda: must be a number above 0, got 'inf'",
+        ),
+        ("schedule", "step", "unknown --schedule 'step': known are cosine, plateau, wsd"),
+        ("optimizer", "sgd", "unknown --optimizer 'sgd': known are adam, auto, muon"),
         (
             "lmbda",
             None,
             "a student of one rate needs its lmbda, one of all rates has none: got None for gdn N=8 M=12 H=8 Z=8",
         ),
-        ("precision", "fp16", "--precision takes bf16 or fp32, got 'fp16'"),
+        (
+            "precision",
+            "fp16",
+            "unknown --precision 'fp16': did you mean bf16 or fp32? Known: auto, bf16, fp32",
+        ),
         ("float_steps", None, "give --steps or --minutes: the length of the run is not known"),
         ("qat_steps", None, "give --steps or --minutes: the length of the run is not known"),
-        ("cached_crops", 3, "--cache-crops must be 0, or a batch (4) to 1000000, got 3"),
-        ("cached_crops", -1, "--cache-crops must be 0, or a batch (4) to 1000000, got -1"),
+        (
+            "cached_crops",
+            -1,
+            "config.json: argument --cache-crops: must be a whole number, 0 to 1000000, got '-1'",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_refused(field: str, value: object, message: str) -> None:
@@ -137,7 +167,7 @@ def test_a_refused_value_in_the_file_is_refused_the_same_way() -> None:
     raw = json.loads(CONFIG.to_json())
     with pytest.raises(InputError) as error:
         config_from_json(json.dumps({**raw, "crop": 100}))
-    assert str(error.value) == "--crop must be a multiple of 64 (the stride of z), got 100"
+    assert str(error.value) == MULTIPLE
 
 
 def test_another_format_is_refused() -> None:

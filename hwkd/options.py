@@ -1,0 +1,288 @@
+"""Options as a frozen dataclass: argparse's arguments, a recipe's values and a command line are made from its fields."""
+
+import argparse
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from hwkd.errors import InputError, unknown
+
+# How a text becomes the value of an option, and what is refused: types for argparse.
+
+MOST = 10**9
+"""Of steps, and of whatever else has no bound of its own."""
+LAST_SEED = 2**32 - 1
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        accepted = f"{low} to {high}" if high != MOST else f"{low} or more"
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number, {accepted}, got {text!r}")
+        return value
+
+    return parse
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def above_0(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value
+
+
+def from_0(text: str) -> float:
+    """An argparse type: a finite number, 0 or more."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more, got {text!r}")
+    return value
+
+
+def crop(text: str) -> int:
+    """An argparse type: the side of a crop in pixels."""
+    value = whole(64, MOST)(text)
+    if value % 64:
+        lower = value // 64 * 64
+        raise argparse.ArgumentTypeError(
+            f"must be a multiple of 64 (the stride of z), got {text!r}; try {lower} or {lower + 64}"
+        )
+    return value
+
+
+FIGURE_KINDS = (".svg", ".png", ".pdf")
+
+
+def figure_path(text: str) -> Path:
+    """An argparse type: a file whose suffix names a kind of figure that can be drawn."""
+    path = Path(text)
+    if path.suffix.lower() not in FIGURE_KINDS:
+        raise argparse.ArgumentTypeError(
+            f"must end in {', '.join(FIGURE_KINDS[:-1])} or {FIGURE_KINDS[-1]}, got {text!r}"
+        )
+    return path
+
+
+def one_of(kind: str, *known: str) -> Callable[[str], str]:
+    """An argparse type: one of the names `known`; InputError with the near ones for any other."""
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise unknown(kind, text, known)
+        return text
+
+    return parse
+
+
+def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """An argparse type: a text that stays one, which `parse` takes without an InputError."""
+
+    def keep(text: str) -> str:
+        parse(text)
+        return text
+
+    return keep
+
+
+# From the fields of a dataclass to options.
+
+
+@dataclass(frozen=True)
+class _Option:
+    """What is known of a field's option; `more`: what only argparse's add_argument takes."""
+
+    flags: tuple[str, ...]
+    default: Any
+    parse: Callable[[str], Any] | None
+    has_several: bool
+    group: str
+    exclusive: str
+    more: Mapping[str, Any]
+
+    @property
+    def is_positional(self) -> bool:
+        return not self.flags[0].startswith("-")
+
+
+def option(
+    help: str,
+    metavar: str | None = None,
+    parse: Callable[[str], Any] | None = None,
+    *,
+    default: Any = None,
+    positional: bool = False,
+    group: str = "",
+    exclusive: str = "",
+    short: str = "",
+    kw_only: bool = True,
+    **more: Any,
+) -> Any:
+    """A field of an `Options`, for a dataclass with kw_only.
+
+    Args:
+        help: without the default, which is added where there is one and `help` does not say "default".
+        parse: from the text to the value; raises ArgumentTypeError or InputError. Of a Path it need not be given.
+        default: False makes a switch, () an option that may be given again, MISSING a field that must be given.
+        group: begins a group of that title in the help, which the fields below belong to.
+        exclusive: of fields that stand together under one such name only one may be given.
+        short: the option's short form, as "-o".
+        more: of argparse's.
+    """
+    has_several = default == () or more.get("nargs") in ("*", "+")
+    if default is False:
+        more["action"] = "store_true"
+    else:
+        more["metavar"] = metavar
+    if has_several and "nargs" not in more:
+        more["action"] = "append"
+    if default is MISSING and not positional:
+        more["required"] = True
+    if default not in (None, (), MISSING) and default is not False and "default" not in help:
+        help += f" (default: {f'{default:g}' if isinstance(default, float) else default})"
+    more["help"] = help
+    # The long form is that of the field's name, which is not known here.
+    flags = () if positional else (short, "") if short else ("",)
+    known = _Option(flags, default, parse, has_several, group, exclusive, more)
+    return field(default=default, kw_only=kw_only, metadata={"option": known})
+
+
+Own = TypeVar("Own", bound="Options")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The base of what a command takes. "Given" is a mapping of names of fields to values, defaults left out."""
+
+    @classmethod
+    def _options(cls) -> dict[str, _Option]:
+        found = {}
+        for one in fields(cls):
+            known: _Option = one.metadata["option"]
+            long = f"--{one.name.replace('_', '-')}"
+            flags = tuple(flag or long for flag in known.flags) or (one.name,)
+            parse = Path if Path in (one.type, *get_args(one.type)) else known.parse
+            found[one.name] = replace(known, flags=flags, parse=parse)
+        return found
+
+    @classmethod
+    def add_to(
+        cls,
+        parser: argparse.ArgumentParser,
+        beside: Mapping[str, Callable[[argparse._ActionsContainer], object]] | None = None,
+    ) -> None:
+        """Give `parser` an option for every field; what is not given will not stand in its namespace.
+
+        beside: adds, behind the option of this name, what is no field.
+        """
+        group: argparse._ActionsContainer = parser
+        exclusive, holder = "", group
+        for name, known in cls._options().items():
+            if known.group:
+                group = parser.add_argument_group(known.group)
+            if known.exclusive != exclusive or known.group:
+                exclusive = known.exclusive
+                holder = group.add_mutually_exclusive_group() if exclusive else group
+            more = {**known.more, "default": argparse.SUPPRESS}
+            if known.parse is not None:
+                more["type"] = known.parse
+            holder.add_argument(*known.flags, **more)
+            if beside and name in beside:
+                beside[name](group)
+
+    @classmethod
+    def given_in(cls, args: argparse.Namespace) -> dict[str, Any]:
+        """What argparse has found of the options."""
+        found = {name: getattr(args, name) for name in cls._options() if hasattr(args, name)}
+        return {n: tuple(v) if isinstance(v, list) else v for n, v in found.items()}
+
+    @classmethod
+    def of(cls: type[Own], args: argparse.Namespace) -> Own:
+        """The options that argparse has found, the others by default."""
+        return cls(**cls.given_in(args))
+
+    @classmethod
+    def read(cls, table: Mapping[str, object], where: str) -> dict[str, Any]:
+        """What `table`, a TOML file's say, gives: texts, numbers, true or false, and arrays of these.
+
+        Raises:
+            InputError: a value of the wrong type, or one that the option refuses; names `where`.
+        """
+        options, given = cls._options(), dict[str, Any]()
+        taken: dict[str, str] = {}
+        for name, value in table.items():
+            known, flag = options[name], "/".join(options[name].flags)
+            try:
+                found = _read(name, known, value)
+            except argparse.ArgumentTypeError as error:
+                raise InputError(f"{where}: argument {flag}: {error}") from None
+            except ValueError as error:
+                raise InputError(f"{where}: {error}") from None
+            if found is False:
+                continue
+            if known.exclusive and taken.setdefault(known.exclusive, flag) != flag:
+                raise InputError(
+                    f"{where}: argument {flag}: not allowed with argument {taken[known.exclusive]}"
+                )
+            given[name] = found
+        return given
+
+    def given(self) -> dict[str, Any]:
+        """What differs from the defaults, as it is."""
+        options = self._options()
+        return {name: v for name, v in vars(self).items() if v != options[name].default}
+
+    @classmethod
+    def words(cls, given: Mapping[str, Any]) -> list[str]:
+        """The words of a command line that gives this; nothing of what is None or False."""
+        words: list[str] = []
+        for name, known in cls._options().items():
+            value, flag = given.get(name), known.flags[0]
+            if value and known.has_several and "nargs" in known.more:
+                words += [*([] if known.is_positional else [flag]), *map(str, value)]
+                continue
+            for one in value if isinstance(value, tuple) else (value,):
+                if one is True:
+                    words.append(flag)
+                elif str(one).startswith("-"):
+                    words.append(f"{known.flags[-1]}={one}")
+                elif one is not None and one is not False:
+                    words += [flag, str(one)]
+        return words
+
+
+def _read(name: str, known: _Option, value: object) -> Any:
+    """The value that `value` gives; ArgumentTypeError as of argparse, ValueError for a value of another type."""
+    if isinstance(known.default, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} takes true or false, got {value!r}")
+        return value
+    parts = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(p, str | int | float | Path) and type(p) is not bool for p in parts):
+        raise ValueError(f"{name} takes a text, a number, or an array of these, got {value!r}")
+    texts = [str(part) for part in parts] if known.has_several else [",".join(map(str, parts))]
+    found = tuple((known.parse or str)(text) for text in texts)
+    for one in found:
+        if one not in known.more.get("choices", (one,)):
+            accepted = ", ".join(map(repr, known.more["choices"]))
+            raise argparse.ArgumentTypeError(f"invalid choice: {one!r} (choose from {accepted})")
+    if known.has_several:
+        return found
+    if isinstance(value, str) and isinstance(found[0], int | float):
+        raise ValueError(f"{name} is a number, got the text {value!r}: write {name} = {found[0]}")
+    return found[0]
