@@ -18,6 +18,12 @@ class InputError(HwkdError):
     exit_code = 2
 
 
+class Interrupted(HwkdError):
+    """The user stopped the work (Ctrl-C); what is written stands. Exit code 130."""
+
+    exit_code = 130
+
+
 def unknown(kind: str, received: str, known: Iterable[str], see: str = "") -> InputError:
     """The error for a name that is not among `known`, with the near matches.
 

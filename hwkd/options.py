@@ -39,7 +39,7 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def above_0(text: str) -> float:
+def positive(text: str) -> float:
     """An argparse type: a finite number above 0."""
     value = _number(text)
     if not 0 < value < math.inf:
@@ -47,7 +47,7 @@ def above_0(text: str) -> float:
     return value
 
 
-def from_0(text: str) -> float:
+def non_negative(text: str) -> float:
     """An argparse type: a finite number, 0 or more."""
     value = _number(text)
     if not 0 <= value < math.inf:

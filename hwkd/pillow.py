@@ -19,7 +19,7 @@ from typing import IO, Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hwkd.codec.codec import Codec
-from hwkd.codec.shipped import Shelves, default_bundle, named_bundle
+from hwkd.codec.shipped import BundleIndex, default_bundle, named_bundle
 from hwkd.codec.stream import LEAST_BYTES, MAGIC, read_size, unpack
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import MAX_PIXELS
@@ -64,7 +64,7 @@ class HwkImageFile(ImageFile.ImageFile):
         try:
             stream = unpack(data, most)
             beside = Path(os.fsdecode(self.filename)).parent if self.filename else Path()
-            path = Shelves().bundle_of(stream.model_id, beside, None)
+            path = BundleIndex().bundle_of(stream.model_id, beside, None)
             with _ONE_AT_A_TIME:
                 pixels = _codec(path).decode(data, most)
         except HwkdError as error:

@@ -158,7 +158,7 @@ def added(a: Cell, b: Cell) -> Cell:
     return replace(both, low=a.low + b.low, high=a.high + b.high, level=a.level + b.level - 1)
 
 
-def a_second(ms: Cell) -> Cell:
+def per_second(ms: Cell) -> Cell:
     """How many in a second, of what takes `ms` milliseconds."""
     if ms.value is None:
         return ms

@@ -67,7 +67,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Rate:
+class PeakRate:
     """The rate of one unit in one precision: a peak rate, an unknown rate, or none.
 
     Attributes:
@@ -264,12 +264,12 @@ ALIASES = {
 class Arithmetic:
     """The rates of one unit, precision by precision."""
 
-    fp32: Rate
-    fp16: Rate
-    bf16: Rate
-    int8: Rate
+    fp32: PeakRate
+    fp16: PeakRate
+    bf16: PeakRate
+    int8: PeakRate
 
-    def rate(self, precision: str) -> Rate:
+    def rate(self, precision: str) -> PeakRate:
         """The rate in one of PRECISIONS."""
         rates = {"fp32": self.fp32, "fp16": self.fp16, "bf16": self.bf16, "int8": self.int8}
         return rates[precision]
@@ -322,7 +322,7 @@ class Quantization:
 
 
 @dataclass(frozen=True)
-class Timings:
+class TimingSource:
     """Published timings of networks that a prediction may be fitted on.
 
     Attributes:
@@ -373,7 +373,7 @@ class ExecutionUnit:
     arithmetic: Arithmetic
     runtime: Runtime
     quantization: Quantization | None = None
-    timings: Timings | None = None
+    timings: TimingSource | None = None
     load_w: Fact | None = None
 
     def __post_init__(self) -> None:
@@ -419,7 +419,7 @@ class Sensor:
 
 
 @dataclass(frozen=True)
-class Limit:
+class SoftwareLimit:
     """A sentence on what the software of a board does not allow."""
 
     text: str
@@ -448,7 +448,7 @@ class Target:
     units: tuple[ExecutionUnit, ...]
     power_modes: tuple[PowerMode, ...] = ()
     sensors: tuple[Sensor, ...] = ()
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[SoftwareLimit, ...] = ()
     int8_alternative: str = ""
     constants: tuple[Constants, ...] = ()
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
 from hwkd.cli.profile import parse_size
 from hwkd.cli.talk import stderr_console
-from hwkd.codec.search import Asked
+from hwkd.codec.search import RateTarget
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import Pixels, open_images, read_rgb
-from hwkd.measure.bench import COMPRESSAI, NONE, Bench, Row, Wanted, bench
+from hwkd.measure.bench import COMPRESSAI, NONE, Bench, BenchPlan, BenchRow, bench
 from hwkd.measure.classic import BENCH_SETTINGS_TEXT, MAX_QUALITY
 from hwkd.measure.coder import SIDES, STEPS_TEXT
 from hwkd.measure.equal_psnr import EqualPsnr, compare_at_psnr, write_equal_psnr
 from hwkd.measure.machine import installed_version
 from hwkd.measure.profile import photograph
-from hwkd.options import Options, above_0, figure_path, option, whole
+from hwkd.options import Options, figure_path, option, positive, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 from hwkd.quantity import Cell, Quantity, from_quantity
 from hwkd.report.compare.rows import Column
@@ -63,7 +63,7 @@ class BenchOptions(Options):
     psnr: float | None = option(
         "all codecs at this mean PSNR: the bytes that each takes beside the time; bundles of all rates, without CompressAI",
         "DB",
-        above_0,
+        positive,
     )
     image: Path | None = option("what to code (default: an embedded photograph)", "FILE")
     data: Path | None = option(
@@ -84,7 +84,7 @@ class BenchOptions(Options):
         default=ALL,
     )
     seconds: float = option(
-        "for all timed runs together, at least 6 of each", "S", above_0, default=20.0
+        "for all timed runs together, at least 6 of each", "S", positive, default=20.0
     )
     quality: int | None = option(
         f"of bundles of all rates, {LOWEST} to {HIGHEST} (default: {DEFAULT_QUALITY})",
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
             )
     _check_quality(options.quality, bundles.values())
     image, words = _image(options.image, options.size)
-    wanted = Wanted(
+    wanted = BenchPlan(
         options.against,
         runtimes,
         options.threads,
@@ -212,7 +212,7 @@ def _check_quality(quality: int | None, bundles: Collection[Bundle]) -> None:
     """Refuse a quality that a bundle of all rates lacks, and one where no bundle has any."""
     of_all_rates = [bundle for bundle in bundles if bundle.manifest.qualities is not None]
     for bundle in of_all_rates or bundles:
-        Asked(quality=quality).check(bundle.manifest)
+        RateTarget(quality=quality).check(bundle.manifest)
 
 
 def _image(path: Path | None, size: str | None) -> tuple[Pixels, str]:
@@ -374,14 +374,14 @@ def _sheet(
     return Sheet(title, (*first, *labels), columns, rows, every_note, has_changes=False)
 
 
-def _title(row: Row) -> str:
+def _title(row: BenchRow) -> str:
     return f"{row.name} ({row.setting})"
 
 
-def _threads(row: Row) -> str:
+def _threads(row: BenchRow) -> str:
     return number(row.threads, "", row.latency_ms["encode"].reason or "not told")
 
 
-def _runs(row: Row) -> str:
+def _runs(row: BenchRow) -> str:
     latency = row.latency_ms["encode"]
     return number(latency.runs, "", latency.reason or "not told")

@@ -14,7 +14,7 @@ from hwkd.cli.talk import stderr_console
 from hwkd.codec import entropy
 from hwkd.codec.codec import Codec
 from hwkd.codec.networks import default_runtime, soonest_runtime
-from hwkd.errors import HwkdError, InputError
+from hwkd.errors import HwkdError, InputError, Interrupted
 from hwkd.files import check_new, is_special, write_bytes
 from hwkd.notes import detail, is_detailed, note
 from hwkd.runtime.bundle import Bundle, read_bundle
@@ -237,7 +237,7 @@ def _check_new(outputs: dict[Path, Path], *, force: bool) -> None:
 R = TypeVar("R")
 
 
-class LeftOut(HwkdError):
+class UncodableImage(HwkdError):
     """An image that cannot be coded, for `cause`; in a folder the others can."""
 
     def __init__(self, cause: HwkdError) -> None:
@@ -245,28 +245,22 @@ class LeftOut(HwkdError):
         self.exit_code = cause.exit_code
 
 
-class Interrupted(HwkdError):
-    """The user stopped the run; what is written stands."""
-
-    exit_code = 130
-
-
 @contextmanager
 def memory_told(job: Job) -> Iterator[None]:
-    """Turn running out of memory within the block into LeftOut."""
+    """Turn running out of memory within the block into UncodableImage."""
     try:
         yield
     except MemoryError as error:
         cause = HwkdError(f"{job.source_name}: there is not enough memory for its size")
-        raise LeftOut(cause) from error
+        raise UncodableImage(cause) from error
 
 
 def write(job: Job, how: Callable[[], None]) -> None:
-    """Write by `how`; where this output cannot be written, the others may be: LeftOut. Raises HwkdError on a full disk."""
+    """Write by `how`; where this output cannot be written, the others may be: UncodableImage. Raises HwkdError on a full disk."""
     try:
         how()
     except InputError as error:
-        raise LeftOut(error) from error
+        raise UncodableImage(error) from error
 
 
 def run_jobs(
@@ -276,7 +270,7 @@ def run_jobs(
 
     Raises:
         Interrupted: Ctrl-C; the images in work then were finished first.
-        HwkdError: `work` raised it, other than LeftOut; as for Ctrl-C.
+        HwkdError: `work` raised it, other than UncodableImage; as for Ctrl-C.
     """
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
@@ -290,7 +284,7 @@ def run_jobs(
             for future in as_completed(futures):
                 try:
                     future.result()
-                except LeftOut as error:
+                except UncodableImage as error:
                     say(f"left out: {error}", sys.stderr)
                 bar.advance(task)
         except KeyboardInterrupt:

@@ -21,7 +21,7 @@ from hwkd.quantity import Quantity, not_known
 from hwkd.report.compare.break_even import Sender, break_even_table, classic_sender
 from hwkd.report.compare.paper import paper_sheets
 from hwkd.report.compare.published import read_paper, read_published_curves
-from hwkd.report.compare.rows import WHICH, Wanted, compare
+from hwkd.report.compare.rows import WHICH, SettingFilter, compare
 from hwkd.report.compare.tables import (
     AXES,
     glance_sheet,
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "table":
         sets = [trained_first(records) for records in sets]
     records = [record for each in sets for record in each]
-    wanted = Wanted(args.runtime, args.threads, args.unit, args.precision)
+    wanted = SettingFilter(args.runtime, args.threads, args.unit, args.precision)
     compared = compare(records, wanted, args.settings, is_per_pixel=args.per_pixel)
     tables = [
         *sheets(compared),

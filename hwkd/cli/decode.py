@@ -9,7 +9,7 @@ from hwkd.cli.coding import (
     STREAM_SUFFIX,
     Codecs,
     Job,
-    LeftOut,
+    UncodableImage,
     check_none_left_out,
     counted,
     folder_jobs,
@@ -22,7 +22,7 @@ from hwkd.cli.coding import (
 )
 from hwkd.cli.options import add_coding_options
 from hwkd.codec.entropy import DamagedStream
-from hwkd.codec.shipped import Shelves, named_bundle
+from hwkd.codec.shipped import BundleIndex, named_bundle
 from hwkd.codec.stream import Stream, unpack
 from hwkd.errors import InputError
 from hwkd.files import is_special
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         else (one_job(paths, format_of, _renamed, force=args.force),)
     )
     codecs = Codecs(args.runtime, args.threads, len(jobs))
-    shelves = Shelves()
+    shelves = BundleIndex()
     if args.model is not None and not Path(args.model).is_dir():
         # A faulty bundle is reported before the first stream is read.
         codecs.bundle(named_bundle(args.model))
@@ -114,19 +114,19 @@ def find_streams(folder: Path) -> tuple[Path, ...]:
 
 
 def _decode(
-    job: Job, codecs: Codecs, shelves: Shelves, model: str | None, max_pixels: int
+    job: Job, codecs: Codecs, shelves: BundleIndex, model: str | None, max_pixels: int
 ) -> Decoded:
     data = _read(job)
     try:
         stream, bundle = _opened(job, data, shelves, model, max_pixels)
     except InputError as error:
-        raise LeftOut(InputError(f"{job.source_name}: {error}")) from error
+        raise UncodableImage(InputError(f"{job.source_name}: {error}")) from error
     # What is wrong from here on is wrong with the bundle or the runtime, but for the coded data.
     codec = codecs.codec(bundle, stream.width * stream.height)
     try:
         pixels = codec.decode(data, max_pixels)
     except DamagedStream as error:
-        raise LeftOut(InputError(f"{job.source_name}: {error}")) from error
+        raise UncodableImage(InputError(f"{job.source_name}: {error}")) from error
     target = job.target
     if target is None or is_special(target):
         job.write(png_bytes(pixels))
@@ -139,7 +139,7 @@ def _read(job: Job) -> bytes:
     try:
         return sys.stdin.buffer.read() if job.source is None else job.source.read_bytes()
     except OSError as error:
-        raise LeftOut(
+        raise UncodableImage(
             InputError(
                 f"cannot read {job.source_name}: {error.strerror or error}; give a stream that `hwkd encode` wrote"
             )
@@ -147,7 +147,7 @@ def _read(job: Job) -> bytes:
 
 
 def _opened(
-    job: Job, data: bytes, shelves: Shelves, model: str | None, max_pixels: int
+    job: Job, data: bytes, shelves: BundleIndex, model: str | None, max_pixels: int
 ) -> tuple[Stream, Path]:
     """The stream in `data`, checked, and the bundle that it was written with."""
     stream = unpack(data, max_pixels)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from hwkd.cli.options import add_output_options, emit_all
 from hwkd.errors import InputError
-from hwkd.measure.machine import Gpu, Limits, Machine, Package, Processor, Sensor
+from hwkd.measure.machine import Gpu, Limits, Machine, Package, Processor, SysfsSensor
 from hwkd.quantity import NA
 from hwkd.report.table import Table, missing
 
@@ -286,7 +286,7 @@ def _one_gpu(gpu: Gpu) -> str:
     return f"{gpu.name}, {memory}"
 
 
-def _rapl(rapl: Sensor, processor: Processor) -> Check:
+def _rapl(rapl: SysfsSensor, processor: Processor) -> Check:
     name = "sensor RAPL"
     if not rapl.parts:
         mend = "sudo modprobe intel_rapl_msr"
@@ -314,7 +314,7 @@ def _gpu_energy(machine: Machine) -> Check:
     return Check(name, "no energy counter", "limited", "none: the GPU is as it is", follows)
 
 
-def _ina3221(ina3221: Sensor) -> Check:
+def _ina3221(ina3221: SysfsSensor) -> Check:
     name = "sensor INA3221"
     if not ina3221.parts:
         mend = "none: Jetson boards carry it"
@@ -327,7 +327,7 @@ def _ina3221(ina3221: Sensor) -> Check:
     return _unusable(name, found, ina3221, mend, follows)
 
 
-def _unusable(name: str, found: str, sensor: Sensor, mend: str, follows: str) -> Check:
+def _unusable(name: str, found: str, sensor: SysfsSensor, mend: str, follows: str) -> Check:
     if sensor.is_denied:
         return Check(name, f"{found}: not readable ({sensor.problem})", "limited", mend, follows)
     return Check(name, f"{found}: not usable", "limited", mend, f"{sensor.problem}; {follows}")

@@ -11,7 +11,7 @@ from hwkd.cli.coding import (
     STREAM_SUFFIX,
     Codecs,
     Job,
-    LeftOut,
+    UncodableImage,
     check_none_left_out,
     counted,
     folder_jobs,
@@ -25,11 +25,11 @@ from hwkd.cli.coding import (
 )
 from hwkd.cli.options import add_coding_options
 from hwkd.codec.codec import MAX_TILE_PX, TILE_PX, Z_PX
-from hwkd.codec.search import Asked, OutOfReach, encode_to
+from hwkd.codec.search import OutOfReach, RateTarget, encode_to
 from hwkd.codec.shipped import default_bundle, named_bundle
 from hwkd.errors import InputError
 from hwkd.images import find_images, read_image
-from hwkd.options import above_0, whole
+from hwkd.options import positive, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 
 HELP = "write images as streams (.hwk) that every machine decodes to the same symbols"
@@ -48,7 +48,7 @@ examples:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedImage:
     """What became of one image. quality: None of a bundle of one rate. psnr_db: None where none was asked for."""
 
     job: Job
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         codecs.bundle(path).manifest
     )  # what is wrong is said before the first image is read
 
-    def work(job: Job) -> Encoded:
+    def work(job: Job) -> EncodedImage:
         with memory_told(job):
             return _encode(job, codecs, path, asked, args.tile, args.max_pixels)
 
@@ -123,25 +123,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _encode(
-    job: Job, codecs: Codecs, bundle: Path, asked: Asked, tile_px: int | None, max_pixels: int
-) -> Encoded:
+    job: Job, codecs: Codecs, bundle: Path, asked: RateTarget, tile_px: int | None, max_pixels: int
+) -> EncodedImage:
     try:
         image = read_image(job.source or sys.stdin.buffer, max_pixels, job.source_name)
     except InputError as error:
-        raise LeftOut(error) from error
+        raise UncodableImage(error) from error
     try:
         height, width = image.pixels.shape[:2]
         codec = codecs.codec(bundle, height * width * asked.most_trials)
         found = encode_to(codec, image.pixels, asked, tile_px, max_pixels)
     except OutOfReach as error:
-        raise LeftOut(InputError(f"{job.source_name}: {error}")) from error
+        raise UncodableImage(InputError(f"{job.source_name}: {error}")) from error
     write(job, lambda: job.write(found.stream))
-    return Encoded(
+    return EncodedImage(
         job, width, height, len(found.stream), image.dropped, found.quality, found.psnr_db
     )
 
 
-def _say_one(one: Encoded) -> None:
+def _say_one(one: EncodedImage) -> None:
     quality = "" if one.quality is None else f"quality {one.quality}, "
     psnr = "" if one.psnr_db is None else f", {one.psnr_db:.2f} dB"
     one.job.say(
@@ -150,7 +150,7 @@ def _say_one(one: Encoded) -> None:
     )
 
 
-def _say_all(encoded: tuple[Encoded, ...], target: str) -> None:
+def _say_all(encoded: tuple[EncodedImage, ...], target: str) -> None:
     total_bytes = sum(one.stream_bytes for one in encoded)
     mean_bpp = sum(one.bpp for one in encoded) / len(encoded)
     line = f"{counted(len(encoded))} -> {target} {_qualities(encoded)}{total_bytes:,} bytes, mean {mean_bpp:.3f} bpp"
@@ -158,7 +158,7 @@ def _say_all(encoded: tuple[Encoded, ...], target: str) -> None:
     say(line + (f", at least {min(psnrs):.2f} dB" if psnrs else ""), sys.stdout)
 
 
-def _qualities(encoded: tuple[Encoded, ...]) -> str:
+def _qualities(encoded: tuple[EncodedImage, ...]) -> str:
     """The qualities, in words that end in a comma; nothing for a bundle of one rate."""
     found = [one.quality for one in encoded if one.quality is not None]
     if not found:
@@ -212,21 +212,21 @@ def add_rate_options(parser: argparse.ArgumentParser) -> None:
     )
     only_one.add_argument(
         "--bpp",
-        type=above_0,
+        type=positive,
         metavar="X",
         help="the best quality whose stream has at most X bits for each pixel of the image",
     )
     only_one.add_argument(
         "--min-psnr",
-        type=above_0,
+        type=positive,
         metavar="DB",
         help="the lowest quality whose image comes back with at least this PSNR, of 8-bit RGB",
     )
 
 
-def asked_of(args: argparse.Namespace) -> Asked:
+def asked_of(args: argparse.Namespace) -> RateTarget:
     """What the options of `add_rate_options` ask for."""
-    return Asked(args.quality, args.max_bytes, args.bpp, args.min_psnr)
+    return RateTarget(args.quality, args.max_bytes, args.bpp, args.min_psnr)
 
 
 def size_in_bytes(text: str) -> int:

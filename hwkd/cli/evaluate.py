@@ -209,7 +209,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Group:
+class CurveModels:
     """Models that form a curve. name: None where the user has not named it, and so does not mean one."""
 
     name: str | None
@@ -242,7 +242,7 @@ def curve_of(name: str, evaluations: "Sequence[Evaluation]") -> Curve:
     )
 
 
-def groups_of(models: Sequence[EvaluatedModel], name: str | None) -> tuple[Group, ...]:
+def groups_of(models: Sequence[EvaluatedModel], name: str | None) -> tuple[CurveModels, ...]:
     """The curves that `models` form: each model of all rates one, those of one rate another together.
 
     Args:
@@ -257,13 +257,13 @@ def groups_of(models: Sequence[EvaluatedModel], name: str | None) -> tuple[Group
             f"--curve names one curve, and {' and '.join(model.name for model in whole)} are one each: leave it out"
         )
     own_name = None if single else name
-    groups = [Group(own_name or model.name, (model,)) for model in whole]
+    groups = [CurveModels(own_name or model.name, (model,)) for model in whole]
     if single:
-        groups.append(Group(name, single))
+        groups.append(CurveModels(name, single))
     return tuple(groups)
 
 
-def check_savable(groups: Sequence[Group]) -> None:
+def check_savable(groups: Sequence[CurveModels]) -> None:
     """Raise InputError where one file cannot hold the curves."""
     if len(groups) > 1:
         raise InputError(
@@ -282,7 +282,7 @@ def _check_finite(evaluated: Sequence[Evaluated]) -> None:
 
 
 def save_results(
-    path: Path, group: Group, evaluated: Sequence[Evaluated], description: str
+    path: Path, group: CurveModels, evaluated: Sequence[Evaluated], description: str
 ) -> None:
     """Write the curve of `group` with what is known of each point. Raises InputError where one is not finite; as
     hwkd.results.write_result.
@@ -302,7 +302,10 @@ def _trained(known: TrainedModel, one: Evaluated) -> TrainedModel:
 
 
 def bd_table(
-    title: str, groups: Sequence[Group], evaluated: Sequence[Evaluated], anchors: Sequence[Curve]
+    title: str,
+    groups: Sequence[CurveModels],
+    evaluated: Sequence[Evaluated],
+    anchors: Sequence[Curve],
 ) -> Table:
     """BD-rate and BD-PSNR of each curve against each anchor; n/a with the reason in a note where there is none."""
     named = [group for group in groups if group.name is not None] or groups
@@ -544,7 +547,7 @@ def _three_cells(figures: "Evaluation | ImageQuality") -> tuple[str, ...]:
 def _classic_tables(
     found: "dict[str, dict[int, Evaluation]]",
     where: str,
-    groups: tuple[Group, ...],
+    groups: tuple[CurveModels, ...],
     evaluated: list[Evaluated],
 ) -> tuple[Table, Table]:
     """The points of the classic codecs, and the curves of the models against theirs."""

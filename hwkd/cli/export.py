@@ -11,7 +11,7 @@ from hwkd.cli.options import add_full_option, printed, terminal_width
 from hwkd.cli.profile import parse_size
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
-from hwkd.export.card import Told, read_told
+from hwkd.export.card import CardFields, read_told
 from hwkd.files import check_new, write_bytes
 from hwkd.images import ImageSource, Pixels, open_images
 from hwkd.measure.quality import set_name
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     )
     for path in (output, *board_paths):
         check_new(path, force=options.force)
-    told = Told() if options.card is None else read_told(options.card)
+    told = CardFields() if options.card is None else read_told(options.card)
     sets = _sets(options.evaluate)
 
     from hwkd.bits import parse_bits

@@ -15,22 +15,22 @@ import tomli_w
 from hwkd.cli.options import add_full_option, printed, terminal_width
 from hwkd.cli.profile import FALLBACK, HOST
 from hwkd.cli.talk import stderr_console
-from hwkd.errors import HwkdError, InputError, unknown
+from hwkd.errors import InputError, Interrupted, unknown
 from hwkd.files import write_text
 from hwkd.images import content_sha256, find_images
 from hwkd.measure.machine import find_processor, host_facts, host_name
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import FAMILIES, HyperpriorSpec, Spec, lmbda_of
-from hwkd.options import LAST_SEED, MOST, Options, above_0, crop, option, whole
+from hwkd.options import LAST_SEED, MOST, Options, crop, option, positive, whole
 from hwkd.report.fit import FitResult, fit_plots, front_table, trials_table
 from hwkd.report.plots.figures import draw_plot
 from hwkd.report.plots.plot import file_name
 from hwkd.report.table import render
 from hwkd.runtime.session import usable_cores
-from hwkd.search.cost import Budget, Cost, Predicted, within
-from hwkd.search.found import Found, best_of
+from hwkd.search.cost import Budget, Cost, PredictedCosts, within
 from hwkd.search.settings import Settings, TeacherFacts
 from hwkd.search.space import Space, distill_options, families_of, family_space
+from hwkd.search.trial import Trial, best_of
 from hwkd.target import load_target
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ class FitOptions(Options):
         group="the device, and what a student may cost there",
     )
     max_ms: float | None = option(
-        "of the slower of encode and decode of a 768x512 image, networks", "MS", above_0
+        "of the slower of encode and decode of a 768x512 image, networks", "MS", positive
     )
-    max_mj: float | None = option("energy, of the greater of the two", "MJ", above_0)
+    max_mj: float | None = option("energy, of the greater of the two", "MJ", positive)
     max_mib: float | None = option(
-        "of the stored weights: bits are then chosen by layer, 4 at least", "MIB", above_0
+        "of the stored weights: bits are then chosen by layer, 4 at least", "MIB", positive
     )
     trials: int = option(
         "students to train, of all workers, the paper's not counted",
@@ -78,7 +78,7 @@ class FitOptions(Options):
         exclusive="length",
     )
     hours: float | None = option(
-        "in place of --trials: begin none after so long", "H", above_0, exclusive="length"
+        "in place of --trials: begin none after so long", "H", positive, exclusive="length"
     )
     family: tuple[str, ...] = option(
         "gdn, relu or patch; may be given again (default: all that a teacher is there for)",
@@ -95,7 +95,7 @@ class FitOptions(Options):
         "1 to 8, for CompressAI's lambda of that quality", "Q", whole(1, 8), exclusive="rate"
     )
     lmbda: float | None = option(
-        "of bpp + L 255^2 MSE (default: the teachers')", "L", above_0, exclusive="rate"
+        "of bpp + L 255^2 MSE (default: the teachers')", "L", positive, exclusive="rate"
     )
     data: Path | None = option(
         "images (default: embedded photographs)", "DIR", group="training of each student"
@@ -106,7 +106,7 @@ class FitOptions(Options):
     pool: int = option(
         "crops that the teachers code once, for all students", "K", whole(1, MOST), default=512
     )
-    lr: float = option("peak rate of Adam", "RATE", above_0, default=5e-4)
+    lr: float = option("peak rate of Adam", "RATE", positive, default=5e-4)
     threads: int | None = option(
         "of torch, and of what is measured with --target host (default: torch's)",
         "T",
@@ -147,7 +147,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 # Where a search's costs come from: a target that is predicted, or this machine, which is measured.
 
 
-class Costs(Protocol):
+class CandidateCosts(Protocol):
     """What candidates cost. weight_bits: that the kernels take. setting, notes: as those of FitResult."""
 
     weight_bits: int
@@ -169,7 +169,7 @@ class Place:
     name: str
     sha256: str
     distill_target: str
-    costs: Costs
+    costs: CandidateCosts
 
 
 def place_of(target: str, teachers: Mapping[str, str], threads: int | None) -> Place:
@@ -182,7 +182,7 @@ def place_of(target: str, teachers: Mapping[str, str], threads: int | None) -> P
     """
     if target != HOST:
         found = load_target(target)
-        costs = Predicted(found)
+        costs = PredictedCosts(found)
         return Place(found.name, _digest(repr(found)), target, costs)
     facts = host_facts()
     like = load_target(find_processor().target or FALLBACK)
@@ -222,12 +222,6 @@ PAPER_N = (16, 32, 64, 96, 128)
 """Of arXiv 2509.10366."""
 
 
-class Interrupted(HwkdError):
-    """Ctrl-C; what was trained is kept."""
-
-    exit_code = 130
-
-
 def run(args: argparse.Namespace) -> int:
     """Check the input, search until it is enough, write and print what was found.
 
@@ -250,7 +244,13 @@ def run(args: argparse.Namespace) -> int:
     trained = [n for n in PAPER_N if n <= min(*widths.widths, widths.H, widths.Z)]
 
     # Optuna takes half a second to import, torch longer: after everything that can be refused without them.
-    from hwkd.search.study import Limit, create_or_join, found_in, open_storage, storage_errors
+    from hwkd.search.study import (
+        SearchLimit,
+        create_or_join,
+        found_in,
+        open_storage,
+        storage_errors,
+    )
 
     @cache
     def narrowed() -> Space:
@@ -261,9 +261,9 @@ def run(args: argparse.Namespace) -> int:
     storage = open_storage(study_text, must_exist=False)
     with storage_errors(study_text):
         data = "" if options.data is None else str(options.data.resolve())
-        limit = Limit(trials=options.trials)
+        limit = SearchLimit(trials=options.trials)
         if options.hours is not None:
-            limit = Limit(until=time.time() + 3600 * options.hours)
+            limit = SearchLimit(until=time.time() + 3600 * options.hours)
         study = create_or_join(storage, settings, data, narrowed, costs, trained, limit)
         _work(options, storage, study, settings, costs, options.data, study_text)
         found = found_in(study)
@@ -306,7 +306,7 @@ def _work(
     storage: "BaseStorage",
     study: "optuna.Study",
     settings: "Settings",
-    costs: Costs,
+    costs: CandidateCosts,
     data: Path | None,
     study_text: str,
 ) -> None:
@@ -554,7 +554,7 @@ STEPS, QAT_STEPS = 4000, 150
 """As the shipped recipes of this size have them: a search's few steps are not for use."""
 
 
-def recipe_of(best: Found, settings: Settings, place: str, target: str) -> str:
+def recipe_of(best: Trial, settings: Settings, place: str, target: str) -> str:
     """The recipe as TOML. place: where the student shall run, for people; target: what `hwkd distill` takes for it."""
     assert best.bits is not None  # it was trained for all steps
     bits = best.bits

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hwkd.cli.coding import STANDARD
 from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
-from hwkd.codec.shipped import SHIPPED, Shelves, shipped
+from hwkd.codec.shipped import SHIPPED, BundleIndex, shipped
 from hwkd.codec.stream import MAGIC, Stream, header_bytes, unpack
 from hwkd.errors import InputError
 from hwkd.report.bundles import bundle_tables, first_tables, parts_table
@@ -84,7 +84,7 @@ def _of_stream(content: bytes, path: Path | None, name: str) -> Table:
         raise InputError(f"{name}: {error}") from error
     beside = Path() if path is None else path.parent
     title = name if path is None else path.name
-    found = Shelves().find(stream.model_id, (SHIPPED, beside, Path()))
+    found = BundleIndex().find(stream.model_id, (SHIPPED, beside, Path()))
     if found is None:
         return stream_table(title, stream, None)
     is_shipped = found.parent == SHIPPED

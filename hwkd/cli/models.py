@@ -10,7 +10,7 @@ from hwkd.cli.options import ZOO, add_output_options, emit_all
 from hwkd.codec.shipped import shipped
 from hwkd.measure.bundles import macs_per_pixel
 from hwkd.metrics import Curve
-from hwkd.models.shipped import Card as TeacherCard
+from hwkd.models.shipped import WeightsCard as TeacherCard
 from hwkd.models.shipped import is_half, read_card, shipped_names, shipped_path
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.report.bundles import bits_cell, hours_in_words

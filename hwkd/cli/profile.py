@@ -32,10 +32,10 @@ from hwkd.measure.bundles import (
 from hwkd.measure.energy.sensors import KINDS, OpenedMeter, open_meter
 from hwkd.measure.machine import host_facts, installed_version, look
 from hwkd.measure.predict.constants import check_name, target_from
-from hwkd.measure.profile import Profiled, Wanted, profile_target
+from hwkd.measure.profile import Profiled, ProfilePlan, profile_target
 from hwkd.measure.record import Record, write_record
 from hwkd.models.spec import is_architecture
-from hwkd.options import Options, above_0, option, whole
+from hwkd.options import Options, option, positive, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, check_within
 from hwkd.report.profile import cost_table, glance_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table
@@ -120,7 +120,7 @@ class ProfileOptions(Options):
     seconds: float = option(
         "to spend on each group of latencies and on the energy of each side",
         "S",
-        above_0,
+        positive,
         default=4.0,
     )
     evaluate: Path | None = option(
@@ -215,7 +215,7 @@ def profile_each(
     if options.quality is not None:
         check_quality_of(options.quality, subjects)
     quality = DEFAULT_QUALITY if options.quality is None else options.quality
-    wanted = Wanted(
+    wanted = ProfilePlan(
         threads=threads,
         runtimes=present_runtimes(),
         seconds=options.seconds,
@@ -317,7 +317,7 @@ def _profile(
     targets: Targets,
     width: int,
     height: int,
-    wanted: Wanted,
+    wanted: ProfilePlan,
     command: str,
     keep: Callable[[Record], None],
     says: bool,
@@ -377,7 +377,7 @@ def _first_tables(
 
 
 def _duration(
-    subjects: Sequence["Model"], targets: Targets, wanted: Wanted, default: str | None
+    subjects: Sequence["Model"], targets: Targets, wanted: ProfilePlan, default: str | None
 ) -> str:
     """About how long it takes, in words."""
     here = [subject for subject in subjects if targets[subject.text][0]]
@@ -545,14 +545,14 @@ def file_name(model: str) -> str:
     return "-".join("".join(kept).split())
 
 
-def check_runtimes(subjects: Sequence["Model"], wanted: Wanted) -> None:
+def check_runtimes(subjects: Sequence["Model"], wanted: ProfilePlan) -> None:
     """Refuse a bundle that no runtime of `wanted` can run."""
     for subject in subjects:
         if isinstance(subject, BundleSubject):
             runtimes_for(subject, wanted)
 
 
-def host_steps_of(subject: "Model", wanted: Wanted) -> int:
+def host_steps_of(subject: "Model", wanted: ProfilePlan) -> int:
     """How often `profile_here` calls its progress."""
     if isinstance(subject, BundleSubject):
         return bundle_steps(wanted)
@@ -565,7 +565,7 @@ def profile_here(
     subject: "Model",
     width: int,
     height: int,
-    wanted: Wanted,
+    wanted: ProfilePlan,
     command: str,
     progress: Callable[[str], None],
 ) -> Record:

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from hwkd.search.found import Found
+from hwkd.search.trial import Trial
 
 if TYPE_CHECKING:
-    from hwkd.distill.train import Progress
-    from hwkd.search.worker import Progress as FitProgress
+    from hwkd.distill.train import TrainProgress
+    from hwkd.search.worker import SearchProgress as FitProgress
 
 
 # The progress bar of a training run.
@@ -48,7 +48,7 @@ class TrainingBar:
     ) -> None:
         self._bar.stop()
 
-    def show(self, progress: "Progress") -> None:
+    def show(self, progress: "TrainProgress") -> None:
         """Draw where the run stands."""
         if progress.phase not in self._tasks:
             self._tasks[progress.phase] = self._bar.add_task(
@@ -114,7 +114,7 @@ class FitBar:
         self.tell("; ".join(parts))
 
 
-def _ended(trial: Found) -> str:
+def _ended(trial: Trial) -> str:
     if trial.reason:
         return f"trial {trial.number}: {trial.spec}: {trial.reason}"
     return (

@@ -24,7 +24,7 @@ from hwkd.measure.machine import host_facts, installed_version
 from hwkd.measure.record import Entry
 from hwkd.measure.sensitivity import (
     Allocation,
-    Checked,
+    CheckedAllocation,
     Sensitivity,
     allocated,
     base_allocation,
@@ -34,13 +34,13 @@ from hwkd.measure.sensitivity import (
     unmeasured,
 )
 from hwkd.models.shipped import shipped_names
-from hwkd.options import above_0, crop
+from hwkd.options import crop, positive
 from hwkd.quantity import interval_text, three_digits
 from hwkd.quantize.allocate import KIB
 from hwkd.report.sensitivity import (
     NAME,
-    Origin,
-    Told,
+    RecipeBase,
+    SensitivitySource,
     allocations_table,
     bits_table,
     layers_table,
@@ -104,7 +104,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-kib",
-        type=above_0,
+        type=positive,
         metavar="KIB",
         help="bits for weights of this size, scales and biases included (default: for the sizes of uniform bits)",
     )
@@ -115,13 +115,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-ms",
-        type=above_0,
+        type=positive,
         metavar="MS",
         help="refuse where the predicted latency on --target is longer (768x512, the slower of encoding and decoding)",
     )
     parser.add_argument(
         "--lmbda",
-        type=above_0,
+        type=positive,
         metavar="L",
         help="of the loss bpp + L 255^2 MSE (default: the model's)",
     )
@@ -175,7 +175,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.output or Path("runs") / f"sensitivity-{file_name(base.name)}"
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, the figures need a folder: give another with -o")
-    told = Told(
+    told = SensitivitySource(
         fingerprint=fingerprint(base, crops),
         model=base.name,
         base=base.how,
@@ -359,7 +359,7 @@ def predicted_latency(base: "Base", target: Target) -> Entry:
     return slower_side(codec_layers(build(base.spec), *LATENCY_SIZE), target, plan)
 
 
-def origin_of(base: "Base", text: str, target: str | None) -> Origin:
+def origin_of(base: "Base", text: str, target: str | None) -> RecipeBase:
     """What the model that `text` names was made from, as far as it is known; target: as given, None for a run's own."""
     from hwkd.distill.run_folder import read_config
     from hwkd.models.teacher import is_zoo_name
@@ -367,10 +367,10 @@ def origin_of(base: "Base", text: str, target: str | None) -> Origin:
     acts = {layer.name: layer.act_bits for layer in base.layers}
     folder = text.removesuffix(":float")
     if not Path(folder).is_dir():
-        return Origin(base.name, base.spec, base.lmbda, text, None, target, acts)
+        return RecipeBase(base.name, base.spec, base.lmbda, text, None, target, acts)
     config = read_config(Path(folder))
     is_known = config.teacher in shipped_names() or is_zoo_name(config.teacher)
-    return Origin(
+    return RecipeBase(
         base.name,
         base.spec,
         base.lmbda,
@@ -387,7 +387,10 @@ PLOTS = ("sensitivity.svg", "sensitivity.png")
 
 
 def tables_of(
-    told: Told, found: Sensitivity, checked: Sequence[Checked], notes: Sequence[str]
+    told: SensitivitySource,
+    found: Sensitivity,
+    checked: Sequence[CheckedAllocation],
+    notes: Sequence[str],
 ) -> tuple[Table, ...]:
     """What is printed: the layers, the allocations, and the bits of those that were chosen."""
     model = f"{told.model}, {told.base}"
@@ -401,12 +404,12 @@ def tables_of(
 
 def write_folder(
     folder: Path,
-    told: Told,
+    told: SensitivitySource,
     found: Sensitivity,
-    checked: Sequence[Checked],
+    checked: Sequence[CheckedAllocation],
     tables: Sequence[Table],
     recipes: Mapping[str, Allocation],
-    origin: Origin,
+    origin: RecipeBase,
 ) -> list[str]:
     """Write all of it; sentences that say what was written, and what was not and why.
 

@@ -14,8 +14,8 @@ from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.measure.predict.derive import Bars, checked_others, derive
 from hwkd.measure.predict.fit import Z90
-from hwkd.measure.predict.other_runtimes import Checked
-from hwkd.measure.predict.published import Accuracy, LeftOut
+from hwkd.measure.predict.other_runtimes import CheckedTiming
+from hwkd.measure.predict.published import Accuracy, CrossValidation
 from hwkd.quantize.precision import PrecisionPlan, plan_precision
 from hwkd.report.table import Table, Valued, missing, number, numbers, span
 from hwkd.target import (
@@ -23,7 +23,7 @@ from hwkd.target import (
     PRECISIONS,
     ExecutionUnit,
     Fact,
-    Rate,
+    PeakRate,
     Target,
     list_targets,
     load_target,
@@ -311,7 +311,7 @@ def _fact_row(name: str, fact: Fact) -> tuple[str, str, str, str]:
     return name, value, fact.confidence, fact.source
 
 
-def _rate_text(rate: Rate) -> str:
+def _rate_text(rate: PeakRate) -> str:
     if rate.peak_gops is not None:
         return number(rate.peak_gops, "g")
     why = f"none: {rate.none}" if rate.none else rate.unknown
@@ -332,7 +332,7 @@ _COLUMNS = (
 GOAL = "Goal: median 15 % or less, 90th percentile 35 % or less, coverage between 85 and 95 %."
 
 
-def overall_table(left_out: tuple[LeftOut, ...]) -> Table:
+def overall_table(left_out: tuple[CrossValidation, ...]) -> Table:
     """One row for each kind of unit and precision, and one for all together."""
     rows = []
     notes = []
@@ -363,7 +363,7 @@ def overall_table(left_out: tuple[LeftOut, ...]) -> Table:
     return Table(title, ("unit", *_COLUMNS), tuple(rows), tuple(notes))
 
 
-def network_table(left_out: tuple[LeftOut, ...]) -> Table:
+def network_table(left_out: tuple[CrossValidation, ...]) -> Table:
     """One row for each network: which of them the terms cannot explain."""
     rows = []
     for errors in left_out:
@@ -374,7 +374,7 @@ def network_table(left_out: tuple[LeftOut, ...]) -> Table:
     return Table("By network", ("unit", "network", *_COLUMNS), tuple(rows))
 
 
-def device_table(left_out: tuple[LeftOut, ...], worst: int | None) -> Table:
+def device_table(left_out: tuple[CrossValidation, ...], worst: int | None) -> Table:
     """One row for each configuration, the largest median errors first; `worst`: only so many of each kind of unit."""
     rows = []
     for errors in left_out:
@@ -399,7 +399,7 @@ def device_table(left_out: tuple[LeftOut, ...], worst: int | None) -> Table:
     return Table(title, ("configuration", *_COLUMNS, "furthest_off"), tuple(rows))
 
 
-def other_table(checked: Sequence[Checked]) -> Table:
+def other_table(checked: Sequence[CheckedTiming]) -> Table:
     """The second set: one row for each target, unit, precision and runtime, below one for the unit as a whole.
 
     Times that the constants are fitted on are in the first set already: they have rows of their own, and one for all.
@@ -431,7 +431,7 @@ def other_table(checked: Sequence[Checked]) -> Table:
     return Table(title, ("target", "unit", "precision", "runtime", *_COLUMNS), tuple(rows), notes)
 
 
-def other_worst_table(checked: Sequence[Checked], worst: int | None) -> Table:
+def other_worst_table(checked: Sequence[CheckedTiming], worst: int | None) -> Table:
     """The rows of the second set that are furthest off, in standard deviations of their own prediction."""
     ordered = sorted(checked, key=lambda c: -abs(c.ln_error) / c.ln_sd)
     rows = tuple(
@@ -448,7 +448,7 @@ def other_worst_table(checked: Sequence[Checked], worst: int | None) -> Table:
     return Table(title, (*columns, "interval", "inside"), rows)
 
 
-def _interval(c: Checked) -> str:
+def _interval(c: CheckedTiming) -> str:
     low, high = math.exp(-Z90 * c.ln_sd), math.exp(Z90 * c.ln_sd)
     return span(f"{low:.2f} to {high:.2f}", low, high)
 
@@ -456,18 +456,18 @@ def _interval(c: Checked) -> str:
 LEFT_OUT = ", network left out"
 
 
-def _counted(checked: Sequence[Checked]) -> list[Checked]:
+def _counted(checked: Sequence[CheckedTiming]) -> list[CheckedTiming]:
     return [c for c in checked if not c.is_apart and not c.from_fit]
 
 
 APART = " (apart)"
 
 
-def _precision(c: Checked) -> str:
+def _precision(c: CheckedTiming) -> str:
     return c.precision + APART * c.is_apart
 
 
-def _accuracy(checked: Sequence[Checked]) -> Accuracy:
+def _accuracy(checked: Sequence[CheckedTiming]) -> Accuracy:
     return Accuracy.of(
         np.array([c.ln_error for c in checked]), np.array([c.ln_sd for c in checked])
     )
@@ -480,7 +480,7 @@ def _cells(accuracy: Accuracy) -> tuple[str, ...]:
     return (number(accuracy.count), *(number(n, ".1f", NONE) for n in known), bias)
 
 
-def _pooled(left_out: tuple[LeftOut, ...]) -> Accuracy:
+def _pooled(left_out: tuple[CrossValidation, ...]) -> Accuracy:
     """Over all units and precisions."""
     errors = [e.ln_error[np.isfinite(e.ln_error)] for e in left_out]
     sds = [e.ln_sd[np.isfinite(e.ln_error)] for e in left_out]

@@ -21,7 +21,7 @@ from PIL import Image
 from hwkd.codec import entropy
 from hwkd.codec.entropy import DamagedStream
 from hwkd.codec.networks import Indexes, Networks, Symbols, checked_array, default_runtime, gains_of
-from hwkd.codec.search import Asked, encode_to
+from hwkd.codec.search import RateTarget, encode_to
 from hwkd.codec.shipped import named_bundle
 from hwkd.codec.stream import Stream, pack, unpack
 from hwkd.codec.tables import Array, Tables
@@ -158,7 +158,7 @@ class Codec:
         if isinstance(image, Image.Image):
             image = pixels_of(image)
         _check_image(image, max_pixels)
-        asked = Asked(quality, max_bytes, bpp, min_psnr_db)
+        asked = RateTarget(quality, max_bytes, bpp, min_psnr_db)
         if asked.is_searched:
             return encode_to(self, image, asked, tile_px, max_pixels).stream
         height, width = image.shape[:2]

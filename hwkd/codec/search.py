@@ -32,7 +32,7 @@ class OutOfReach(InputError):
 
 
 @dataclass(frozen=True)
-class Asked:
+class RateTarget:
     """The rate or quality that a stream must have: at most one field is set. With none, the bundle's default quality holds.
 
     Attributes:
@@ -99,7 +99,7 @@ class Encoded:
 def encode_to(
     codec: "Codec",
     image: Pixels,
-    asked: Asked,
+    asked: RateTarget,
     tile_px: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Encoded:
@@ -109,7 +109,7 @@ def encode_to(
         tile_px, max_pixels: as hwkd.codec.codec.Codec.encode.
     Raises:
         OutOfReach: no quality meets it. The message names the nearest possible value.
-        InputError, HwkdError: as `Asked.check`; as Codec.encode and Codec.decode.
+        InputError, HwkdError: as `RateTarget.check`; as Codec.encode and Codec.decode.
     """
     manifest = codec.bundle.manifest
     asked.check(manifest)
@@ -147,7 +147,7 @@ def _good(qualities: Sequence[int], encoded: Callable[[int], Encoded], least_db:
 
 
 def _small(
-    qualities: Sequence[int], encoded: Callable[[int], Encoded], asked: Asked, pixels: int
+    qualities: Sequence[int], encoded: Callable[[int], Encoded], asked: RateTarget, pixels: int
 ) -> Encoded:
     """The first of `qualities`, the highest first, that gives a stream no larger than the request allows."""
     most_bytes = math.inf if asked.max_bytes is None else asked.max_bytes
@@ -179,7 +179,7 @@ def _first(
     return last if found is None else found
 
 
-def _too_small(asked: Asked, smallest: Encoded, pixels: int) -> str:
+def _too_small(asked: RateTarget, smallest: Encoded, pixels: int) -> str:
     size = len(smallest.stream)
     # Rounded up, so that a request for the named rate succeeds.
     bpp = math.ceil(1e4 * 8 * size / pixels) / 1e4

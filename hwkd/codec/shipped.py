@@ -80,7 +80,7 @@ def id_at(path: Path) -> bytes | None:
         return None
 
 
-class Shelves:
+class BundleIndex:
     """Folders of bundles, each looked through once, when the first id is sought in it."""
 
     def __init__(self) -> None:

@@ -55,7 +55,7 @@ class Passed(NamedTuple):
     indexes: Indexes
 
 
-class Coder(Codec):
+class WatchedCodec(Codec):
     """A codec that keeps what passed through it.
 
     Attributes:
@@ -171,7 +171,7 @@ def qualities_to_try(manifest: Manifest, asked: Sequence[int] | None) -> tuple[i
 
 def open_coders(
     bundle: Bundle, runtimes: Sequence[str] | None, threads: Sequence[int]
-) -> tuple[Coder, ...]:
+) -> tuple[WatchedCodec, ...]:
     """EXACT, with the networks of the first runtime, then each of `runtimes` with each of `threads`.
 
     Args:
@@ -185,9 +185,11 @@ def open_coders(
     if not runtimes:
         runtimes = [default_runtime(bundle)]  # raises, and says what to install
     coders = [
-        Coder(bundle, runtime, count, is_exact=False) for runtime in runtimes for count in threads
+        WatchedCodec(bundle, runtime, count, is_exact=False)
+        for runtime in runtimes
+        for count in threads
     ]
-    return Coder(bundle, runtimes[0], 1, is_exact=True), *coders
+    return WatchedCodec(bundle, runtimes[0], 1, is_exact=True), *coders
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ class Verification:
 
 
 def verify(
-    coders: Sequence[Coder],
+    coders: Sequence[WatchedCodec],
     images: Iterable[Pixels],
     made: Iterable[Symbols],
     qualities: Sequence[int] = (),
@@ -275,7 +277,7 @@ def verify(
 class _Tally:
     """Sums over the images. differing: [writers, readers]."""
 
-    def __init__(self, coders: Sequence[Coder]) -> None:
+    def __init__(self, coders: Sequence[WatchedCodec]) -> None:
         count = len(coders)
         self._coders = coders
         self._runtimes = [i for i, coder in enumerate(coders) if not coder.is_exact]

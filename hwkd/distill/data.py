@@ -13,7 +13,7 @@ from torch import Tensor
 from hwkd.distill.decode import (
     VISITS,
     Decoded,
-    Entry,
+    ImageBytes,
     Lanes,
     Tasks,
     decode,
@@ -327,7 +327,7 @@ class StreamedCrops:
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[ImageBytes],
         crop: int,
         seed: int,
         damaged: dict[int, str],
@@ -431,7 +431,7 @@ class StreamedSet:
     """
 
     source: str
-    train: tuple[Entry, ...]
+    train: tuple[ImageBytes, ...]
     held_out: tuple[tuple[str, Image], ...]
     left_out: tuple[str, ...]
     workers: int

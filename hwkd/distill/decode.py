@@ -73,7 +73,7 @@ def check_fits(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ImageBytes:
     """An image's bytes: `size` of them in `file`, from `offset` on.
 
     Attributes:
@@ -110,7 +110,7 @@ class Entry:
 def header_size(data: IO[bytes]) -> tuple[int, int] | None:
     """(width, height) as the header of an image says, before any turn by EXIF; None where there is no such header.
 
-    Images that `Entry.pixels` would refuse for their number of pixels have none.
+    Images that `ImageBytes.pixels` would refuse for their number of pixels have none.
     """
     try:
         with opened_image(data) as image:
@@ -137,7 +137,7 @@ class Task:
     """
 
     index: int
-    entry: Entry
+    entry: ImageBytes
     crop: int
     seed: int
     place: int
@@ -152,7 +152,7 @@ def decode(task: Task) -> Decoded:
     """The crops of `task`: at random places, turned by a quarter and flipped, the same whenever it is done again.
 
     Raises:
-        InputError: as `Entry.pixels`.
+        InputError: as `ImageBytes.pixels`.
         HwkdError: memory ran out.
     """
     entry = task.entry
@@ -249,7 +249,7 @@ class Tasks:
     """
 
     def __init__(
-        self, entries: Sequence[Entry], crop: int, seed: int, damaged: Mapping[int, str]
+        self, entries: Sequence[ImageBytes], crop: int, seed: int, damaged: Mapping[int, str]
     ) -> None:
         self._entries, self._damaged = entries, damaged
         self._crop, self._seed = crop, seed
@@ -402,7 +402,7 @@ class Catalogue:
     """
 
     source: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ImageBytes, ...]
     notes: tuple[str, ...]
 
 
@@ -417,7 +417,7 @@ def read_catalogue(source: Path, crop: int, tell: Callable[[str], None]) -> Cata
         InputError: it is missing or empty, a shard is damaged (`shard_images`), or too few images are usable.
     """
     shards = find_shards(source)
-    usable: list[Entry] = []
+    usable: list[ImageBytes] = []
     small: list[str] = []
     unreadable: list[str] = []
     others: list[str] = []
@@ -449,7 +449,7 @@ def read_catalogue(source: Path, crop: int, tell: Callable[[str], None]) -> Cata
     return Catalogue(f"{source}, {how}", tuple(usable), notes)
 
 
-def _in_folder(folder: Path) -> Iterator[Entry]:
+def _in_folder(folder: Path) -> Iterator[ImageBytes]:
     """Its images; width and height are 0 where there is no header to read."""
     for path in find_images(folder):
         name = path.relative_to(folder).as_posix()
@@ -461,10 +461,10 @@ def _in_folder(folder: Path) -> Iterator[Entry]:
             raise InputError(
                 f"cannot read {path}: {error.strerror}; change its rights or leave it out"
             ) from error
-        yield Entry(name, str(path), 0, size, width, height)
+        yield ImageBytes(name, str(path), 0, size, width, height)
 
 
-def _in_shards(source: Path, shards: tuple[Path, ...], others: list[str]) -> Iterator[Entry]:
+def _in_shards(source: Path, shards: tuple[Path, ...], others: list[str]) -> Iterator[ImageBytes]:
     """The images in the shards; width and height are 0 where there is no header to read.
 
     Args:
@@ -479,7 +479,7 @@ def _in_shards(source: Path, shards: tuple[Path, ...], others: list[str]) -> Ite
 
         for name, offset, size, data in shard_images(shard, pass_over):
             width, height = header_size(data) or (0, 0)
-            yield Entry(f"{of}/{name}", file, offset, size, width, height)
+            yield ImageBytes(f"{of}/{name}", file, offset, size, width, height)
 
 
 def _note(what: str, names: list[str]) -> tuple[str, ...]:

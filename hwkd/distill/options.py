@@ -13,12 +13,12 @@ from hwkd.options import (
     LAST_SEED,
     MOST,
     Options,
-    above_0,
     checked,
     crop,
-    from_0,
+    non_negative,
     one_of,
     option,
+    positive,
     whole,
 )
 
@@ -126,7 +126,7 @@ class DistillOptions(Options):
         "1 to 8, for CompressAI's lambda of that quality", "Q", whole(1, 8), exclusive="rate"
     )
     lmbda: float | None = option(
-        "of bpp + L 255^2 MSE (default: teacher's)", "L", above_0, exclusive="rate"
+        "of bpp + L 255^2 MSE (default: teacher's)", "L", positive, exclusive="rate"
     )
     all_rates: bool = option(
         "patch: one student for every quality from 1 to 100 (default where the teacher is one)",
@@ -152,7 +152,7 @@ class DistillOptions(Options):
         "mse or kld, for the latents", "D", one_of("--kd-loss", "mse", "kld"), default="mse"
     )
     rd_weight: float | None = option(
-        "of the rate-distortion term (default: 0.6, alone 1)", "W", from_0
+        "of the rate-distortion term (default: 0.6, alone 1)", "W", non_negative
     )
     start: str = option(
         "first weights: teacher, random, a shipped model, or the float student of a run or of recipe:NAME "
@@ -182,7 +182,7 @@ class DistillOptions(Options):
     minutes: float | None = option(
         f"in place of --steps: as many as fit (default: {DEFAULT_MINUTES:g})",
         "M",
-        above_0,
+        positive,
         exclusive="length",
     )
     qat_steps: int | None = option(
@@ -197,8 +197,8 @@ class DistillOptions(Options):
         whole(1, 4096),
         default=1,
     )
-    lr: float = option("peak rate of Adam (default: 5e-4)", "RATE", above_0, default=5e-4)
-    qat_lr: float = option("of the quantized phase (default: 5e-5)", "RATE", above_0, default=5e-5)
+    lr: float = option("peak rate of Adam (default: 5e-4)", "RATE", positive, default=5e-4)
+    qat_lr: float = option("of the quantized phase (default: 5e-5)", "RATE", positive, default=5e-5)
     schedule: str = option(
         "wsd (warm-up, constant, a linear fall over the last third; may be made longer on --resume), cosine, or the "
         "paper's plateau",

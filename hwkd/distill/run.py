@@ -23,8 +23,8 @@ from hwkd.distill.run_folder import (
     read_config,
     read_state,
 )
-from hwkd.distill.train import Interrupted, Loop, Phase, Progress
-from hwkd.errors import InputError
+from hwkd.distill.train import Loop, Phase, TrainProgress
+from hwkd.errors import InputError, Interrupted
 from hwkd.files import claimed, write_text
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
@@ -68,7 +68,7 @@ def distill(
     *,
     start_lmbda: float | None = None,
     resume: bool,
-    show: Callable[[Progress], None],
+    show: Callable[[TrainProgress], None],
     wants_to_stop: Callable[[], bool],
     force: bool = False,
     processes: Processes = ALONE,
@@ -126,7 +126,7 @@ def _trained(
     start: HyperpriorCodec | None,
     start_lmbda: float | None,
     state: TrainState | None,
-    show: Callable[[Progress], None],
+    show: Callable[[TrainProgress], None],
     wants_to_stop: Callable[[], bool],
     processes: Processes,
 ) -> Outcome | None:

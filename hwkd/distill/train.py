@@ -27,7 +27,7 @@ from hwkd.distill.losses import (
 )
 from hwkd.distill.optimizers import Average, optimizers
 from hwkd.distill.run_folder import TrainState, state_path, write_state
-from hwkd.errors import HwkdError
+from hwkd.errors import HwkdError, Interrupted
 from hwkd.files import append_line
 from hwkd.models.base import HyperpriorCodec, RowNoise
 
@@ -210,7 +210,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainProgress:
     """The values of a progress bar. The loss terms are of the last step; `validation` is an RD loss.
 
     Attributes:
@@ -227,12 +227,6 @@ class Progress:
     validation: float | None
 
 
-class Interrupted(HwkdError):
-    """The user stopped the run; its checkpoint stands."""
-
-    exit_code = 130
-
-
 class Loop:
     """Trains `student` through one phase after another and keeps `folder` resumable.
 
@@ -247,7 +241,7 @@ class Loop:
         projections: Projections | None,
         batches: Batches,
         held_out: Sequence[Tensor],
-        show: Callable[[Progress], None],
+        show: Callable[[TrainProgress], None],
         wants_to_stop: Callable[[], bool],
         processes: Processes = ALONE,
     ) -> None:
@@ -332,7 +326,7 @@ class Loop:
                 last_shown = time.perf_counter()
                 speed = (step - first) * self._config.batch / (last_shown - began)
                 self._show(
-                    Progress(
+                    TrainProgress(
                         phase.name,
                         step,
                         self.steps.get(phase.name),

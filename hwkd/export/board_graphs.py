@@ -13,7 +13,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from hwkd.codec.codec import Z_PX
 from hwkd.errors import InputError
 from hwkd.export.graph_writer import Form
-from hwkd.export.graphs import Latents, decoder_graph, encoder_graph
+from hwkd.export.graphs import LatentRanges, decoder_graph, encoder_graph
 from hwkd.models.base import HyperpriorCodec
 from hwkd.quantize.integer import IntegerLayer
 
@@ -24,7 +24,7 @@ _FLOAT32_OPERATORS = ("Div", "Log", "Mul", "Sqrt")
 def board_graphs(
     codec: HyperpriorCodec,
     layers: Mapping[str, IntegerLayer],
-    latents: Latents,
+    latents: LatentRanges,
     arithmetic: str,
     opset: int,
     size: tuple[int, int],

@@ -8,7 +8,7 @@ from hwkd.schema import check_not_empty, check_texts, read_toml
 
 
 @dataclass(frozen=True)
-class Told:
+class CardFields:
     """The user's entries for the card; None where the user gives none. The fields and checks of hwkd.runtime.manifest.Card hold.
 
     Raises:
@@ -31,6 +31,6 @@ class Told:
         return replace(card, **said)
 
 
-def read_told(path: Path) -> Told:
+def read_told(path: Path) -> CardFields:
     """Read the file at `path`. Raises InputError as `hwkd.schema.read_toml`; the message names the file and the key."""
-    return read_toml(Told, path)
+    return read_toml(CardFields, path)

@@ -14,13 +14,13 @@ import torch
 
 from hwkd.codec.codec import Y_PX, Z_PX, Codec
 from hwkd.codec.stream import unpack
-from hwkd.export.graphs import Step, graphs_of
+from hwkd.export.graphs import ReceptiveStep, graphs_of
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.metrics import psnr_db
 from hwkd.models.base import HyperpriorCodec, padded, to_pixels
 from hwkd.qualities import lmbda_at
 from hwkd.runtime.bundle import Bundle
-from hwkd.runtime.manifest import Executed, Reach
+from hwkd.runtime.manifest import Executed, ReceptiveField
 from hwkd.runtime.session import present_runtimes, runtime_label
 
 # Which nodes of a graph a runtime really runs in which precision, read from the runtime itself.
@@ -186,7 +186,7 @@ def centre(image: Pixels) -> Pixels:
 # How far a tile depends on what lies beyond it: the halo that makes tiled coding equal to coding the whole.
 
 
-def reach(codec: HyperpriorCodec) -> Reach:
+def reach(codec: HyperpriorCodec) -> ReceptiveField:
     """The reach of `codec`'s networks, from the kernels, strides and paddings of its layers."""
     of = graphs_of(codec).operations(codec)
     before_y, after_y = _through((*of.g_a, *of.means), 0, 0)
@@ -195,7 +195,7 @@ def reach(codec: HyperpriorCodec) -> Reach:
     after = max(after_y - (Y_PX - 1), after_z - (Z_PX - 1))
     first_z, last_z = _through(of.h_s, 0, Z_PX // Y_PX - 1)
     first_y, last_y = _through(of.g_s, 0, Y_PX - 1)
-    return Reach(
+    return ReceptiveField(
         encoder_px=(_up_to(before, Z_PX), _up_to(after, Z_PX)),
         hyper_z=max(-first_z, last_z),
         # Even, so that a tile begins on an even place: the means' context treats even and odd places differently.
@@ -203,7 +203,7 @@ def reach(codec: HyperpriorCodec) -> Reach:
     )
 
 
-def _through(steps: Sequence[Step], first: int, last: int) -> tuple[int, int]:
+def _through(steps: Sequence[ReceptiveStep], first: int, last: int) -> tuple[int, int]:
     for step in reversed(steps):
         first, last = step.inputs(first, last)
     return first, last

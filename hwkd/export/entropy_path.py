@@ -14,7 +14,7 @@ from hwkd.codec.networks import SELFTEST_DIGESTS, SELFTEST_PREFIX, SELFTEST_QUAL
 from hwkd.codec.tables import TOTAL, Array, Tables
 from hwkd.errors import HwkdError
 from hwkd.export.graph_writer import FLOAT, INT32, OPENVINO, GraphWriter, as_subpixel, tensor
-from hwkd.export.graphs import Latents
+from hwkd.export.graphs import LatentRanges
 from hwkd.models.base import HyperpriorCodec
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.quantize.integer import IntegerLayer, halved
@@ -199,7 +199,7 @@ Counts = npt.NDArray[np.int64]
 def count_symbols(
     codec: HyperpriorCodec,
     path: ExactPath,
-    latents: Latents,
+    latents: LatentRanges,
     images: Iterable[Tensor],
     gains: Gains | None = None,
 ) -> Counts:

@@ -15,7 +15,7 @@ from hwkd.distill.config import RunConfig
 from hwkd.distill.data import calibration_crops
 from hwkd.distill.run_folder import LoadedModel, TrainState, load_model, read_config, read_state
 from hwkd.errors import InputError
-from hwkd.export.card import Told
+from hwkd.export.card import CardFields
 from hwkd.export.checks import centre, differences, executed, reach
 from hwkd.export.entropy_path import (
     EntropyPath,
@@ -26,7 +26,7 @@ from hwkd.export.entropy_path import (
     selftest,
 )
 from hwkd.export.graph_writer import ONNX_RUNTIME, OPENVINO
-from hwkd.export.graphs import Latents, decoder_graph, encoder_graph, latents_of
+from hwkd.export.graphs import LatentRanges, decoder_graph, encoder_graph, latents_of
 from hwkd.images import Pixels
 from hwkd.models.base import HyperpriorCodec, padded
 from hwkd.models.shipped import read_card, shipped_names
@@ -93,7 +93,7 @@ class Prepared:
     weight_bits: int
     layers: Mapping[str, IntegerLayer]
     path: EntropyPath
-    latents: Latents
+    latents: LatentRanges
 
 
 def prepare(source: Source, target: Target, images: Mapping[str, Pixels]) -> Prepared:
@@ -204,7 +204,7 @@ def export(prepared: Prepared, images: Mapping[str, Pixels], show: Callable[[str
     )
 
 
-def _gains(codec: HyperpriorCodec, latents: Latents) -> Gains | None:
+def _gains(codec: HyperpriorCodec, latents: LatentRanges) -> Gains | None:
     anchors = codec.gains_at_anchors()
     return None if anchors is None else Gains(anchors, latents.narrow_from, latents.largest_y)
 
@@ -244,7 +244,7 @@ def _packed(model: onnx.ModelProto) -> bytes:
 
 @torch.no_grad()
 def _symbols_of_z(
-    codec: HyperpriorCodec, x: torch.Tensor, latents: Latents
+    codec: HyperpriorCodec, x: torch.Tensor, latents: LatentRanges
 ) -> "np.ndarray[tuple[int, ...], np.dtype[np.int32]]":
     z = torch.round(codec.hyper_analysis(codec.g_a(x)))
     symbols: np.ndarray[tuple[int, ...], np.dtype[np.int32]] = (
@@ -268,7 +268,7 @@ def load_source(
     target: Target,
     data: Path | None,
     show: Callable[[str], None],
-    told: Told = Told(),  # noqa: B008 (frozen)
+    told: CardFields = CardFields(),  # noqa: B008 (frozen)
 ) -> Source:
     """The quantized codec that `text` names, or a float one quantized after training.
 

@@ -37,7 +37,7 @@ PIXEL_STEP = 1 / 255
 
 
 @dataclass(frozen=True)
-class Latents:
+class LatentRanges:
     """Channels and symbols of y and z: y in [-largest_y - 1, largest_y], z likewise.
 
     Attributes:
@@ -65,7 +65,7 @@ def open_image(graph: GraphWriter) -> str:
     return graph.node("Mul", [graph.cast(planes, FLOAT), graph.scalar(PIXEL_STEP)])
 
 
-def open_symbols(graph: GraphWriter, latents: Latents) -> str:
+def open_symbols(graph: GraphWriter, latents: LatentRanges) -> str:
     """The input `y` as float32; of a codec of all rates in steps of the grid of g_s, not yet rounded to whole ones."""
     y = "y" if graph.form.size is not None else graph.cast("y", FLOAT)
     return graph.node("Mul", [y, "step"]) if latents.has_gains else y
@@ -80,7 +80,7 @@ def held(graph: GraphWriter, symbols: str, limit: str) -> str:
     return graph.node("Min", [low, limit])
 
 
-def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.ModelProto:
+def encoder_model(graph: GraphWriter, y: str, z: str, latents: LatentRanges) -> onnx.ModelProto:
     """The encoder's graph, with the tensors `y` and `z` rounded and held to their symbols."""
     M, Z, size = latents.M, latents.Z, graph.form.size
     if size is not None:
@@ -104,7 +104,7 @@ def encoder_model(graph: GraphWriter, y: str, z: str, latents: Latents) -> onnx.
     )
 
 
-def decoder_model(graph: GraphWriter, x_hat: str, latents: Latents) -> onnx.ModelProto:
+def decoder_model(graph: GraphWriter, x_hat: str, latents: LatentRanges) -> onnx.ModelProto:
     """The decoder's graph: `x_hat`, [1, 3, H, W], held to [0, 1] and rounded to 8 bits."""
     M, size = latents.M, graph.form.size
     if size is not None:
@@ -124,7 +124,7 @@ def decoder_model(graph: GraphWriter, x_hat: str, latents: Latents) -> onnx.Mode
     )
 
 
-def _given(latents: Latents, *names: str) -> list[onnx.ValueInfoProto]:
+def _given(latents: LatentRanges, *names: str) -> list[onnx.ValueInfoProto]:
     """The inputs `names` of a codec of all rates."""
     shape = [1, latents.M, 1, 1]
     return [tensor(name, FLOAT, shape) for name in names] if latents.has_gains else []
@@ -135,7 +135,7 @@ def _of_size(size: tuple[int, int], position_px: int) -> tuple[int, int]:
     return height // position_px, width // position_px
 
 
-def _symbols_of_y(graph: GraphWriter, y: str, latents: Latents) -> str:
+def _symbols_of_y(graph: GraphWriter, y: str, latents: LatentRanges) -> str:
     if latents.has_gains:
         return held(graph, graph.node("Round", [y]), "limit")
     if not 0 < latents.narrow_from < latents.M:
@@ -155,7 +155,7 @@ def _rounded(graph: GraphWriter, x: str, largest: int) -> str:
 
 
 @dataclass(frozen=True)
-class Step:
+class ReceptiveStep:
     """The inputs that one operation reads: output positions [first, last] need inputs from `before` to `after`."""
 
     kernel: int = 1
@@ -180,36 +180,36 @@ class Operations:
         means: the parts of y that its means read; empty where y has no means, or they depend on z alone.
     """
 
-    g_a: tuple[Step, ...]
-    h_a: tuple[Step, ...]
-    h_s: tuple[Step, ...]
-    g_s: tuple[Step, ...]
-    means: tuple[Step, ...] = ()
+    g_a: tuple[ReceptiveStep, ...]
+    h_a: tuple[ReceptiveStep, ...]
+    h_s: tuple[ReceptiveStep, ...]
+    g_s: tuple[ReceptiveStep, ...]
+    means: tuple[ReceptiveStep, ...] = ()
 
 
-def convolution_steps(codec: HyperpriorCodec, prefix: str) -> tuple[Step, ...]:
+def convolution_steps(codec: HyperpriorCodec, prefix: str) -> tuple[ReceptiveStep, ...]:
     """The steps of the convolutions with a name that begins with `prefix`, in order of definition."""
     return tuple(
         _step(layer) for name, layer in conv_layers(codec).items() if name.startswith(prefix)
     )
 
 
-def _step(layer: Layer) -> Step:
+def _step(layer: Layer) -> ReceptiveStep:
     kernel, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
     if isinstance(padding, str):
         raise TypeError(f"padding {padding!r} has no number")
     if type(layer).__name__.endswith("ConvTranspose2d"):
         # Output o takes the inputs i with o = stride i - padding + k: as many on both sides of o / stride.
-        return Step(
+        return ReceptiveStep(
             kernel=2 * (kernel // (2 * stride)) + 1, padding=kernel // (2 * stride), up=stride
         )
-    return Step(kernel, stride, padding)
+    return ReceptiveStep(kernel, stride, padding)
 
 
 # What makes the graphs of a family: `graphs` of its descriptor (hwkd/models/families/family.py) names one of these.
 
 Layers = Mapping[str, IntegerLayer]
-MakeGraph = Callable[[Any, Layers, Latents, Form], onnx.ModelProto]
+MakeGraph = Callable[[Any, Layers, LatentRanges, Form], onnx.ModelProto]
 """Makes a graph of a codec of the family."""
 
 
@@ -226,7 +226,7 @@ class Graphs:
 
     encoder: MakeGraph
     decoder: MakeGraph
-    latents: Callable[[Any, Iterable[Tensor]], Latents]
+    latents: Callable[[Any, Iterable[Tensor]], LatentRanges]
     operations: Callable[[Any], Operations]
 
 
@@ -241,21 +241,21 @@ def graphs_of(codec: HyperpriorCodec) -> Graphs:
 
 
 def encoder_graph(
-    codec: HyperpriorCodec, layers: Layers, latents: Latents, form: Form
+    codec: HyperpriorCodec, layers: Layers, latents: LatentRanges, form: Form
 ) -> onnx.ModelProto:
     """g_a, h_a and rounding."""
     return graphs_of(codec).encoder(codec, layers, latents, form)
 
 
 def decoder_graph(
-    codec: HyperpriorCodec, layers: Layers, latents: Latents, form: Form
+    codec: HyperpriorCodec, layers: Layers, latents: LatentRanges, form: Form
 ) -> onnx.ModelProto:
     """g_s and rounding."""
     return graphs_of(codec).decoder(codec, layers, latents, form)
 
 
 @torch.no_grad()
-def latents_of(codec: HyperpriorCodec, images: Iterable[Tensor]) -> Latents:
+def latents_of(codec: HyperpriorCodec, images: Iterable[Tensor]) -> LatentRanges:
     """The latents of `codec`.
 
     Args:

@@ -8,7 +8,7 @@ from torch import Tensor
 from hwkd.export.graph_writer import Form, GraphWriter
 from hwkd.export.graphs import (
     Graphs,
-    Latents,
+    LatentRanges,
     Layers,
     Operations,
     chain,
@@ -23,7 +23,7 @@ from hwkd.quantize.qat import SYMBOL_MAX
 
 
 def _encoder(
-    codec: ConvHyperprior, layers: Layers, latents: Latents, form: Form
+    codec: ConvHyperprior, layers: Layers, latents: LatentRanges, form: Form
 ) -> onnx.ModelProto:
     """g_a, then h_a on |y|."""
     graph = GraphWriter(form)
@@ -33,7 +33,7 @@ def _encoder(
 
 
 def _decoder(
-    codec: ConvHyperprior, layers: Layers, latents: Latents, form: Form
+    codec: ConvHyperprior, layers: Layers, latents: LatentRanges, form: Form
 ) -> onnx.ModelProto:
     """g_s."""
     graph = GraphWriter(form)
@@ -41,9 +41,9 @@ def _decoder(
     return decoder_model(graph, x_hat, latents)
 
 
-def _latents(codec: ConvHyperprior, images: Iterable[Tensor]) -> Latents:
+def _latents(codec: ConvHyperprior, images: Iterable[Tensor]) -> LatentRanges:
     """Every symbol has 8 bits, as in training."""
-    return Latents(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, codec.M)
+    return LatentRanges(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, codec.M)
 
 
 def _operations(codec: ConvHyperprior) -> Operations:

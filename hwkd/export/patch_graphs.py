@@ -18,10 +18,10 @@ from hwkd.export.graph_writer import Form, GraphWriter
 from hwkd.export.graphs import (
     PIXEL_STEP,
     Graphs,
-    Latents,
+    LatentRanges,
     Layers,
     Operations,
-    Step,
+    ReceptiveStep,
     chain,
     convolution_steps,
     decoder_model,
@@ -45,7 +45,9 @@ _ROOTS = 7
 Order = npt.NDArray[np.intp]
 
 
-def _encoder(codec: PatchCodec, layers: Layers, latents: Latents, form: Form) -> onnx.ModelProto:
+def _encoder(
+    codec: PatchCodec, layers: Layers, latents: LatentRanges, form: Form
+) -> onnx.ModelProto:
     """g_a, then h_a on log(1 + |y|)."""
     graph = GraphWriter(form)
     g_a = cast(PatchAnalysis, codec.g_a)
@@ -63,7 +65,9 @@ def _encoder(codec: PatchCodec, layers: Layers, latents: Latents, form: Form) ->
     return encoder_model(graph, coded, z, latents)
 
 
-def _decoder(codec: PatchCodec, layers: Layers, latents: Latents, form: Form) -> onnx.ModelProto:
+def _decoder(
+    codec: PatchCodec, layers: Layers, latents: LatentRanges, form: Form
+) -> onnx.ModelProto:
     """g_s."""
     graph = GraphWriter(form)
     g_s = cast(PatchSynthesis, codec.g_s)
@@ -262,7 +266,7 @@ _CHANNELS_A_KERNEL = 8
 
 
 @torch.no_grad()
-def _latents(codec: PatchCodec, images: Iterable[Tensor]) -> Latents:
+def _latents(codec: PatchCodec, images: Iterable[Tensor]) -> LatentRanges:
     """The first channels, up to the last that needs it, hold more than 8 bits; the principal components come first, so that
     these are few.
 
@@ -276,25 +280,25 @@ def _latents(codec: PatchCodec, images: Iterable[Tensor]) -> Latents:
         largest = torch.maximum(largest, codec.g_a(x).abs().amax((0, 2, 3)))
     wide = torch.nonzero(largest * (HIGHEST_STEP if has_gains else 1) > _WIDE_FROM).flatten()
     if not len(wide):
-        return Latents(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, 0, has_gains)
+        return LatentRanges(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, 0, has_gains)
     context = cast(PatchSynthesis, codec.g_s).context
     # A mean comes on top of its symbol.
     most = max(int(wide[-1]) + 1, 0 if context is None else context.channels)
     channels = -(-most // _CHANNELS_A_KERNEL) * _CHANNELS_A_KERNEL
-    return Latents(codec.M, codec.Z, WIDE_MAX, SYMBOL_MAX, min(channels, codec.M), has_gains)
+    return LatentRanges(codec.M, codec.Z, WIDE_MAX, SYMBOL_MAX, min(channels, codec.M), has_gains)
 
 
 def _operations(codec: PatchCodec) -> Operations:
     g_s = convolution_steps(codec, "g_s.")
     pairs = 2 * len(cast(PatchSynthesis, codec.g_s).post)
     trunk, post = g_s[: len(g_s) - pairs], g_s[len(g_s) - pairs :]
-    shuffle = Step(up=2)
+    shuffle = ReceptiveStep(up=2)
     first, second, last = convolution_steps(codec, "h_s.")
     return Operations(
-        g_a=(Step(kernel=PATCH, stride=PATCH), *convolution_steps(codec, "g_a.")),
+        g_a=(ReceptiveStep(kernel=PATCH, stride=PATCH), *convolution_steps(codec, "g_a.")),
         h_a=convolution_steps(codec, "h_a."),
         h_s=(first, shuffle, second, shuffle, last),
-        g_s=(*trunk, Step(up=PATCH // POST), *post, Step(up=POST)),
+        g_s=(*trunk, ReceptiveStep(up=PATCH // POST), *post, ReceptiveStep(up=POST)),
         means=convolution_steps(codec, "g_s.context.conv_in"),
     )
 

@@ -24,7 +24,7 @@ Entry = Coder | Absent
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BenchPlan:
     """What takes part, and how it is measured.
 
     against: COMPRESSAI, NONE, or a checkpoint as hwkd.models.teacher.load_teacher takes it. runtimes: for every
@@ -42,7 +42,7 @@ class Wanted:
 
 
 def entries(
-    image: Pixels, bundles: Mapping[str, Bundle], wanted: Wanted, show: Callable[[str], None]
+    image: Pixels, bundles: Mapping[str, Bundle], wanted: BenchPlan, show: Callable[[str], None]
 ) -> tuple[Entry, ...]:
     """CompressAI, each bundle in each runtime, then JPEG, WebP and AVIF; arguments as of hwkd.measure.bench.bench.
 
@@ -91,7 +91,7 @@ def _checkpoint(text: str, image: Pixels, threads: int) -> Coder:
 
 
 def _random_weights(
-    image: Pixels, bundle: Bundle, runtime: str, first: Coder, wanted: Wanted
+    image: Pixels, bundle: Bundle, runtime: str, first: Coder, wanted: BenchPlan
 ) -> Entry:
     missing = _missing()
     if missing:
@@ -104,7 +104,7 @@ def _random_weights(
     return untrained_coder(image, spread, first.stream_bytes, wanted.threads)
 
 
-def _quality_of(bundle: Bundle, wanted: Wanted) -> int | None:
+def _quality_of(bundle: Bundle, wanted: BenchPlan) -> int | None:
     return None if bundle.manifest.qualities is None else wanted.quality
 
 
@@ -113,7 +113,7 @@ def _missing() -> str:
     return " and ".join(name for name in _NEEDED if installed_version(name) is None)
 
 
-def _classic(codec: str, image: Pixels, first: Coder, wanted: Wanted) -> Entry:
+def _classic(codec: str, image: Pixels, first: Coder, wanted: BenchPlan) -> Entry:
     psnr_db = first.psnr_db.value
     if psnr_db is None and wanted.classic_quality is None:
         return Absent(
@@ -132,7 +132,7 @@ BySide = Mapping[str, Quantity]
 
 
 @dataclass(frozen=True)
-class Step:
+class StepTime:
     """Where time goes. share: of the median of its side, 0 to 1 or a little over."""
 
     side: str
@@ -143,7 +143,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One coder's figures. threads: None where it did not run. speedup: against the reference."""
 
     name: str
@@ -154,7 +154,7 @@ class Row:
     psnr_db: Quantity
     bpp: Quantity
     stream_bytes: Quantity
-    steps: tuple[Step, ...] = ()
+    steps: tuple[StepTime, ...] = ()
 
     def entropy_share(self, side: str) -> float:
         """What entropy coding takes of `side`, 0 to 1."""
@@ -167,15 +167,15 @@ class Bench:
 
     width: int
     height: int
-    reference: Row
-    rows: tuple[Row, ...]
+    reference: BenchRow
+    rows: tuple[BenchRow, ...]
     notes: tuple[str, ...]
 
 
 def bench(
     image: Pixels,
     bundles: Mapping[str, Bundle],
-    wanted: Wanted,
+    wanted: BenchPlan,
     show: Callable[[str], None] = lambda _: None,
 ) -> Bench:
     """Encode and decode `image`, [H, W, 3] uint8, with every coder in turn, round after round, in this process.
@@ -235,7 +235,7 @@ def speedup(reference: Quantity, own: Quantity) -> Quantity:
     return Quantity(reference.value / own.value, "measured", by, low, high, level, own.runs)
 
 
-def _row(coder: Coder, measured: BySide, reference: BySide, pixels: int, by: str) -> Row:
+def _row(coder: Coder, measured: BySide, reference: BySide, pixels: int, by: str) -> BenchRow:
     if measured is reference:
         speedups = {
             side: Quantity(1.0, "measured", "itself", runs=q.runs) for side, q in measured.items()
@@ -243,7 +243,7 @@ def _row(coder: Coder, measured: BySide, reference: BySide, pixels: int, by: str
     else:
         speedups = {side: speedup(reference[side], measured[side]) for side in SIDES}
     stream = Quantity(float(coder.stream_bytes), "counted", "the bytes")
-    return Row(
+    return BenchRow(
         coder.name,
         coder.setting,
         coder.threads,
@@ -256,17 +256,17 @@ def _row(coder: Coder, measured: BySide, reference: BySide, pixels: int, by: str
     )
 
 
-def _steps(coder: Coder, measured: BySide, by: str) -> Iterator[Step]:
+def _steps(coder: Coder, measured: BySide, by: str) -> Iterator[StepTime]:
     if coder.clock is None:
         return
     for side in SIDES:
         whole = measured[side]
         for name, step_ms in coder.clock.summary(side, whole.runs or 0, by).items():
             share = (step_ms.value or 0.0) / whole.value if whole.value else 0.0
-            yield Step(side, name, step_ms, share, name in coder.entropy)
+            yield StepTime(side, name, step_ms, share, name in coder.entropy)
 
 
-def _absent(entry: Absent) -> Row:
+def _absent(entry: Absent) -> BenchRow:
     unknown = not_known(entry.reason)
     by_side = dict.fromkeys(SIDES, unknown)
-    return Row(entry.name, entry.setting, None, by_side, by_side, unknown, unknown, unknown)
+    return BenchRow(entry.name, entry.setting, None, by_side, by_side, unknown, unknown, unknown)

@@ -28,7 +28,7 @@ from hwkd.measure.profile import (
     FLOAT_BYTES,
     MEMORY_RUNS,
     Profiled,
-    Wanted,
+    ProfilePlan,
     energy_entries,
     energy_notes,
     photograph,
@@ -251,7 +251,7 @@ def profile_bundle(
     subject: BundleSubject,
     width: int,
     height: int,
-    wanted: Wanted,
+    wanted: ProfilePlan,
     command: str,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Record:
@@ -317,12 +317,12 @@ def profile_bundle(
     return record_of(subject, host_name(facts), True, width, height, entries, notes, command, facts)
 
 
-def bundle_steps(wanted: Wanted) -> int:
+def bundle_steps(wanted: ProfilePlan) -> int:
     """How often `profile_bundle` calls its progress."""
     return 1 + len(wanted.threads) + (wanted.meter is not None) + wanted.memory
 
 
-def runtimes_for(subject: BundleSubject, wanted: Wanted) -> tuple[str, ...]:
+def runtimes_for(subject: BundleSubject, wanted: ProfilePlan) -> tuple[str, ...]:
     """The runtimes of `wanted` that the bundle has graphs for, the preferred one first.
 
     Raises:

@@ -50,7 +50,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Row:
+class CodecAtPsnr:
     """One codec at the requested PSNR; figures are of one image, the mean over the images.
 
     Attributes:
@@ -87,10 +87,10 @@ class EqualPsnr:
     count: int
     pixels: float
     host: str
-    rows: tuple[Row, ...]
+    rows: tuple[CodecAtPsnr, ...]
     notes: tuple[str, ...]
 
-    def rate_percent(self, row: Row) -> float:
+    def rate_percent(self, row: CodecAtPsnr) -> float:
         """How many more or fewer bytes `row` takes than the first one, in percent."""
         own, first = row.stream_bytes.value, self.rows[0].stream_bytes.value
         assert own is not None and first
@@ -136,7 +136,7 @@ def compare_at_psnr(
         latencies = measure_in_turn(rounds, warmup=WARMUP_ROUNDS, seconds=seconds)
     by = f"wall clock, {pinning}, mean over {len(images)} images"
     rows = tuple(
-        Row(
+        CodecAtPsnr(
             one.codec.name,
             one.codec.setting,
             one.codec.threads,

@@ -419,7 +419,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Sensor:
+class SysfsSensor:
     """A power sensor in sysfs.
 
     Attributes:
@@ -450,8 +450,8 @@ class Machine:
     gpus: tuple[Gpu, ...]
     no_gpu: str
     has_nvidia_driver: bool
-    rapl: Sensor
-    ina3221: Sensor
+    rapl: SysfsSensor
+    ina3221: SysfsSensor
     limits: Limits
 
 
@@ -530,7 +530,7 @@ def find_gpus() -> tuple[tuple[Gpu, ...], str]:
     return gpus, "" if gpus else "NVML counts no GPU"
 
 
-def find_rapl(sys: Path = SYS) -> Sensor:
+def find_rapl(sys: Path = SYS) -> SysfsSensor:
     """RAPL's counters in powercap: the domains ("package-0", "dram"), and whether all of them can be read."""
     counters = sorted(path for pattern in RAPL_COUNTERS for path in sys.glob(pattern))
     parts = tuple(
@@ -539,7 +539,7 @@ def find_rapl(sys: Path = SYS) -> Sensor:
     return _sensor("rapl", sys, tuple(dict.fromkeys(parts)), counters)
 
 
-def find_ina3221(sys: Path = SYS) -> Sensor:
+def find_ina3221(sys: Path = SYS) -> SysfsSensor:
     """The rails that a Jetson's INA3221 measures, and whether their names can be read."""
     labels = [label for pattern in INA3221_RAILS for label in sorted(sys.glob(pattern))]
     parts = tuple(" ".join(file_lines(label)) or label.name for label in labels)
@@ -572,11 +572,11 @@ def _meter_problem(kind: str, sys: Path) -> str:
     return ""
 
 
-def _sensor(kind: str, sys: Path, parts: tuple[str, ...], files: Sequence[Path]) -> Sensor:
+def _sensor(kind: str, sys: Path, parts: tuple[str, ...], files: Sequence[Path]) -> SysfsSensor:
     for path in files:
         try:
             path.read_text(encoding="utf-8")
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            return Sensor(parts, f"{path.name}: {reason}", isinstance(error, PermissionError))
-    return Sensor(parts, _meter_problem(kind, sys) if parts else "")
+            return SysfsSensor(parts, f"{path.name}: {reason}", isinstance(error, PermissionError))
+    return SysfsSensor(parts, _meter_problem(kind, sys) if parts else "")

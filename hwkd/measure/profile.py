@@ -66,7 +66,7 @@ class Profiled:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ProfilePlan:
     """What to measure on the host.
 
     threads: one or several numbers; the first is the main one, for which memory and energy are measured. runtimes:
@@ -120,7 +120,7 @@ def photograph(width: int, height: int) -> Pixels:
     return np.ascontiguousarray(padded[:height, :width])
 
 
-def energy_notes(wanted: Wanted) -> list[str]:
+def energy_notes(wanted: ProfilePlan) -> list[str]:
     """Which sensors were passed over, and why."""
     if wanted.meter is not None:
         return [f"energy: {reason}" for reason in wanted.meter.passed_over]

@@ -36,7 +36,7 @@ class Coded:
 
 
 @dataclass(frozen=True)
-class Layer:
+class BaseLayer:
     """A layer of the base. weight_count: biases not among them. weight_bits, act_bits: of the base."""
 
     name: str
@@ -46,7 +46,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Point:
+class BitsPoint:
     """The base, but for the weights of one layer in `bits`."""
 
     layer: str
@@ -65,20 +65,20 @@ class Sensitivity:
     lmbda: float
     weight_bytes: int
     base: Coded
-    layers: tuple[Layer, ...]
-    points: tuple[Point, ...]
+    layers: tuple[BaseLayer, ...]
+    points: tuple[BitsPoint, ...]
 
     def change_percent(self, coded: Coded) -> float:
         """Change of the loss against the base's, in percent."""
         return 100 * (coded.rd_loss(self.lmbda) / self.base.rd_loss(self.lmbda) - 1)
 
-    def changes_percent(self, layer: Layer) -> dict[int, float]:
+    def changes_percent(self, layer: BaseLayer) -> dict[int, float]:
         """By bits, the most first, with the layer's own at 0."""
         mine = {p.bits: self.change_percent(p.coded) for p in self.points if p.layer == layer.name}
         return {layer.weight_bits: 0.0, **dict(sorted(mine.items(), reverse=True))}
 
 
-def offered_bits(layers: Sequence[Layer], bits: Collection[int]) -> dict[str, tuple[int, ...]]:
+def offered_bits(layers: Sequence[BaseLayer], bits: Collection[int]) -> dict[str, tuple[int, ...]]:
     """By layer, those of `bits` that are fewer than it has, the most first.
 
     Raises:
@@ -97,7 +97,7 @@ def offered_bits(layers: Sequence[Layer], bits: Collection[int]) -> dict[str, tu
 
 
 def unmeasured(
-    layers: Sequence[Layer], lmbda: float, weight_bytes: int, bits: Collection[int]
+    layers: Sequence[BaseLayer], lmbda: float, weight_bytes: int, bits: Collection[int]
 ) -> Sensitivity:
     """What `measure_sensitivity` would give if no bits cost anything: enough to know which sizes there are.
 
@@ -106,7 +106,7 @@ def unmeasured(
     """
     free = Coded(bpp=1.0, mse=0.0, psnr_db=math.inf)
     points = tuple(
-        Point(name, count, free)
+        BitsPoint(name, count, free)
         for name, offer in offered_bits(layers, bits).items()
         for count in offer
     )
@@ -115,7 +115,7 @@ def unmeasured(
 
 def measure_sensitivity(
     codec: "HyperpriorCodec",
-    layers: Sequence[Layer],
+    layers: Sequence[BaseLayer],
     lmbda: float,
     images: Sequence[Pixels],
     bits: Collection[int],
@@ -146,7 +146,7 @@ def measure_sensitivity(
     stored = weight_bytes(codec)
     streams = _streams(codec, images)
     base = _decoded(codec, images, streams)
-    points: list[Point] = []
+    points: list[BitsPoint] = []
     for layer in layers:
         for count in offers[layer.name]:
             coded = known.get((layer.name, count))
@@ -158,7 +158,7 @@ def measure_sensitivity(
                     coded = _decoded(codec, images, mine)
                 finally:
                     set_weight_bits(codec, {layer.name: layer.weight_bits})
-            points.append(Point(layer.name, count, coded))
+            points.append(BitsPoint(layer.name, count, coded))
         found(Sensitivity(lmbda, stored, base, tuple(layers), tuple(points)))
     return Sensitivity(lmbda, stored, base, tuple(layers), tuple(points))
 
@@ -204,7 +204,7 @@ class Allocation:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedAllocation:
     """An allocation on the images to check on. coded: what it does there."""
 
     allocation: Allocation
@@ -235,7 +235,7 @@ def check(
     allocations: list[Allocation],
     images: ImageSource,
     progress: "Callable[[ImageQuality], None]",
-) -> tuple[Checked, ...]:
+) -> tuple[CheckedAllocation, ...]:
     """`allocations` of `codec`, each coded to real bytes and decoded; `base`, its own bits, are set again at the end.
 
     Raises:
@@ -250,7 +250,9 @@ def check(
             set_weight_bits(codec, allocation.bits)
             evaluation = evaluate(codec, images, progress=progress)
             mse = fmean(image.mse for image in evaluation.images)
-            checked.append(Checked(allocation, Coded(evaluation.bpp, mse, evaluation.psnr_db)))
+            checked.append(
+                CheckedAllocation(allocation, Coded(evaluation.bpp, mse, evaluation.psnr_db))
+            )
     finally:
         set_weight_bits(codec, base.bits)
     return tuple(checked)

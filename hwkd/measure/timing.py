@@ -169,7 +169,7 @@ def codec_latency(
     """
     import torch
 
-    from hwkd.measure.eager.macs import evaluating
+    from hwkd.measure.eager.macs import eval_mode
 
     if width < 1 or height < 1:
         raise InputError(f"an image of {width}x{height} cannot be timed; give 1x1 or more")
@@ -186,7 +186,7 @@ def codec_latency(
         y = codec.g_a(x)
         return codec.entropy_parameters(torch.round(codec.hyper_analysis(y)))
 
-    with evaluating(codec):
+    with eval_mode(codec):
         y = codec.g_a(x)
         y_hat, z_hat = torch.round(y), torch.round(codec.hyper_analysis(y))
 
@@ -313,7 +313,7 @@ MIN_WINDOW_S = 0.5
 
 
 @dataclass
-class Watch:
+class LoadWatch:
     """The disturbances of a timed window.
 
     Attributes:
@@ -343,8 +343,8 @@ class Snapshot:
 
 
 @contextmanager
-def watch_machine(root: Path = Path("/")) -> Iterator[Watch]:
-    """Watch the machine within the block; the notes are there when it ends.
+def watch_machine(root: Path = Path("/")) -> Iterator[LoadWatch]:
+    """LoadWatch the machine within the block; the notes are there when it ends.
 
     Enter it after a warm-up: a processor that was idle raises its clock only when there is work, and that would be
     noted. The clock is read at both ends, not between them.
@@ -352,7 +352,7 @@ def watch_machine(root: Path = Path("/")) -> Iterator[Watch]:
     Args:
         root: where proc/ and sys/ lie.
     """
-    watch = Watch()
+    watch = LoadWatch()
     before = snapshot(root)
     try:
         yield watch

@@ -85,7 +85,7 @@ class Deblock(nn.Module):
         return u + cast(Tensor, self.conv_out(F.relu(self.conv_in(u))))
 
 
-class Gains(nn.Module):
+class LearnedGains(nn.Module):
     """The gain of each channel of y at `lmbda`, which may be set.
 
         ln gain(c, lmbda) = ln(lmbda / LMBDA_OF_UNIT_GAIN) / 2 + deviation(c, lmbda)
@@ -162,7 +162,7 @@ class MeanContext(nn.Module):
 class PatchAnalysis(nn.Module):
     """g_a: y = linear(patches of x) + head(trunk(patches of x)); the head starts at zero."""
 
-    gains: "Gains | None" = None
+    gains: "LearnedGains | None" = None
     """The gains by which y is multiplied; None in a codec of one rate."""
 
     def __init__(self, M: int, C: int, widths: tuple[int, ...]) -> None:
@@ -182,7 +182,7 @@ class PatchAnalysis(nn.Module):
 class PatchSynthesis(nn.Module):
     """g_s: x_hat = deblock(linear(y_hat) + head(trunk(y_hat))), y_hat = coded + means; the head starts at zero."""
 
-    gains: "Gains | None" = None
+    gains: "LearnedGains | None" = None
     """The gains by which the coded latents are divided first; None in a codec of one rate."""
 
     def __init__(
@@ -228,7 +228,7 @@ class PatchCodec(HyperpriorCodec):
     hides from g_s: it trains on rounded latents.
 
     One codec serves all rates where it has anchors: y is multiplied by a gain for each channel before it is rounded, and
-    divided by it in g_s (`Gains`). As the table of scales is logarithmic, a gain adds ln(gain) / LOG_SCALE_STEP to the
+    divided by it in g_s (`LearnedGains`). As the table of scales is logarithmic, a gain adds ln(gain) / LOG_SCALE_STEP to the
     place that h_s gives.
 
     Where it has a context, y is coded less means that depend on rounded latents around it (`MeanContext`).
@@ -264,9 +264,9 @@ class PatchCodec(HyperpriorCodec):
             nn.Conv2d(H, M, hyper_kernel, padding=hyper_kernel // 2),
         )
         self.index_bound = LowerBound(0.0)
-        self.gains: Gains | None = None
+        self.gains: LearnedGains | None = None
         if spec.anchors:
-            self.gains = Gains(spec.anchors, M)
+            self.gains = LearnedGains(spec.anchors, M)
             # Not registered again: their parameters belong to the codec.
             self.g_a.__dict__["gains"] = self.g_s.__dict__["gains"] = self.gains
 

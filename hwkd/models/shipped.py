@@ -13,7 +13,7 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
 @dataclass(frozen=True)
-class Card:
+class WeightsCard:
     """What is known about a shipped teacher; the card's JSON has the same fields. Numbers that are not known or not measured
     are None.
 
@@ -57,7 +57,7 @@ def shipped_path(name: str) -> Path:
     return WEIGHTS / read_card(name).file
 
 
-def read_card(name: str) -> Card:
+def read_card(name: str) -> WeightsCard:
     """The card of a shipped teacher.
 
     Raises:
@@ -70,7 +70,7 @@ def read_card(name: str) -> Card:
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         spec = spec_from_json(json.dumps(raw["spec"]))
-        return Card(**{**raw, "spec": spec, "limits": tuple(raw["limits"])})
+        return WeightsCard(**{**raw, "spec": spec, "limits": tuple(raw["limits"])})
     except (OSError, ValueError, KeyError, TypeError, HwkdError) as error:
         raise HwkdError(
             f"{path} is not a card of a teacher ({error}); install hwkd again"
@@ -88,6 +88,6 @@ def is_half(name: str) -> bool:
         raise HwkdError(f"{path} is not a file of weights ({error}); install hwkd again") from error
 
 
-def write_card(card: Card) -> None:
+def write_card(card: WeightsCard) -> None:
     """Write `card` beside the weights, for `read_card`."""
     write_text(WEIGHTS / f"{card.name}.json", json.dumps(asdict(card), indent=2) + "\n")

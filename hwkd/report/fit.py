@@ -8,19 +8,19 @@ from hwkd.quantity import NA, Quantity, interval_text, three_digits
 from hwkd.report.plots.plot import PAPER, Point, Scatter, Series, counted, exact, span
 from hwkd.report.table import Table
 from hwkd.search.cost import HEIGHT, WIDTH, Cost, weight_names
-from hwkd.search.found import (
+from hwkd.search.settings import Settings
+from hwkd.search.trial import (
     AXES,
     COMPLETE,
     FAILED,
     REFERENCE,
     STOPPED,
     UNIFORM,
-    Found,
+    Trial,
     best_of,
     completed,
     front_of,
 )
-from hwkd.search.settings import Settings
 
 # A search as it stands, for its tables and plots. Pure.
 
@@ -35,18 +35,18 @@ class FitResult:
 
     settings: Settings
     target: str
-    found: tuple[Found, ...]
+    found: tuple[Trial, ...]
     setting: str
     trust: tuple[str, ...]
     untrained: tuple[tuple[int, Cost], ...]
 
     @property
-    def searched(self) -> tuple[Found, ...]:
+    def searched(self) -> tuple[Trial, ...]:
         """All but the references."""
         return tuple(one for one in self.found if one.kind != REFERENCE)
 
     @property
-    def front(self) -> tuple[Found, ...]:
+    def front(self) -> tuple[Trial, ...]:
         """The students within the budget that no other beats in loss and every cost."""
         return front_of(self.searched, tuple(AXES))
 
@@ -99,7 +99,7 @@ def trials_table(result: FitResult) -> Table:
     return Table("Trials", columns, rows)
 
 
-def _row(one: Found, what: str, best: Found | None) -> tuple[str, ...]:
+def _row(one: Trial, what: str, best: Trial | None) -> tuple[str, ...]:
     return (
         str(one.number),
         f"{what}, {BEST}" if one is best else what,
@@ -116,17 +116,17 @@ def _row(one: Found, what: str, best: Found | None) -> tuple[str, ...]:
     )
 
 
-def _beside(one: Found) -> str:
+def _beside(one: Trial) -> str:
     """What a student off the front is there for, and what became of it."""
     what = f"paper N={one.spec.widths[0]}" if one.kind == REFERENCE else "equal widths"
     return what if one.state == "complete" else f"{what}, {one.state}"
 
 
-def _equal(one: Found) -> str:
+def _equal(one: Trial) -> str:
     return ", equal widths" if one.kind == UNIFORM else ""
 
 
-def _bits(one: Found) -> str:
+def _bits(one: Trial) -> str:
     """Of all layers, or from the fewest to the most with their mean over the weights."""
     if one.bits is None:
         return NA
@@ -155,7 +155,7 @@ def _with_ends(quantity: Quantity) -> tuple[str, str, str]:
 # What stands below the table of a search: how its figures were found, and what they do not say. Pure.
 
 
-def notes_of(result: FitResult, best: Found | None) -> tuple[str, ...]:
+def notes_of(result: FitResult, best: Trial | None) -> tuple[str, ...]:
     """In sentences."""
     return tuple(
         (
@@ -207,7 +207,7 @@ def _counts(result: FitResult) -> str:
     return text + (f", {len(by_state[FAILED])} failed ({reasons})." if reasons else ".")
 
 
-def _against_uniform(result: FitResult, best: Found | None) -> Iterator[str]:
+def _against_uniform(result: FitResult, best: Trial | None) -> Iterator[str]:
     """Whether widths per layer were worth it."""
     if best is None or best.rd_loss is None:
         yield "No student within the budget has been trained for all steps yet."
@@ -227,7 +227,7 @@ def _against_uniform(result: FitResult, best: Found | None) -> Iterator[str]:
         )
 
 
-def _interval(result: FitResult, best: Found | None) -> Iterator[str]:
+def _interval(result: FitResult, best: Trial | None) -> Iterator[str]:
     """Whether the best would keep the budget if the prediction were as far off as it may be."""
     if best is None:
         return
@@ -314,7 +314,7 @@ def _plot(result: FitResult, axis: _Axis) -> Iterator[Scatter]:
         yield _scatter(result, replace(axis, key=f"{axis.key}{NEAR}"), near, ())
 
 
-def _near(shown: Sequence[Found]) -> list[Found]:
+def _near(shown: Sequence[Trial]) -> list[Trial]:
     """The students of the search whose loss is at most NEAR_SHARE of the least."""
     searched = [one for one in shown if one.kind != REFERENCE]
     least = min((one.rd_loss or 0.0 for one in searched), default=0.0)
@@ -322,7 +322,7 @@ def _near(shown: Sequence[Found]) -> list[Found]:
 
 
 def _scatter(
-    result: FitResult, axis: _Axis, shown: Sequence[Found], unnamed: Sequence[Found]
+    result: FitResult, axis: _Axis, shown: Sequence[Trial], unnamed: Sequence[Trial]
 ) -> Scatter:
     """unnamed: of `shown`, those that another plot names."""
     is_near = axis.key.endswith(NEAR)
@@ -352,7 +352,7 @@ def _scatter(
 
 
 def _series(
-    shown: Sequence[Found], axis: _Axis, draw: Callable[[Found], Point]
+    shown: Sequence[Trial], axis: _Axis, draw: Callable[[Trial], Point]
 ) -> Iterator[Series]:
     """A series for each family that is searched, one for students of equal widths, and one for the paper's."""
     families = dict.fromkeys(one.spec.family for one in shown if one.kind != REFERENCE)
@@ -370,7 +370,7 @@ def _series(
             yield Series(name, tuple(map(draw, _by_cost(students, axis))))
 
 
-def _drawn(one: Found, axis: _Axis, named: Set[int], with_interval: bool) -> Point:
+def _drawn(one: Trial, axis: _Axis, named: Set[int], with_interval: bool) -> Point:
     """The point as a plot shows it: named if its number is among `named`."""
     point = _point(one, axis)
     if one.number not in named:
@@ -378,7 +378,7 @@ def _drawn(one: Found, axis: _Axis, named: Set[int], with_interval: bool) -> Poi
     return point if with_interval else replace(point, low=None, high=None)
 
 
-def _point(one: Found, axis: _Axis) -> Point:
+def _point(one: Trial, axis: _Axis) -> Point:
     x = AXES[axis.axis](one)
     assert x is not None and one.rd_loss is not None
     name = f"N={one.spec.widths[0]}" if one.kind == REFERENCE else f"{one.number}"
@@ -389,15 +389,15 @@ def _point(one: Found, axis: _Axis) -> Point:
     return Point(x, one.rd_loss, name, low, high, str(one.spec))
 
 
-def _quantity(one: Found, axis: _Axis) -> Quantity:
+def _quantity(one: Trial, axis: _Axis) -> Quantity:
     return one.cost.latency_ms if axis.axis == "latency_ms" else one.cost.energy_mj
 
 
-def _by_cost(students: Sequence[Found], axis: _Axis) -> list[Found]:
+def _by_cost(students: Sequence[Trial], axis: _Axis) -> list[Trial]:
     return sorted(students, key=lambda one: AXES[axis.axis](one) or 0.0)
 
 
-def _caption(shown: Sequence[Found], front: Sequence[Found], axis: _Axis, what: str) -> str:
+def _caption(shown: Sequence[Trial], front: Sequence[Trial], axis: _Axis, what: str) -> str:
     points = [_point(one, axis) for one in shown]
     best = min(points, key=lambda point: point.y)
     on_front = ", ".join(
@@ -411,7 +411,7 @@ def _caption(shown: Sequence[Found], front: Sequence[Found], axis: _Axis, what: 
     )
 
 
-def _table(shown: Sequence[Found], axis: _Axis, title: str) -> Table:
+def _table(shown: Sequence[Trial], axis: _Axis, title: str) -> Table:
     rows = tuple(
         (
             str(one.number),

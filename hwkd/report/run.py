@@ -100,7 +100,7 @@ class RunReport:
 
 
 @dataclass(frozen=True)
-class Figure:
+class ReportQuantity:
     """One figure of both codecs.
 
     field: of CodecFigures, where `missing` has the reason for a None. digits: after the point.
@@ -118,7 +118,7 @@ class Figure:
     is_difference: bool = False
 
 
-def figures(report: RunReport) -> Iterator[Figure]:
+def figures(report: RunReport) -> Iterator[ReportQuantity]:
     """The figures of `report` in the order of its table."""
     t, s = report.teacher, report.student
     width, height = report.mac_size
@@ -132,24 +132,26 @@ def figures(report: RunReport) -> Iterator[Figure]:
     likelihoods = "From the likelihoods, on the same images."
     timed = _timed(report)
     params = "Parameters of the float models, entropy models included."
-    yield Figure("parameters", "parameters", t.parameters, s.parameters, 0, "counted", params)
+    yield ReportQuantity(
+        "parameters", "parameters", t.parameters, s.parameters, 0, "counted", params
+    )
     mib = t.weight_bytes / MIB, s.weight_bytes / MIB
-    yield Figure("weight_mib", "weight_bytes", *mib, 3, "computed", stored)
+    yield ReportQuantity("weight_mib", "weight_bytes", *mib, 3, "computed", stored)
     gmacs = t.encode_macs / 1e9, s.encode_macs / 1e9
-    yield Figure("encode_gmacs", "encode_macs", *gmacs, 3, "counted", macs)
+    yield ReportQuantity("encode_gmacs", "encode_macs", *gmacs, 3, "counted", macs)
     gmacs = t.decode_macs / 1e9, s.decode_macs / 1e9
-    yield Figure("decode_gmacs", "decode_macs", *gmacs, 3, "counted", macs)
+    yield ReportQuantity("decode_gmacs", "decode_macs", *gmacs, 3, "counted", macs)
     per_pixel = t.total_macs / pixels / 1e3, s.total_macs / pixels / 1e3
-    yield Figure("kmac_per_pixel", "total_macs", *per_pixel, 2, "counted", macs)
-    yield Figure("psnr_db", "psnr_db", t.psnr_db, s.psnr_db, 3, "measured", quality, True)
-    yield Figure("ms_ssim", "ms_ssim", t.ms_ssim, s.ms_ssim, 5, "measured", quality, True)
-    yield Figure("bpp", "bpp", t.bpp, s.bpp, 4, "measured", quality)
+    yield ReportQuantity("kmac_per_pixel", "total_macs", *per_pixel, 2, "counted", macs)
+    yield ReportQuantity("psnr_db", "psnr_db", t.psnr_db, s.psnr_db, 3, "measured", quality, True)
+    yield ReportQuantity("ms_ssim", "ms_ssim", t.ms_ssim, s.ms_ssim, 5, "measured", quality, True)
+    yield ReportQuantity("bpp", "bpp", t.bpp, s.bpp, 4, "measured", quality)
     bpp = t.bpp_estimated, s.bpp_estimated
-    yield Figure("bpp_estimated", "bpp_estimated", *bpp, 4, "estimated", likelihoods)
+    yield ReportQuantity("bpp_estimated", "bpp_estimated", *bpp, 4, "estimated", likelihoods)
     encode = t.encode_latency, s.encode_latency
-    yield Figure("encode_latency_ms", "encode_latency", *encode, 2, "measured", timed)
+    yield ReportQuantity("encode_latency_ms", "encode_latency", *encode, 2, "measured", timed)
     decode = t.decode_latency, s.decode_latency
-    yield Figure("decode_latency_ms", "decode_latency", *decode, 2, "measured", timed)
+    yield ReportQuantity("decode_latency_ms", "decode_latency", *decode, 2, "measured", timed)
 
 
 def _macs(report: RunReport) -> str:
@@ -421,7 +423,7 @@ def _notes(report: RunReport) -> list[str]:
     return list(dict.fromkeys(figure.how for figure in figures(report)))
 
 
-def _reasons(report: RunReport, figure: Figure) -> list[str]:
+def _reasons(report: RunReport, figure: ReportQuantity) -> list[str]:
     """Why a figure is not known, in one sentence where it holds for both codecs."""
     whose: dict[str, list[str]] = {}
     for role, value, codec in (
@@ -451,7 +453,7 @@ def _cell(value: float | Latency | None, digits: int) -> str:
             return f"{value:,.{digits}f}"
 
 
-def _change(figure: Figure) -> str:
+def _change(figure: ReportQuantity) -> str:
     teacher, student = figure.teacher, figure.student
     if teacher is None or student is None:
         return NA

@@ -13,7 +13,7 @@ from hwkd.files import write_text
 from hwkd.measure.record import Entry
 from hwkd.measure.sensitivity import (
     Allocation,
-    Checked,
+    CheckedAllocation,
     Coded,
     Sensitivity,
     bits_in_words,
@@ -31,7 +31,7 @@ NAME = "sensitivity.json"
 
 
 @dataclass(frozen=True)
-class Told:
+class SensitivitySource:
     """Where the figures come from.
 
     fingerprint: of all that decides a measurement. base: how the model got its bits. measured_on, checked_on: the images,
@@ -51,7 +51,10 @@ class Told:
 
 
 def write_sensitivity(
-    path: Path, told: Told, found: Sensitivity, checked: Sequence[Checked] = ()
+    path: Path,
+    told: SensitivitySource,
+    found: Sensitivity,
+    checked: Sequence[CheckedAllocation] = (),
 ) -> None:
     """Write all of it, whole or not at all. Raises as hwkd.files.write_text.
 
@@ -177,7 +180,7 @@ def points_table(found: Sensitivity) -> Table:
 
 
 def allocations_table(
-    found: Sensitivity, checked: Sequence[Checked], images: str, notes: Sequence[str]
+    found: Sensitivity, checked: Sequence[CheckedAllocation], images: str, notes: Sequence[str]
 ) -> Table:
     """A row for each allocation, on the images to check on; the first is the model as it is."""
     first = checked[0].coded.rd_loss(found.lmbda)
@@ -213,7 +216,7 @@ def allocations_table(
     )
 
 
-def bits_table(checked: Sequence[Checked]) -> Table:
+def bits_table(checked: Sequence[CheckedAllocation]) -> Table:
     """The bits of each layer in each of these allocations."""
     names = [each.allocation.name for each in checked]
     rows = tuple(
@@ -230,7 +233,7 @@ QAT_STEPS = 600
 
 
 @dataclass(frozen=True)
-class Origin:
+class RecipeBase:
     """What a recipe starts from.
 
     teacher: what teaches, as `--teacher` takes it. run: the folder of the run whose float student is continued; None
@@ -246,7 +249,7 @@ class Origin:
     act_bits: Mapping[str, int]
 
 
-def recipe_text(origin: Origin, allocation: Allocation) -> str:
+def recipe_text(origin: RecipeBase, allocation: Allocation) -> str:
     """The recipe as a file. Without a target in `origin` it needs `--target` on the command line.
 
     Raises:

@@ -159,7 +159,7 @@ _SHOWN = 300
 
 
 @dataclass(frozen=True)
-class Reach:
+class ReceptiveField:
     """How far a tile's symbols, or a position's, depend on what lies beyond it.
 
     Attributes:
@@ -250,7 +250,7 @@ class Manifest:
     target: str
     plan: tuple[str, ...]
     graphs: Mapping[str, Mapping[str, str]]
-    reach: Reach
+    reach: ReceptiveField
     largest_y: int
     largest_z: int
     silent_index: int | None

@@ -192,7 +192,7 @@ def stored_mib(spec: Spec, weight_bits: int) -> float:
     return stored_bytes(spec, BitPlan(weight_bits, ACT_BITS)) / MIB
 
 
-class Predicted:
+class PredictedCosts:
     """Costs on `target`, in the setting that `hwkd compare` takes: the first that has constants.
 
     Attributes:

@@ -22,11 +22,11 @@ from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.search import found as kinds
+from hwkd.search import trial as kinds
 from hwkd.search.cost import Budget, Costing, Fits, fits_budget, shrunk, uniform_students
-from hwkd.search.found import AtRung, Found, found_from_dict
 from hwkd.search.settings import Settings, differences, settings_from_json
 from hwkd.search.space import FamilySpace, Space
+from hwkd.search.trial import AtRung, Trial, trial_from_dict
 
 # Where a study lies: an SQLite file, a journal, or any database that Optuna takes by its URL.
 
@@ -277,7 +277,7 @@ PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True)
-class Limit:
+class SearchLimit:
     """How long a search goes on: until there are so many trials, or until this time (seconds since the epoch); None: not
     limited so."""
 
@@ -301,7 +301,7 @@ def create_or_join(
     narrowed: Callable[[], Space],
     costing: Costing,
     paper_n: Sequence[int],
-    limit: Limit,
+    limit: SearchLimit,
 ) -> optuna.Study:
     """The study of `settings` in `storage`: the one that is there, or a new one with its first trials in the queue.
 
@@ -384,13 +384,13 @@ def space_of(study: optuna.Study, settings: Settings) -> Space:
     return Space(tuple(settings.space.of(family) for family in study.user_attrs[FAMILIES]))
 
 
-def set_limit(study: optuna.Study, limit: Limit) -> None:
+def set_limit(study: optuna.Study, limit: SearchLimit) -> None:
     """Tell all workers how long they go on."""
     study.set_user_attr(LIMIT, json.dumps(asdict(limit)))
 
 
-def _limit(study: optuna.Study) -> Limit:
-    return Limit(**json.loads(study.user_attrs[LIMIT]))
+def _limit(study: optuna.Study) -> SearchLimit:
+    return SearchLimit(**json.loads(study.user_attrs[LIMIT]))
 
 
 def is_enough(study: optuna.Study) -> bool:
@@ -426,10 +426,10 @@ def wait_again(storage: BaseStorage, trial: FrozenTrial | optuna.Trial) -> None:
     storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 
-def found_in(study: optuna.Study) -> tuple[Found, ...]:
+def found_in(study: optuna.Study) -> tuple[Trial, ...]:
     """Every trial of which the student is known, in their order."""
     return tuple(
-        found_from_dict(json.loads(trial.user_attrs[FOUND]), trial.number, _STATES[trial.state])
+        trial_from_dict(json.loads(trial.user_attrs[FOUND]), trial.number, _STATES[trial.state])
         for trial in study.get_trials(deepcopy=False)
         if FOUND in trial.user_attrs and SURPLUS not in trial.user_attrs
     )

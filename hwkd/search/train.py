@@ -44,8 +44,8 @@ from hwkd.search.cost import (
     student_layers,
     weight_names,
 )
-from hwkd.search.found import rungs
 from hwkd.search.settings import Settings
+from hwkd.search.trial import rungs
 from hwkd.target import Target
 
 # A short distillation of a candidate: from the teacher's filters, compared at rungs in the bits that it would run in.

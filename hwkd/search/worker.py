@@ -19,7 +19,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hwkd.models.spec import HyperpriorSpec, Spec
 from hwkd.search.cost import MIB, Costing, stored_bytes
-from hwkd.search.found import REFERENCE, RUNNING, SEARCHED, AtRung, Found, best_of, goes_on
 from hwkd.search.settings import Settings
 from hwkd.search.study import (
     FAMILY,
@@ -36,6 +35,7 @@ from hwkd.search.study import (
     space_of,
     wait_again,
 )
+from hwkd.search.trial import REFERENCE, RUNNING, SEARCHED, AtRung, Trial, best_of, goes_on
 
 if TYPE_CHECKING:
     from hwkd.search.train import Standing, Trainer
@@ -49,7 +49,7 @@ POLL_S = 1.0
 
 
 @dataclass(frozen=True)
-class Progress:
+class SearchProgress:
     """The progress of a worker.
 
     Attributes:
@@ -57,9 +57,9 @@ class Progress:
         done, best: number of finished trials and best trial of the whole study so far.
     """
 
-    trial: Found | None
+    trial: Trial | None
     done: int
-    best: Found | None
+    best: Trial | None
     has_ended: bool = False
     waits_for: int = 0
 
@@ -79,13 +79,13 @@ class Worker:
         settings: Settings,
         costs: Costing,
         trainer: Callable[[], "Trainer"],
-        show: Callable[[Progress], None],
+        show: Callable[[SearchProgress], None],
     ) -> None:
         self._storage, self._study, self._settings = storage, study, settings
         self._costs, self._make_trainer, self._show = costs, trainer, show
         self._space = space_of(study, settings)
         self._trainer: Trainer | None = None
-        self._watch = Watch()
+        self._watch = Heartbeats()
 
     def work(self) -> None:
         """Train trial after trial; at the end wait for those of other workers, to take them over if they die.
@@ -139,12 +139,12 @@ class Worker:
         self._study.tell(trial, loss, state=state)
         self._tell(found, has_ended=True)
 
-    def _train(self, trial: optuna.Trial) -> tuple[TrialState, Found]:
+    def _train(self, trial: optuna.Trial) -> tuple[TrialState, Trial]:
         began = time.perf_counter()
         kind = trial.user_attrs.get(KIND, SEARCHED)
         spec, budget = self._spec(trial), self._settings.budget
         cost = self._costs(spec)
-        found = Found(trial.number, kind, spec, cost, budget.fits(cost))
+        found = Trial(trial.number, kind, spec, cost, budget.fits(cost))
         self._keep(trial, found)
         self._tell(found)
         has_ended_early = False
@@ -194,13 +194,13 @@ class Worker:
             self._trainer = self._make_trainer()
         return self._trainer
 
-    def _keep(self, trial: optuna.Trial, found: Found) -> None:
+    def _keep(self, trial: optuna.Trial, found: Trial) -> None:
         trial.set_user_attr(FOUND, json.dumps(found.to_dict()))
 
-    def _tell(self, trial: Found | None, *, has_ended: bool = False, waits_for: int = 0) -> None:
+    def _tell(self, trial: Trial | None, *, has_ended: bool = False, waits_for: int = 0) -> None:
         found = found_in(self._study)
         done = sum(one.kind != REFERENCE and one.state != RUNNING for one in found)
-        self._show(Progress(trial, done, best_of(found), has_ended, waits_for))
+        self._show(SearchProgress(trial, done, best_of(found), has_ended, waits_for))
 
 
 def paper_spec(n: int) -> HyperpriorSpec:
@@ -213,7 +213,7 @@ def seed_of(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number, 1)).generate_state(1)[0])
 
 
-def _stands(found: Found, standing: "Standing", began: float) -> Found:
+def _stands(found: Trial, standing: "Standing", began: float) -> Trial:
     return replace(
         found,
         steps=standing.steps,
@@ -287,7 +287,7 @@ def giving_signs(set_attribute: Callable[[str, Any], None]) -> Iterator[None]:
         thread.join()
 
 
-class Watch:
+class Heartbeats:
     """Finds which running trials are lost, by what it has seen of them so far."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

@@ -15,7 +15,7 @@ from hwkd.measure.eager.models import load_subject
 from hwkd.measure.eager.profile import profile_host
 from hwkd.measure.predict.constants import constants_from
 from hwkd.measure.predict.fit import predict
-from hwkd.measure.profile import Wanted
+from hwkd.measure.profile import ProfilePlan
 from hwkd.report.table import Table
 
 WIDTH, HEIGHT = 768, 512
@@ -33,7 +33,7 @@ def main() -> None:
     args = parser.parse_args()
     cores = parse_threads(None)[0]
     threads = parse_threads(args.threads or ",".join({str(n): "" for n in (1, cores)}))
-    wanted = Wanted(threads, (), args.seconds, None, None, memory=False)
+    wanted = ProfilePlan(threads, (), args.seconds, None, None, memory=False)
     # Widths in turn, so that a machine that drifts drifts for all of them.
     records = {
         (family, n): profile_host(

@@ -158,9 +158,9 @@ def test_a_failed_self_test_is_exit_code_1_with_the_tables(verified, contradicti
 
 
 def test_a_symbol_that_differs_is_exit_code_1_and_said(verified, monkeypatch):
-    from hwkd.codec.verify import Coder
+    from hwkd.codec.verify import WatchedCodec
 
-    read = Coder.read
+    read = WatchedCodec.read
 
     def one_off(coder, stream):
         passed = read(coder, stream)
@@ -168,7 +168,7 @@ def test_a_symbol_that_differs_is_exit_code_1_and_said(verified, monkeypatch):
             passed.y[0, 0, 0] += 1
         return passed
 
-    monkeypatch.setattr(Coder, "read", one_off)
+    monkeypatch.setattr(WatchedCodec, "read", one_off)
     words = ("--images", "3", "--threads", "1", "--runtime", "onnxruntime")
     matrix, _ = verified(*words, code=1)
     assert [row["1"] for row in matrix["rows"]] == [3, 3]
@@ -176,15 +176,15 @@ def test_a_symbol_that_differs_is_exit_code_1_and_said(verified, monkeypatch):
 
 
 def test_images_that_differ_by_more_than_a_step_are_said_and_no_failure(verified, monkeypatch):
-    from hwkd.codec.verify import Coder
+    from hwkd.codec.verify import WatchedCodec
 
-    decode = Coder.image
+    decode = WatchedCodec.image
 
     def darker(coder, stream):
         image = decode(coder, stream)
         return image if coder.runtime == "onnxruntime" else image // 2
 
-    monkeypatch.setattr(Coder, "image", darker)
+    monkeypatch.setattr(WatchedCodec, "image", darker)
     # Light, so that half of it is far away.
     monkeypatch.setattr(
         "hwkd.cli.verify.crops", lambda images: iter([np.full((64, 64, 3), 200, np.uint8)])
@@ -244,7 +244,7 @@ def test_an_interrupted_run_prints_nothing(capsys, tiny_bundle, monkeypatch):
     def stop(coder, image, quality):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hwkd.codec.verify.Coder.write", stop)
+    monkeypatch.setattr("hwkd.codec.verify.WatchedCodec.write", stop)
     assert main(["verify", str(tiny_bundle), "--images", "1", "--threads", "1"]) == 130
     assert capsys.readouterr() == ("", "hwkd: interrupted\n")
 

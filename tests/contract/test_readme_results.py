@@ -10,10 +10,10 @@ import hwkd
 from hwkd.errors import InputError
 from hwkd.files import write_text
 from hwkd.measure.bundles import all_shipped_records
-from hwkd.measure.equal_psnr import EqualPsnr, Row, read_equal_psnr
+from hwkd.measure.equal_psnr import CodecAtPsnr, EqualPsnr, read_equal_psnr
 from hwkd.measure.record import Record
 from hwkd.quantity import NA, Quantity, three_digits
-from hwkd.report.compare.rows import Wanted, compare
+from hwkd.report.compare.rows import SettingFilter, compare
 from hwkd.report.results import read_result_files, results_tables, shipped_results
 from hwkd.report.table import Table, render
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
@@ -85,12 +85,12 @@ def _spread_percent(q: Quantity) -> float:
     return 100 * max(q.value - q.low, q.high - q.value) / q.value
 
 
-def _predicted(records: Sequence[Record], row: Row, board: str) -> str:
+def _predicted(records: Sequence[Record], row: CodecAtPsnr, board: str) -> str:
     if not row.is_bundle:
         return NA
     name = f"{row.name}{BUNDLE_SUFFIX}"
     found = [record for record in records if (record.model.name, record.target) == (name, board)]
-    (compared,) = compare(found, Wanted()).rows
+    (compared,) = compare(found, SettingFilter()).rows
     q = compared.entry("latency_ms", "decode", "end_to_end").quantity
     assert q.found == "predicted"
     return f"{three_digits(q.value)} ({three_digits(q.low)} to {three_digits(q.high)})"
@@ -98,7 +98,7 @@ def _predicted(records: Sequence[Record], row: Row, board: str) -> str:
 
 def _runtime(records: Sequence[Record], board: str) -> str:
     found = [record for record in records if record.target == board]
-    return compare(found[:1], Wanted()).rows[0].setting.runtime
+    return compare(found[:1], SettingFilter()).rows[0].setting.runtime
 
 
 def glance():

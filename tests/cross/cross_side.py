@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from hwkd.codec.networks import digest
-from hwkd.codec.verify import Coder, Passed, open_coders, qualities_to_try, quality_of
+from hwkd.codec.verify import Passed, WatchedCodec, open_coders, qualities_to_try, quality_of
 from hwkd.runtime.bundle import Bundle, pack_arrays, read_bundle, unpack_arrays
 
 FIRST = "host/0-*.hwk"
@@ -81,7 +81,7 @@ def read(bundle: Bundle, folder: Path, name: str) -> None:
     (folder / name / "pixels.npz").write_bytes(pack_arrays(pixels))
 
 
-def found(coder: Coder, stream: Path) -> dict[str, str]:
+def found(coder: WatchedCodec, stream: Path) -> dict[str, str]:
     """`digests` of what `coder` reads."""
     return digests(coder.read(stream.read_bytes()))
 

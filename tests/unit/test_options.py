@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hwkd.errors import InputError
-from hwkd.options import Options, above_0, checked, one_of, option, whole
+from hwkd.options import Options, checked, one_of, option, positive, whole
 
 
 def even(text):
@@ -19,8 +19,8 @@ class Mine(Options):
         "of these", "MODEL", default=MISSING, positional=True, nargs="+"
     )
     steps: int = option("of it", "S", whole(0, 9), default=4, short="-s", group="how long")
-    hours: float | None = option("instead", "H", above_0, exclusive="length")
-    minutes: float | None = option("instead", "M", above_0, exclusive="length")
+    hours: float | None = option("instead", "H", positive, exclusive="length")
+    minutes: float | None = option("instead", "M", positive, exclusive="length")
     seed_of_all: int | None = option("of chance", "N", whole(0, 9))
     data: Path | None = option("images", "DIR")
     kind: str = option("a or b (default: a)", "K", one_of("kind", "a", "b"), default="a")

@@ -12,8 +12,8 @@ from hwkd.target import (
     Carried,
     Constants,
     Fact,
-    Rate,
-    Timings,
+    PeakRate,
+    TimingSource,
     list_targets,
     load_target,
     write_constants,
@@ -200,7 +200,7 @@ def test_a_fact_is_known_or_explained_but_not_both():
 
 def test_a_rate_takes_one_form():
     with pytest.raises(InputError, match="exactly one"):
-        Rate(confidence="S", source="a page", peak_gops=1.0, none="but there is")
+        PeakRate(confidence="S", source="a page", peak_gops=1.0, none="but there is")
 
 
 @pytest.mark.parametrize(
@@ -408,4 +408,4 @@ def test_a_whole_target_is_written_and_read_back(tmp_path, name):
 
 def test_machines_of_one_chip_are_peers():
     with pytest.raises(InputError, match="one_chip must name some of the peers, got 'c', which is"):
-        Timings("a", True, "a page", peers=("b",), one_chip=("b", "c"))
+        TimingSource("a", True, "a page", peers=("b",), one_chip=("b", "c"))

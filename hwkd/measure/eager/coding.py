@@ -19,7 +19,7 @@ from torch import Tensor
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import MAX_PIXELS, Pixels
 from hwkd.measure.coder import StepClock
-from hwkd.measure.eager.macs import evaluating
+from hwkd.measure.eager.macs import eval_mode
 from hwkd.models.base import HyperpriorCodec, padded, to_pixels
 
 MAGIC = b"HWKE"
@@ -63,7 +63,7 @@ def analyse(codec: HyperpriorCodec, image: Pixels) -> Latents:
     """Run g_a, h_a and h_s over `image`; h_s sees z as the decoder will read it. Raises as `encode`."""
     _check_image(image)
     height, width = image.shape[:2]
-    with evaluating(codec):
+    with eval_mode(codec):
         make_tables(codec)
         x = padded(image, codec.downsampling_factor).to(_device(codec))
         y = codec.g_a(x)
@@ -81,7 +81,7 @@ def analyse(codec: HyperpriorCodec, image: Pixels) -> Latents:
 
 def write(codec: HyperpriorCodec, latents: Latents) -> bytes:
     """The container around the coded z and y of `latents`."""
-    with evaluating(codec):
+    with eval_mode(codec):
         indexes = codec.gaussian_conditional.build_indexes(latents.scales_hat)
         (y_string,) = codec.gaussian_conditional.compress(latents.y, indexes, latents.means_hat)
     z_string = latents.z_string
@@ -103,7 +103,7 @@ def decode(codec: HyperpriorCodec, data: bytes) -> Pixels:
     width, height, z_string, y_string = _read(data)
     factor = codec.downsampling_factor
     z_size = (math.ceil(height / factor), math.ceil(width / factor))
-    with evaluating(codec):
+    with eval_mode(codec):
         make_tables(codec)
         scales_hat, means_hat = _prior(codec, z_string, z_size)
         indexes = codec.gaussian_conditional.build_indexes(scales_hat)
@@ -134,7 +134,7 @@ class TorchCodec:
 
 def bits_estimated(codec: HyperpriorCodec, latents: Latents) -> float:
     """-log2 of the likelihoods of the rounded latents, summed, in bits: what an ideal entropy coder would write."""
-    with evaluating(codec):
+    with eval_mode(codec):
         _, z_likelihoods = codec.entropy_bottleneck(latents.z)
         _, y_likelihoods = codec.gaussian_conditional(
             latents.y, latents.scales_hat, means=latents.means_hat

@@ -71,9 +71,9 @@ def count_macs(codec: HyperpriorCodec, width: int, height: int) -> MacCount:
         raise InputError(f"an image of {width}x{height} has no MACs to count; give 1x1 or more")
     side = codec.downsampling_factor
     blocks = math.ceil(width / side) * math.ceil(height / side)
-    with evaluating(codec):
+    with eval_mode(codec):
         device = next(codec.parameters()).device
-        analysis = analyse(Networks(codec), torch.zeros(1, 3, side, side, device=device))
+        analysis = analyse(FourNetworks(codec), torch.zeros(1, 3, side, side, device=device))
         counts = {
             name.removeprefix("codec."): int(count) for name, count in analysis.by_module().items()
         }
@@ -94,7 +94,7 @@ def analyse(model: nn.Module, x: Tensor) -> FlopCountAnalysis:
     return analysis.tracer_warnings("none")
 
 
-class Networks(nn.Module):
+class FourNetworks(nn.Module):
     """The four networks in the order they run, without the entropy models between them."""
 
     def __init__(self, codec: HyperpriorCodec) -> None:
@@ -140,7 +140,7 @@ def codec_layers(codec: HyperpriorCodec, width: int, height: int) -> tuple[Layer
     side = codec.downsampling_factor
     blocks = math.ceil(width / side) * math.ceil(height / side)
     device = next(codec.parameters()).device
-    found = network_layers(Networks(codec), torch.zeros(1, 3, side, side, device=device))
+    found = network_layers(FourNetworks(codec), torch.zeros(1, 3, side, side, device=device))
     named = [(layer.name.removeprefix("codec."), layer) for layer in found]
     return tuple(
         replace(layer.times(blocks), name=name, network=name.partition(".")[0])
@@ -156,7 +156,7 @@ def network_layers(model: nn.Module, x: Tensor) -> tuple[LayerCost, ...]:
     for name, module in model.named_modules():
         if operator_of(module) is not None:
             hooks.append(module.register_forward_hook(layer_noter(name, found)))
-    with evaluating(model):
+    with eval_mode(model):
         try:
             model(x)
         finally:
@@ -221,7 +221,7 @@ def layer_noter(
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Within the block `model` is in evaluation mode and no gradients are kept.
 
     Each submodule returns to the mode it had, so that parts frozen in evaluation mode stay frozen.

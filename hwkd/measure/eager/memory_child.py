@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hwkd.measure.coder import picture
 from hwkd.measure.eager.coding import TorchCodec
-from hwkd.measure.eager.macs import evaluating
+from hwkd.measure.eager.macs import eval_mode
 from hwkd.measure.machine import eager_setting
 from hwkd.measure.memory import peak_mib, report_peak, whole_run
 from hwkd.measure.timing import pinned
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
             else:
                 run = _networks_run(codec, side, size)
             baseline_mib = peak_mib()
-            with evaluating(codec):
+            with eval_mode(codec):
                 run()
         return baseline_mib, "end_to_end" if is_trained else "networks"
 

@@ -19,14 +19,14 @@ from hwkd.export.float_graphs import ExportedNetworks, export_networks
 from hwkd.images import Pixels
 from hwkd.measure.coder import ready
 from hwkd.measure.eager.coding import Latents, TorchCodec, analyse, decode, encode, write
-from hwkd.measure.eager.macs import evaluating
+from hwkd.measure.eager.macs import eval_mode
 from hwkd.measure.eager.models import Subject
 from hwkd.measure.layers import NETWORKS
 from hwkd.measure.machine import eager_setting, host_facts, host_name
 from hwkd.measure.memory import measure_memory
 from hwkd.measure.profile import (
     MEMORY_RUNS,
-    Wanted,
+    ProfilePlan,
     energy_entries,
     energy_notes,
     photograph,
@@ -57,7 +57,7 @@ def profile_host(
     subject: Subject,
     width: int,
     height: int,
-    wanted: Wanted,
+    wanted: ProfilePlan,
     command: str,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Record:
@@ -99,7 +99,7 @@ def profile_host(
         if wanted.meter is not None:
             progress("energy")
             threads = wanted.threads[0]
-            with pinned(threads), evaluating(codec):
+            with pinned(threads), eval_mode(codec):
                 entries += energy_entries(
                     _whole_runs(subject, image, threads)
                     if is_trained
@@ -132,7 +132,7 @@ def profile_host(
     return record_of(subject, host_name(facts), True, width, height, entries, notes, command, facts)
 
 
-def host_steps(wanted: Wanted) -> int:
+def host_steps(wanted: ProfilePlan) -> int:
     """How often `profile_host` calls its progress."""
     latencies = len(wanted.threads) * (3 if wanted.runtimes else 2)
     return latencies + (wanted.meter is not None) + wanted.memory
@@ -195,7 +195,7 @@ def stage_latencies(
         raise InputError(
             f"host latency is measured on the CPU, the model is on {device}; move it with .cpu()"
         )
-    with evaluating(codec), pinned(threads) as pinning:
+    with eval_mode(codec), pinned(threads) as pinning:
         stages = _stages(codec, image, is_trained=is_trained)
         timed = {place: run for place, run in stages.items() if is_trained or not _codes(place)}
         latencies = measure_in_turn(timed, warmup=WARMUP_ROUNDS, seconds=seconds)
@@ -341,7 +341,7 @@ def layer_latencies(
     size = (1, 3, math.ceil(height / side) * side, math.ceil(width / side) * side)
     x = torch.rand(size, generator=torch.Generator().manual_seed(0))
     runs: list[dict[str, float]] = []
-    with evaluating(codec), pinned(threads), _timed_layers(codec) as layer_ms:
+    with eval_mode(codec), pinned(threads), _timed_layers(codec) as layer_ms:
         for _ in range(WARMUP_RUNS + repeats):
             layer_ms.clear()
             network_ms = _run_networks(codec, x)
@@ -500,7 +500,7 @@ def _example(codec: HyperpriorCodec, width: int, height: int) -> _Example:
     side = codec.downsampling_factor
     size = (1, 3, math.ceil(height / side) * side, math.ceil(width / side) * side)
     x = torch.rand(size, generator=torch.Generator().manual_seed(0))
-    with evaluating(codec):
+    with eval_mode(codec):
         y = codec.g_a(x)
         z = codec.hyper_analysis(y)
         y_hat, z_hat = torch.round(y), torch.round(z)

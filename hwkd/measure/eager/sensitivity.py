@@ -13,7 +13,7 @@ from hwkd.distill.data import Crops, Image, calibration_crops, load_images
 from hwkd.distill.run_folder import load_model
 from hwkd.errors import InputError
 from hwkd.images import Pixels
-from hwkd.measure.sensitivity import Layer
+from hwkd.measure.sensitivity import BaseLayer
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.spec import Spec
 from hwkd.qualities import LMBDA_HIGH, LMBDA_LOW
@@ -41,7 +41,7 @@ class Base:
     codec: HyperpriorCodec
     spec: Spec
     lmbda: float
-    layers: tuple[Layer, ...]
+    layers: tuple[BaseLayer, ...]
     sha256: str | None
     how: str
 
@@ -94,7 +94,7 @@ def load_base(
             how += f", its weights held to {most}"
     codec.set_lmbda(lmbda)
     layers = tuple(
-        Layer(layer.name, layer.weight_count, layer.weight_bits, plan.bits_for(layer.name)[1])
+        BaseLayer(layer.name, layer.weight_count, layer.weight_bits, plan.bits_for(layer.name)[1])
         for layer in layer_bits(codec)
     )
     return Base(loaded.name, codec, loaded.spec, lmbda, layers, loaded.sha256, how)

@@ -11,7 +11,7 @@ from hwkd.errors import InputError
 from hwkd.measure.layers import AMOUNTS, ANY, REST, TERMS, LayerCost, amounts, shape, work
 from hwkd.measure.machine import HostFacts
 from hwkd.measure.predict.fit import Array, Fit, predict
-from hwkd.measure.predict.published import NCNN, LeftOut, Population
+from hwkd.measure.predict.published import NCNN, CrossValidation, Population
 from hwkd.measure.record import Record, Setting
 from hwkd.target import ANY_OF_CLASS, NAME, Carried, Constants, ExecutionUnit, Fact, Target
 
@@ -58,7 +58,7 @@ REFERENCE_LAYERS = (_reference(1, 1), _reference(3, 1), _reference(5, 2))
 class Fitted:
     """A population, how it fits as a whole, and how it fits with a network left out."""
 
-    left_out: LeftOut
+    left_out: CrossValidation
     fit: Fit
 
 

@@ -13,7 +13,7 @@ from hwkd.measure.predict.constants import Fitted, at_class, carried_on, constan
 from hwkd.measure.predict.fit import Prediction, fit, predict
 from hwkd.measure.predict.other_runtimes import (
     POOLED_DEVICE,
-    Checked,
+    CheckedTiming,
     Evidence,
     Network,
     OtherTiming,
@@ -26,9 +26,9 @@ from hwkd.measure.predict.published import (
     INT8,
     NCNN,
     TENSORRT,
-    LeftOut,
+    CrossValidation,
     Population,
-    Timings,
+    TimingTable,
     leave_networks_out,
     merged,
     population,
@@ -104,7 +104,7 @@ def derive(path: Path | None, bars: Bars, *, needs_targets: bool = True) -> Deri
     return Derived(fitted, targets, constants, others, found, layers, left_out)
 
 
-def checked_others(derived: Derived) -> tuple[Checked, ...]:
+def checked_others(derived: Derived) -> tuple[CheckedTiming, ...]:
     """The second set: every time of another runtime, and TensorRT's with the network left out."""
 
     def of_gpu(
@@ -125,7 +125,7 @@ def checked_others(derived: Derived) -> tuple[Checked, ...]:
     return (*checked, *_from_fit(derived.fitted[1].left_out, derived.targets))
 
 
-def _from_fit(of_gpus: LeftOut, targets: Mapping[str, Target]) -> list[Checked]:
+def _from_fit(of_gpus: CrossValidation, targets: Mapping[str, Target]) -> list[CheckedTiming]:
     """TensorRT's times that the GPUs' constants are fitted on, each network left out."""
     places = {
         unit.timings.device: (name, unit.name)
@@ -143,12 +143,12 @@ def _from_fit(of_gpus: LeftOut, targets: Mapping[str, Target]) -> list[Checked]:
             if math.isfinite(error):
                 name = column.replace("@", " ")
                 found.append(
-                    Checked(target, unit, name, "fp16", c.runtime, error, sd, from_fit=True)
+                    CheckedTiming(target, unit, name, "fp16", c.runtime, error, sd, from_fit=True)
                 )
     return found
 
 
-def _left_out_of(cpus: LeftOut) -> dict[tuple[str, bool], Prediction]:
+def _left_out_of(cpus: CrossValidation) -> dict[tuple[str, bool], Prediction]:
     """The prediction for each network of `pooled_table`, by a fit without that network."""
     found: dict[tuple[str, bool], Prediction] = {}
     for d, c in enumerate(cpus.population.configurations):
@@ -170,7 +170,7 @@ def _without_int8_device(target: Target) -> Target:
     return replace(target, units=units)
 
 
-def populations(timings: Timings, bars: Bars) -> tuple[Population, Population]:
+def populations(timings: TimingTable, bars: Bars) -> tuple[Population, Population]:
     """CPUs and GPUs, the networks counted first."""
     from hwkd.measure.eager.benchmark_networks import NETWORKS, benchmark_layers
     from hwkd.measure.eager.other_networks import other_layers
@@ -184,7 +184,7 @@ def populations(timings: Timings, bars: Bars) -> tuple[Population, Population]:
     return population(timings, layers, of_gpus=False), population(timings, layers, of_gpus=True)
 
 
-def leave_out(of: Population, bars: Bars) -> LeftOut:
+def leave_out(of: Population, bars: Bars) -> CrossValidation:
     """The errors over a population, with a bar."""
     networks = {name for name, _ in of.columns}
     advance = bars(f"{of.name}s without each network", len(networks))

@@ -25,7 +25,7 @@ from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.measure.layers import LayerCost
 from hwkd.measure.predict.fit import Prediction, predict
-from hwkd.measure.predict.published import INT8, Configuration, Timings, network_of, read_json
+from hwkd.measure.predict.published import INT8, Configuration, TimingTable, network_of, read_json
 from hwkd.target import Carried, Constants, ExecutionUnit, Target
 
 SHIPPED = "published/other-runtimes.json"
@@ -129,7 +129,7 @@ def read_other(path: Path | None = None) -> tuple[OtherTiming, ...]:
         raise InputError(f"{path} is no list of timings of other runtimes ({error!r})") from error
 
 
-def pooled_table(rows: Iterable[OtherTiming]) -> Timings:
+def pooled_table(rows: Iterable[OtherTiming]) -> TimingTable:
     """The times on cores without dot product with a stated number of threads, as a row to fit on beside those of ncnn.
 
     A network's time is the geometric mean over OF_INT8: no runtime counts twice. The steps between runtimes hold their
@@ -147,7 +147,7 @@ def pooled_table(rows: Iterable[OtherTiming]) -> Timings:
     source = "; ".join(dict.fromkeys(sources))
     configuration = Configuration(POOLED_DEVICE, 4, -1, POOLED_RUNTIME, source)
     ms = tuple(math.exp(float(np.mean(logs))) for logs in found.values())
-    return Timings(source, tuple(found), (configuration,), (ms,))
+    return TimingTable(source, tuple(found), (configuration,), (ms,))
 
 
 def arithmetic_class(unit: ExecutionUnit, is_int8: bool) -> str:
@@ -306,7 +306,11 @@ def _times(n: int) -> str:
 
 
 def _seen_here(
-    centre: float, prior2: float, common2: float, here: Sequence["Group"], moments: "Moments"
+    centre: float,
+    prior2: float,
+    common2: float,
+    here: Sequence["TimedNetworks"],
+    moments: "Moments",
 ) -> tuple[float, float]:
     """(mean, variance) of b + u on the board, after its own times were seen: b is Normal(centre, prior2) before, u, what
     the board's constants are off by, Normal(0, common2)."""
@@ -321,7 +325,7 @@ def _seen_here(
 
 
 @dataclass(frozen=True)
-class Group:
+class TimedNetworks:
     """The networks that one source timed with one runtime on one device.
 
     Attributes:
@@ -347,7 +351,7 @@ class Group:
         return 0.0 if self.is_centred else self.board2
 
 
-def grouped(found: Sequence[Residual], base: str) -> tuple[Group, ...]:
+def grouped(found: Sequence[Residual], base: str) -> tuple[TimedNetworks, ...]:
     """The residuals grouped by device, runtime and source; those of `base` are among them."""
     of_base: dict[tuple[str, str], list[float]] = defaultdict(list)
     for r in found:
@@ -362,7 +366,7 @@ def grouped(found: Sequence[Residual], base: str) -> tuple[Group, ...]:
         centre = float(np.median(same)) if same else 0.0
         values = tuple(r.ln_ratio - centre for r in mine)
         board2 = float(np.mean([r.common2 for r in mine]))
-        made.append(Group(device, runtime, values, bool(same), board2))
+        made.append(TimedNetworks(device, runtime, values, bool(same), board2))
     return tuple(made)
 
 
@@ -377,14 +381,14 @@ class Moments:
             difference 0.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[TimedNetworks, ...]
     prior2: float
     delta2: float = VERSION_SD**2 + FEWEST_SD**2
     mean: float = 0.0
     tau2: float = FEWEST_SD**2
 
     @classmethod
-    def of(cls, groups: tuple[Group, ...], base: str) -> "Moments":
+    def of(cls, groups: tuple[TimedNetworks, ...], base: str) -> "Moments":
         """Moments of `groups` by the method of moments.
 
         Boards differ by at least FEWEST_SD beyond the difference of versions, and runtimes by at least FEWEST_SD.
@@ -392,7 +396,7 @@ class Moments:
         each = [_squares([g]) for g in groups if len(g.values) > 1]
         prior2 = float(np.median([s / f for s, f in each])) if each else VERSION_SD**2
         draft = cls(groups, prior2)
-        by_runtime: dict[str, list[Group]] = defaultdict(list)
+        by_runtime: dict[str, list[TimedNetworks]] = defaultdict(list)
         for g in groups:
             if g.runtime != base:
                 by_runtime[g.runtime].append(g)
@@ -405,16 +409,16 @@ class Moments:
         tau2 = _between2([means], FEWEST_SD**2)
         return replace(draft, delta2=delta2, mean=float(np.mean([m for m, _ in means])), tau2=tau2)
 
-    def within2(self, groups: Sequence[Group]) -> float:
+    def within2(self, groups: Sequence[TimedNetworks]) -> float:
         """The variance between the networks of these groups, shrunk to `prior2` as by PRIOR_FREE degrees of freedom."""
         squares, free = _squares(groups)
         return (squares + PRIOR_FREE * self.prior2) / (free + PRIOR_FREE)
 
-    def noise2(self, group: Group) -> float:
+    def noise2(self, group: TimedNetworks) -> float:
         """The variance of a group's mean."""
         return self.within2([group]) / len(group.values)
 
-    def network2(self, groups: Sequence[Group]) -> float:
+    def network2(self, groups: Sequence[TimedNetworks]) -> float:
         """The variance of one more network. Where `within2` comes from few networks of the runtime itself, Student's
         distribution holds: its variance is that of the normal one times n / (n - 2)."""
         own = _squares(groups)[1]
@@ -461,7 +465,7 @@ def _between2(sets: Sequence[Sequence[tuple[float, float]]], fewest: float) -> f
 BISECTIONS = 40
 
 
-def _squares(groups: Iterable[Group]) -> tuple[float, int]:
+def _squares(groups: Iterable[TimedNetworks]) -> tuple[float, int]:
     """(sum of squares about each group's mean, degrees of freedom)."""
     squares, free = 0.0, 0
     for g in groups:
@@ -480,7 +484,7 @@ def _any_sd(found: Sequence[Residual], base: str) -> float:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedTiming:
     """A published time beside its prediction. The step to its runtime is found without the network; the constants below
     it may be fitted on that network in another runtime or precision.
 
@@ -578,7 +582,7 @@ def check(
     found: Evidence,
     left_out: Mapping[tuple[str, bool], Prediction],
     of_gpu: Callable[[Sequence[LayerCost], Sequence[Constants], OtherTiming], Prediction],
-) -> tuple[Checked, ...]:
+) -> tuple[CheckedTiming, ...]:
     """Every row with constants for its target and unit.
 
     The step to the row's runtime is found anew without the row's network. The spread of a class is as in `constants`.
@@ -608,7 +612,7 @@ def check(
             # The runtime of the constants itself needs no step, but another version of it on another day is a little off.
             prediction, steps = base, (fresh.step(row.device, unit, used, row.family), *kept)
         checked.append(
-            Checked(
+            CheckedTiming(
                 row.device,
                 row.unit,
                 f"{row.network[0]} {row.network[1]}x{row.network[2]}",

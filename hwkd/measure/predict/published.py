@@ -52,7 +52,7 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Timings:
+class TimingTable:
     """A published table. networks: its columns. ms: a row for each configuration, None where nothing was published."""
 
     source: str
@@ -91,7 +91,7 @@ class Population:
         return np.array([is_int8 for _, is_int8 in self.columns])
 
 
-def read_timings(path: Path | None = None) -> Timings:
+def read_timings(path: Path | None = None) -> TimingTable:
     """The table at `path`; the one that ships with hwkd for None.
 
     Form: {"source": .., "networks": [..], "rows": [{"device": .., "threads": .., "gpu": .., "ms": [..]}]}, ms in the
@@ -125,7 +125,7 @@ def read_timings(path: Path | None = None) -> Timings:
             raise InputError(
                 f"{path}: {configuration} has a time of {wrong[0]} ms; above 0 is accepted"
             )
-    return Timings(source, networks, configurations, ms)
+    return TimingTable(source, networks, configurations, ms)
 
 
 def read_json(path: Path) -> Any:
@@ -138,7 +138,7 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON: {error}") from error
 
 
-def merged(tables: Sequence[Timings]) -> Timings:
+def merged(tables: Sequence[TimingTable]) -> TimingTable:
     """One table with the configurations and the networks of all; a time that a table lacks is None."""
     networks = tuple(dict.fromkeys(name for table in tables for name in table.networks))
     ms = []
@@ -146,7 +146,7 @@ def merged(tables: Sequence[Timings]) -> Timings:
         for row in table.ms:
             of_row = dict(zip(table.networks, row, strict=True))
             ms.append(tuple(of_row.get(name) for name in networks))
-    return Timings(
+    return TimingTable(
         tables[0].source,
         networks,
         tuple(c for table in tables for c in table.configurations),
@@ -170,7 +170,7 @@ def network_of(column: str) -> str:
 
 
 def population(
-    timings: Timings, layers: Mapping[str, Sequence[LayerCost]], *, of_gpus: bool
+    timings: TimingTable, layers: Mapping[str, Sequence[LayerCost]], *, of_gpus: bool
 ) -> Population:
     """The CPUs, or the GPUs, of `timings`, with the work of the networks in `layers`.
 
@@ -230,7 +230,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class CrossValidation:
     """The errors over a population.
 
     ln_error: [D, N], ln(predicted / published), nan where nothing was published, and for a network that alone has work
@@ -280,7 +280,7 @@ class Accuracy:
 
 def leave_networks_out(
     population: Population, progress: Callable[[str], None] | None = None
-) -> LeftOut:
+) -> CrossValidation:
     """Fit without each network (in either precision) and predict it.
 
     progress: called with each network's name before the fit without it.
@@ -301,4 +301,4 @@ def leave_networks_out(
             ln_ms, ln_sd = fitted.predict(population.work[n])
             error[:, n] = ln_ms - population.ln_times[:, n]
             sd[:, n] = np.sqrt(ln_sd**2 + fitted.sigma**2)
-    return LeftOut(population, error, sd)
+    return CrossValidation(population, error, sd)

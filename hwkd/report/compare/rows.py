@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from hwkd.errors import InputError
 from hwkd.measure.record import Entry, Record, Setting
-from hwkd.quantity import Cell, a_second, added, from_quantity, unknown_cell
+from hwkd.quantity import Cell, added, from_quantity, per_second, unknown_cell
 
 # Which rows a comparison has: the settings of the records that the user wants. Pure.
 
@@ -18,7 +18,7 @@ COMPARED = ("latency_ms", "energy_mj")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SettingFilter:
     """The properties that a setting must have to be compared; None: anything.
 
     Attributes:
@@ -69,7 +69,7 @@ class Row:
 
 
 def choose_rows(
-    records: Sequence[Record], wanted: Wanted, which: str = "first"
+    records: Sequence[Record], wanted: SettingFilter, which: str = "first"
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """The rows to compare, in the order of `records`, and a sentence for each record that is left out.
 
@@ -135,7 +135,7 @@ def row_names(rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-def _no_fit(records: Sequence[Record], wanted: Wanted) -> InputError:
+def _no_fit(records: Sequence[Record], wanted: SettingFilter) -> InputError:
     there: dict[str, list[str]] = {}
     for record in records:
         for setting in settings_of(record):
@@ -232,7 +232,7 @@ def _throughput(row: Row, part: str, megapixels: float) -> dict[str, Cell]:
         "encode_ms": encode,
         "decode_ms": decode,
         "total_ms": total,
-        "fps": a_second(total),
+        "fps": per_second(total),
     }
 
 
@@ -388,7 +388,7 @@ class Compared:
 
 def compare(
     records: Sequence[Record],
-    wanted: Wanted | None = None,
+    wanted: SettingFilter | None = None,
     which: str = "first",
     *,
     is_per_pixel: bool = False,
@@ -398,7 +398,7 @@ def compare(
     Raises:
         InputError: no records, no setting that is wanted, or images of different sizes without is_per_pixel.
     """
-    rows, left_out = choose_rows(records, wanted or Wanted(), which)
+    rows, left_out = choose_rows(records, wanted or SettingFilter(), which)
     if not is_per_pixel:
         _check_one_size(rows)
     scope = Scope(choose_part(rows, "latency_ms"), choose_part(rows, "energy_mj"), is_per_pixel)

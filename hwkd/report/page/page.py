@@ -18,7 +18,7 @@ from hwkd.report.compare.rows import (
     Figures,
     Row,
     Scope,
-    Wanted,
+    SettingFilter,
     choose_part,
     choose_rows,
     columns_for,
@@ -491,7 +491,7 @@ class TargetCard:
 def target_card(target: Target, records: Sequence[Record]) -> TargetCard:
     """The card of `target`, with those of `records` that are of it."""
     own = [record for record in records if record.target == target.name]
-    rows = choose_rows(own, Wanted())[0] if own else ()
+    rows = choose_rows(own, SettingFilter())[0] if own else ()
     scope = Scope(choose_part(rows, "latency_ms"), choose_part(rows, "energy_mj"))
     figures = [figures_of(row, scope) for row in rows]
     columns = columns_for(KEYS, is_per_pixel=False)

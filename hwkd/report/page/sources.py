@@ -67,7 +67,7 @@ CONFIG, METRICS = "config.json", "metrics.jsonl"
 
 
 @dataclass
-class _Found:
+class _Sources:
     """The sources read so far."""
 
     records: list[Record] = field(default_factory=list)
@@ -96,7 +96,7 @@ def gather(
         HwkdError: a run is named and torch is not installed.
     """
     wanted = load_targets(targets)
-    found = _Found()
+    found = _Sources()
     for text in dict.fromkeys(sources) or (SHIPPED,):
         progress(text)
         _read(text, wanted or [load_target(name) for name in list_targets()], found)
@@ -130,7 +130,7 @@ def _on_targets(records: Sequence[Record], names: Sequence[str]) -> list[Record]
     return distinct
 
 
-def _results(found: _Found) -> ResultFiles | None:
+def _results(found: _Sources) -> ResultFiles | None:
     held = dict(found.results)
     arms = None
     if found.shipped_results is not None:
@@ -149,7 +149,7 @@ def _add_result(held: dict[str, Result], stem: str, result: Result) -> None:
         )
 
 
-def _read(text: str, targets: Sequence[Target], found: _Found) -> None:
+def _read(text: str, targets: Sequence[Target], found: _Sources) -> None:
     path = Path(text)
     if text == SHIPPED:
         _read_shipped(targets, found)
@@ -181,7 +181,7 @@ def _named(text: str) -> tuple[Record, ...]:
         raise unknown("source", text, known, see="hwkd report --help") from error
 
 
-def _read_shipped(targets: Sequence[Target], found: _Found) -> None:
+def _read_shipped(targets: Sequence[Target], found: _Sources) -> None:
     found.is_on_all_targets = True
     found.records += all_shipped_records()
     there = {record.target for record in found.records}
@@ -193,14 +193,14 @@ def _read_shipped(targets: Sequence[Target], found: _Found) -> None:
     found.logs += [read_training_log(p, p.stem) for p in sorted(folder.glob("*.jsonl"))]
 
 
-def _read_run(path: Path, targets: Sequence[Target], found: _Found) -> None:
+def _read_run(path: Path, targets: Sequence[Target], found: _Sources) -> None:
     name = path.resolve().name
     if (path / METRICS).is_file():
         found.logs.append(read_training_log(path / METRICS, name))
     _predict_in_torch(str(path), targets, found)
 
 
-def _predict_in_torch(text: str, targets: Sequence[Target], found: _Found) -> None:
+def _predict_in_torch(text: str, targets: Sequence[Target], found: _Sources) -> None:
     if installed_version("torch") is None:
         raise InputError(
             f'{text} takes torch, which is not installed: pip install "hwkd[train]", or give a record that '
@@ -212,14 +212,14 @@ def _predict_in_torch(text: str, targets: Sequence[Target], found: _Found) -> No
     _predict(load_subject(text, WIDTH, HEIGHT), targets, found)
 
 
-def _predict(subject: Profiled, targets: Sequence[Target], found: _Found) -> None:
+def _predict(subject: Profiled, targets: Sequence[Target], found: _Sources) -> None:
     found.records += [
         profile_target(subject, WIDTH, HEIGHT, target, f"hwkd profile {subject.text}")
         for target in targets
     ]
 
 
-def _read_folder(path: Path, found: _Found) -> None:
+def _read_folder(path: Path, found: _Sources) -> None:
     """Records and results, to the bottom of the folder."""
     paths = [
         p
@@ -235,7 +235,7 @@ def _read_folder(path: Path, found: _Found) -> None:
         _read_file(each, found)
 
 
-def _read_file(path: Path, found: _Found) -> None:
+def _read_file(path: Path, found: _Sources) -> None:
     """A record or a result, by what it holds."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -147,7 +147,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PointName:
     """A name to place: its point, and the size of its text. is_needed: placed even where it covers a line."""
 
     x: float
@@ -166,7 +166,7 @@ class Placed:
 
 
 def place(
-    wanted: Sequence[Wanted], marks: Sequence[Box], lines: Sequence[Box], area: Box
+    wanted: Sequence[PointName], marks: Sequence[Box], lines: Sequence[Box], area: Box
 ) -> list[Placed | None]:
     """A place for each name, in their order, the first come first served; None where there is none.
 
@@ -191,7 +191,7 @@ def place(
     return found
 
 
-def _candidates(wanted: Wanted) -> Iterator[Placed]:
+def _candidates(wanted: PointName) -> Iterator[Placed]:
     """The nearest first."""
     for reach in REACHES_PT:
         for right, up in _DIRECTIONS:
@@ -343,7 +343,7 @@ def _name_points(axes: "Axes", plot: Scatter) -> None:
     at = [axes.transData.transform((point.x, point.y)) * scale for point in points]
     extents = [text.get_window_extent(renderer) for text in texts]
     wanted = [
-        Wanted(x, y, extent.width * scale, extent.height * scale, point in plot.front)
+        PointName(x, y, extent.width * scale, extent.height * scale, point in plot.front)
         for point, (x, y), extent in zip(points, at, extents, strict=True)
     ]
     half = _MARK_PT / 2

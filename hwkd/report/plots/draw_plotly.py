@@ -106,7 +106,7 @@ SYMBOLS = {
 
 
 @dataclass(frozen=True)
-class Style:
+class PlotlyStyle:
     """colour: of line and marker. symbol: of SYMBOLS. dash: of DASHES, "" for a solid line. is_open: an outline only."""
 
     colour: str
@@ -115,7 +115,7 @@ class Style:
     is_open: bool = False
 
 
-def styles_of(series: Sequence[Series]) -> tuple[Style, ...]:
+def styles_of(series: Sequence[Series]) -> tuple[PlotlyStyle, ...]:
     """A style for each, in their order: ours in colour, published ones in greys, dashed, with open markers.
 
     Of either kind, colours and markers turn at different speeds: two are alike only after 18 of ours, and after 36
@@ -128,7 +128,7 @@ def styles_of(series: Sequence[Series]) -> tuple[Style, ...]:
         if one.is_published:
             i, published = published, published + 1
             styles.append(
-                Style(
+                PlotlyStyle(
                     GREYS[i % len(GREYS)],
                     symbols[i % len(symbols)],
                     dashes[i % len(dashes)],
@@ -137,7 +137,7 @@ def styles_of(series: Sequence[Series]) -> tuple[Style, ...]:
             )
         else:
             i, ours = ours, ours + 1
-            styles.append(Style(COLOURS[i % len(COLOURS)], symbols[i % len(symbols)]))
+            styles.append(PlotlyStyle(COLOURS[i % len(COLOURS)], symbols[i % len(symbols)]))
     return tuple(styles)
 
 
@@ -353,7 +353,7 @@ def scatter_drawing(plot: Scatter) -> Drawing:
     return Drawing(data, layout, tuple(legend), HEIGHT_PX)
 
 
-def _trace(series: Series, style: Style, x_label: str, y_label: str) -> dict[str, Any]:
+def _trace(series: Series, style: PlotlyStyle, x_label: str, y_label: str) -> dict[str, Any]:
     points = series.points
     trace: dict[str, Any] = {
         "type": "scatter",
@@ -405,7 +405,7 @@ def _hover(point: Point, series: str, x_label: str, y_label: str) -> str:
     return "<br>".join(lines)
 
 
-def _legend_item(series: Series, style: Style, trace: int) -> LegendItem:
+def _legend_item(series: Series, style: PlotlyStyle, trace: int) -> LegendItem:
     return LegendItem(
         series.name,
         (trace,),
@@ -421,7 +421,7 @@ def _legend_item(series: Series, style: Style, trace: int) -> LegendItem:
 
 
 @dataclass(frozen=True)
-class Figure:
+class PageFigure:
     """id: of the element. is_first: what the page opens with."""
 
     id: str
@@ -449,15 +449,15 @@ class FigureGroup:
 
     key: str
     selects: tuple[Select, ...]
-    figures: tuple[Figure, ...]
+    figures: tuple[PageFigure, ...]
 
 
 def figure_groups(plots: Sequence[Plot]) -> dict[str, FigureGroup]:
     """The groups by key, in order of their first plots."""
-    by_key: dict[str, list[Figure]] = {}
+    by_key: dict[str, list[PageFigure]] = {}
     for i, plot in enumerate(plots, 1):
         own = by_key.setdefault(plot.key, [])
-        own.append(Figure(f"plot-{i}", plot, drawing_of(plot), not own))
+        own.append(PageFigure(f"plot-{i}", plot, drawing_of(plot), not own))
     return {
         key: FigureGroup(key, _selects([f.plot.choices for f in figures]), tuple(figures))
         for key, figures in by_key.items()

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hwkd.measure.coder import SIDES
-from hwkd.measure.equal_psnr import EqualPsnr, Row
+from hwkd.measure.equal_psnr import CodecAtPsnr, EqualPsnr
 from hwkd.quantity import Quantity, three_digits
 from hwkd.report.plots.figures import draw_plot
 from hwkd.report.plots.plot import Point, Scatter, Series, exact
 from hwkd.report.table import Table
 
 KEY = "equal-psnr"
-LATENCY: dict[str, Callable[[Row], Quantity]] = {
+LATENCY: dict[str, Callable[[CodecAtPsnr], Quantity]] = {
     "encode": lambda row: row.encode_ms,
     "decode": lambda row: row.decode_ms,
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 from matplotlib.figure import Figure
 
-from hwkd.measure.sensitivity import Layer, Sensitivity
+from hwkd.measure.sensitivity import BaseLayer, Sensitivity
 from hwkd.report.plots.figures import save_figure
 from hwkd.report.plots.style import COLOURS, GRID, SETTINGS, SMALL_PT, WIDTH_IN, log_ticks
 from hwkd.report.sensitivity import tried_bits
@@ -85,7 +85,7 @@ def _figure(found: Sensitivity) -> Figure:
     return figure
 
 
-def _set_axes(axes: "Axes", layers: Sequence[Layer]) -> None:
+def _set_axes(axes: "Axes", layers: Sequence[BaseLayer]) -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     ticks = log_ticks(min(low, FLOOR_PERCENT), max(high, 10 * FLOOR_PERCENT))

@@ -4,7 +4,7 @@ import io
 import pytest
 
 from hwkd.cli.bench import bench_tables
-from hwkd.measure.bench import Bench, Row, Step, speedup
+from hwkd.measure.bench import Bench, BenchRow, StepTime, speedup
 from hwkd.quantity import Quantity, not_known
 from hwkd.report.table import render
 from tests.tables import table_of
@@ -18,7 +18,7 @@ def measured(value, low=None, high=None):
 def row(name, encode_ms, decode_ms, steps=(), reference=None):
     latency_ms = {"encode": encode_ms, "decode": decode_ms}
     itself = Quantity(1.0, "measured", "itself", runs=9)
-    return Row(
+    return BenchRow(
         name,
         "made",
         2,
@@ -43,8 +43,8 @@ def found():
         measured(400.0, 390.0, 420.0),
         measured(600.0, 570.0, 630.0),
         (
-            Step("decode", "entropy", measured(300.0), 0.5, True),
-            Step("decode", "g_a", measured(300.0), 0.5, False),
+            StepTime("decode", "entropy", measured(300.0), 0.5, True),
+            StepTime("decode", "g_a", measured(300.0), 0.5, False),
         ),
     )
     fast = row(
@@ -52,15 +52,15 @@ def found():
         measured(20.0, 19.5, 21.0),
         measured(30.0, 28.5, 31.5),
         (
-            Step("decode", "entropy z", measured(1.5), 0.05, True),
-            Step("decode", "entropy y", measured(6.0), 0.2, True),
-            Step("decode", "decoder", measured(22.5), 0.75, False),
+            StepTime("decode", "entropy z", measured(1.5), 0.05, True),
+            StepTime("decode", "entropy y", measured(6.0), 0.2, True),
+            StepTime("decode", "decoder", measured(22.5), 0.75, False),
         ),
         slow,
     )
     gone = not_known("not installed")
     sides = {"encode": gone, "decode": gone}
-    absent = Row("absent", "nowhere", None, sides, sides, gone, gone, gone)
+    absent = BenchRow("absent", "nowhere", None, sides, sides, gone, gone, gone)
     return Bench(768, 512, slow, (slow, fast, absent), ("Nine rounds.",))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from hwkd.cli.doctor import USES, Check, doctor_table, list_checks
 from hwkd.errors import InputError
-from hwkd.measure.machine import PACKAGES, Gpu, Limits, Machine, Package, Processor, Sensor
+from hwkd.measure.machine import PACKAGES, Gpu, Limits, Machine, Package, Processor, SysfsSensor
 
 GOOD = Machine(
     python="3.11.7",
@@ -16,8 +16,8 @@ GOOD = Machine(
     gpus=(Gpu("NVIDIA H100", 81920),),
     no_gpu="",
     has_nvidia_driver=True,
-    rapl=Sensor(("package-0", "dram")),
-    ina3221=Sensor(("VDD_IN",)),
+    rapl=SysfsSensor(("package-0", "dram")),
+    ina3221=SysfsSensor(("VDD_IN",)),
     limits=Limits(4, 4, None, ("performance",), 8000, None, "/scratch", 500, ""),
 )
 
@@ -159,7 +159,7 @@ def test_no_gpu_is_told_with_the_reason(has_driver, state, mend):
 
 
 def test_rapl_of_root_only_is_mended_by_one_line():
-    denied = Sensor(("package-0",), "energy_uj: Permission denied", is_denied=True)
+    denied = SysfsSensor(("package-0",), "energy_uj: Permission denied", is_denied=True)
     found = check("sensor RAPL", rapl=denied)
     assert found.found == "package-0: not readable (energy_uj: Permission denied)"
     assert found.state == "limited"
@@ -167,7 +167,7 @@ def test_rapl_of_root_only_is_mended_by_one_line():
 
 
 def test_a_failing_rapl_counter_is_not_mended_by_rights():
-    found = check("sensor RAPL", rapl=Sensor(("package-0",), "energy_uj: Input/output error"))
+    found = check("sensor RAPL", rapl=SysfsSensor(("package-0",), "energy_uj: Input/output error"))
     assert found.mend == "none known: see below"
     assert found.follows.startswith("energy_uj: Input/output error; ")
 
@@ -181,11 +181,16 @@ def test_a_failing_rapl_counter_is_not_mended_by_rights():
     ],
 )
 def test_absent_rapl_has_a_cause(changes, mend):
-    found = check("sensor RAPL", rapl=Sensor(), processor=with_processor(**changes))
+    found = check("sensor RAPL", rapl=SysfsSensor(), processor=with_processor(**changes))
     assert (found.found, found.state, found.mend) == ("absent", "missing", mend)
 
 
-WITHOUT_SENSORS = {"rapl": Sensor(), "ina3221": Sensor(), "gpus": (), "no_gpu": "NVML says: no"}
+WITHOUT_SENSORS = {
+    "rapl": SysfsSensor(),
+    "ina3221": SysfsSensor(),
+    "gpus": (),
+    "no_gpu": "NVML says: no",
+}
 
 
 def test_without_a_sensor_energy_is_an_estimate():
@@ -200,7 +205,7 @@ def test_without_sensor_and_codecarbon_energy_is_not_available():
 
 
 def test_a_sensor_that_cannot_be_read_does_not_count_for_energy():
-    denied = Sensor(("package-0",), "energy_uj: Permission denied", is_denied=True)
+    denied = SysfsSensor(("package-0",), "energy_uj: Permission denied", is_denied=True)
     assert check("energy", **WITHOUT_SENSORS | {"rapl": denied}).state == "limited"
     names = [c.name for c in list_checks(replace(GOOD, **WITHOUT_SENSORS | {"rapl": GOOD.rapl}))]
     assert "energy" not in names
@@ -218,7 +223,7 @@ def test_gpus_are_told_each_by_itself():
 
 
 def test_a_gpus_counter_does_not_measure_what_runs_on_the_processor():
-    found = check("energy", rapl=Sensor(), ina3221=Sensor())
+    found = check("energy", rapl=SysfsSensor(), ina3221=SysfsSensor())
     assert found.found == "estimated by codecarbon"
 
 
@@ -288,7 +293,7 @@ def test_a_lack_must_say_what_follows():
 
 
 def test_rails_that_may_not_be_read_are_opened_by_a_line_to_type():
-    denied = Sensor(("VDD_IN",), "in1_label: Permission denied", is_denied=True)
+    denied = SysfsSensor(("VDD_IN",), "in1_label: Permission denied", is_denied=True)
     found = check("sensor INA3221", ina3221=denied)
     assert found.state == "limited"
     # The files of both drivers: hwmon since JetPack 5, iio in JetPack 4 (hwkd/measure/machine.py INA3221_RAILS).

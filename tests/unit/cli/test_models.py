@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from hwkd.cli.models import bundles_table, teachers_table
-from hwkd.models.shipped import Card as TeacherCard
+from hwkd.models.shipped import WeightsCard as TeacherCard
 from hwkd.models.spec import PatchSpec
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.manifest import Card, SetFigures

@@ -8,8 +8,8 @@ from hwkd.cli.targets import (
     other_worst_table,
     overall_table,
 )
-from hwkd.measure.predict.other_runtimes import Checked
-from hwkd.measure.predict.published import Configuration, LeftOut, Population
+from hwkd.measure.predict.other_runtimes import CheckedTiming
+from hwkd.measure.predict.published import Configuration, CrossValidation, Population
 
 ACCURACY = (
     "count",
@@ -27,7 +27,7 @@ def left_out(name, columns, configurations, ratios):
     population = Population(
         name, configurations, columns, (), np.zeros((shape[1], 0)), np.zeros(shape)
     )
-    return LeftOut(population, ln_error, np.full(shape, 0.1))
+    return CrossValidation(population, ln_error, np.full(shape, 0.1))
 
 
 CPU = left_out(
@@ -113,7 +113,9 @@ def test_runtimes_of_one_population_have_rows_of_their_own():
 
 
 def checked(ratio, sd=0.2, target="pi", runtime="TFLite", **fields):
-    return Checked(target, "cpu", "net 8x8", "fp32", runtime, float(np.log(ratio)), sd, **fields)
+    return CheckedTiming(
+        target, "cpu", "net 8x8", "fp32", runtime, float(np.log(ratio)), sd, **fields
+    )
 
 
 OTHERS = (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwkd.codec.codec import Codec
-from hwkd.codec.search import Asked, OutOfReach, encode_to
+from hwkd.codec.search import OutOfReach, RateTarget, encode_to
 from hwkd.codec.stream import unpack
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS
@@ -43,7 +43,7 @@ def psnr(error):
 def test_the_best_quality_that_fits_is_found_in_seven_encodes(quality):
     for limit in (100 * quality, 100 * quality + 99):
         codec = FakeCodec()
-        found = encode_to(codec, IMAGE, Asked(max_bytes=limit), 64, 9000)
+        found = encode_to(codec, IMAGE, RateTarget(max_bytes=limit), 64, 9000)
         assert (found.quality, len(found.stream), found.psnr_db) == (quality, 100 * quality, None)
         assert len(codec.encoded) <= 7
         assert len(set(codec.encoded)) == len(codec.encoded)
@@ -51,7 +51,7 @@ def test_the_best_quality_that_fits_is_found_in_seven_encodes(quality):
 
 
 def test_any_limit_above_the_largest_gives_the_highest_quality():
-    assert encode_to(FakeCodec(), IMAGE, Asked(max_bytes=10**9)).quality == 100
+    assert encode_to(FakeCodec(), IMAGE, RateTarget(max_bytes=10**9)).quality == 100
 
 
 @pytest.mark.parametrize("quality", range(1, 101))
@@ -59,7 +59,7 @@ def test_the_lowest_quality_that_is_good_enough_is_found_in_seven_encodes(qualit
     # Of quality q the error is 201 - 2 q, and of the one below 2 more.
     for error in (201.000001 - 2 * quality, 202.9 - 2 * quality):
         codec = FakeCodec()
-        found = encode_to(codec, IMAGE, Asked(min_psnr_db=psnr(error)))
+        found = encode_to(codec, IMAGE, RateTarget(min_psnr_db=psnr(error)))
         assert found.quality == quality
         assert found.psnr_db == pytest.approx(psnr(201 - 2 * quality))
         assert len(codec.encoded) <= 7
@@ -67,42 +67,42 @@ def test_the_lowest_quality_that_is_good_enough_is_found_in_seven_encodes(qualit
 
 def test_an_image_that_comes_back_whole_has_any_psnr():
     codec = FakeCodec(error=lambda q: 0 if q >= 30 else 1)
-    assert encode_to(codec, IMAGE, Asked(min_psnr_db=500.0)).quality == 30
+    assert encode_to(codec, IMAGE, RateTarget(min_psnr_db=500.0)).quality == 30
 
 
 def test_bpp_is_a_size_over_the_pixels_of_the_image():
     # 100 x 80 pixels at 3.5 bits are 3500 bytes; just under them 34 hundred are left.
-    assert encode_to(FakeCodec(), IMAGE, Asked(bpp=3.5)).quality == 35
-    assert encode_to(FakeCodec(), IMAGE, Asked(bpp=3.4999)).quality == 34
+    assert encode_to(FakeCodec(), IMAGE, RateTarget(bpp=3.5)).quality == 35
+    assert encode_to(FakeCodec(), IMAGE, RateTarget(bpp=3.4999)).quality == 34
 
 
 @pytest.mark.parametrize("limit", [300, 4800, 5100, 7000])
 def test_where_sizes_do_not_rise_the_limit_still_holds(limit):
     codec = FakeCodec(size=lambda q: 100 * (q + 7 + 7 * (-1) ** q))
-    found = encode_to(codec, IMAGE, Asked(max_bytes=limit))
+    found = encode_to(codec, IMAGE, RateTarget(max_bytes=limit))
     assert len(found.stream) == codec.size(found.quality) <= limit
 
 
 def test_where_psnrs_do_not_rise_the_limit_still_holds():
     codec = FakeCodec(error=lambda q: 201 - 2 * q + 20 * (q % 3 == 0))
     least = psnr(101)
-    found = encode_to(codec, IMAGE, Asked(min_psnr_db=least))
+    found = encode_to(codec, IMAGE, RateTarget(min_psnr_db=least))
     assert found.psnr_db == pytest.approx(psnr(codec.error(found.quality)))
     assert found.psnr_db >= least
 
 
 def test_only_the_qualities_of_the_bundle_are_tried():
     codec = FakeCodec(qualities=(20, 30))
-    assert encode_to(codec, IMAGE, Asked(max_bytes=10**6)).quality == 30
-    assert encode_to(codec, IMAGE, Asked(min_psnr_db=1.0)).quality == 20
+    assert encode_to(codec, IMAGE, RateTarget(max_bytes=10**6)).quality == 30
+    assert encode_to(codec, IMAGE, RateTarget(min_psnr_db=1.0)).quality == 20
     with pytest.raises(OutOfReach, match="of quality 20, has 2,000 bytes"):
-        encode_to(codec, IMAGE, Asked(max_bytes=1999))
+        encode_to(codec, IMAGE, RateTarget(max_bytes=1999))
     assert set(codec.encoded) <= set(range(20, 31))
 
 
 def test_one_quality_is_no_search():
     codec = FakeCodec(qualities=(42, 42))
-    assert encode_to(codec, IMAGE, Asked(max_bytes=4200)).quality == 42
+    assert encode_to(codec, IMAGE, RateTarget(max_bytes=4200)).quality == 42
     assert codec.encoded == [42]
 
 
@@ -111,18 +111,18 @@ def test_one_quality_is_no_search():
     [
         (
             # 8 * 100 / 8000 bits a pixel.
-            Asked(max_bytes=99),
+            RateTarget(max_bytes=99),
             "99 bytes cannot be had of this image: the smallest stream, of quality 1, has 100 bytes, 0.1000 bpp; ask for "
             "so many or more, or make the image smaller",
         ),
         (
-            Asked(bpp=0.099),
+            RateTarget(bpp=0.099),
             "0.099 bpp cannot be had of this image: the smallest stream, of quality 1, has 100 bytes, 0.1000 bpp; ask for "
             "so many or more, or make the image smaller",
         ),
         (
             # 20 log10(255 / 1) is 48.1308.
-            Asked(min_psnr_db=48.2),
+            RateTarget(min_psnr_db=48.2),
             "48.2 dB cannot be had of this image: the highest quality, 100, has 48.13 dB; ask for so many or fewer",
         ),
     ],
@@ -138,19 +138,19 @@ def test_what_cannot_be_had_names_the_nearest_that_can(asked, message):
 def test_the_bpp_that_is_named_can_be_had():
     image = np.zeros((70, 43, 3), np.uint8)
     with pytest.raises(OutOfReach) as caught:
-        encode_to(FakeCodec(), image, Asked(bpp=0.01))
+        encode_to(FakeCodec(), image, RateTarget(bpp=0.01))
     # 800 bits over 3010 pixels are 0.26578: rounded up.
     assert "0.2658 bpp" in str(caught.value)
-    assert encode_to(FakeCodec(), image, Asked(bpp=0.2658)).quality == 1
+    assert encode_to(FakeCodec(), image, RateTarget(bpp=0.2658)).quality == 1
 
 
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        (Asked(quality=50), " and takes no quality, got 50"),
-        (Asked(max_bytes=10), ", and no size can be asked of it"),
-        (Asked(bpp=1.0), ", and no rate can be asked of it"),
-        (Asked(min_psnr_db=30.0), ", and no PSNR can be asked of it"),
+        (RateTarget(quality=50), " and takes no quality, got 50"),
+        (RateTarget(max_bytes=10), ", and no size can be asked of it"),
+        (RateTarget(bpp=1.0), ", and no rate can be asked of it"),
+        (RateTarget(min_psnr_db=30.0), ", and no PSNR can be asked of it"),
     ],
 )
 def test_of_a_bundle_of_one_rate_nothing_can_be_asked(asked, told):
@@ -165,7 +165,7 @@ def test_of_a_bundle_of_one_rate_nothing_can_be_asked(asked, told):
 
 def test_a_bundle_of_one_rate_encodes_where_nothing_is_asked():
     codec = FakeCodec(size=lambda _: 7, qualities=None)
-    found = encode_to(codec, IMAGE, Asked())
+    found = encode_to(codec, IMAGE, RateTarget())
     assert (len(found.stream), found.quality, codec.encoded) == (7, None, [None])
 
 
@@ -173,7 +173,7 @@ def test_a_bundle_of_one_rate_encodes_where_nothing_is_asked():
 def test_a_quality_that_the_bundle_lacks_is_told(quality):
     codec = FakeCodec(qualities=(20, 30))
     with pytest.raises(InputError) as caught:
-        encode_to(codec, IMAGE, Asked(quality=quality))
+        encode_to(codec, IMAGE, RateTarget(quality=quality))
     assert str(caught.value) == (
         f"a quality of fake must be a whole number from 20 to 30, got {quality}"
     )
@@ -195,7 +195,7 @@ def test_a_quality_that_the_bundle_lacks_is_told(quality):
 )
 def test_numbers_that_cannot_be_asked_are_refused(fields, message):
     with pytest.raises(InputError) as caught:
-        Asked(**fields)
+        RateTarget(**fields)
     assert str(caught.value) == message
 
 

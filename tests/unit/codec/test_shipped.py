@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hwkd.codec import shipped as shipped_module
-from hwkd.codec.shipped import DEFAULT, Shelves, default_bundle, id_at, named_bundle, shipped
+from hwkd.codec.shipped import DEFAULT, BundleIndex, default_bundle, id_at, named_bundle, shipped
 from hwkd.errors import InputError
 from hwkd.runtime.bundle import read_bundle, write_bundle
 
@@ -118,21 +118,21 @@ def test_the_bundle_of_a_stream_is_sought_among_the_shipped_beside_it_and_here(
     beside = tmp_path / "beside"
     places = [put(tmp_path / "here"), put(beside), put(shelf)]
     (beside / "none.hwkd").write_bytes(b"no bundle")
-    assert Shelves().bundle_of(model_id, beside, None) == places[2]
+    assert BundleIndex().bundle_of(model_id, beside, None) == places[2]
     places[2].unlink()
-    assert Shelves().bundle_of(model_id, beside, None) == places[1]
+    assert BundleIndex().bundle_of(model_id, beside, None) == places[1]
     places[1].unlink()
-    assert str(Shelves().bundle_of(model_id, beside, None)) == "small.hwkd"
+    assert str(BundleIndex().bundle_of(model_id, beside, None)) == "small.hwkd"
 
 
 def test_of_equal_bundles_the_first_by_name_is_taken(put, tmp_path, model_id):
     put(tmp_path / "beside", "b")
     first = put(tmp_path / "beside", "a")
-    assert Shelves().find(model_id, (tmp_path / "beside",)) == first
+    assert BundleIndex().find(model_id, (tmp_path / "beside",)) == first
 
 
 def test_a_folder_is_looked_through_once(put, tmp_path, model_id):
-    shelves = Shelves()
+    shelves = BundleIndex()
     path = put(tmp_path / "beside")
     assert shelves.find(model_id, (tmp_path / "beside",)) == path
     path.unlink()
@@ -142,22 +142,22 @@ def test_a_folder_is_looked_through_once(put, tmp_path, model_id):
 
 def test_a_folder_may_be_named_as_the_model(put, tmp_path, model_id):
     path = put(tmp_path / "models")
-    assert Shelves().bundle_of(model_id, tmp_path, str(tmp_path / "models")) == path
+    assert BundleIndex().bundle_of(model_id, tmp_path, str(tmp_path / "models")) == path
 
 
 def test_a_stream_of_an_unknown_model_says_its_id(tmp_path):
-    assert refused(Shelves().bundle_of, OTHER, tmp_path, None) == (
+    assert refused(BundleIndex().bundle_of, OTHER, tmp_path, None) == (
         "written with the model 0001020304050607, which does not ship with hwkd and lies neither beside the stream nor "
         "in the current folder; give its bundle with --model"
     )
 
 
 def test_a_stream_of_another_model_says_both_ids(tiny_bundle, tmp_path, model_id):
-    assert refused(Shelves().bundle_of, OTHER, tmp_path, str(tiny_bundle)) == (
+    assert refused(BundleIndex().bundle_of, OTHER, tmp_path, str(tiny_bundle)) == (
         f"written with the model 0001020304050607, and {tiny_bundle} is {model_id.hex()}; give the bundle that it was "
         "written with"
     )
-    assert refused(Shelves().bundle_of, OTHER, tmp_path, str(tmp_path)) == (
+    assert refused(BundleIndex().bundle_of, OTHER, tmp_path, str(tmp_path)) == (
         f"written with the model 0001020304050607, and {tmp_path} holds no bundle of it; give the bundle that it was "
         "written with"
     )
@@ -176,7 +176,7 @@ def test_a_stream_of_another_model_that_ships_is_told_so(
     shelf, put, tmp_path, model_id, other_bundle
 ):
     put(shelf, "small")
-    assert refused(Shelves().bundle_of, model_id, tmp_path / "none", str(other_bundle)) == (
+    assert refused(BundleIndex().bundle_of, model_id, tmp_path / "none", str(other_bundle)) == (
         "written with small, which ships with hwkd: leave --model out"
     )
 
@@ -186,7 +186,7 @@ def test_a_stream_of_another_model_that_lies_beside_it_is_told_so(
 ):
     path = put(tmp_path / "beside")
     other_id = read_bundle(other_bundle).id_hex
-    assert refused(Shelves().bundle_of, model_id, tmp_path / "beside", str(other_bundle)) == (
+    assert refused(BundleIndex().bundle_of, model_id, tmp_path / "beside", str(other_bundle)) == (
         f"written with {path}, and {other_bundle} is {other_id}: give --model {path}"
     )
 
@@ -194,4 +194,4 @@ def test_a_stream_of_another_model_that_lies_beside_it_is_told_so(
 def test_a_file_that_is_no_bundle_is_left_to_the_reader(tmp_path):
     path = tmp_path / "text.hwkd"
     path.write_text("no bundle")
-    assert Shelves().bundle_of(OTHER, tmp_path, str(path)) == path
+    assert BundleIndex().bundle_of(OTHER, tmp_path, str(path)) == path

@@ -26,7 +26,7 @@ from hwkd.distill.data import (
     open_stream,
     whole_image,
 )
-from hwkd.distill.decode import Entry
+from hwkd.distill.decode import ImageBytes
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import find_images
 
@@ -418,7 +418,7 @@ def images(image_folder: Path) -> StreamedSet:
 
 
 @pytest.fixture
-def entries(images: StreamedSet) -> tuple[Entry, ...]:
+def entries(images: StreamedSet) -> tuple[ImageBytes, ...]:
     return images.train
 
 
@@ -428,18 +428,18 @@ def _positions_stream_crops(height: int, width: int, blue: int) -> np.ndarray:
     return np.stack([rows, columns, np.full_like(rows, blue)], 2).astype(np.uint8)
 
 
-def _set_of(folder: Path, **pictures: np.ndarray) -> tuple[Entry, ...]:
+def _set_of(folder: Path, **pictures: np.ndarray) -> tuple[ImageBytes, ...]:
     made = []
     for name, picture in pictures.items():
         path = folder / f"{name}.png"
         Image.fromarray(picture).save(path)
         height, width = picture.shape[:2]
-        made.append(Entry(path.name, str(path), 0, path.stat().st_size, width, height))
+        made.append(ImageBytes(path.name, str(path), 0, path.stat().st_size, width, height))
     return tuple(made)
 
 
 def test_stream_crops_crops_are_float_images_in_0_1_channels_last(
-    entries: tuple[Entry, ...],
+    entries: tuple[ImageBytes, ...],
 ) -> None:
     x = StreamedCrops(entries, 64, 0, {}).batch(3)
     assert x.shape == (3, 3, 64, 64) and x.dtype == torch.float32
@@ -467,7 +467,9 @@ def test_stream_crops_every_crop_is_a_piece_of_the_image_it_names(tmp_path: Path
     assert len(places) > 60 and len(ways) == 8
 
 
-def test_the_order_does_not_depend_on_the_number_of_workers(entries: tuple[Entry, ...]) -> None:
+def test_the_order_does_not_depend_on_the_number_of_workers(
+    entries: tuple[ImageBytes, ...],
+) -> None:
     sources = [StreamedCrops(entries, 64, 3, {}, workers=n) for n in (0, 1, 2)]
     for _ in range(20):
         batches = [source.batch(4) for source in sources]
@@ -477,7 +479,7 @@ def test_the_order_does_not_depend_on_the_number_of_workers(entries: tuple[Entry
         source.close()
 
 
-def test_two_processes_share_one_batch(entries: tuple[Entry, ...]) -> None:
+def test_two_processes_share_one_batch(entries: tuple[ImageBytes, ...]) -> None:
     whole, first, second = (StreamedCrops(entries, 64, 3, {}) for _ in range(3))
     for _ in range(20):
         x = whole.batch(5)
@@ -488,7 +490,7 @@ def test_two_processes_share_one_batch(entries: tuple[Entry, ...]) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 8, 13])
-def test_a_restored_state_goes_on_exactly(entries: tuple[Entry, ...], step: int) -> None:
+def test_a_restored_state_goes_on_exactly(entries: tuple[ImageBytes, ...], step: int) -> None:
     source = StreamedCrops(entries, 64, 3, {})
     for _ in range(step):
         source.batch(4)
@@ -504,7 +506,7 @@ def test_a_restored_state_goes_on_exactly(entries: tuple[Entry, ...], step: int)
     assert all(torch.equal(x[1:3], share.batch(4, range(1, 3))) for x in following)
 
 
-def test_another_batch_size_is_refused(entries: tuple[Entry, ...]) -> None:
+def test_another_batch_size_is_refused(entries: tuple[ImageBytes, ...]) -> None:
     source = StreamedCrops(entries, 64, 3, {})
     source.batch(4)
     with pytest.raises(ValueError, match="batches of 4, got 5"):
@@ -554,7 +556,7 @@ def test_an_image_that_shrank_is_replaced_by_another(
     assert images.notes[0].startswith(f"another image stood in: {small} has 32x32 pixels, and its ")
 
 
-def test_the_death_of_a_worker_is_one_line(entries: tuple[Entry, ...]) -> None:
+def test_the_death_of_a_worker_is_one_line(entries: tuple[ImageBytes, ...]) -> None:
     source = StreamedCrops(entries, 64, 3, {}, workers=1)
     source.batch(2)
     (worker,) = multiprocessing.active_children()

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from hwkd.distill.decode import (
-    Entry,
+    ImageBytes,
     Lanes,
     Order,
     check_fits,
@@ -205,7 +205,7 @@ def test_shards_of_webdataset_hold_the_images_that_it_reads_itself(
     shards = find_shards(tmp_path)
     assert [s.name for s in shards] == ["train-000.tar", "train-001.tar", "train-002.tar"]
     ours = [
-        Entry(name, str(shard), offset, size, 48, 0).pixels()
+        ImageBytes(name, str(shard), offset, size, 48, 0).pixels()
         for shard in shards
         for name, offset, size, _ in shard_images(shard)
     ]
@@ -319,7 +319,7 @@ def test_an_entry_reads_its_own_bytes_only(tmp_path: Path) -> None:
     grey = [np.full((4, 6, 3), value, np.uint8) for value in (50, 60)]
     shard = _write(tmp_path / "a.tar", {f"{i}.png": png_bytes(g) for i, g in enumerate(grey)})
     entries = [
-        Entry(n, str(shard), offset, size, 6, 4) for n, offset, size, _ in shard_images(shard)
+        ImageBytes(n, str(shard), offset, size, 6, 4) for n, offset, size, _ in shard_images(shard)
     ]
     for entry, expected in zip(entries, grey, strict=True):
         assert np.array_equal(entry.pixels(), expected)

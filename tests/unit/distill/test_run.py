@@ -15,8 +15,7 @@ from hwkd.distill.batches import Teaching
 from hwkd.distill.losses import LossWeights
 from hwkd.distill.run import distill
 from hwkd.distill.run_folder import load_model, load_run, read_state, state_path
-from hwkd.distill.train import Interrupted
-from hwkd.errors import InputError
+from hwkd.errors import InputError, Interrupted
 from hwkd.models.build import build
 from hwkd.models.compat import GDN
 from hwkd.models.spec import HyperpriorSpec, PatchSpec

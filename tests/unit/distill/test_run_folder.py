@@ -24,8 +24,7 @@ from hwkd.distill.run_folder import (
     state_path,
     write_state,
 )
-from hwkd.distill.train import Interrupted
-from hwkd.errors import HwkdError, InputError
+from hwkd.errors import HwkdError, InputError, Interrupted
 from hwkd.models.build import build
 
 

@@ -14,8 +14,7 @@ from hwkd.distill import train as step_module
 from hwkd.distill.losses import LossTerms, LossWeights
 from hwkd.distill.run import with_steps
 from hwkd.distill.run_folder import read_state, state_path
-from hwkd.distill.train import Interrupted
-from hwkd.errors import HwkdError, InputError
+from hwkd.errors import HwkdError, InputError, Interrupted
 
 RD_ONLY = LossWeights(1, 0, 0, 0)
 FLOAT_ONLY: dict[str, Any] = {"bits": None, "loss": RD_ONLY, "qat_steps": 0}

@@ -1,7 +1,7 @@
 import pytest
 
 from hwkd.errors import InputError
-from hwkd.export.card import Told, read_told
+from hwkd.export.card import CardFields, read_told
 from hwkd.runtime.manifest import NOT_RECORDED, Card
 
 BARE = Card(
@@ -42,7 +42,7 @@ def test_every_key_is_read_and_stands_in_the_card(told):
 
 def test_what_is_not_said_stays_as_it_was(told):
     assert told("").over(BARE) == BARE
-    assert Told().over(BARE) == BARE
+    assert CardFields().over(BARE) == BARE
     assert told('licence = "CC0"').over(BARE).data == "photos: 9 images"
 
 

@@ -21,7 +21,7 @@ from hwkd.export.entropy_path import (
     hyper_model,
     selftest,
 )
-from hwkd.export.graphs import Latents
+from hwkd.export.graphs import LatentRanges
 from hwkd.models.base import HyperpriorCodec, padded
 from hwkd.models.patch import PatchCodec
 from hwkd.quantize.integer import Grid, IntegerLayer, integer_layers
@@ -480,7 +480,7 @@ def test_symbols_are_counted_under_the_index_that_the_decoder_computes(
     codec.update(force=True)
     scales = codec.gaussian_conditional.scale_table.double().numpy()
     path = entropy_path(codec, integer_layers(codec), scales).path
-    latents = Latents(codec.M, codec.Z, 127, 127, 0)
+    latents = LatentRanges(codec.M, codec.Z, 127, 127, 0)
     x = torch.from_numpy(photo(64, 128, 3)).permute(2, 0, 1)[None].float() / 255
     found = count_symbols(codec, path, latents, [x, x])
     with torch.no_grad():
@@ -500,7 +500,7 @@ def test_with_gains_symbols_are_counted_at_six_qualities_within_their_limits(
     codec = tiny_codec_of("rates")
     scales = codec.gaussian_conditional.scale_table.double().numpy()
     path = entropy_path(codec, integer_layers(codec), scales).path
-    latents = Latents(codec.M, codec.Z, 127, 127, 4, True)
+    latents = LatentRanges(codec.M, codec.Z, 127, 127, 4, True)
     gains = Gains(codec.gains.at_anchors(), 4, 127)
     x = torch.from_numpy(photo(64, 128, 3)).permute(2, 0, 1)[None].float() / 255
     found = count_symbols(codec, path, latents, [x], gains)

@@ -22,7 +22,7 @@ from hwkd.distill.config import RunConfig
 from hwkd.distill.losses import LossWeights
 from hwkd.distill.run_folder import TrainState, write_state
 from hwkd.errors import InputError
-from hwkd.export.card import Told
+from hwkd.export.card import CardFields
 from hwkd.export.checks import reach
 from hwkd.export.export import Source, export, load_source, prepare, training_card
 from hwkd.export.graph_writer import as_subpixel
@@ -362,7 +362,7 @@ def test_where_images_give_no_crops_the_tables_stay_a_gaussians(run, tmp_path, p
 
 @pytest.mark.usefixtures("in_one_thread")
 def test_the_card_says_what_the_run_knows_and_over_it_what_the_user_says(run) -> None:
-    told = Told(licence="CC0", limits=("Photographs only.",))
+    told = CardFields(licence="CC0", limits=("Photographs only.",))
     card = load_source(str(run()), None, TARGET, None, silent, told).card
     assert card is not None
     assert (card.seed, card.data) == (11, "holiday photos")

@@ -20,7 +20,7 @@ from hwkd.export.graph_writer import (
     GraphWriter,
     tensor,
 )
-from hwkd.export.graphs import Latents, decoder_graph, encoder_graph, latents_of
+from hwkd.export.graphs import LatentRanges, decoder_graph, encoder_graph, latents_of
 from hwkd.models.base import HyperpriorCodec, padded, to_pixels
 from hwkd.models.build import build
 from hwkd.models.patch import PatchCodec
@@ -61,7 +61,7 @@ class Made:
     family: str
     codec: HyperpriorCodec
     layers: dict[str, IntegerLayer]
-    latents: Latents
+    latents: LatentRanges
     passes: list[Pass]
 
 
@@ -93,7 +93,7 @@ def run(model: onnx.ModelProto, runtime: str, **inputs: np.ndarray) -> dict[str,
     return opened(model, runtime)(**inputs)
 
 
-def assert_symbols(found: dict[str, np.ndarray], one: Pass, latents: Latents) -> None:
+def assert_symbols(found: dict[str, np.ndarray], one: Pass, latents: LatentRanges) -> None:
     """y and z are the whole numbers next to what the codec's integers give.
 
     Equal, and not about equal: the codec's steps are powers of two, and no value inside lies near a half.
@@ -155,7 +155,7 @@ def test_float_graphs_for_one_size_take_and_give_floats(
 def test_latents_are_held_to_their_symbols(tiny_codec_of, photo, family: str, runtime: str) -> None:
     """All of y and z beyond what a bundle says that there is."""
     codec = tiny_codec_of(family)
-    latents = Latents(codec.M, codec.Z, largest_y=2, largest_z=0, narrow_from=0)
+    latents = LatentRanges(codec.M, codec.Z, largest_y=2, largest_z=0, narrow_from=0)
     (one,) = made(family, codec, photo, (64, 128, 10)).passes
     model = encoder_graph(codec, integer_layers(codec), latents, ONNX_RUNTIME)
     found = run(model, runtime, image=one.image)
@@ -307,7 +307,7 @@ def test_channels_up_to_the_last_loud_one_are_wide_eight_at_a_time(
 ) -> None:
     codec, images = with_peaks(peaks)
     largest_y = WIDE_MAX_LATENTS if narrow_from else 127
-    assert latents_of(codec, images) == Latents(12, 8, largest_y, 127, narrow_from)
+    assert latents_of(codec, images) == LatentRanges(12, 8, largest_y, 127, narrow_from)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_with_gains_what_counts_is_steps_of_g_s_at_the_highest_quality(
     codec, images = with_peaks({2: peak / math.sqrt(0.18 / 0.025)}, "rates", others=1)
     codec.set_lmbda(0.0018)
     largest_y = WIDE_MAX_LATENTS if narrow_from else 127
-    assert latents_of(codec, images) == Latents(12, 8, largest_y, 127, narrow_from, True)
+    assert latents_of(codec, images) == LatentRanges(12, 8, largest_y, 127, narrow_from, True)
 
 
 def test_the_loudest_of_all_images_counts(tiny_codec_of, photo) -> None:
@@ -341,7 +341,7 @@ def test_the_loudest_of_all_images_counts(tiny_codec_of, photo) -> None:
 @pytest.mark.parametrize("family", ["gdn", "relu"])
 def test_other_families_have_8_bits_as_in_training(tiny_codec_of, photo, family: str) -> None:
     found = latents_of(tiny_codec_of(family), [padded(photo(64, 64, 0), 64)])
-    assert found == Latents(12, 8, 127, 127, 12)
+    assert found == LatentRanges(12, 8, 127, 127, 12)
 
 
 # The graphs of a codec of all rates against the fake-quantized codec in torch.
@@ -354,7 +354,7 @@ class Trained:
     family: str
     codec: HyperpriorCodec
     layers: dict[str, IntegerLayer]
-    latents: Latents
+    latents: LatentRanges
     photos: list[np.ndarray]
     y: list[np.ndarray]
     z: list[np.ndarray]

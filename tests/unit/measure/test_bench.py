@@ -14,7 +14,7 @@ from hwkd.codec.codec import Codec
 from hwkd.codec.stream import unpack
 from hwkd.errors import InputError
 from hwkd.images import MAX_PIXELS
-from hwkd.measure.bench import Wanted, bench, speedup
+from hwkd.measure.bench import BenchPlan, bench, speedup
 from hwkd.measure.classic import classic_coder, nearest_quality
 from hwkd.measure.coder import (
     Absent,
@@ -27,14 +27,14 @@ from hwkd.measure.coder import (
 )
 from hwkd.measure.eager import coding
 from hwkd.measure.eager.compressai import trained_coder, untrained_coder
-from hwkd.measure.timing import Latency, Watch
+from hwkd.measure.timing import Latency, LoadWatch
 from hwkd.models.build import build
 from hwkd.models.checkpoint import save_weights
 from hwkd.models.inherit import fit_to_data
 from hwkd.quantity import Quantity, not_known
 from hwkd.runtime.bundle import read_bundle
 
-QUICK = Wanted("none", ("openvino",), 1, 1e-9, None)
+QUICK = BenchPlan("none", ("openvino",), 1, 1e-9, None)
 MS = 1_000_000
 
 
@@ -295,7 +295,7 @@ def test_rows_hold_quotients_and_shares_that_add_up(photo, monkeypatch):
             for place, median in zip(runs, medians, strict=True)
         },
     )
-    busy = Watch(("the machine was busy",))
+    busy = LoadWatch(("the machine was busy",))
     monkeypatch.setattr(bench_module, "watch_machine", lambda: nullcontext(busy))
     found = bench(photo(100, 120, 0), {}, QUICK)
     assert [row.name for row in found.rows] == ["gone", "slow", "fast"]

@@ -38,7 +38,7 @@ from hwkd.measure.eager.bundle_file import costs_of
 from hwkd.measure.eager.macs import codec_layers, count_macs
 from hwkd.measure.energy.sensors import OpenedMeter
 from hwkd.measure.machine import host_facts, host_name
-from hwkd.measure.profile import Wanted, photograph
+from hwkd.measure.profile import ProfilePlan, photograph
 from hwkd.measure.quality import ms_ssim
 from hwkd.measure.record import Entry, Quality, find_records, read_record
 from hwkd.models.build import build
@@ -208,7 +208,7 @@ def test_an_image_has_a_pixel_at_least(bundle, size):
         read_costs(bundle).for_image(*size)
 
 
-WITHOUT = Wanted(
+WITHOUT = ProfilePlan(
     threads=(1,),
     runtimes=("onnxruntime", "openvino"),
     seconds=1e-9,

@@ -8,8 +8,8 @@ import pytest
 from hwkd.codec.shipped import named_bundle
 from hwkd.errors import InputError
 from hwkd.measure.equal_psnr import (
+    CodecAtPsnr,
     EqualPsnr,
-    Row,
     Scale,
     compare_at_psnr,
     read_equal_psnr,
@@ -153,7 +153,9 @@ def _row(name, is_bundle, size, encode_ms, decode_ms):
         Quantity(ms, "measured", "clock", ms - 1, ms + 1, 0.95, 6) for ms in (encode_ms, decode_ms)
     ]
     stream = Quantity(size, "estimated", "between")
-    return Row(name, "here", 1, is_bundle, 50, Quantity(34.0, "computed", "RGB"), stream, *timed)
+    return CodecAtPsnr(
+        name, "here", 1, is_bundle, 50, Quantity(34.0, "computed", "RGB"), stream, *timed
+    )
 
 
 def test_the_plot_has_bytes_against_the_first_over_both_times():

@@ -10,7 +10,7 @@ from hwkd.measure.energy import sensors
 from hwkd.measure.machine import (
     HostFacts,
     Package,
-    Sensor,
+    SysfsSensor,
     clock_mhz,
     cpu_flags,
     cpu_name,
@@ -244,7 +244,7 @@ def rapl_tree(tree):
 def test_usable_rapl_names_its_domains(tmp_path, monkeypatch):
     monkeypatch.setitem(sensors.TRIED_S, "rapl", 0.0)  # the counters of this tree do not move
     FakeRapl(tmp_path).add_package(0, 0, dram_uj=0)
-    assert find_rapl(tmp_path) == Sensor(("package-0",))
+    assert find_rapl(tmp_path) == SysfsSensor(("package-0",))
 
 
 def test_rapl_that_stands_still_is_judged_as_by_the_command_that_measures(tmp_path):
@@ -272,17 +272,17 @@ def test_rapl_of_root_only_is_told_as_denied(tree, monkeypatch):
         return read(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "read_text", denying)
-    denied = Sensor(("package-0", "dram"), "energy_uj: Permission denied", is_denied=True)
+    denied = SysfsSensor(("package-0", "dram"), "energy_uj: Permission denied", is_denied=True)
     assert find_rapl(root) == denied
 
 
 def test_a_rapl_counter_that_fails_is_not_a_matter_of_permissions(tree):
     root = tree({"class/powercap/intel-rapl:0/energy_uj/in/its/place": ""})
-    assert find_rapl(root) == Sensor(("intel-rapl:0",), "energy_uj: Is a directory")
+    assert find_rapl(root) == SysfsSensor(("intel-rapl:0",), "energy_uj: Is a directory")
 
 
 def test_a_machine_without_powercap_has_no_rapl(tmp_path):
-    assert find_rapl(tmp_path) == Sensor()
+    assert find_rapl(tmp_path) == SysfsSensor()
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_ina3221_names_its_rails_in_both_layouts(tree, path):
 
 def test_an_ina3221_that_answers_has_no_problem(tmp_path):
     hwmon_tree(tmp_path, {"VDD_IN": (5000, 800)})
-    assert find_ina3221(tmp_path) == Sensor(("VDD_IN", "sum of shunt voltages"))
+    assert find_ina3221(tmp_path) == SysfsSensor(("VDD_IN", "sum of shunt voltages"))
 
 
 def test_rails_whose_total_is_not_known_are_judged_as_by_the_command_that_measures(tmp_path):
@@ -522,6 +522,6 @@ def test_this_machine_can_be_looked_at_without_importing_torch():
 
 def test_an_empty_sys_and_proc_are_no_error(tmp_path):
     machine = look(tmp_path, tmp_path)
-    assert (machine.rapl, machine.ina3221) == (Sensor(), Sensor())
+    assert (machine.rapl, machine.ina3221) == (SysfsSensor(), SysfsSensor())
     assert machine.limits.available_mib is None
     assert not machine.has_nvidia_driver

@@ -8,9 +8,9 @@ from hwkd.errors import InputError
 from hwkd.images import ImageSource, write_png
 from hwkd.measure.quality import evaluate
 from hwkd.measure.sensitivity import (
+    BaseLayer,
+    BitsPoint,
     Coded,
-    Layer,
-    Point,
     Sensitivity,
     allocated,
     base_allocation,
@@ -29,7 +29,7 @@ K = LMBDA * 255**2
 
 
 def layers_of(codec):
-    return tuple(Layer(x.name, x.weight_count, x.weight_bits, 8) for x in layer_bits(codec))
+    return tuple(BaseLayer(x.name, x.weight_count, x.weight_bits, 8) for x in layer_bits(codec))
 
 
 def some_layers_of(codec):
@@ -82,11 +82,11 @@ def test_what_is_known_is_not_measured_again(codec, images):
 
 
 def test_changes_are_of_the_loss_in_percent():
-    layer = Layer("g_a.0", 10, 6, 8)
+    layer = BaseLayer("g_a.0", 10, 6, 8)
     base = Coded(bpp=1.0, mse=1 / K, psnr_db=30.0)  # a loss of 1 + 1
     points = (
-        Point("g_a.0", 4, Coded(1.0, 2 / K, 27.0)),  # 1 + 2
-        Point("g_a.0", 5, Coded(0.9, 1 / K, 30.0)),
+        BitsPoint("g_a.0", 4, Coded(1.0, 2 / K, 27.0)),  # 1 + 2
+        BitsPoint("g_a.0", 5, Coded(0.9, 1 / K, 30.0)),
     )
     found = Sensitivity(LMBDA, 100, base, (layer,), points)
     changes = found.changes_percent(layer)
@@ -95,7 +95,7 @@ def test_changes_are_of_the_loss_in_percent():
 
 
 def test_only_fewer_bits_than_a_layer_has_are_offered():
-    layers = (Layer("a", 1, 8, 8), Layer("b", 1, 4, 8))
+    layers = (BaseLayer("a", 1, 8, 8), BaseLayer("b", 1, 4, 8))
     assert offered_bits(layers, (3, 6, 4)) == {"a": (6, 4, 3), "b": (3,)}
     with pytest.raises(InputError, match=r"--bits 7,5 holds nothing to try: .* have 4 bits"):
         offered_bits(layers[1:], (7, 5))
@@ -121,7 +121,7 @@ def test_bytes_of_an_allocation_are_those_of_the_codec_in_its_bits(codec):
 
 
 def test_uniform_bits_leave_layers_of_fewer_alone():
-    layers = (Layer("a", 80, 8, 8), Layer("b", 160, 3, 8))
+    layers = (BaseLayer("a", 80, 8, 8), BaseLayer("b", 160, 3, 8))
     found = unmeasured(layers, LMBDA, 200, (5, 2))
     five = uniform(found, 5)
     assert five.bits == {"a": 5, "b": 3}

@@ -23,7 +23,7 @@ def ship(tmp_path, monkeypatch):
     def write(half=True):
         path = tmp_path / "small.safetensors"
         save_weights(path, build(SPEC), half=half, metadata={})
-        card = shipped.Card(
+        card = shipped.WeightsCard(
             name="small",
             file=path.name,
             spec=SPEC,

@@ -243,12 +243,12 @@ def test_of_a_quantized_run_the_float_student_teaches(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> shipped.Card:
+def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> shipped.WeightsCard:
     monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
     path = tmp_path / "patch-q5.safetensors"
     save_weights(path, build(PATCH), half=True, metadata={})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    card = shipped.Card(
+    card = shipped.WeightsCard(
         name="patch-q5",
         file=path.name,
         spec=PATCH,
@@ -268,7 +268,7 @@ def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> shipped.Card:
     return card
 
 
-def test_the_shipped_teacher_is_the_default(ship: shipped.Card) -> None:
+def test_the_shipped_teacher_is_the_default(ship: shipped.WeightsCard) -> None:
     assert shipped.read_card("patch-q5") == ship
     for text in (None, "patch-q5"):
         teacher = load_teacher(text)
@@ -276,7 +276,7 @@ def test_the_shipped_teacher_is_the_default(ship: shipped.Card) -> None:
         assert teacher.source == "shipped with hwkd (patch-q5.safetensors)"
 
 
-def test_a_changed_shipped_file_is_refused(ship: shipped.Card) -> None:
+def test_a_changed_shipped_file_is_refused(ship: shipped.WeightsCard) -> None:
     shipped.write_card(dataclasses.replace(ship, sha256="0" * 64))
     with pytest.raises(HwkdError, match="is not the file its card describes"):
         load_teacher(None)
@@ -407,7 +407,9 @@ def test_what_is_fetched_must_be_the_published_file(hub: Path, published: Path) 
         ),
     ],
 )
-def test_a_name_that_is_none_says_what_is(ship: shipped.Card, text: str, message: str) -> None:
+def test_a_name_that_is_none_says_what_is(
+    ship: shipped.WeightsCard, text: str, message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         load_teacher(text)
     assert str(caught.value) == message

@@ -10,9 +10,9 @@ from hwkd.quantity import Quantity, not_known
 from hwkd.report.fit import FitResult, fit_plots, front_table, trials_table
 from hwkd.report.plots.figures import draw_plot
 from hwkd.search.cost import Budget, Cost
-from hwkd.search.found import COMPLETE, FAILED, REFERENCE, SEARCHED, STOPPED, UNIFORM, Found
 from hwkd.search.settings import Settings, TeacherFacts
 from hwkd.search.space import Space, family_space
+from hwkd.search.trial import COMPLETE, FAILED, REFERENCE, SEARCHED, STOPPED, UNIFORM, Trial
 
 TEACHER = PatchSpec(M=64, H=16, Z=16, C=64, widths=(64, 64, 64), post=(16,))
 WIDE = PatchSpec(M=64, H=16, Z=16, C=64, widths=(24, 40, 64), post=(16,))
@@ -31,7 +31,7 @@ def cost(ms, mj=None):
 
 def trial(number, kind, spec, ms, loss, **more):
     made = {"state": COMPLETE, "steps": 256, "bits": BitPlan(8), "stored_mib": ms / 100}
-    return Found(
+    return Trial(
         number,
         kind,
         spec,

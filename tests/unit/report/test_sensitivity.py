@@ -5,10 +5,10 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.measure.sensitivity import (
-    Checked,
+    BaseLayer,
+    BitsPoint,
+    CheckedAllocation,
     Coded,
-    Layer,
-    Point,
     Sensitivity,
     base_allocation,
     uniform,
@@ -16,8 +16,8 @@ from hwkd.measure.sensitivity import (
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
 from hwkd.report.plots.sensitivity import write_figure
 from hwkd.report.sensitivity import (
-    Origin,
-    Told,
+    RecipeBase,
+    SensitivitySource,
     allocations_table,
     bits_table,
     layers_table,
@@ -30,19 +30,19 @@ from hwkd.report.sensitivity import (
 LMBDA = 0.01
 K = LMBDA * 255**2
 BASE = Coded(bpp=1.0, mse=1 / K, psnr_db=30.0)  # a loss of 2
-LAYERS = (Layer("g_a.0", 1024, 8, 8), Layer("g_s.0", 2048, 4, 6))
+LAYERS = (BaseLayer("g_a.0", 1024, 8, 8), BaseLayer("g_s.0", 2048, 4, 6))
 FOUND = Sensitivity(
     LMBDA,
     5000,
     BASE,
     LAYERS,
     (
-        Point("g_a.0", 6, Coded(0.9, 1 / K, 30.0)),  # -5 %
-        Point("g_a.0", 3, Coded(1.5, 2 / K, 27.0)),  # +75 %
-        Point("g_s.0", 3, Coded(1.0, 1.5 / K, 28.2)),  # +25 %
+        BitsPoint("g_a.0", 6, Coded(0.9, 1 / K, 30.0)),  # -5 %
+        BitsPoint("g_a.0", 3, Coded(1.5, 2 / K, 27.0)),  # +75 %
+        BitsPoint("g_s.0", 3, Coded(1.0, 1.5 / K, 28.2)),  # +25 %
     ),
 )
-TOLD = Told(
+TOLD = SensitivitySource(
     fingerprint="f",
     model="m",
     base="as it is",
@@ -74,7 +74,10 @@ def test_every_measurement_tells_rate_and_distortion() -> None:
 def test_allocations_are_held_against_the_model_as_it_is() -> None:
     # Of 5000 bytes 1024 x 8 / 8 and 2048 x 4 / 8 are weights; three bits take 384 and 768.
     three = uniform(FOUND, 3)
-    checked = [Checked(base_allocation(FOUND), BASE), Checked(three, Coded(2.0, 1 / K, 30.0))]
+    checked = [
+        CheckedAllocation(base_allocation(FOUND), BASE),
+        CheckedAllocation(three, Coded(2.0, 1 / K, 30.0)),
+    ]
     table = allocations_table(FOUND, checked, "others", ("a note",))
     as_it_is = ("4 to 8", "5.33", "4.9", "1.0000", "30.000", "2.0000", "+0.00", "+0.00")
     at_three = ("3", "3.00", "4.0", "2.0000", "30.000", "3.0000", "+50.00", "+100.00")
@@ -109,7 +112,7 @@ def test_the_figure_is_the_same_twice_and_names_layers_and_bits(tmp_path) -> Non
         assert word in text
 
 
-ORIGIN = Origin(
+ORIGIN = RecipeBase(
     model="m",
     spec=HyperpriorSpec("gdn", (8, 16, 8), 12, 4, 6),
     lmbda=LMBDA,

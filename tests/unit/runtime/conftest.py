@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwkd.runtime.manifest import Card, Executed, Manifest, Reach, SetFigures
+from hwkd.runtime.manifest import Card, Executed, Manifest, ReceptiveField, SetFigures
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def manifest(card) -> Manifest:
             "hyper": {"onnxruntime": "hyper.onnx", "openvino": "hyper.onnx"},
             "decoder": {"openvino": "decoder.onnx"},
         },
-        reach=Reach(encoder_px=(64, 128), hyper_z=2, decoder_y=5),
+        reach=ReceptiveField(encoder_px=(64, 128), hyper_z=2, decoder_y=5),
         largest_y=255,
         largest_z=31,
         silent_index=0,

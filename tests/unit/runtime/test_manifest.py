@@ -4,7 +4,13 @@ from dataclasses import replace
 import pytest
 
 from hwkd.errors import InputError
-from hwkd.runtime.manifest import Executed, Reach, SetFigures, manifest_from_json, manifest_to_json
+from hwkd.runtime.manifest import (
+    Executed,
+    ReceptiveField,
+    SetFigures,
+    manifest_from_json,
+    manifest_to_json,
+)
 from hwkd.schema import read_table
 
 AGAIN = "; export the bundle again"
@@ -228,7 +234,7 @@ def test_a_reach_outside_its_range_is_refused(content, changes, message):
 
 
 def test_the_ends_of_the_reach_are_accepted():
-    assert Reach((0, 4096), 0, 4096).encoder_px == (0, 4096)
+    assert ReceptiveField((0, 4096), 0, 4096).encoder_px == (0, 4096)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ import pytest
 from hwkd.bits import BitPlan
 from hwkd.quantity import Quantity
 from hwkd.search.cost import Budget, Cost
-from hwkd.search.found import Found, found_from_dict, rungs
 from hwkd.search.settings import Settings, TeacherFacts
 from hwkd.search.space import FamilySpace, Range, Space
 from hwkd.search.study import (
-    Limit,
+    SearchLimit,
     create_or_join,
     found_in,
     open_storage,
@@ -22,6 +21,7 @@ from hwkd.search.study import (
     storage_errors,
 )
 from hwkd.search.train import Standing
+from hwkd.search.trial import Trial, rungs, trial_from_dict
 from hwkd.search.worker import Worker
 
 BITS = BitPlan(8)
@@ -107,18 +107,18 @@ class Search:
             lambda: self.settings.space,
             cost_by_channels,
             paper_n,
-            Limit(trials=0),
+            SearchLimit(trials=0),
         )
 
-    def work(self, trials: int, trainer: MadeUpTrainer | None = None) -> tuple[Found, ...]:
-        set_limit(self.study, Limit(trials=trials))
+    def work(self, trials: int, trainer: MadeUpTrainer | None = None) -> tuple[Trial, ...]:
+        set_limit(self.study, SearchLimit(trials=trials))
         made = trainer or MadeUpTrainer(self.settings.steps)
         args: Any = (self.storage, self.study, self.settings, cost_by_channels, lambda: made)
         with storage_errors("the study"):
             Worker(*args, lambda progress: None).work()
         return self.found()
 
-    def found(self) -> tuple[Found, ...]:
+    def found(self) -> tuple[Trial, ...]:
         return found_in(self.study)
 
 
@@ -128,6 +128,6 @@ def search(tmp_path: Path) -> Callable[..., Search]:
     return lambda name="study.journal", *more, **named: Search(tmp_path / name, *more, **named)
 
 
-def without_times(found: tuple[Found, ...]) -> list[Found]:
+def without_times(found: tuple[Trial, ...]) -> list[Trial]:
     """Everything but the seconds, which no two runs share."""
-    return [found_from_dict({**f.to_dict(), "seconds": None}, f.number, f.state) for f in found]
+    return [trial_from_dict({**f.to_dict(), "seconds": None}, f.number, f.state) for f in found]

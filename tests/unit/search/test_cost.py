@@ -15,7 +15,7 @@ from hwkd.report.compare.rows import compare
 from hwkd.search.cost import (
     Budget,
     Cost,
-    Predicted,
+    PredictedCosts,
     cost_from_dict,
     fits_budget,
     kernel_bits,
@@ -126,7 +126,7 @@ def test_a_cost_is_what_compare_says_of_the_same_student():
     # Of the networks: a search chooses networks, and the coder is the same for all.
     networks = tuple(e for e in record.entries if e.part == "networks")
     row = compare([replace(record, entries=networks)]).figures[0]
-    cost = Predicted(target)(spec_from_json(record.model.spec))
+    cost = PredictedCosts(target)(spec_from_json(record.model.spec))
     assert cost.latency_ms.value == max(row["encode_ms"].value, row["decode_ms"].value)
     assert cost.energy_mj.value == max(row["encode_mj"].value, row["decode_mj"].value)
     assert cost.kmac_per_pixel == pytest.approx(row["kmac_per_pixel"].value)
@@ -141,14 +141,14 @@ def test_bits_are_those_that_the_targets_kernels_take():
 
 def test_the_least_size_has_four_bits_everywhere():
     target, spec = load_target("raspberry-pi-4"), HyperpriorSpec("gdn", (64,) * 3, 192, 64, 64)
-    cost = Predicted(target)(spec)
+    cost = PredictedCosts(target)(spec)
     weights = sum(weight_names(spec).values())
     assert cost.full_mib - cost.least_mib == pytest.approx(weights * 4 / 8 / 2**20, abs=1e-4)
 
 
 def test_a_target_without_constants_is_no_target_of_a_search(board_file):
     board_file.write_text(board_file.read_text().partition("[[constants]]")[0])
-    costs = Predicted(load_target(str(board_file)))
+    costs = PredictedCosts(load_target(str(board_file)))
     with pytest.raises(InputError, match="a search for my-board has nothing to go by"):
         costs(HyperpriorSpec("gdn", (8, 8, 8), 16, 8, 8))
 
@@ -215,7 +215,7 @@ def test_a_budget_that_nothing_keeps_names_the_nearest():
 
 def test_what_is_advised_is_enough():
     part = FamilySpace("gdn", tuple(Range(r.name, r.low, r.low, r.step) for r in GDN.ranges))
-    costs = Predicted(load_target("raspberry-pi-4"))
+    costs = PredictedCosts(load_target("raspberry-pi-4"))
     with pytest.raises(InputError) as error:
         within(Space((part,)), Budget(1, None, None), costs, "raspberry-pi-4")
     advised = float(str(error.value).partition("--max-ms ")[2].partition(" ")[0])

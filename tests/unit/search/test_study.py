@@ -17,12 +17,11 @@ import hwkd.search.study as storage
 import hwkd.search.worker as life
 from hwkd.errors import HwkdError, InputError
 from hwkd.search.cost import Budget, fits_budget
-from hwkd.search.found import COMPLETE, FAILED, REFERENCE, SEARCHED, STOPPED, UNIFORM, best_of
 from hwkd.search.study import (
     FAMILY,
     FOUND,
-    Limit,
     Proposals,
+    SearchLimit,
     distributions,
     family_distribution,
     open_storage,
@@ -32,6 +31,7 @@ from hwkd.search.study import (
     stored_settings,
 )
 from hwkd.search.train import Diverged
+from hwkd.search.trial import COMPLETE, FAILED, REFERENCE, SEARCHED, STOPPED, UNIFORM, best_of
 from hwkd.search.worker import Worker
 from tests.unit.search.conftest import (
     MadeUpTrainer,
@@ -236,7 +236,7 @@ def test_a_worker_without_a_study_is_told_to_begin_one(tmp_path):
 def test_time_that_is_over_begins_no_trial(search):
     begun = search()
     begun.work(1)
-    set_limit(begun.study, Limit(until=time.time() - 1))
+    set_limit(begun.study, SearchLimit(until=time.time() - 1))
     args = (begun.storage, begun.study, begun.settings, cost_by_channels)
     Worker(*args, lambda: MadeUpTrainer(8), lambda p: None).work()
     assert len(begun.found()) == 2
@@ -244,7 +244,7 @@ def test_time_that_is_over_begins_no_trial(search):
 
 def test_what_is_shown_says_where_the_search_stands(search):
     begun, shown = search(), []
-    set_limit(begun.study, Limit(trials=2))
+    set_limit(begun.study, SearchLimit(trials=2))
     args = (begun.storage, begun.study, begun.settings, cost_by_channels)
     Worker(*args, lambda: MadeUpTrainer(8), shown.append).work()
     ended = [p.trial.number for p in shown if p.has_ended]

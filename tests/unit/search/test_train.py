@@ -12,7 +12,7 @@ from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.models.teacher import Teacher, load_teacher
 from hwkd.search import train
-from hwkd.search.cost import MIB, Predicted, stored_bytes
+from hwkd.search.cost import MIB, PredictedCosts, stored_bytes
 from hwkd.search.space import Space, family_space
 from hwkd.search.train import Diverged, Measured, Trainer, rate_share
 from hwkd.target import load_target
@@ -152,7 +152,7 @@ def test_a_student_is_exported_and_timed_once(costs, monkeypatch):
     assert cost.energy_mj.value is None
     assert cost.energy_mj.reason.startswith("no sensor measures energy here")
     # What is counted does not depend on where it runs.
-    predicted = Predicted(load_target("x86-avx2"))(spec)
+    predicted = PredictedCosts(load_target("x86-avx2"))(spec)
     assert cost.kmac_per_pixel == predicted.kmac_per_pixel
     assert cost.least_mib == predicted.least_mib
     monkeypatch.setattr(train, "export", None)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import hwkd.search.worker as life
-from hwkd.search.worker import ALIVE, BEAT_S, LOST_AFTER_S, Watch, giving_signs, my_sign
+from hwkd.search.worker import ALIVE, BEAT_S, LOST_AFTER_S, Heartbeats, giving_signs, my_sign
 
 
 class Clock:
@@ -25,17 +25,17 @@ def ended_process():
 
 def test_a_process_that_is_gone_from_this_machine_is_lost_at_once():
     sign = replace(my_sign(0), pid=ended_process())
-    assert Watch().is_lost(1, asdict(sign))
+    assert Heartbeats().is_lost(1, asdict(sign))
 
 
 def test_a_process_that_has_the_number_of_a_dead_one_does_not_stand_for_it():
     sign = replace(my_sign(0), started="1")
-    assert Watch().is_lost(1, asdict(sign))
+    assert Heartbeats().is_lost(1, asdict(sign))
 
 
 def test_a_process_that_lives_is_not_lost_however_silent():
     clock = Clock()
-    watch = Watch(clock)
+    watch = Heartbeats(clock)
     assert not watch.is_lost(1, asdict(my_sign(0)))
     clock.now = 10 * LOST_AFTER_S
     assert not watch.is_lost(1, asdict(my_sign(0)))
@@ -43,7 +43,7 @@ def test_a_process_that_lives_is_not_lost_however_silent():
 
 def test_a_worker_elsewhere_is_lost_when_its_sign_does_not_change():
     clock = Clock()
-    watch = Watch(clock)
+    watch = Heartbeats(clock)
     there = asdict(replace(my_sign(0), machine="elsewhere"))
     assert not watch.is_lost(1, there)
     clock.now = LOST_AFTER_S - 1

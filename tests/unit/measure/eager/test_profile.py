@@ -25,7 +25,7 @@ from hwkd.measure.eager.profile import (
 )
 from hwkd.measure.energy.sensors import OpenedMeter
 from hwkd.measure.machine import eager_setting, host_facts, host_name
-from hwkd.measure.profile import Wanted
+from hwkd.measure.profile import ProfilePlan
 from hwkd.measure.record import Entry, Setting
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
@@ -36,7 +36,9 @@ from tests.fakes.steady_meter import SteadyMeter
 
 BARE = "hyperprior:N=4,M=6,family=relu"
 EAGER = eager_setting(1)
-WITHOUT = Wanted(threads=(1,), runtimes=(), seconds=0.001, meter=None, country=None, memory=False)
+WITHOUT = ProfilePlan(
+    threads=(1,), runtimes=(), seconds=0.001, meter=None, country=None, memory=False
+)
 STAGES = {
     "encode": ("preprocess", "transform", "hyper", "entropy", "networks", "end_to_end"),
     "decode": ("entropy", "hyper", "transform", "postprocess", "networks", "end_to_end"),

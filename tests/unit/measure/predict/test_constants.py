@@ -18,7 +18,7 @@ from hwkd.measure.predict.constants import (
     target_from,
 )
 from hwkd.measure.predict.fit import Fit, predict
-from hwkd.measure.predict.published import Configuration, LeftOut, Population
+from hwkd.measure.predict.published import Configuration, CrossValidation, Population
 from hwkd.measure.predict.target import predicted_entries
 from hwkd.measure.record import Entry, Macs, ModelFacts, Provenance, Record, Setting, Size
 from hwkd.quantity import Quantity, not_known
@@ -47,7 +47,7 @@ def fitted(name, configurations, seed=0):
     )
     error = np.log(1 + 0.1 * (1 + np.arange(rows * len(columns)).reshape(rows, -1)))
     return Fitted(
-        LeftOut(population, error, np.full_like(error, 10.0)),
+        CrossValidation(population, error, np.full_like(error, 10.0)),
         Fit(theta, half @ half.transpose(0, 2, 1), 0.123456),
     )
 

@@ -10,7 +10,7 @@ from hwkd.measure.layers import TERMS, LayerCost
 from hwkd.measure.predict.published import (
     Accuracy,
     Configuration,
-    LeftOut,
+    CrossValidation,
     Population,
     leave_networks_out,
     population,
@@ -273,7 +273,7 @@ def test_accuracy_of_nothing_is_unknown():
 def test_rows_and_columns_choose(made):
     error = np.full((DEVICES, NETWORKS_LEFT_OUT + INT8), np.nan)
     error[0, 0], error[0, 1], error[1, 0] = math.log(1.1), math.log(1.2), math.log(1.4)
-    of = LeftOut(made, error, np.ones_like(error))
+    of = CrossValidation(made, error, np.ones_like(error))
     first_row = np.arange(DEVICES) == 0
     first_column = np.arange(NETWORKS_LEFT_OUT + INT8) == 0
     assert of.accuracy().count == 3

@@ -1,10 +1,10 @@
-from hwkd.report.plots.draw_matplotlib import Box, Wanted, place
+from hwkd.report.plots.draw_matplotlib import Box, PointName, place
 
 AREA = Box(0, 0, 100, 100)
 
 
 def wanted(x, y, *, is_needed=False):
-    return Wanted(x, y, 20, 6, is_needed)
+    return PointName(x, y, 20, 6, is_needed)
 
 
 def test_overlap_is_the_area_that_both_cover():

@@ -6,19 +6,19 @@ from hwkd.bits import BitPlan
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.quantity import Quantity, not_known
 from hwkd.search.cost import Cost
-from hwkd.search.found import (
+from hwkd.search.trial import (
     AXES,
     COMPLETE,
     REFERENCE,
     SEARCHED,
     STOPPED,
     AtRung,
-    Found,
+    Trial,
     best_of,
-    found_from_dict,
     front_of,
     goes_on,
     rungs,
+    trial_from_dict,
 )
 
 SPEC = HyperpriorSpec("gdn", (8, 8, 8), 16, 8, 8)
@@ -27,7 +27,7 @@ SPEC = HyperpriorSpec("gdn", (8, 8, 8), 16, 8, 8)
 def one(number, ms, loss, *, state=COMPLETE, kind=SEARCHED, within=True, mj=None):
     energy = not_known("no meter") if mj is None else Quantity(mj, "predicted", "x")
     cost = Cost(ms / 10, Quantity(ms, "predicted", "x"), energy, 0.1, 0.2)
-    return Found(number, kind, SPEC, cost, within, state, stored_mib=0.1, rd_loss=loss)
+    return Trial(number, kind, SPEC, cost, within, state, stored_mib=0.1, rd_loss=loss)
 
 
 # By hand: 2 beats 3 (cheaper and better), 4 was stopped early, 5 is the best and the dearest.
@@ -65,7 +65,7 @@ def test_the_best_is_complete_and_within_the_budget():
 
 def test_a_record_comes_back_from_plain_values():
     found = replace(TRIALS[0], bits=BitPlan(7, 8, (("g_a.*", 5, 8),)), steps=8, bpp=0.5)
-    assert found_from_dict(found.to_dict(), found.number, found.state) == found
+    assert trial_from_dict(found.to_dict(), found.number, found.state) == found
 
 
 @pytest.mark.parametrize(

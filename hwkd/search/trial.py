@@ -18,7 +18,7 @@ COMPLETE, STOPPED, FAILED, RUNNING = "complete", "stopped early", "failed", "run
 
 
 @dataclass(frozen=True)
-class Found:
+class Trial:
     """One trial.
 
     kind: SEARCHED, UNIFORM or REFERENCE. state: of COMPLETE, STOPPED, FAILED, RUNNING; reason: of a failure.
@@ -42,14 +42,14 @@ class Found:
     seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a study, which `found_from_dict` reads back; the state it knows itself."""
+        """Plain values for a study, which `trial_from_dict` reads back; the state it knows itself."""
         raw = asdict(self)
         del raw["state"], raw["number"]
         return {**raw, "spec": spec_to_json(self.spec)}
 
 
-def found_from_dict(raw: Mapping[str, Any], number: int, state: str) -> Found:
-    """The record that `Found.to_dict` wrote."""
+def trial_from_dict(raw: Mapping[str, Any], number: int, state: str) -> Trial:
+    """The record that `Trial.to_dict` wrote."""
     bits = raw["bits"]
     if bits is not None:
         bits = BitPlan(**{**bits, "layers": tuple(map(tuple, bits["layers"]))})
@@ -58,21 +58,21 @@ def found_from_dict(raw: Mapping[str, Any], number: int, state: str) -> Found:
         "cost": cost_from_dict(raw["cost"]),
         "bits": bits,
     }
-    return Found(**{**raw, **made, "number": number, "state": state})
+    return Trial(**{**raw, **made, "number": number, "state": state})
 
 
-def completed(found: Sequence[Found]) -> tuple[Found, ...]:
+def completed(found: Sequence[Trial]) -> tuple[Trial, ...]:
     """Those that were trained for all steps: only their losses compare."""
     return tuple(one for one in found if one.state == COMPLETE)
 
 
-def best_of(found: Sequence[Found]) -> Found | None:
+def best_of(found: Sequence[Trial]) -> Trial | None:
     """The least loss among the complete ones within the budget; None where there is none."""
     within = [one for one in completed(found) if one.is_within]
     return min(within, key=_loss, default=None)
 
 
-Axis = Callable[[Found], float | None]
+Axis = Callable[[Trial], float | None]
 
 AXES: Mapping[str, Axis] = {
     "kmac_per_pixel": lambda one: one.cost.kmac_per_pixel,
@@ -83,7 +83,7 @@ AXES: Mapping[str, Axis] = {
 """The costs, of all of which less is better, as of the loss."""
 
 
-def front_of(found: Sequence[Found], axes: Sequence[str]) -> tuple[Found, ...]:
+def front_of(found: Sequence[Trial], axes: Sequence[str]) -> tuple[Trial, ...]:
     """Of the complete ones, those that no other beats: as good in loss and on every axis, and better in one.
 
     axes: of AXES; one that is not known of a student does not count between it and another. The least loss stands last.
@@ -93,12 +93,12 @@ def front_of(found: Sequence[Found], axes: Sequence[str]) -> tuple[Found, ...]:
     return tuple(sorted(front, key=_loss, reverse=True))
 
 
-def _loss(one: Found) -> tuple[float, int]:
+def _loss(one: Trial) -> tuple[float, int]:
     assert one.rd_loss is not None  # of a complete trial
     return one.rd_loss, one.number
 
 
-def _beats(a: Found, b: Found, axes: Sequence[str]) -> bool:
+def _beats(a: Trial, b: Trial, axes: Sequence[str]) -> bool:
     pairs = [(a.rd_loss, b.rd_loss), *((AXES[axis](a), AXES[axis](b)) for axis in axes)]
     known = [(x, y) for x, y in pairs if x is not None and y is not None]
     return all(x <= y for x, y in known) and any(x < y for x, y in known)
