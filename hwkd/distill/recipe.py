@@ -116,12 +116,12 @@ def with_recipe(given: Mapping[str, Any]) -> DistillOptions:
     runs = values["output"].parent if "output" in values else RUNS
     for name in MODELS:
         if name in values:
-            values[name] = _run_folder(values[name], runs, values.get("data"))
+            values[name] = _run_folder(name, values[name], runs, values.get("data"))
     return DistillOptions(**values)
 
 
-def _run_folder(text: str, runs: Path, data: Path | None) -> str:
-    """`text`; for recipe:NAME the folder of that recipe's run in `runs`."""
+def _run_folder(option: str, text: str, runs: Path, data: Path | None) -> str:
+    """`text`, the value of `option`; for recipe:NAME the folder of that recipe's run in `runs`."""
     if not text.startswith(OF_RECIPE):
         return text
     name = text.removeprefix(OF_RECIPE)
@@ -134,5 +134,6 @@ def _run_folder(text: str, runs: Path, data: Path | None) -> str:
     words += ["--data", "DIR" if data is None else str(data), "-o", folder]
     hint = "" if is_shipped else f" ({unknown('shipped recipe', name, recipe_names())})"
     raise InputError(
-        f"{text} stands for the run in {folder}, which is not there: make it first, `{shlex.join(words)}`{hint}"
+        f"{text} stands for the run in {folder}, which is not there: make it first, `{shlex.join(words)}`{hint}, or give "
+        f"another --{option.replace('_', '-')}"
     )

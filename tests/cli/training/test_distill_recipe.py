@@ -186,7 +186,7 @@ class TestRunsOfRecipes:
         error = refused(["distill", "--recipe", "patch-small", *words])
         assert error == (
             f"recipe:patch-large stands for the run in {folder}, which is not there: make it first, "
-            f"`hwkd distill --recipe patch-large --data 'my photos' -o {folder}`"
+            f"`hwkd distill --recipe patch-large --data 'my photos' -o {folder}`, or give another --teacher"
         )
         command = error.split("`")[1]
         made = options(*shlex.split(command)[2:])
