@@ -176,7 +176,8 @@ class Options:
             known: _Option = one.metadata["option"]
             long = f"--{one.name.replace('_', '-')}"
             flags = tuple(flag or long for flag in known.flags) or (one.name,)
-            parse = Path if Path in (one.type, *get_args(one.type)) else known.parse
+            is_path = Path in (one.type, *get_args(one.type))
+            parse = Path if is_path and known.parse is None else known.parse
             found[one.name] = replace(known, flags=flags, parse=parse)
         return found
 

@@ -61,7 +61,7 @@ def screen(
     fitted = [_Fitted.of(table, width) for table in tables]
     head = wrap(verdict, width, 2).splitlines()
     room = LINES - len(head) - 2
-    urgent = [_why_unknown(table) for table in tables]
+    urgent = [_urgent(table) for table in tables]
     lines = sum(len(_note(note, width).splitlines()) for notes in urgent for note in notes)
     kept_free = min(lines, ROOM_FOR_REASONS)
     room -= kept_free
@@ -121,11 +121,18 @@ def _note(note: str, width: int | None) -> str:
     return wrap(note, width, 4 if note.startswith("[") else 2)
 
 
-def _why_unknown(table: "Table") -> set[str]:
-    """Notes that say why a figure is not known, of a table that lacks one."""
-    if not any(NA in cell for row in table.rows for cell in row):
-        return set()
-    return {note for note in table.notes if re.search(rf"\b{NA}\b", note)}
+COMMON = "Common to "
+"""How the note begins without which figures would be misread: what part of coding a time is of, say."""
+
+
+def _urgent(table: "Table") -> set[str]:
+    """The note on what is common to the rows, and notes that say why a figure is not known, of a table that lacks one."""
+    lacks = any(NA in cell for row in table.rows for cell in row)
+    return {
+        note
+        for note in table.notes
+        if note.startswith(COMMON) or (lacks and re.search(rf"\b{NA}\b", note))
+    }
 
 
 def _short(title: str) -> str:

@@ -66,6 +66,7 @@ def to_table(sheet: Sheet, fmt: str) -> Table:
 _LEAST = (
     *("weight_bits", "parameters_m", "memory_mib", "encode_gmacs", "decode_gmacs", "total_gmacs"),
     *("mj_per_mpx", "fps", "encode_mj", "decode_mj", "runs", "threads", "bytes", "kmac_per_pixel"),
+    *("total_mj", "weight_mib"),
 )
 """Figures that follow from others, or that are of less use at a glance."""
 
