@@ -68,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{line}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's. For unknown arguments, the error comes from the command's own parser, so its help lists the known ones."""
+        """As argparse's. The error for unknown arguments comes from the command's own parser; its help lists the known ones."""
         found, unknown_words = super().parse_known_args(args, namespace)
         if unknown_words:
             from difflib import get_close_matches
@@ -238,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _calm_libraries() -> None:
-    """Keep libraries from leaving files in the user's folders, and from settings that the environment has for other programs."""
+    """Keep libraries from leaving files in the user's folders, and from using settings meant for other programs."""
     warnings.filterwarnings(
         "ignore", module=r"PIL\."
     )  # on metadata; hwkd itself reports what is lost by it
