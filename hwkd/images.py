@@ -315,7 +315,7 @@ def find_images(folder: Path) -> tuple[Path, ...]:
 def find_files(
     folder: Path, suffixes: Sequence[str], related: Sequence[str] = ()
 ) -> tuple[Path, ...]:
-    """The files in `folder` and in all folders below it whose names end in one of `suffixes`, in any case, sorted by path.
+    """The files in `folder` and in all folders below it with a name that ends in one of `suffixes`, in any case, sorted by path.
 
     A note (hwkd.notes) lists files that are passed over although the user may have meant them, with the reason.
 

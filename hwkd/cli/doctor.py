@@ -136,7 +136,7 @@ def verdict(machine: Machine) -> str:
 
 
 def first_table(table: Table) -> Table:
-    """The checks whose state is not "ok" as rows; the names of the others in a sentence."""
+    """The checks that are not "ok" as rows; the names of the others in a sentence."""
     lacking = tuple(row for row in table.rows if row[2] != STATES[0])
     rest = [row[0] for row in table.rows if row[2] == STATES[0]]
     good = (f"{STATES[0]}: {', '.join(rest)}.",) if rest else ()

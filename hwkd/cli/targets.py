@@ -128,7 +128,7 @@ def run_fit(args: argparse.Namespace) -> int:
         derived = derive(args.timings, _bars(progress))
     rows = []
     folder = data_folder("targets")
-    # All are derived before the first is written: a target whose device the timings lack must not leave a mixture.
+    # All are derived before the first is written: if the timings lack a device, its target must not leave a mixture.
     for name, constants in derived.constants.items():
         path = folder / f"{name}.toml"
         write_constants(path, (args.into or folder) / path.name, constants)

@@ -27,7 +27,7 @@ from hwkd.errors import InputError
 # Source: J. Duda, "Asymmetric numeral systems", arXiv 1311.2540 (2013); several states over one sequence of words:
 # F. Giesen, "Interleaved entropy coders", arXiv 1402.3392 (2014).
 #
-# A state x is a uint64 in [LOW, 2^32 LOW), words are uint32. A bin of frequency f whose slots start at s of 2^16:
+# A state x is a uint64 in [LOW, 2^32 LOW), words are uint32. A bin has frequency f and slots from s on, of 2^16:
 #     encode: x' = (x // f) 2^16 + x mod f + s,    after the low 32 bits of x went out as a word if x >= 2^47 f
 #     decode: x' = f (x // 2^16) + x mod 2^16 - s, then a word comes in below x' if x' < LOW
 # Encoding runs over the symbols backwards and writes its words from the end, so decoding reads them in order. As f < 2^16
