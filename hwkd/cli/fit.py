@@ -406,9 +406,7 @@ def _named(text: str) -> Named:
         card = read_card(text)
         facts = TeacherFacts(text, card.name, card.sha256, families_of(card.spec))
         return Named(facts, card.spec, card.lmbda)
-    from hwkd.models.teacher import (
-        load_teacher,
-    )  # for a file, only its weights show which teacher it is
+    from hwkd.models.teacher import load_teacher  # a file is known by its weights only
 
     teacher = load_teacher(text)
     facts = TeacherFacts(text, teacher.name, teacher.sha256 or "", families_of(teacher.spec))

@@ -188,9 +188,7 @@ def run(args: argparse.Namespace) -> int:
         latency=latency,
     )
     blank = unmeasured(base.layers, base.lmbda, weight_bytes(base.codec), tried)
-    proposals(
-        blank, tried, args.max_kib
-    )  # refuses an impossible size before anything is measured for it
+    proposals(blank, tried, args.max_kib)  # refuses an impossible size before the measurements
     with claimed(folder), _progress(console) as progress:
         known = {} if args.force else read_points(folder / NAME, told.fingerprint)
         task = progress.add_task("measuring layers", total=len(base.layers))
