@@ -1,6 +1,7 @@
-"""What hwkd offers a program beside Codec; each function runs what the command of that name runs.
+"""The functions that hwkd offers to a program beside Codec. Each runs the command of the same name.
 
-Arguments become the options of that command. So both check alike, and a record or a report names the line that makes it again.
+Arguments become the options of that command. So the function and the command check alike, and a record or a report names
+the command line that repeats it.
 """
 
 import shlex
@@ -18,16 +19,19 @@ if TYPE_CHECKING:
     from hwkd.report.run import RunReport
 
 SIZE = (768, 512)
-"""Width and height, in pixels, of the image that costs are told for: Kodak's."""
+"""Width and height, in pixels, of the image that costs hold for: Kodak's."""
 
 
 @dataclass(frozen=True)
 class ShippedModel:
     """A model that comes with hwkd and encodes: `Codec.load(name)`.
 
-    qualities: the lowest and the highest; None of one rate. weight_bits: in words. macs_per_pixel: each of the four
-    networks once. kodak_psnr_db, kodak_bpp: means over Kodak's 24 images, of real bytes; of a model of all rates at the
-    quality that its card tells of, 50 or the nearest. None where they were not measured.
+    Attributes:
+        qualities: the lowest and the highest; None for a model of one rate.
+        weight_bits: bits of the weights, in words.
+        macs_per_pixel: multiply-accumulates per pixel, each of the four networks once.
+        kodak_psnr_db, kodak_bpp: means over Kodak's 24 images, from real bytes. For a model of all rates: at the quality of
+            its card, 50 or the nearest. None if they were not measured.
     """
 
     name: str
@@ -76,12 +80,16 @@ def models() -> tuple[ShippedModel, ...]:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a model is predicted to take on a target, for one image of width x height pixels.
+    """The predicted costs of a model on a target, for one image of width x height pixels.
 
-    setting: unit, runtime, precision and threads that the figures are for: the target's preferred ones. Each figure has
-    value, low, high and level, the probability that the interval holds the truth; or None and the reason. Latency, in
-    milliseconds: of a bundle end to end, entropy coding included; of all else, of the networks alone. Energy: that time
-    at the board's power, idle included, in millijoules. notes: how far to trust it.
+    Each figure has value, low, high and level, the probability that the interval holds the truth; or None and the reason.
+
+    Attributes:
+        setting: unit, runtime, precision and threads that the figures hold for: the target's preferred ones.
+        encode_latency_ms, decode_latency_ms: latency in milliseconds. For a bundle: end to end, entropy coding included;
+            for all other models: the networks alone.
+        encode_energy_mj, decode_energy_mj: energy of that time at the board's power, idle included, in millijoules.
+        notes: how far to trust the prediction.
     """
 
     model: str
@@ -100,12 +108,12 @@ def predict(model: str | Path, target: str, size: tuple[int, int] = SIZE) -> Pre
     """Latency and energy of `model` on a target that is not here.
 
     Args:
-        model: what `hwkd profile` takes: the name of a model that ships, a bundle (.hwkd), a run folder, a checkpoint,
-            a bare architecture ("hyperprior:N=64,M=192"). All but bundles take torch.
+        model: as `hwkd profile` takes it: the name of a model that ships, a bundle (.hwkd), a run folder, a checkpoint,
+            a bare architecture ("hyperprior:N=64,M=192"). All but bundles need torch.
         target: a name of `hwkd targets`, or a .toml file.
         size: (width, height) in pixels.
     Raises:
-        InputError: no such model or target; host, which is measured (`hwkd.profile`).
+        InputError: there is no such model or target; the target is host, which is measured (`hwkd.profile`).
     """
     if target == "host":
         raise InputError(
@@ -135,15 +143,16 @@ def predict(model: str | Path, target: str, size: tuple[int, int] = SIZE) -> Pre
 
 
 def macs(model: str | Path, size: tuple[int, int] = SIZE) -> "Macs":
-    """Multiply-accumulates of `model` for one image: encode_macs, decode_macs, total_macs, and of each network.
+    """Multiply-accumulates of `model` for one image: encode_macs, decode_macs, total_macs, and those of each network.
 
-    Counts: the convolutions and matrix products of the float model, the image padded to multiples of 64.
-    Does not count: ReLU, clamping, entropy coding; what else is in not_counted.
+    Counted: the convolutions and matrix products of the float model, the image padded to multiples of 64.
+    Not counted: ReLU, clamping, entropy coding; not_counted lists the others.
 
     Args:
-        model: as `predict`. size: (width, height) in pixels.
+        model: as `predict`.
+        size: (width, height) in pixels.
     Raises:
-        InputError: no such model, or a size under 1x1.
+        InputError: there is no such model, or the size is under 1x1.
     """
     from hwkd.cli.options import refuse_unknown
     from hwkd.cli.profile import check_torch, load_model
@@ -169,24 +178,24 @@ def profile(
     evaluate: Path | None = None,
     memory: bool = True,
 ) -> "Record":
-    """What `model` costs: measured on this machine, which takes a minute, or predicted for a target.
+    """The costs of `model`: measured on this machine, which takes a minute, or predicted for a target.
 
     Args:
         model, size: as `predict`.
         target: "host", this machine; or as `predict`.
-        threads: on this machine; of several the first is the main one; all usable cores unless given.
-        seconds: to spend on each group of latencies and on the energy of each side.
-        energy: the sensor: auto, none, or a name that `hwkd profile --help` lists. country: three letters (FRA), for
-            emissions.
-        quality: of a model of all rates, at which it is measured.
-        bits: "8" or "4/8", which a bare architecture is predicted as quantized to.
+        threads: threads on this machine. The first of several numbers is the main one. By default all usable cores.
+        seconds: seconds for each group of latencies and for the energy of each side.
+        energy: the sensor: auto, none, or a name that `hwkd profile --help` lists.
+        country: three letters (FRA), for emissions.
+        quality: the quality at which a model of all rates is measured.
+        bits: "8" or "4/8": a bare architecture is predicted as quantized to these bits.
         evaluate: a folder of images to measure PSNR and rate on.
         memory: whether to start the processes that measure memory.
     Returns:
-        The figures as entries of a record, each with its unit in the name (latency_ms, energy_mj, peak_mib), its interval
-        and how it was found. `hwkd.measure.record.write_record` writes it for `hwkd compare`.
+        The figures as entries of a record. Each has its unit in the name (latency_ms, energy_mj, peak_mib), its interval and
+        how it was found. `hwkd.measure.record.write_record` writes the record for `hwkd compare`.
     Raises:
-        InputError: no such model, target or sensor, or arguments that contradict each other.
+        InputError: there is no such model, target or sensor, or arguments contradict each other.
         HwkdError: a measurement failed.
     """
     from hwkd.cli.profile import ALL, ProfileOptions, profile_each
@@ -216,7 +225,12 @@ def profile(
 
 @dataclass(frozen=True)
 class Distilled:
-    """A finished run. folder: with student.safetensors, report.md and report.json. report: teacher beside student."""
+    """A finished run.
+
+    Attributes:
+        folder: the run's folder, with student.safetensors, report.md and report.json.
+        report: the figures of teacher and student, side by side.
+    """
 
     folder: Path
     report: "RunReport"
@@ -225,14 +239,14 @@ class Distilled:
 def distill(options: "DistillOptions") -> Distilled | None:
     """Train a student from a teacher for a target, evaluate both, and write the run's folder, as `hwkd distill` does.
 
-    It says on standard error what it does, and shows a bar on a terminal. Ctrl-C stops it after a step, to be resumed;
-    so it runs in the main thread only.
+    Messages go to standard error, with a bar on a terminal. Ctrl-C stops the run after a step, and the run can be resumed;
+    so this runs in the main thread only.
 
     Returns:
-        None in every process but the first, under torchrun.
+        The finished run; None in every process but the first, under torchrun.
     Raises:
-        InputError: a value that is not accepted, names of nothing, options that contradict each other; told before
-            anything is written.
+        InputError: a value is not accepted, a name has no match, or options contradict each other; raised before anything is
+            written.
         HwkdError: the work failed, or was interrupted.
     """
     from hwkd.cli.distill import distilled
@@ -242,7 +256,7 @@ def distill(options: "DistillOptions") -> Distilled | None:
 
 
 def _as_text(model: str | Path) -> str:
-    """A path as no shipped model's name."""
+    """A path as text that is never the name of a shipped model."""
     if isinstance(model, str):
         return model
     return str(model) if len(model.parts) > 1 else f"./{model}"

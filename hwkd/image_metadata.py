@@ -1,7 +1,7 @@
-"""What a picture's file says beside its pixels: how it is turned, and of which colours it is.
+"""Metadata of an image file: its orientation, and the colour space of its pixels.
 
-Pillow reports a part of it, and refuses whole pixels for some damage in it. A signal of colours that cannot be applied
-here is told; nobody may take such colours for sRGB without a word.
+Pillow reports only a part of it, and refuses whole images for some damage in it. If a file declares a colour space that
+cannot be applied, a note reports it: such colours are never taken for sRGB silently.
 """
 
 import struct
@@ -12,7 +12,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 HEAD_BYTES = 2**16
-"""Of a file: what stands before its pixels lies in these."""
+"""The bytes at the start of a file that contain everything before its pixels."""
 
 NOT_USABLE = "its metadata cannot be read and was passed over, its turn and its colours with it"
 
@@ -31,7 +31,7 @@ _PNG_KEPT = (
 )
 _JPEG = b"\xff\xd8\xff"
 _JPEG_KEPT = (0xE0, 0xEE)
-"""Of the application's segments: JFIF's, and Adobe's, which says how the colours are stored."""
+"""The application segments that are kept: JFIF's, and Adobe's, which defines how the colours are stored."""
 _SOS = 0xDA
 
 _SRGB_PRIMARIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
@@ -49,16 +49,16 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""By the orientation of EXIF (tag 274)."""
+"""The turn or flip for each orientation of EXIF (tag 274)."""
 
 _PRIMARIES = {1: "BT.709", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3", 22: "EBU 3213"}
 _TRANSFERS = {1: "BT.709", 8: "linear", 13: "sRGB", 14: "BT.2020", 16: "PQ", 18: "HLG"}
-"""Of ITU-T H.273, as far as pictures have them."""
+"""The transfer functions of ITU-T H.273 that pictures use."""
 _UNSPECIFIED = 2
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """The PNG or JPEG in `data` with what its pixels need alone; None of another kind, or where nothing is left out."""
+    """The PNG or JPEG in `data` without metadata that its pixels do not need; None for another kind, or if nothing changes."""
     if data.startswith(_PNG):
         kept = _PNG + b"".join(part for kind, part in _chunks(data) if kind in _PNG_KEPT)
     elif data.startswith(_JPEG):
@@ -69,7 +69,7 @@ def without_metadata(data: bytes) -> bytes | None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(kind, the whole chunk) of a PNG, as far as there are whole ones."""
+    """(kind, the whole chunk) of each chunk of a PNG, as long as chunks are whole."""
     at = len(_PNG)
     while at + 8 <= len(data):
         (size,) = struct.unpack_from(">I", data, at)
@@ -92,20 +92,20 @@ def _bare_jpeg(data: bytes) -> bytes:
 
 
 def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, tuple[str, ...]]:
-    """How `image` is to be turned by its EXIF data, and what is to be said where they cannot be read.
+    """The turn or flip of `image` by its EXIF data, and the messages if the data cannot be read.
 
-    To be asked before anything else reads the data: Pillow stumbles over damage once, and takes them for empty then.
-    Its own exif_transpose writes the data anew, and stumbles over values that nobody asked for.
+    Call this before anything else reads the data: Pillow fails on damage only once, and takes the data for empty then.
+    Pillow's exif_transpose writes the data anew, and fails on values that are not needed here.
     """
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1)), ()
-    # Damage has no class of its own: whatever the parser stumbles over.
+    # Damage has no class of its own: the parser may raise anything.
     except Exception:
         return None, ("its EXIF data cannot be read, and whether it lies upright is not known",)
 
 
 def colour_signals(image: Image.Image, head: bytes) -> tuple[str, ...]:
-    """What the file says of its colours that is neither sRGB nor a profile that Pillow hands on, in words.
+    """The colour spaces that the file declares, in words, except sRGB and profiles that Pillow passes on.
 
     Args:
         head: the first HEAD_BYTES of the file.
@@ -147,11 +147,11 @@ def _are_srgb(primaries: tuple[float, ...]) -> bool:
 
 
 def _coded_colours(image: Image.Image, head: bytes) -> str:
-    """Of a cICP chunk (PNG) or an nclx box (AVIF, HEIF): numbers of ITU-T H.273."""
+    """The colours of a cICP chunk (PNG) or an nclx box (AVIF, HEIF): numbers of ITU-T H.273."""
     primaries = transfer = _UNSPECIFIED
     if image.format == "PNG":
         at = head.find(b"cICP")
-        # Of the pixels it could be by chance; a chunk of it has four bytes.
+        # The bytes could be pixels by chance; a chunk of this kind has four bytes of content.
         if (
             4 <= at <= len(head) - 6
             and head[at - 4 : at] == b"\0\0\0\4"
@@ -186,7 +186,7 @@ def _exif(image: Image.Image) -> str:
         has_index = ExifTags.IFD.Interop in more
         index = exif.get_ifd(ExifTags.IFD.Interop).get(1) if has_index else None
         space, gamma = more.get(ExifTags.Base.ColorSpace), more.get(ExifTags.Base.Gamma)
-    except Exception:  # `turn_of` says that they cannot be read
+    except Exception:  # `turn_of` reports that the data cannot be read
         return ""
     if str(index).strip("\0 ") == "R03" or space == 2:
         return _as_srgb("Adobe RGB by its EXIF data")
@@ -213,7 +213,7 @@ def _tiff(image: Image.Image) -> str:
 
 
 def _bmp(head: bytes) -> str:
-    """The colour space of a BMP's header of version 4 or 5 (BITMAPV4HEADER)."""
+    """The colour space in a BMP's header of version 4 or 5 (BITMAPV4HEADER)."""
     if head[:2] != b"BM" or len(head) < 122 or int.from_bytes(head[14:18], "little") < 108:
         return ""
     kind = head[70:74]
@@ -242,6 +242,6 @@ def _jpeg_2000(image: Image.Image, head: bytes) -> str:
 
 
 def _lacks_parts(image: Image.Image) -> bool:
-    """Whether a JPEG holds a part of a colour profile and Pillow has not put it together."""
+    """Whether a JPEG holds a part of a colour profile and Pillow has not assembled it."""
     parts = [d for name, d in getattr(image, "applist", ()) if name == "APP2"]
     return not image.info.get("icc_profile") and any(d.startswith(b"ICC_PROFILE\0") for d in parts)

@@ -23,39 +23,41 @@ from hwkd.notes import lack, note
 if TYPE_CHECKING:
     from PIL import ImageCms
 
-# From an image that Pillow has opened to upright 8-bit RGB, with a word on all that is lost on the way.
+# From an image that Pillow has opened to upright 8-bit RGB, with a note on every loss on the way.
 
 Pixels = npt.NDArray[np.uint8]
 _Convert = Callable[[Image.Image], Image.Image]
 
 BAND_PIXELS = 2**20
-"""Converted at a time, so that a large image is never held a third time beside Pillow's copy and the result."""
+"""Pixels converted at a time, so that a large image is never held a third time beside Pillow's copy and the result."""
 
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
-"""TIFF's tag for what a sample means, and its value for grey from white to black."""
+"""TIFF's tag for the meaning of a sample, and its value for grey from white to black."""
 
 _GREY = ("1", "L", "LA", "La")
 _IS_SRGB_WITHIN = 1
 _SHOWN = 60
-"""Characters of a colour profile's name: a file may hold any number."""
+"""Characters shown of a colour profile's name: a file may hold any number."""
 
 
 class UnusableSamples(ValueError):
-    """Samples that do not say what 8-bit value they stand for."""
+    """Samples that do not define the 8-bit value they stand for."""
 
 
 def to_rgb(image: Image.Image, head: bytes = b"") -> tuple[Pixels, tuple[str, ...]]:
-    """(pixels, dropped) of an open image: [H, W, 3] uint8, and what it holds beyond them, a few words each.
+    """The pixels of an open image, and what it loses.
 
-    head: the first bytes of its file, which say of its colours what Pillow does not hand on.
+    The image is turned by its EXIF orientation. If a profile gives its colours in another space, they are converted to sRGB.
+    Grey becomes three equal channels. Alpha is dropped, as by Pillow's convert("RGB"). 16-bit samples keep their high byte,
+    as Pillow does for 16-bit RGB; its own convert would clip 16-bit grey to white instead.
 
-    It is turned as its EXIF orientation says, and its colours are brought to sRGB where a profile gives them in another
-    space. Grey becomes three equal channels. Alpha is dropped, as by Pillow's convert("RGB"). 16-bit samples keep their
-    high byte, as Pillow does for 16-bit RGB; its own convert would clip 16-bit grey to white instead.
-
+    Args:
+        head: the first bytes of its file, with information on its colours that Pillow does not pass on.
+    Returns:
+        (pixels, dropped): [H, W, 3] uint8, and what the image holds beyond them, a few words each.
     Raises:
         UnusableSamples: float samples, or integers outside 0..65535.
-        OSError, ValueError and others: what Pillow raises on damaged files.
+        OSError, ValueError and others: errors of Pillow on damaged files.
     """
     dropped = []
     frames = getattr(image, "n_frames", 1)
@@ -85,13 +87,13 @@ def to_rgb(image: Image.Image, head: bytes = b"") -> tuple[Pixels, tuple[str, ..
 
 
 def pixels_of(image: Image.Image) -> Pixels:
-    """The pixels of an image that a program holds, as `to_rgb` gives them; `image` itself stays as it is.
+    """The pixels of an image that a program holds, as `to_rgb` returns them; `image` itself is not changed.
 
     Raises:
-        InputError: alpha that is not all opaque, float samples, a mode that has no RGB; a damaged file behind it.
+        InputError: alpha that is not all opaque, float samples, a mode that has no RGB, or a damaged file behind the image.
     """
     try:
-        # A copy, which unlike image.copy() is turned as EXIF says that did not come with the file.
+        # A copy: unlike image.copy(), it is also turned by EXIF data that did not come with the file.
         own = ImageOps.exif_transpose(image)
     except OSError as error:
         raise InputError(f"the image cannot be read: {error}; open another file") from error
@@ -112,20 +114,20 @@ def pixels_of(image: Image.Image) -> Pixels:
 
 
 def _stored_forms(image: Image.Image) -> list[str]:
-    """How Pillow is going to unpack the samples: "RGB;16B" say. Known until the image is loaded."""
+    """The forms from which Pillow will unpack the samples, for example "RGB;16B". Known until the image is loaded."""
     forms = [tile[3] for tile in image.tile] if hasattr(image, "tile") else []
     return [str(form[0] if isinstance(form, tuple) and form else form) for form in forms]
 
 
 def _bits(image: Image.Image, forms: list[str]) -> int:
-    """Of a sample, as stored."""
+    """The bits of a sample, as stored."""
     if "I;12" in forms:
         return 12
     return 16 if image.mode.startswith("I") or any(";16" in form for form in forms) else 8
 
 
 def _full_range(image: Image.Image, bits: int, *, is_white_zero: bool) -> Image.Image:
-    """16-bit grey as 0 (black) to 65535: Pillow gives 12 bits as they are, and hands on what white is for 8 bits alone."""
+    """16-bit grey as 0 (black) to 65535. Pillow leaves 12 bits unscaled, and inverts white for 8 bits only."""
     if not is_white_zero and bits != 12:
         return image
     samples = np.asarray(image).astype(np.uint16) << (16 - bits)
@@ -155,12 +157,12 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _conversion(image: Image.Image) -> tuple[_Convert, tuple[str, ...]]:
-    """How a part of `image` becomes RGB, and what is to be said about its colours."""
+    """The conversion of a part of `image` to RGB, and the notes on its colours."""
     icc = image.info.get("icc_profile")
     if image.mode == "LAB":
         from PIL import ImageCms
 
-        # What the numbers mean is known, whatever profile stands beside them.
+        # The meaning of the numbers is known, so a profile beside them does not matter.
         transform = ImageCms.buildTransform(
             ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
         )
@@ -214,7 +216,7 @@ def _by(transform: "ImageCms.ImageCmsTransform", to_mode: _Convert) -> _Convert:
 
 
 def _keeps_colours(transform: "ImageCms.ImageCmsTransform", mode: str) -> bool:
-    """Whether the profile is sRGB, whatever it is called: no colour of a grid changes by more than a rounding."""
+    """Whether the profile is sRGB under any name: no colour of a grid changes by more than a rounding."""
     if mode == "L":
         levels = np.arange(256, dtype=np.uint8)[None]
         same = np.repeat(levels[:, :, None], 3, axis=2)
@@ -229,7 +231,7 @@ def _keeps_colours(transform: "ImageCms.ImageCmsTransform", mode: str) -> bool:
 
 
 def _to_mode(mode: str) -> _Convert:
-    """A conversion to `mode` that copies nothing where nothing changes, and takes the high byte of 16-bit grey."""
+    """A conversion to `mode`. It copies nothing if nothing changes, and takes the high byte of 16-bit grey."""
 
     def convert(part: Image.Image) -> Image.Image:
         if part.mode.startswith("I"):
@@ -258,25 +260,25 @@ OTHER_SUFFIXES = (
     *(".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".avif", ".heic", ".heif", ".gif", ".apng"),
     *(".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".dng", ".exr", ".psd"),
 )
-"""The names of files that are images as well, but are passed over in a folder: of these some cannot be read."""
+"""Endings of other image files, which are passed over in a folder: some of these cannot be read."""
 
 _NAMED = 5
-"""Files that a note names."""
+"""Number of files that a note names."""
 
 EMBEDDED = {
     "train": ("astronaut.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png"),
     "eval": ("chelsea.png", "rocket.jpg"),
 }
-"""scikit-image's photographs by what they are used for: nothing is trained on and evaluated on."""
+"""scikit-image's photographs by their use: no photograph is used both to train and to evaluate."""
 
 _FORMATS = (
     *("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "MPO", "AVIF", "JPEG2000", "DIB", "ICO"),
     *("PCX", "PSD", "QOI", "SGI", "TGA", "HEIF"),
 )
-"""Pillow's names of the kinds that are read; the last where a plugin for it is registered."""
+"""Pillow's names of the kinds that are read; the last only if a plugin for it is registered."""
 
 MAX_PIXELS = 178_956_970
-"""Pillow's limit on an image's pixels, so that a header cannot ask for any amount of memory."""
+"""Pillow's limit on an image's pixels, so that a header cannot demand any amount of memory."""
 
 
 _LIMIT_LOCK = Lock()
@@ -313,12 +315,12 @@ def find_images(folder: Path) -> tuple[Path, ...]:
 def find_files(
     folder: Path, suffixes: Sequence[str], related: Sequence[str] = ()
 ) -> tuple[Path, ...]:
-    """The files in `folder` and in all folders below it whose names end in one of `suffixes`, in any case, sorted by path.
+    """The files in `folder` and in all folders below it with a name that ends in one of `suffixes`, in any case, sorted by path.
 
-    What may have been meant and is passed over is noted (hwkd.notes), with the reason.
+    A note (hwkd.notes) lists files that are passed over although the user may have meant them, with the reason.
 
     Args:
-        related: other endings that may have been meant.
+        related: other endings of files that the user may have meant.
     """
     found: list[Path] = []
     passed_over: dict[str, list[str]] = {}
@@ -342,7 +344,7 @@ def find_files(
             elif suffix not in suffixes:
                 continue
             elif name.startswith("._"):
-                # Of macOS, beside the file itself, wherever a file system has no other place for its metadata.
+                # macOS puts these beside the file itself on every file system that has no other place for its metadata.
                 continue
             elif path.is_file():
                 found.append(path)
@@ -356,14 +358,19 @@ def find_files(
 
 
 def _named(names: Sequence[str]) -> str:
-    """Some of `names`, and how many there are."""
+    """Some of `names`, and their number."""
     shown = ", ".join(sorted(names)[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
 
 
 @dataclass(frozen=True, eq=False)
 class ReadImage:
-    """An image as it is coded. pixels: [H, W, 3] uint8, upright, sRGB. dropped: what was lost on the way, in words."""
+    """An image as it is coded.
+
+    Attributes:
+        pixels: [H, W, 3] uint8, upright, sRGB.
+        dropped: what was lost on the way, in words.
+    """
 
     pixels: Pixels
     dropped: tuple[str, ...]
@@ -372,14 +379,14 @@ class ReadImage:
 def read_image(
     source: Path | IO[bytes], max_pixels: int = MAX_PIXELS, name: str | None = None
 ) -> ReadImage:
-    """The image in a file, or in bytes that can be read, as `hwkd.images.to_rgb` gives it.
+    """The image in a file, or in bytes that can be read, as `hwkd.images.to_rgb` returns it.
 
     Args:
-        max_pixels: images of more are refused before memory is taken for them.
-        name: what messages call the source; the path unless given.
+        max_pixels: images with more pixels are refused before memory is taken for them.
+        name: the source's name in messages; by default the path.
     Raises:
-        BrokenImage: not an image, a damaged or truncated one, over `max_pixels`, or of float samples.
-        InputError: there is no such file, or it may not be read.
+        BrokenImage: not an image, damaged, truncated, over `max_pixels`, or with float samples.
+        InputError: there is no such file, or reading it is not allowed.
     """
     name = name or str(source)
     try:
@@ -394,7 +401,7 @@ def read_image(
         raise BrokenImage(f"{name} holds {error}") from error
     except (HwkdError, MemoryError):
         raise
-    # Damage has no class of its own: Pillow's readers let out whatever they stumble over.
+    # Damage has no class of its own: Pillow's readers may raise anything.
     except Exception as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         raise BrokenImage(
@@ -417,7 +424,7 @@ def _read(file: IO[bytes], max_pixels: int, name: str) -> ReadImage:
     except (HwkdError, MemoryError, UnusableSamples):
         raise
     except Exception:
-        # Where the pixels alone can be read, it was the metadata that is damaged or too large.
+        # If the pixels alone can be read, it was the metadata that is damaged or too large.
         data.seek(0)
         pixels_only = without_metadata(data.read())
         if pixels_only is None:
@@ -432,12 +439,12 @@ def _read(file: IO[bytes], max_pixels: int, name: str) -> ReadImage:
 
 
 def read_rgb(path: Path) -> Pixels:
-    """The pixels of `read_image`; up to the size at which Pillow refuses, twice that at which it warns."""
+    """The pixels of `read_image`, up to the size at which Pillow refuses: twice the size at which it warns."""
     return read_image(path, 2 * MAX_PIXELS).pixels
 
 
 def opened_image(data: IO[bytes]) -> Image.Image:
-    """The image in `data`, of which only the header is read; Pillow's limit on its size is not asked."""
+    """The image in `data`. Only the header is read, and Pillow's limit on its size does not apply."""
     if not data.read(1):
         raise EOFError("it is empty")
     data.seek(0)
@@ -446,7 +453,7 @@ def opened_image(data: IO[bytes]) -> Image.Image:
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
-            # Some of Pillow's readers start programs: Ghostscript for what claims to be PostScript, whatever its name.
+            # Some of Pillow's readers start programs: Ghostscript for a file that claims to be PostScript, whatever its name.
             try:
                 Image.preinit()  # the common kinds; without it there are none yet
                 return Image.open(data, formats=[form for form in _FORMATS if form in Image.OPEN])
@@ -477,14 +484,14 @@ def write_png(path: Path, array: Pixels) -> None:
 
 
 def embedded_images(split: Literal["train", "eval"]) -> dict[str, Pixels]:
-    """The photographs of `split` in EMBEDDED by file name, [H, W, 3] uint8; read as files, no network.
+    """The photographs of `split` in EMBEDDED by file name, [H, W, 3] uint8; read as files, without network.
 
     Raises:
-        InputError: another split, or this scikit-image lies without its photographs.
+        InputError: the split is unknown, or this scikit-image lacks its photographs.
     """
     if split not in EMBEDDED:
         raise unknown("set of embedded images", split, EMBEDDED)
-    # find_spec looks without importing: scikit-image's import is slow, and only its files are wanted.
+    # find_spec looks without importing: scikit-image's import is slow, and only its files are needed.
     package = importlib.util.find_spec("skimage")
     if package is None or package.origin is None:
         raise InputError(
@@ -502,9 +509,11 @@ def embedded_images(split: Literal["train", "eval"]) -> dict[str, Pixels]:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Images to evaluate on, read one at a time as often as they are asked for; named by their path within it.
+    """Images to evaluate on, read one at a time at each use; named by their path within the source.
 
-    folder: None for the embedded evaluation photographs. paths: of the files.
+    Attributes:
+        folder: None for the embedded evaluation photographs.
+        paths: paths of the files.
     """
 
     folder: Path | None
@@ -518,9 +527,9 @@ class ImageSource:
             yield path.relative_to(self.folder).as_posix(), read_rgb(path)
 
     def readable(self) -> "ImageSource":
-        """Without the images that cannot be read, each of which is noted (hwkd.notes).
+        """The source without the images that cannot be read. A note (hwkd.notes) names each of them.
 
-        Every image is decoded once, which is little against what is done with it afterwards.
+        Every image is decoded once, which is little against the later work on it.
 
         Raises:
             InputError: none can be read.
@@ -538,10 +547,10 @@ class ImageSource:
         return replace(self, paths=tuple(kept))
 
     def sha256(self) -> str | None:
-        """Of the files' content, whatever their names; None for the embedded photographs, which their name tells.
+        """The sha256 of the files' content, whatever their names; None for the embedded photographs, which have a fixed name.
 
         Raises:
-            InputError: a file that cannot be read.
+            InputError: a file cannot be read.
         """
         return None if self.folder is None else content_sha256(self.paths)
 
@@ -553,10 +562,10 @@ class ImageSource:
 
 
 def content_sha256(paths: Iterable[Path]) -> str:
-    """What files hold, whatever their names, order and folders.
+    """The sha256 of the files' content, whatever their names, order and folders.
 
     Raises:
-        InputError: one that cannot be read.
+        InputError: a file cannot be read.
     """
     digests = []
     for path in paths:
@@ -574,10 +583,10 @@ def content_sha256(paths: Iterable[Path]) -> str:
 
 
 def also_among(paths: Iterable[Path], others: Iterable[Path]) -> tuple[Path, ...]:
-    """Those of `paths` that `others` hold too: the same file, or a copy under any name. What cannot be read is in neither."""
+    """The files of `paths` that are in `others` too: the same file, or a copy under any name. Unreadable files do not count."""
     held = {path: size for path in paths if (size := _size(path)) is not None}
     sizes = set(held.values())
-    # Hardly any file of `others` is read: a copy is as long as what it is of.
+    # Hardly any file of `others` is read: a copy is as long as its original.
     alike = [path for path in others if _size(path) in sizes]
     digests = {digest for path in alike if (digest := _digest(path)) is not None}
     return tuple(path for path in held if _digest(path) in digests)
@@ -602,14 +611,18 @@ def open_images(folder: Path | None) -> ImageSource:
     return ImageSource(folder, () if folder is None else find_images(folder))
 
 
-# Pixels out, in the format that a file's name asks for.
+# Pixels out, in the format that a file's name selects.
 
 JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class Format:
-    """How Pillow writes a format. most_px: the longest side that it holds; None where it holds any that occurs."""
+    """The way in which Pillow writes a format.
+
+    Attributes:
+        most_px: the longest side that the format holds; None if it holds any that occurs.
+    """
 
     name: str
     most_px: int | None = None
@@ -632,10 +645,10 @@ FORMATS = {
 
 
 def format_of(path: Path) -> Format:
-    """The format that the name of `path` asks for.
+    """The format that the name of `path` selects.
 
     Raises:
-        InputError: an ending that is none of FORMATS, or one that this Pillow cannot write.
+        InputError: the ending is not in FORMATS, or this Pillow cannot write the format.
     """
     found = FORMATS.get(path.suffix.lower())
     if found is None:
@@ -649,7 +662,7 @@ def format_of(path: Path) -> Format:
 
 
 def check_fits(path: Path, width: int, height: int) -> None:
-    """Refuse an image whose sides are longer than the format of `path` holds. Raises InputError, as `format_of` too."""
+    """Refuse an image with sides longer than the format of `path` holds. Raises InputError, also as `format_of`."""
     form = format_of(path)
     if form.most_px is not None and max(width, height) > form.most_px:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a user should know beside the result: by Python's logging, so that a program decides where it goes.
+"""Messages to a user beside the result. They use Python's logging, so that a program decides where they go.
 
 The command line writes notes to standard error (hwkd/cli/talk.py).
 """
@@ -9,20 +9,20 @@ _LOG = logging.getLogger("hwkd")
 
 
 def note(text: str) -> None:
-    """Say something that the user may have to act on: "passed over 3 files" say."""
+    """Log something that the user may have to act on, for example "passed over 3 files"."""
     _LOG.warning("%s", text)
 
 
 def lack(text: str) -> None:
-    """Say what the work goes on without: an error, which --quiet does not hide."""
+    """Log a lack with which the work goes on: an error, which --quiet does not hide."""
     _LOG.error("%s", text)
 
 
 def is_detailed() -> bool:
-    """Whether anybody hears what `detail` says."""
+    """Whether the messages of `detail` are shown."""
     return _LOG.isEnabledFor(logging.INFO)
 
 
 def detail(text: str) -> None:
-    """Say what is done and how, for a user who asked for more (-v)."""
+    """Log what is done and how, for a user who requested details (-v)."""
     _LOG.info("%s", text)

@@ -9,10 +9,10 @@ from typing import Any, TypeVar, get_args
 
 from hwkd.errors import InputError, unknown
 
-# How a text becomes the value of an option, and what is refused: types for argparse.
+# From a text to the value of an option, with the refusals: types for argparse.
 
 MOST = 10**9
-"""Of steps, and of whatever else has no bound of its own."""
+"""The largest number of steps, and of everything else without a bound of its own."""
 LAST_SEED = 2**32 - 1
 
 
@@ -70,7 +70,7 @@ FIGURE_KINDS = (".svg", ".png", ".pdf")
 
 
 def figure_path(text: str) -> Path:
-    """An argparse type: a file whose suffix names a kind of figure that can be drawn."""
+    """An argparse type: a file with a suffix of a kind of figure that can be drawn."""
     path = Path(text)
     if path.suffix.lower() not in FIGURE_KINDS:
         raise argparse.ArgumentTypeError(
@@ -80,7 +80,7 @@ def figure_path(text: str) -> Path:
 
 
 def one_of(kind: str, *known: str) -> Callable[[str], str]:
-    """An argparse type: one of the names `known`; InputError with the near ones for any other."""
+    """An argparse type: one of the names `known`. For any other name, InputError with similar names."""
 
     def parse(text: str) -> str:
         if text not in known:
@@ -91,7 +91,7 @@ def one_of(kind: str, *known: str) -> Callable[[str], str]:
 
 
 def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
-    """An argparse type: a text that stays one, which `parse` takes without an InputError."""
+    """An argparse type: a text, unchanged, that `parse` takes without an InputError."""
 
     def keep(text: str) -> str:
         parse(text)
@@ -105,7 +105,12 @@ def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class _Option:
-    """What is known of a field's option; `more`: what only argparse's add_argument takes."""
+    """The facts of a field's option.
+
+    Attributes:
+        has_several: whether the option takes several values.
+        more: arguments that only argparse's add_argument uses.
+    """
 
     flags: tuple[str, ...]
     default: Any
@@ -136,13 +141,13 @@ def option(
     """A field of an `Options`, for a dataclass with kw_only.
 
     Args:
-        help: without the default, which is added where there is one and `help` does not say "default".
-        parse: from the text to the value; raises ArgumentTypeError or InputError. Of a Path it need not be given.
+        help: help without the default, which is added if there is one and `help` does not contain "default".
+        parse: from the text to the value; raises ArgumentTypeError or InputError. A Path needs none.
         default: False makes a switch, () an option that may be given again, MISSING a field that must be given.
-        group: begins a group of that title in the help, which the fields below belong to.
-        exclusive: of fields that stand together under one such name only one may be given.
+        group: begins a group of that title in the help. The fields below belong to it too.
+        exclusive: of adjacent fields with one such name, only one may be given.
         short: the option's short form, as "-o".
-        more: of argparse's.
+        more: other arguments of argparse.
     """
     has_several = default == () or more.get("nargs") in ("*", "+")
     if default is False:
@@ -156,7 +161,7 @@ def option(
     if default not in (None, (), MISSING) and default is not False and "default" not in help:
         help += f" (default: {f'{default:g}' if isinstance(default, float) else default})"
     more["help"] = help
-    # The long form is that of the field's name, which is not known here.
+    # The long form is made from the field's name, which is not known here.
     flags = () if positional else (short, "") if short else ("",)
     known = _Option(flags, default, parse, has_several, group, exclusive, more)
     return field(default=default, kw_only=kw_only, metadata={"option": known})
@@ -167,7 +172,7 @@ Own = TypeVar("Own", bound="Options")
 
 @dataclass(frozen=True)
 class Options:
-    """The base of what a command takes. "Given" is a mapping of names of fields to values, defaults left out."""
+    """The base of a command's options. "Given" is a mapping of names of fields to values, defaults left out."""
 
     @classmethod
     def _options(cls) -> dict[str, _Option]:
@@ -187,9 +192,10 @@ class Options:
         parser: argparse.ArgumentParser,
         beside: Mapping[str, Callable[[argparse._ActionsContainer], object]] | None = None,
     ) -> None:
-        """Give `parser` an option for every field; what is not given will not stand in its namespace.
+        """Add an option for every field to `parser`. Options that are not given do not appear in its namespace.
 
-        beside: adds, behind the option of this name, what is no field.
+        Args:
+            beside: by the name of an option: adds, after this option, arguments that are not fields.
         """
         group: argparse._ActionsContainer = parser
         exclusive, holder = "", group
@@ -208,7 +214,7 @@ class Options:
 
     @classmethod
     def given_in(cls, args: argparse.Namespace) -> dict[str, Any]:
-        """What argparse has found of the options."""
+        """The options that argparse has found."""
         found = {name: getattr(args, name) for name in cls._options() if hasattr(args, name)}
         return {n: tuple(v) if isinstance(v, list) else v for n, v in found.items()}
 
@@ -219,10 +225,10 @@ class Options:
 
     @classmethod
     def read(cls, table: Mapping[str, object], where: str) -> dict[str, Any]:
-        """What `table`, a TOML file's say, gives: texts, numbers, true or false, and arrays of these.
+        """The values that `table` sets, for example from a TOML file: texts, numbers, true or false, and arrays of these.
 
         Raises:
-            InputError: a value of the wrong type, or one that the option refuses; names `where`.
+            InputError: a value has the wrong type, or the option refuses it; the message names `where`.
         """
         options, given = cls._options(), dict[str, Any]()
         taken: dict[str, str] = {}
@@ -244,13 +250,13 @@ class Options:
         return given
 
     def given(self) -> dict[str, Any]:
-        """What differs from the defaults, as it is."""
+        """The values that differ from the defaults, unchanged."""
         options = self._options()
         return {name: v for name, v in vars(self).items() if v != options[name].default}
 
     @classmethod
     def words(cls, given: Mapping[str, Any]) -> list[str]:
-        """The words of a command line that gives this; nothing of what is None or False."""
+        """The words of a command line with these values; None and False add no word."""
         words: list[str] = []
         for name, known in cls._options().items():
             value, flag = given.get(name), known.flags[0]
@@ -268,7 +274,7 @@ class Options:
 
 
 def _read(name: str, known: _Option, value: object) -> Any:
-    """The value that `value` gives; ArgumentTypeError as of argparse, ValueError for a value of another type."""
+    """The option's value for `value`. Raises ArgumentTypeError as argparse, ValueError for a value of another type."""
     if isinstance(known.default, bool):
         if not isinstance(value, bool):
             raise ValueError(f"{name} takes true or false, got {value!r}")

@@ -1,32 +1,34 @@
-"""A figure that says how it was found, and figures as text: in cells of tables, with three significant digits."""
+"""Figures with the way in which they were found, and figures as text: in cells of tables, with three significant digits."""
 
 import math
 from dataclasses import dataclass, replace
 
 from hwkd.errors import InputError
 
-# A figure that says how it was found: the value, its spread, and by what. Unknown is a reason, never 0.
+# A figure with its value, its spread, and the way in which it was found. Unknown is a reason, never 0.
 
 FOUND = ("counted", "computed", "measured", "estimated", "predicted")
-"""How a figure can be had: counted (exact: MACs, parameters), computed (bytes from bits), measured (a clock or a
-sensor), estimated (a model of this machine, codecarbon say), predicted (a model of a machine that is not here)."""
+"""The ways to find a figure: counted (exact: MACs, parameters), computed (bytes from bits), measured (a clock or a
+sensor), estimated (a model of this machine, such as codecarbon), predicted (a model of a machine that is not here)."""
 
 MARKS = {"counted": "", "computed": "", "measured": "", "estimated": "~", "predicted": "^"}
-"""What stands beside a figure in a table that is otherwise measured."""
+"""The mark beside a figure in a table that is otherwise measured."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One figure. Its unit stands in the name under which it is kept.
+    """One figure. Its unit is in the name under which it is kept.
 
-    value: None where it is not known; `reason` then says why.
-    found: one of FOUND. by: with what: the sensor, the model, the target's file, the counter.
-    low, high: the interval that holds the truth with probability `level`; both or neither.
-    runs: how many repetitions stand behind a measured value.
+    Attributes:
+        value: None if it is not known; `reason` then gives the reason.
+        found: one of FOUND.
+        by: the means: the sensor, the model, the target's file, the counter.
+        low, high: the interval that holds the truth with probability `level`; both or neither.
+        runs: number of repetitions of a measured value.
 
     Raises:
-        InputError: a number that cannot be (negative, not finite, outside its own interval), a value without saying
-            by what, a measured value without runs, no value and no reason.
+        InputError: a number is impossible (negative, not finite, outside its own interval), a value has no `by`, a measured
+            value has no runs, or there is neither a value nor a reason.
     """
 
     value: float | None
@@ -91,7 +93,7 @@ class Quantity:
 
 
 def not_known(reason: str, found: str = "measured") -> Quantity:
-    """A figure that could not be had, with the reason."""
+    """A figure without a value, with the reason."""
     return Quantity(None, found, reason=reason)
 
 
@@ -100,17 +102,18 @@ def not_known(reason: str, found: str = "measured") -> Quantity:
 NA = "n/a"
 
 PUBLISHED = "published"
-"""How a figure was found that others measured and printed; it is none of ours (hwkd.quantity.FOUND)."""
+"""The way of a figure that others measured and printed; it is not one of ours (hwkd.quantity.FOUND)."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure as a table needs it; fields as those of Quantity.
+    """A figure as a table needs it; the other fields are those of Quantity.
 
-    basis: what two figures must share to be compared at all: for quality, which images.
-    change: against the first row, in percent or as a difference (Column.is_difference); None where there is none, and
-    no_change says why.
-    is_reference: the first row's own figure.
+    Attributes:
+        basis: two figures must have the same basis to be compared at all: for quality, the images.
+        change: change against the first row, in percent or as a difference (Column.is_difference); None if there is none.
+        no_change: the reason why `change` is None.
+        is_reference: the first row's own figure.
     """
 
     value: float | None
@@ -141,8 +144,8 @@ def unknown_cell(reason: str) -> Cell:
 def added(a: Cell, b: Cell) -> Cell:
     """The sum, found the way of the weaker of the two.
 
-    Its interval adds the ends. Whatever the two have to do with each other, it holds the truth with a probability of
-    at least level_a + level_b - 1 (Bonferroni), which is the level it is given.
+    Its interval adds the ends. Whatever the relation between the two, it holds the truth with a probability of at least
+    level_a + level_b - 1 (Bonferroni), and that is its level.
     """
     if a.value is None or b.value is None:
         return unknown_cell("; ".join(dict.fromkeys(c.reason for c in (a, b) if c.value is None)))
@@ -159,7 +162,7 @@ def added(a: Cell, b: Cell) -> Cell:
 
 
 def per_second(ms: Cell) -> Cell:
-    """How many in a second, of what takes `ms` milliseconds."""
+    """The number of times in a second, for something that takes `ms` milliseconds."""
     if ms.value is None:
         return ms
     if ms.value == 0:
@@ -172,8 +175,8 @@ def per_second(ms: Cell) -> Cell:
 def against(reference: Cell, cell: Cell, *, is_difference: bool) -> Cell:
     """`cell` with its change against `reference`: in percent, or as the difference.
 
-    There is no change (None) where one of the two is not known, where the percent of a reference of 0 is asked for,
-    and where their basis differs: a PSNR on other images says nothing.
+    There is no change (None) if one of the two is not known, if the reference of a percentage is 0, or if their basis
+    differs: a PSNR on other images is not comparable.
     """
     if cell.value is None:
         return replace(cell, no_change=cell.reason)
@@ -188,7 +191,7 @@ def against(reference: Cell, cell: Cell, *, is_difference: bool) -> Cell:
     return replace(cell, change=100 * (cell.value / reference.value - 1))
 
 
-# Numbers as text for people: three significant digits unless told otherwise. Pure.
+# Numbers as text for people: three significant digits by default. Pure.
 
 
 def three_digits(value: float) -> str:
@@ -207,7 +210,7 @@ def number_text(value: float, digits: int | None) -> str:
 
 
 def interval_text(low: float | None, high: float | None, digits: int | None = None) -> str:
-    """The ends of an interval, as number_text; "" where there is none."""
+    """The ends of an interval, as number_text; "" if there is none."""
     if low is None or high is None:
         return ""
     return f"{number_text(low, digits)} to {number_text(high, digits)}"

@@ -1,4 +1,4 @@
-"""`hwkd bench`: bundles against CompressAI and against JPEG, WebP and AVIF, end to end, in one run."""
+"""`hwkd bench`: compares bundles with CompressAI and with JPEG, WebP and AVIF, end to end, in one run."""
 
 import argparse
 from collections import Counter
@@ -44,7 +44,7 @@ DEFAULT_SIZE = "768x512"
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions(Options):
-    """What `hwkd bench` takes, but for how its tables are printed."""
+    """The options of `hwkd bench`, except those that control how its tables are printed."""
 
     bundles: tuple[str, ...] = option(
         f"a .hwkd file, or the name of one that ships (see `hwkd models`); {SHIPPED_FIRST}",
@@ -106,7 +106,7 @@ class BenchOptions(Options):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd bench`."""
+    """Add the arguments of `hwkd bench` to `parser`."""
     BenchOptions.add_to(parser)
     add_output_options(parser)
 
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print, and return the exit code.
 
     Raises:
-        InputError: a file, name or number that there is not; told before anything is measured.
+        InputError: a file, name or number that does not exist; raised before anything is measured.
         HwkdError: no bundle runs in any runtime.
     """
     options = BenchOptions.of(args)
@@ -151,7 +151,7 @@ def _run_at_psnr(
     runtimes: tuple[str, ...],
     bundles: dict[str, Bundle],
 ) -> int:
-    """All codecs at `psnr_db`: measure, print, save, draw."""
+    """Measure all codecs at `psnr_db`, print, save, draw."""
     for name, is_given in (
         ("--quality", options.quality is not None),
         ("--classic-quality", options.classic_quality is not None),
@@ -190,7 +190,7 @@ def _run_at_psnr(
 
 def _runtimes(text: str) -> tuple[str, ...]:
     if text != ALL:
-        runtime_label(text)  # raises where there is no such runtime
+        runtime_label(text)  # raises if there is no such runtime
         return (text,)
     present = preferred_runtimes()
     if not present:
@@ -199,7 +199,7 @@ def _runtimes(text: str) -> tuple[str, ...]:
 
 
 def _named(paths: Sequence[str]) -> dict[str, Bundle]:
-    """The bundles by their own names, by their paths where two have one name."""
+    """The bundles by their own names; by their paths if two have the same name."""
     bundles = {path: read_bundle(named_bundle(path)) for path in dict.fromkeys(paths)}
     counts = Counter(bundle.manifest.name for bundle in bundles.values())
     return {
@@ -209,14 +209,14 @@ def _named(paths: Sequence[str]) -> dict[str, Bundle]:
 
 
 def _check_quality(quality: int | None, bundles: Collection[Bundle]) -> None:
-    """Refuse a quality that a bundle of all rates lacks, and one where no bundle has any."""
+    """Refuse a quality that a bundle of all rates lacks, and any quality if no bundle serves all rates."""
     of_all_rates = [bundle for bundle in bundles if bundle.manifest.qualities is not None]
     for bundle in of_all_rates or bundles:
         RateTarget(quality=quality).check(bundle.manifest)
 
 
 def _image(path: Path | None, size: str | None) -> tuple[Pixels, str]:
-    """The image to code, and what it is."""
+    """The image to code, and its description."""
     if path is not None:
         if size is not None:
             raise InputError(
@@ -232,7 +232,7 @@ def _image(path: Path | None, size: str | None) -> tuple[Pixels, str]:
     return photograph(width, height), "embedded photograph"
 
 
-# What `hwkd bench` prints: how fast against the first row, in milliseconds, and where the time goes. Pure.
+# The output of `hwkd bench`: speed against the first row, milliseconds, and where the time goes. Pure.
 
 COMPRESSAI_STEPS_TEXT = (
     "CompressAI: conversion is 8-bit pixels to a padded float tensor or back, entropy is all between its networks, index "
@@ -258,7 +258,11 @@ _STEPS = (
 
 
 def bench_tables(bench: Bench, image: str, fmt: str) -> tuple[Table, ...]:
-    """Three tables for format `fmt` of hwkd.report.table.FORMATS. image: what was coded, in words."""
+    """Three tables for format `fmt` of hwkd.report.table.FORMATS.
+
+    Args:
+        image: the coded image, in words.
+    """
     where = f"{image}, {bench.width}x{bench.height}"
     sheets = (_speedups(bench, where), _latencies(bench, where), _steps(bench, where))
     return tuple(to_table(sheet, fmt) for sheet in sheets)
@@ -321,7 +325,7 @@ _AT_PSNR = (
 
 
 def equal_psnr_table(found: EqualPsnr, fmt: str) -> Table:
-    """A row for each codec, for format `fmt` of hwkd.report.table.FORMATS."""
+    """A table with a row for each codec, for format `fmt` of hwkd.report.table.FORMATS."""
     first = found.rows[0].name
     labels = (
         Label("codec", tuple(row.name for row in found.rows)),
@@ -347,7 +351,7 @@ def equal_psnr_table(found: EqualPsnr, fmt: str) -> Table:
 
 
 def _entropy_notes(bench: Bench) -> Iterator[str]:
-    """What entropy coding takes of each side, of the coders that were looked into."""
+    """Notes on the share of entropy coding in each side, for the coders that were examined."""
     watched = [row for row in bench.rows if row.steps]
     for side in SIDES[::-1]:
         parts = [f"{100 * row.entropy_share(side):.1f} % of {_title(row)}" for row in watched]

@@ -1,4 +1,4 @@
-"""What `hwkd encode` and `hwkd decode` share: where they read and write, codecs for several threads, many images at a time."""
+"""Shared by `hwkd encode` and `hwkd decode`: inputs and outputs, codecs for several threads, many images at a time."""
 
 import os
 import sys
@@ -31,33 +31,38 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-# Where `hwkd encode` and `hwkd decode` read from and write to: files, folders, standard input and output.
+# The inputs and outputs of `hwkd encode` and `hwkd decode`: files, folders, standard input and output.
 
 STANDARD = "-"
-"""In place of a file: standard input, or standard output."""
+"""Replaces a file name: standard input, or standard output."""
 
 STREAM_SUFFIX = ".hwk"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to code. source: None for standard input. target: None for standard output."""
+    """One image to code.
+
+    Attributes:
+        source: None for standard input.
+        target: None for standard output.
+    """
 
     source: Path | None
     target: Path | None
 
     @property
     def source_name(self) -> str:
-        """What messages call the source."""
+        """The source's name in messages."""
         return "standard input" if self.source is None else str(self.source)
 
     @property
     def target_name(self) -> str:
-        """What messages call the target."""
+        """The target's name in messages."""
         return "standard output" if self.target is None else str(self.target)
 
     def write(self, content: bytes) -> None:
-        """Write to the target; to a file whole or not at all. Raises as hwkd.files.write_bytes."""
+        """Write to the target; a file is written whole or not at all. Raises as hwkd.files.write_bytes."""
         if self.target is None:
             sys.stdout.buffer.write(content)
             sys.stdout.buffer.flush()
@@ -65,23 +70,28 @@ class Job:
             write_bytes(self.target, content)
 
     def say(self, line: str) -> None:
-        """Print `line`, on standard error where the output takes standard output."""
+        """Print `line`; on standard error if the output takes standard output."""
         say(line, sys.stderr if self.target is None else sys.stdout)
 
 
 def say(line: str, file: TextIO) -> None:
-    """Print `line` to `file`; of a file's name that is no text, the bytes as escapes."""
+    """Print `line` to `file`. Bytes of a file's name that are not text are printed as escapes."""
     print(line.encode(errors="backslashreplace").decode(), file=file)
 
 
 def counted(images: int) -> str:
-    """So many images, in words."""
+    """The number of images, in words."""
     return f"{images} image{'s' * (images != 1)}"
 
 
 @dataclass(frozen=True)
 class Paths:
-    """IN and OUT of a command line. target: None where it is left out. is_many: for a folder of outputs."""
+    """IN and OUT of a command line.
+
+    Attributes:
+        target: None if it is left out.
+        is_many: whether the outputs go into a folder.
+    """
 
     sources: tuple[str, ...]
     target: str | None
@@ -89,13 +99,13 @@ class Paths:
 
 
 def paths_of(words: Sequence[str]) -> Paths:
-    """What the words IN [IN ...] [OUT] of a command line mean.
+    """The meaning of the words IN [IN ...] [OUT] of a command line.
 
-    Two are IN and OUT; of three or more the last is a folder. Where the last is a folder that exists, or ends as one, the
-    outputs go into it, so that `*.jpg out/` means the same for one image as for many.
+    Two words are IN and OUT; of three or more, the last is a folder. If the last word is an existing folder, or ends as a
+    folder, the outputs go into it. So `*.jpg out/` means the same for one image as for many.
 
     Raises:
-        InputError: several IN, and no folder to write to, or standard input among them.
+        InputError: several IN and no folder to write to, or standard input is one of several IN.
     """
     *sources, last = words
     if not sources:
@@ -125,14 +135,14 @@ def one_job(
     *,
     force: bool,
 ) -> Job:
-    """The job of a command that has one IN, which is no folder.
+    """The job of a command that has one IN, which is not a folder.
 
     Args:
-        check_target: raises InputError where an output may not have this name.
-        renamed: gives the path of the output of that of its input, where OUT is left out.
+        check_target: raises InputError if an output may not have this name.
+        renamed: returns the output's path for an input's path, if OUT is left out.
     Raises:
-        InputError: no such IN; as OUT a folder, a file that exists (without --force), or a terminal; no OUT for standard
-            input.
+        InputError: there is no such IN; OUT is a folder, a file that exists (without --force), or a terminal; IN is
+            standard input and there is no OUT.
     """
     (given,) = paths.sources
     source = None if given == STANDARD else Path(given)
@@ -154,7 +164,7 @@ def one_job(
         raise InputError(
             f"{target} is a folder, and one image is written to a file: give its name in it"
         )
-    # A device or a pipe has the name that it has.
+    # A device or a pipe keeps its name.
     if not is_special(target):
         check_target(target)
     check_new(target, force=force)
@@ -168,14 +178,17 @@ def folder_jobs(
     *,
     force: bool,
 ) -> tuple[Job, ...]:
-    """The jobs of a command that writes into a folder: one for each file that is IN, and for each file found in a folder
-    that is IN, which is written at the same place below OUT.
+    """The jobs of a command that writes into a folder.
+
+    There is one job for each file that is IN, and one for each file found in a folder that is IN. A file found in a folder
+    is written at the same place below OUT.
 
     Args:
-        find: gives the files in a folder and below. renamed: gives the path of an output of that of its input.
+        find: returns the files in a folder and below.
+        renamed: returns the output's path for an input's path.
     Raises:
-        InputError: no such IN, or nothing found in it; no OUT, or one that is no folder or cannot be written to; outputs
-            that exist (without --force), or two of one name.
+        InputError: there is no such IN, or nothing is found in it; there is no OUT, or OUT is not a folder or cannot be
+            written to; outputs exist (without --force), or two outputs have one name.
     """
     first = paths.sources[0]
     if paths.target is None:
@@ -213,7 +226,7 @@ def _check_there(source: Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Refuse a folder in which nothing can be written, before every image of a long run fails for it."""
+    """Refuse a folder in which nothing can be written. Otherwise every image of a long run would fail."""
     place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not os.access(place, os.W_OK | os.X_OK):
         raise InputError(
@@ -232,13 +245,13 @@ def _check_new(outputs: dict[Path, Path], *, force: bool) -> None:
         check_new(path, force=True)
 
 
-# Coding many images at the same time, and telling of those that cannot be coded.
+# Coding many images at the same time, and messages about those that cannot be coded.
 
 R = TypeVar("R")
 
 
 class UncodableImage(HwkdError):
-    """An image that cannot be coded, for `cause`; in a folder the others can."""
+    """An image that cannot be coded, because of `cause`. The other images of a folder can still be coded."""
 
     def __init__(self, cause: HwkdError) -> None:
         super().__init__(str(cause))
@@ -247,7 +260,7 @@ class UncodableImage(HwkdError):
 
 @contextmanager
 def memory_told(job: Job) -> Iterator[None]:
-    """Turn running out of memory within the block into UncodableImage."""
+    """Raise UncodableImage if memory runs out within the block."""
     try:
         yield
     except MemoryError as error:
@@ -256,7 +269,12 @@ def memory_told(job: Job) -> Iterator[None]:
 
 
 def write(job: Job, how: Callable[[], None]) -> None:
-    """Write by `how`; where this output cannot be written, the others may be: UncodableImage. Raises HwkdError on a full disk."""
+    """Call `how`, which writes one output.
+
+    Raises:
+        UncodableImage: this output cannot be written; the others may be.
+        HwkdError: the disk is full.
+    """
     try:
         how()
     except InputError as error:
@@ -266,11 +284,11 @@ def write(job: Job, how: Callable[[], None]) -> None:
 def run_jobs(
     doing: str, jobs: Sequence[Job], workers: int, work: Callable[[Job], R]
 ) -> tuple[R, ...]:
-    """What `work` gave for each job, without those left out, which are told on standard error; in the order of `jobs`.
+    """The results of `work`, in the order of `jobs`. Uncodable images are left out and reported on standard error.
 
     Raises:
-        Interrupted: Ctrl-C; the images in work then were finished first.
-        HwkdError: `work` raised it, other than UncodableImage; as for Ctrl-C.
+        Interrupted: Ctrl-C. The images in work at that time are finished first.
+        HwkdError: `work` raised it, and it is not UncodableImage. The images in work are finished first here too.
     """
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
@@ -300,7 +318,7 @@ def run_jobs(
 
 
 def check_none_left_out(done: int, jobs: int) -> None:
-    """Raise HwkdError where fewer images are done than there were jobs."""
+    """Raise HwkdError if fewer images are done than there were jobs."""
     if done < jobs:
         raise HwkdError(
             f"{jobs - done} of {jobs} images were left out for the reasons above; the others are done"
@@ -308,7 +326,7 @@ def check_none_left_out(done: int, jobs: int) -> None:
 
 
 def tell_dropped(dropped: Sequence[tuple[Job, tuple[str, ...]]]) -> None:
-    """Say on standard error what was lost of each image; where many lost the same, how many, and name one."""
+    """Report on standard error what each image lost. Images with the same loss share a line: one name and their number."""
     counts = Counter(texts for _, texts in dropped if texts)
     if not counts:
         return
@@ -320,12 +338,12 @@ def tell_dropped(dropped: Sequence[tuple[Job, tuple[str, ...]]]) -> None:
 
 
 def tell(console: "Console", line: str) -> None:
-    """Print `line` above a bar, as it is."""
+    """Print `line` above a bar, without any change."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _stop(pool: "ThreadPoolExecutor", futures: Sequence["Future[R]"], console: "Console") -> None:
-    """Begin nothing further, and wait for what is in work; a codec cannot be stopped within an image."""
+    """Begin nothing further, and wait for the images in work; a codec cannot be stopped within an image."""
     tell(console, f"stopping: {sum(f.running() for f in futures)} images are in work")
     is_done = False
     while not is_done:
@@ -355,7 +373,7 @@ def _bar(console: "Console") -> "Progress":
     )
 
 
-# Codecs for several threads: one may be used by one thread at a time.
+# Codecs for several threads: only one thread at a time may use a codec.
 
 
 SOON_PIXELS = 1 << 22
@@ -364,15 +382,16 @@ ms a megapixel once it ran, and took 0.4 to 0.5 s longer to load and compile (pa
 
 
 class Codecs:
-    """A codec for each thread that asks and each bundle.
+    """One codec for each pair of thread and bundle.
 
-    workers: threads that may ask. All cores, or `threads`, are shared out among them.
+    Attributes:
+        workers: number of threads. They share all cores, or `threads`.
 
     Args:
-        runtime, threads: as the user gave them, None for not.
+        runtime, threads: as the user gave them; None if not given.
         jobs: images to code.
     Raises:
-        InputError: no such runtime.
+        InputError: there is no such runtime.
     """
 
     def __init__(self, runtime: str | None, threads: int | None, jobs: int) -> None:
@@ -389,7 +408,7 @@ class Codecs:
         self._of_thread = threading.local()
 
     def bundle(self, path: Path) -> Bundle:
-        """The bundle at `path`, read once; said once, where its weights do not suit this processor. Raises as `read_bundle`."""
+        """The bundle at `path`, read once. Warns once if its weights do not suit this processor. Raises as `read_bundle`."""
         with self._lock:
             if path not in self._bundles:
                 self._bundles[path] = read_bundle(path)
@@ -406,7 +425,7 @@ class Codecs:
             is_soon = chosen is None and self._is_one and pixels <= SOON_PIXELS
             runtime = soonest_runtime(bundle) if is_soon else chosen or default_runtime(bundle)
             held[path] = Codec(bundle, runtime, self._threads, is_soon=is_soon)
-            if is_detailed():  # the runtime's version takes time to find
+            if is_detailed():  # finding the runtime's version takes time
                 self._tell(path, held[path].runtime, is_soon=is_soon)
         return held[path]
 

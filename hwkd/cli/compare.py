@@ -1,4 +1,4 @@
-"""`hwkd compare`: profile records as the resource comparison tables that stand in papers; results of training."""
+"""`hwkd compare`: profile records as resource comparison tables, as papers print them; results of training."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ MOST_THREADS = 4096
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd compare`."""
+    """Add the arguments of `hwkd compare` to `parser`."""
     parser.add_argument(
         "profiles",
         nargs="*",
@@ -115,8 +115,8 @@ def run(args: argparse.Namespace) -> int:
     """Read the records, compare, print.
 
     Raises:
-        InputError: no such record, different image sizes, no setting that fits, an unknown axis; options that do not
-            go together; as `show_results`.
+        InputError: there is no such record, image sizes differ, no setting fits, an axis is unknown, or options do not go
+            together; also as `show_results`.
     """
     check_results_options(args)
     if args.results is not None:
@@ -152,24 +152,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def trained_first(records: tuple[Record, ...]) -> tuple[Record, ...]:
-    """Those of one PROFILE as people read them: trained models, the best quality first, then all others as they were."""
+    """The records of one PROFILE in reading order: trained models, the best quality first, then all others as they were."""
     known = [record for record in records if record.quality is not None]
     known.sort(key=lambda record: -(record.quality.psnr_db if record.quality else 0))
     return (*known, *(record for record in records if record.quality is None))
 
 
-# `hwkd compare --results`: what trained models reach, against published curves, as tables and as a plot.
+# `hwkd compare --results`: results of trained models against published curves, as tables and as a plot.
 
 PLOTS = (".svg", ".png", ".pdf")
 _FOR_RECORDS = (
     *("paper", "per_pixel", "settings", "runtime", "threads", "unit", "precision", "pareto"),
     *("link", "data"),
 )
-"""Options that say something about profile records only."""
+"""Options that apply to profile records only."""
 
 
 def add_results_options(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` --results and --plot."""
+    """Add --results and --plot to `parser`."""
     parser.add_argument(
         "--results",
         nargs="?",
@@ -188,10 +188,10 @@ def add_results_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_results_options(args: argparse.Namespace) -> None:
-    """Refuse what does not go together.
+    """Refuse options that do not go together.
 
     Raises:
-        InputError: neither records nor --results, or both; --plot without --results, or of a kind that cannot be drawn;
+        InputError: neither records nor --results, or both; --plot without --results, or a kind of plot that cannot be drawn;
             an option that would have no effect.
     """
     if args.results is None:
@@ -215,10 +215,10 @@ def check_results_options(args: argparse.Namespace) -> None:
 
 
 def show_results(args: argparse.Namespace) -> None:
-    """Print the tables of `args.results`, and draw `args.plot` where it is given.
+    """Print the tables of `args.results`, and draw `args.plot` if it is given.
 
     Raises:
-        InputError: no results there, or a file that is none.
+        InputError: there are no results, or a file is not a result.
         HwkdError: a package for BD-rates or the plot is not installed.
     """
     folder = Path(args.results) if args.results else shipped_results()
@@ -240,21 +240,23 @@ ALL = "all"
 
 
 def parse_links(text: str) -> tuple[Link, ...]:
-    """The link that `text` names, or all of them for "all". Raises InputError as `parse_link`."""
+    """The link that `text` names, or all links for "all". Raises InputError as `parse_link`."""
     return tuple(LINKS.values()) if text == ALL else (parse_link(text),)
 
 
 def link_tables(
     records: Sequence[Record], links: Sequence[Link], data: Path | None
 ) -> tuple[Table, ...]:
-    """A table for each record of this machine whose quality on these images and encoding energy are known. JPEG and WebP
-    are measured with the sensor that the record's energy was found with. Below the last table: what is not compared.
+    """A table for each comparable record: of this machine, with known quality on these images and known encoding energy.
+
+    JPEG and WebP are measured with the sensor that measured the record's energy. Notes below the last table list what is
+    not compared.
 
     Args:
-        data: the images; None for the embedded photographs.
+        data: folder of the images; None for the embedded photographs.
 
     Raises:
-        InputError: no record of that kind (the message says what each of them lacks), or a sensor that is not there now.
+        InputError: no record is comparable (the message names what each one lacks), or its sensor is not there now.
     """
     images = open_images(data).readable()
     images_sha256 = images.sha256()
@@ -272,7 +274,7 @@ def link_tables(
             f"--link needs a profile of a trained model on this machine, on {images}; make one with `hwkd profile MODEL "
             f"--target host --evaluate{folder} --save DIR`. {_said(lacking)}"
         )
-    # A break-even between a sensor's figure and an estimate would say nothing.
+    # A break-even between a sensor's figure and an estimate would be meaningless.
     names = dict.fromkeys(_meter_name(record) for record in usable)
     meters = {name: open_meter(name).meter for name in names}
     with stderr_console().status("measuring JPEG and WebP"):
@@ -288,7 +290,11 @@ def _said(lacking: Mapping[str, Sequence[str]]) -> str:
 
 
 def _lack(record: Record, images: ImageSource, images_sha256: str | None) -> str | None:
-    """What keeps a record from being compared; None for nothing. images_sha256: of `images`."""
+    """The reason why a record cannot be compared; None if it can.
+
+    Args:
+        images_sha256: sha256 of `images`.
+    """
     here = host_name(host_facts())
     if not record.is_host:
         return "predicted, and JPEG and WebP cannot be timed there"
@@ -310,7 +316,7 @@ def _lack(record: Record, images: ImageSource, images_sha256: str | None) -> str
 
 
 def _energy(record: Record) -> Quantity:
-    """To encode one image, pixels to bytes."""
+    """The energy to encode one image, from pixels to bytes."""
     for entry in record.entries:
         if (entry.name, entry.side, entry.part) == ("energy_mj", "encode", "end_to_end"):
             return entry.quantity
@@ -318,7 +324,7 @@ def _energy(record: Record) -> Quantity:
 
 
 def _meter_name(record: Record) -> str:
-    """The sensor that the record's energy was found with; `by` begins with it (hwkd.measure.energy.measure)."""
+    """The name of the sensor that measured the record's energy; `by` begins with it (hwkd.measure.energy.measure)."""
     return _energy(record).by.partition(":")[0]
 
 

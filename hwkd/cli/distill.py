@@ -1,4 +1,4 @@
-"""`hwkd distill`: from a teacher to a small quantized student and its report."""
+"""`hwkd distill`: trains a small quantized student from a teacher, and writes its report."""
 
 import argparse
 import shlex
@@ -57,7 +57,7 @@ EXAMPLES = """examples:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the options, in groups."""
+    """Add the options to `parser`, in groups."""
     DistillOptions.add_to(parser, {"recipe": _add_recipes})
 
 
@@ -68,7 +68,7 @@ def _add_recipes(group: argparse._ActionsContainer) -> None:
 
 
 def recipes_table() -> Table:
-    """The recipes that ship: what each makes, its steps, and whose runs it needs first."""
+    """The recipes that ship: for each, its product, its steps, and the recipes that must run first."""
     rows = []
     for name in recipe_names():
         recipe = read_recipe(name)
@@ -91,7 +91,13 @@ def recipes_table() -> Table:
 
 @dataclass(frozen=True)
 class Planned:
-    """What the target makes of the bits: those to train in (None: float), the plan's sentences, a default folder."""
+    """The bits of a run, as the target allows them.
+
+    Attributes:
+        bits: the bits to train in; None for float.
+        sentences: the precision plan, in sentences.
+        folder: the default run folder.
+    """
 
     bits: BitPlan | None
     sentences: list[str]
@@ -122,7 +128,7 @@ def planned(options: DistillOptions) -> Planned:
         family=options.student_family,
         strict=options.strict,
     )
-    # Where 8-bit weights would saturate, as on x86 without VNNI, the student is trained in what fits.
+    # If 8-bit weights would saturate, as on x86 without VNNI, the student is trained in bits that fit.
     fitting = min(asked.weight_bits, plan.preferred("encoder").weight_storage_bits)
     bits = BitPlan(fitting, asked.act_bits, layers)
     tag = f"w{bits.weight_bits}a{bits.act_bits}"
@@ -142,19 +148,23 @@ def loss_weights(options: DistillOptions) -> "LossWeights":
 
 @dataclass(frozen=True)
 class Start:
-    """What the student inherits its first weights from; `codec` is None for random ones."""
+    """The source of the student's first weights.
+
+    Attributes:
+        codec: None for random weights.
+    """
 
     codec: "HyperpriorCodec | None"
     name: str
     sha256: str
     spec: "Spec | None" = None
-    """Of a run's student or a shipped model, which is continued unless other widths are asked for."""
+    """Spec of a run's student or of a shipped model. The new run continues it unless the options give other widths."""
     lmbda: float | None = None
-    """What it was trained for; None where that is not known."""
+    """The lambda of its training; None if it is not known."""
 
 
 def load_start(text: str, teacher: "Teacher") -> Start:
-    """What `--start` names. Raises InputError where that is nothing to start from."""
+    """The model that `--start` names. Raises InputError if it is not a model to start from."""
     if text == "random":
         return Start(None, "random", "")
     if text == "teacher":
@@ -190,10 +200,10 @@ def run_config(
     start: Start,
     processes: "Processes",
 ) -> "RunConfig":
-    """The configuration that the options and what they name amount to.
+    """The run's configuration: the options together with the models and images that they name.
 
     Raises:
-        InputError: no lambda is known, or a number of widths that the family does not take.
+        InputError: no lambda is known, or the family does not take this number of widths.
     """
     import torch
 
@@ -248,7 +258,7 @@ def _optimizer(options: DistillOptions) -> str:
 
 
 def _spec(options: DistillOptions, teacher: "Teacher", start: Start, *, all_rates: bool) -> "Spec":
-    """The student's: that of the run it starts from, where no width is given."""
+    """The student's spec. Without a given width: the spec of the run that it starts from."""
     from hwkd.models.spec import student_spec, with_rates
 
     widths = {options.width, options.latent, options.hyper, options.hyper_latent, options.post}
@@ -270,7 +280,7 @@ def _channels(flag: str, text: str | None) -> tuple[int, ...] | None:
 
 
 def _latent(options: DistillOptions, teacher: "Teacher", *, all_rates: bool) -> int:
-    """Channels of y: the teacher's; for all rates from a teacher of one, as many as the highest quality needs."""
+    """Channels of y: the teacher's. For all rates from a teacher of one rate: as many as the highest quality needs."""
     from hwkd.models.families.family import student_family
 
     if options.latent is not None:
@@ -281,7 +291,7 @@ def _latent(options: DistillOptions, teacher: "Teacher", *, all_rates: bool) -> 
 
 
 def _lmbda(options: DistillOptions, teacher: "Teacher") -> float | None:
-    """None for a student of all rates."""
+    """The student's lambda; None for a student of all rates."""
     from hwkd.models.families.family import student_family
     from hwkd.models.spec import lmbda_of
 
@@ -300,7 +310,7 @@ def _lmbda(options: DistillOptions, teacher: "Teacher") -> float | None:
 
 
 def _precision(text: str, device: str) -> str:
-    """bf16 where the processor computes in it, else fp32; what the user named otherwise."""
+    """The precision that the user named. Otherwise bf16 if the processor computes in it, else fp32."""
     if text != "auto":
         return text
     import torch
@@ -312,9 +322,10 @@ def _precision(text: str, device: str) -> str:
 
 
 def command_again(given: Mapping[str, Any], config: "RunConfig", folder: Path) -> str:
-    """The line that makes the run again beside the first: what was given, with all that the machine decided spelt out.
+    """The command line that repeats the run: the given options, and every value that the machine decided.
 
-    config: with its steps (hwkd.distill.run.with_steps).
+    Args:
+        config: the run's configuration, with its steps (hwkd.distill.run.with_steps).
     """
     launcher = ["hwkd"]
     if config.processes > 1:
@@ -348,9 +359,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def distilled(given: Mapping[str, Any]) -> "tuple[Path, Assembled] | None":
-    """The run's folder and its report, written there; None in a process that is not the first. Said on the way: stderr.
+    """Train, and write the run's folder and its report. Progress goes to standard error.
 
-    given: fields of DistillOptions; a recipe's and the defaults come beside them.
+    Args:
+        given: fields of DistillOptions. A recipe's values and the defaults are added to them.
+
+    Returns:
+        The run's folder and its report; None in every process but the first.
     """
     options = with_recipe(given)
     options.check()
@@ -358,7 +373,7 @@ def distilled(given: Mapping[str, Any]) -> "tuple[Path, Assembled] | None":
     folder = options.output or plan.folder
     evaluation = open_images(options.evaluate)
 
-    # torch takes seconds to import: after everything that can be refused without it.
+    # torch takes seconds to import, so every check that does not need it comes first.
     from hwkd.distill.distributed import LostProcess, joined, started_processes
     from hwkd.distill.run_folder import Event, append_event
 
@@ -460,7 +475,7 @@ def _run(
 def _trained_on(
     evaluation: ImageSource, images: "TrainingImages", data: Path | None
 ) -> tuple[str, ...]:
-    """A note where the report's images are not new to the student."""
+    """A note if the student was trained on images of the report."""
     if data is None:
         return ()
     known = len(also_among(evaluation.paths, [data / name for name in images.train_names]))
@@ -474,7 +489,7 @@ def _trained_on(
 
 @contextmanager
 def _stop_on_interrupt() -> "Iterator[Any]":
-    """Ctrl-C asks the loop to stop after this step; a second one stops at once."""
+    """Ctrl-C stops the loop after the current step; a second Ctrl-C stops at once."""
     asked: list[int] = []
 
     def ask(signum: int, _frame: object) -> None:
@@ -492,14 +507,14 @@ def _stop_on_interrupt() -> "Iterator[Any]":
 # The images that `hwkd distill` trains on: in memory, or streamed.
 
 WORKERS = 2
-"""As many keep up with a training that leaves the cores to them."""
+"""Two workers keep up with a training that leaves the cores to them."""
 
 
 def training_images(options: DistillOptions, console: Console) -> "TrainingImages":
-    """What --data, --stream and --data-workers ask for; a long look at headers is shown on `console`.
+    """The images of --data, --stream and --data-workers. A long read of headers shows its progress on `console`.
 
     Raises:
-        InputError: as `load_images` and `open_stream`; images that do not fit in memory, or workers for those that do.
+        InputError: as `load_images` and `open_stream`; images do not fit in memory, or workers for images that do fit.
     """
     from hwkd.distill.data import load_images, open_stream
     from hwkd.distill.decode import check_fits, has_shards_only
@@ -528,14 +543,14 @@ def training_images(options: DistillOptions, console: Console) -> "TrainingImage
         return open_stream(options.data, options.crop, options.seed, workers, tell)
 
 
-# `hwkd distill` under torchrun's elastic restart: the same command goes on where the last checkpoint stands.
+# `hwkd distill` under torchrun's elastic restart: the same command continues from the last checkpoint.
 
 
 def after_restart(options: DistillOptions, folder: Path, processes: "Processes") -> DistillOptions:
-    """`options` as they are; where torchrun has started the processes again, so that they continue their run in `folder`.
+    """`options` unchanged; changed to continue the run in `folder` if torchrun has restarted the processes.
 
     Raises:
-        InputError: the run in `folder` is of another start, so that it is not ours to go on with or to start over.
+        InputError: another launch began the run in `folder`, so this one may neither continue it nor start it over.
     """
     if not processes.restarts:
         return options

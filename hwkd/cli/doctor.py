@@ -1,4 +1,4 @@
-"""`hwkd doctor`: what this machine has for hwkd, and the line that mends each lack."""
+"""`hwkd doctor`: what this machine offers to hwkd, and the command that repairs each lack."""
 
 import argparse
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ EXAMPLES = """examples:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd doctor`."""
+    """Add the arguments of `hwkd doctor` to `parser`."""
     add_output_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, and print what was found; a lack is no failure, so the exit code is 0."""
+    """Examine the machine and print the findings. A lack is not a failure, so the exit code is 0."""
     from hwkd.measure.machine import look
 
     machine = look()
@@ -38,13 +38,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-# What a machine has and lacks for hwkd, and the line that mends each lack. Pure: a Machine in, a Table out.
+# What a machine has and lacks for hwkd, and the command that repairs each lack. Pure: a Machine in, a Table out.
 
 STATES = ("ok", "limited", "missing")
-"""limited: it is there, but not in full use or not as hwkd wants it."""
+"""limited: it is there, but not in full use or not as hwkd needs it."""
 
 NOTHING = "none"
-"""In the column mend: there is nothing to mend."""
+"""Value of the column mend if there is nothing to repair."""
 
 USES = {
     "numpy": "images and metrics",
@@ -62,14 +62,14 @@ USES = {
     "codecarbon": "estimates of energy where there is no sensor, and of emissions",
     "pyJoules": "reading RAPL's energy counters",
 }
-"""What each package is for; it follows the words "needed for"."""
+"""The use of each package; it follows the words "needed for"."""
 
 TRAIN_PYTHONS = "CPython 3.11 or 3.12"
-"""What the extra `train` is for: pyproject.toml says why."""
+"""The Pythons that the extra `train` supports; pyproject.toml gives the reason."""
 
 INA3221_MEND = "sudo chmod a+r /sys/bus/i2c/drivers/ina3221*/*/{hwmon/hwmon*,iio:device*}/*"
 RAPL_MEND = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
-"""The kernel opens the counters to root only (CVE-2020-8694); the line lasts until the next start."""
+"""The kernel opens the counters to root only (CVE-2020-8694); the effect of this command lasts until the next start."""
 
 LITTLE_MEMORY_MIB = 1024
 """`hwkd evaluate` of the shipped model on the embedded photographs peaked at 580 MiB (CPU build of torch 2.13)."""
@@ -77,11 +77,16 @@ LITTLE_MEMORY_MIB = 1024
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. found: in words. state: of STATES. mend: the line that mends it, or NOTHING. follows: what
-    it means for hwkd, "" where nothing is to be said.
+    """One check of the machine.
+
+    Attributes:
+        found: the finding, in words.
+        state: one of STATES.
+        mend: the command that repairs the lack, or NOTHING.
+        follows: the consequence for hwkd; "" if there is none.
 
     Raises:
-        InputError: a state that is none, or a lack without a word on what follows.
+        InputError: `state` is not one of STATES, or a lack has no `follows`.
     """
 
     name: str
@@ -98,7 +103,7 @@ class Check:
 
 
 def doctor_table(machine: Machine) -> Table:
-    """The checks of `machine`, a row each, with what follows from them below."""
+    """The checks of `machine`, one a row, with their consequences below."""
     checks = list_checks(machine)
     rows = tuple((check.name, _found(check), check.state, check.mend) for check in checks)
     notes = [f"{check.name}: {check.follows}." for check in checks if check.follows]
@@ -115,11 +120,11 @@ TASKS = (
     ("encode and decode", ("onnxruntime", "openvino"), any),
     ("train and export", ("torch", "compressai", "brevitas", "safetensors", "onnx"), all),
 )
-"""What hwkd is used for, and the packages of which it takes any, or all."""
+"""The uses of hwkd, and the packages of which each needs any, or all."""
 
 
 def verdict(machine: Machine) -> str:
-    """In a line, what hwkd can do here."""
+    """One line: what hwkd can do here."""
     there = {package.name for package in machine.packages if package.version is not None}
     can = [task for task, names, of in TASKS if of(name in there for name in names)]
     cannot = [task for task, _, _ in TASKS if task not in can]
@@ -131,7 +136,7 @@ def verdict(machine: Machine) -> str:
 
 
 def first_table(table: Table) -> Table:
-    """What is not as it could be, and the names of all else in a sentence."""
+    """The checks that are not "ok" as rows; the names of the others in a sentence."""
     lacking = tuple(row for row in table.rows if row[2] != STATES[0])
     rest = [row[0] for row in table.rows if row[2] == STATES[0]]
     good = (f"{STATES[0]}: {', '.join(rest)}.",) if rest else ()
@@ -334,8 +339,8 @@ def _unusable(name: str, found: str, sensor: SysfsSensor, mend: str, follows: st
 
 
 def _energy(machine: Machine) -> Iterator[Check]:
-    """What the sensors together come to, where none of them can be read."""
-    # A GPU's counter is none of them: what is measured here runs on the processor.
+    """The check of energy as a whole, if no sensor can be read."""
+    # A GPU's counter does not count as a sensor: what is measured here runs on the processor.
     if any(s.parts and not s.problem for s in (machine.rapl, machine.ina3221)):
         return
     codecarbon = next(package for package in machine.packages if package.name == "codecarbon")

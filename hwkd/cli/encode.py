@@ -1,4 +1,4 @@
-"""`hwkd encode`: images to streams with a bundle, without torch."""
+"""`hwkd encode`: encodes images to streams with a bundle, without torch."""
 
 import argparse
 import re
@@ -49,7 +49,12 @@ examples:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """What became of one image. quality: None of a bundle of one rate. psnr_db: None where none was asked for."""
+    """The result for one image.
+
+    Attributes:
+        quality: None for a bundle of one rate.
+        psnr_db: None if no PSNR was requested.
+    """
 
     job: Job
     width: int
@@ -66,7 +71,7 @@ class EncodedImage:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd encode`."""
+    """Add the arguments of `hwkd encode` to `parser`."""
     parser.add_argument(
         "paths",
         nargs="+",
@@ -91,7 +96,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Encode, and say how large the streams are."""
+    """Encode, and print the sizes of the streams."""
     paths = paths_of(args.paths)
     jobs = (
         folder_jobs(paths, find_images, _renamed, force=args.force)
@@ -103,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     codecs = Codecs(args.runtime, args.threads, len(jobs))
     asked.check(
         codecs.bundle(path).manifest
-    )  # what is wrong is said before the first image is read
+    )  # wrong input is reported before the first image is read
 
     def work(job: Job) -> EncodedImage:
         with memory_told(job):
@@ -159,7 +164,7 @@ def _say_all(encoded: tuple[EncodedImage, ...], target: str) -> None:
 
 
 def _qualities(encoded: tuple[EncodedImage, ...]) -> str:
-    """The qualities, in words that end in a comma; nothing for a bundle of one rate."""
+    """The qualities, in words that end in a comma; "" for a bundle of one rate."""
     found = [one.quality for one in encoded if one.quality is not None]
     if not found:
         return ""
@@ -168,7 +173,7 @@ def _qualities(encoded: tuple[EncodedImage, ...]) -> str:
 
 
 def _renamed(path: Path) -> Path:
-    """With its whole name: a.png and a.jpg are two images."""
+    """The output's path keeps the whole input name: a.png and a.jpg are two images."""
     return path.with_name(path.name + STREAM_SUFFIX)
 
 
@@ -187,7 +192,7 @@ def _tile(text: str) -> int:
     return value
 
 
-# What `hwkd encode` is asked of a stream: a quality, a size, a rate or a PSNR.
+# What `hwkd encode` requires of a stream: a quality, a size, a rate or a PSNR.
 
 _FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)((?:[kmg]i?)?)b?", re.IGNORECASE)
@@ -195,7 +200,7 @@ _MOST_BYTES = 10**15
 
 
 def add_rate_options(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the options of which one at most may be given."""
+    """Add the rate options to `parser`; at most one of them may be given."""
     only_one = parser.add_mutually_exclusive_group()
     only_one.add_argument(
         "-q",
@@ -225,7 +230,7 @@ def add_rate_options(parser: argparse.ArgumentParser) -> None:
 
 
 def asked_of(args: argparse.Namespace) -> RateTarget:
-    """What the options of `add_rate_options` ask for."""
+    """The requirement that the options of `add_rate_options` state."""
     return RateTarget(args.quality, args.max_bytes, args.bpp, args.min_psnr)
 
 

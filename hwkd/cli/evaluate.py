@@ -1,4 +1,4 @@
-"""`hwkd evaluate`: quality and rate of models, from real bytes."""
+"""`hwkd evaluate`: quality and rate of models, measured on real bytes."""
 
 import argparse
 import math
@@ -42,18 +42,20 @@ EXAMPLES = """examples:
 """
 
 
-# What `hwkd evaluate` measures: bundles, and models that torch runs; and what is known of how they were made.
+# The subjects of `hwkd evaluate`: bundles, and models that torch runs; and the known facts of their training.
 
 COUNTED_SIZE = (768, 512)
-"""Width and height of the images, Kodak's, that MACs per pixel are told for: a multiple of 64, so nothing is padded."""
+"""Width and height of the images, Kodak's, that MACs per pixel hold for: a multiple of 64, so nothing is padded."""
 
 
 @dataclass(frozen=True)
 class EvaluatedPoint:
     """A model at one rate, ready to evaluate.
 
-    quality: None of a model of one rate. lmbda: None where it is not known. evaluate: as hwkd.measure.quality.evaluate, of
-    its codec.
+    Attributes:
+        quality: None for a model of one rate.
+        lmbda: None if it is not known.
+        evaluate: evaluates this codec, with the arguments of hwkd.measure.quality.evaluate after the codec.
     """
 
     quality: int | None
@@ -63,9 +65,10 @@ class EvaluatedPoint:
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model: one point, or those of a model of all rates in order of their quality.
+    """A model: one point, or the points of a model of all rates in order of their quality.
 
-    trained: counts and reads what is known of it, whatever the point.
+    Attributes:
+        trained: counts MACs and reads the known facts of the training, the same for every point.
     """
 
     name: str
@@ -74,18 +77,18 @@ class EvaluatedModel:
 
     @property
     def serves_all_rates(self) -> bool:
-        """Whether it is a curve by itself."""
+        """Whether the model is a curve by itself."""
         return self.points[0].quality is not None
 
 
 def load_evaluated(text: str, qualities: Sequence[int] | None) -> EvaluatedModel:
-    """The model that `text` names: a bundle, or anything `hwkd.distill.run_folder.load_model` takes.
+    """The model that `text` names: a bundle, or anything that `hwkd.distill.run_folder.load_model` takes.
 
     Args:
-        qualities: of a model of all rates; None: CURVE_QUALITIES, those that it has.
+        qualities: qualities of a model of all rates; None for those of CURVE_QUALITIES that it has.
     Raises:
-        InputError: a quality that the bundle lacks; as the two that load it.
-        HwkdError: as they.
+        InputError: a quality that the bundle lacks; also as the two functions that load it.
+        HwkdError: as the two functions that load it.
     """
     if is_bundle(text):
         return _bundle(Codec.load(text), qualities)
@@ -126,7 +129,12 @@ def _in_torch(text: str, loaded: "LoadedModel", qualities: Sequence[int] | None)
 def _qualities_of(
     name: str, has: tuple[int, int] | None, asked: Sequence[int] | None
 ) -> tuple[int | None, ...]:
-    """The qualities of a model that has those from the first to the second of `has`; (None,) of a model of one rate."""
+    """The qualities to evaluate; (None,) for a model of one rate.
+
+    Args:
+        has: the lowest and the highest quality of the model; None for a model of one rate.
+        asked: the user's qualities; None for CURVE_QUALITIES, moved into the model's range.
+    """
     if has is None:
         return (None,)
     if asked is None:
@@ -156,7 +164,7 @@ def _of_bundle(bundle: Bundle) -> TrainedModel:
     try:
         kmac_per_pixel = macs_per_pixel(bundle) / 1e3
     except InputError:
-        kmac_per_pixel = None  # a bundle need not tell its costs to be evaluated
+        kmac_per_pixel = None  # a bundle without its costs can be evaluated too
     precision = f"int8 {manifest.weight_bits}/{manifest.act_bits}"
     return trained_by_card(manifest.name, manifest.lmbda, kmac_per_pixel, precision, manifest.card)
 
@@ -178,7 +186,11 @@ def _of_torch(text: str, loaded: "LoadedModel") -> TrainedModel:
 def trained_by_card(
     name: str, lmbda: float | None, kmac_per_pixel: float | None, precision: str, card: Card | None
 ) -> TrainedModel:
-    """All that is known; card: None where there is none. Its steps are those of both phases of the model's own run."""
+    """The known facts of a model. Its steps are those of both phases of its own run.
+
+    Args:
+        card: None if there is no card.
+    """
     steps = hours = hardware = None
     if card is not None:
         if card.float_steps is not None and card.quantized_steps is not None:
@@ -201,7 +213,7 @@ def trained_by_card(
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One point and what it does to the images."""
+    """One point and its evaluation on the images."""
 
     model: EvaluatedModel
     point: EvaluatedPoint
@@ -210,18 +222,22 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class CurveModels:
-    """Models that form a curve. name: None where the user has not named it, and so does not mean one."""
+    """Models that form a curve.
+
+    Attributes:
+        name: None if the user has not named it; then it is not meant as a curve.
+    """
 
     name: str | None
     models: tuple[EvaluatedModel, ...]
 
     def points(self, evaluated: Sequence[Evaluated]) -> list[Evaluated]:
-        """Its points among `evaluated`, in order of rate."""
+        """The points of this curve among `evaluated`, in order of rate."""
         own = [one for one in evaluated if any(one.model is model for model in self.models)]
         return sorted(own, key=lambda one: one.evaluation.bpp)
 
     def curve(self, evaluated: Sequence[Evaluated]) -> Curve:
-        """The curve, with MS-SSIM only where every point has it.
+        """The curve; with MS-SSIM only if every point has it.
 
         Raises:
             InputError: it has no name, or a point without error.
@@ -232,7 +248,7 @@ class CurveModels:
 
 
 def curve_of(name: str, evaluations: "Sequence[Evaluation]") -> Curve:
-    """`evaluations` as a curve, with MS-SSIM only where every one has it. Raises InputError as Curve."""
+    """`evaluations` as a curve; with MS-SSIM only if every one has it. Raises InputError as Curve."""
     ms_ssim = [e.ms_ssim for e in evaluations if e.ms_ssim is not None]
     return Curve(
         name,
@@ -243,12 +259,12 @@ def curve_of(name: str, evaluations: "Sequence[Evaluation]") -> Curve:
 
 
 def groups_of(models: Sequence[EvaluatedModel], name: str | None) -> tuple[CurveModels, ...]:
-    """The curves that `models` form: each model of all rates one, those of one rate another together.
+    """The curves that `models` form: each model of all rates is one; the models of one rate together are another.
 
     Args:
-        name: the user's, of the latter, or else of the only curve.
+        name: the user's name for the curve of the models of one rate, or else for the only curve.
     Raises:
-        InputError: a name, and two curves that it could be of.
+        InputError: there is a name, and two curves could have it.
     """
     whole = [model for model in models if model.serves_all_rates]
     single = tuple(model for model in models if not model.serves_all_rates)
@@ -264,7 +280,7 @@ def groups_of(models: Sequence[EvaluatedModel], name: str | None) -> tuple[Curve
 
 
 def check_savable(groups: Sequence[CurveModels]) -> None:
-    """Raise InputError where one file cannot hold the curves."""
+    """Raise InputError if one file cannot hold the curves."""
     if len(groups) > 1:
         raise InputError(
             f"--save-results holds one curve, and the models form {len(groups)}: evaluate them one at a time"
@@ -284,8 +300,11 @@ def _check_finite(evaluated: Sequence[Evaluated]) -> None:
 def save_results(
     path: Path, group: CurveModels, evaluated: Sequence[Evaluated], description: str
 ) -> None:
-    """Write the curve of `group` with what is known of each point. Raises InputError where one is not finite; as
-    hwkd.results.write_result.
+    """Write the curve of `group` with the known facts of each point.
+
+    Raises:
+        InputError: a point is not finite.
+        Others: as hwkd.results.write_result.
     """
     _check_finite(evaluated)
     named = replace(group, name=group.name or group.models[0].name)
@@ -295,7 +314,7 @@ def save_results(
 
 
 def _trained(known: TrainedModel, one: Evaluated) -> TrainedModel:
-    """`known` with what is told of the point."""
+    """`known` with the point's quality, lambda and loss."""
     lmbda = one.point.lmbda
     loss = None if lmbda is None else one.evaluation.rd_loss(lmbda)
     return replace(known, quality=one.point.quality, lmbda=lmbda, rd_loss=loss)
@@ -307,7 +326,7 @@ def bd_table(
     evaluated: Sequence[Evaluated],
     anchors: Sequence[Curve],
 ) -> Table:
-    """BD-rate and BD-PSNR of each curve against each anchor; n/a with the reason in a note where there is none."""
+    """BD-rate and BD-PSNR of each curve against each anchor; n/a where there is none, with the reason in a note."""
     named = [group for group in groups if group.name is not None] or groups
     rows, notes = [], []
     unnamed = missing("the models were not named as a curve")
@@ -340,7 +359,7 @@ def bd_table(
 NO_LIKELIHOODS = "a bundle holds no likelihoods"
 NO_LMBDA = "its lmbda is not known"
 EXACT_SHOWN = 3
-"""Images that a note names."""
+"""Number of images that a note names."""
 
 _COLUMNS = ("psnr_db", "ms_ssim", "bpp", "bpp_estimated", "rd_loss")
 
@@ -356,7 +375,7 @@ def _qualities(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(Options):
-    """What `hwkd evaluate` takes, but for how its tables are printed."""
+    """The options of `hwkd evaluate`, except those that control how its tables are printed."""
 
     models: tuple[str, ...] = option(
         "the name of a bundle or teacher that ships (see `hwkd models`), a run folder, a checkpoint, or a bundle; "
@@ -405,7 +424,7 @@ class EvaluateOptions(Options):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd evaluate`."""
+    """Add the arguments of `hwkd evaluate` to `parser`."""
     EvaluateOptions.add_to(parser)
     add_output_options(parser)
 
@@ -413,7 +432,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print, and return the exit code."""
     options = EvaluateOptions.of(args)
-    # What the user got wrong is said before the slow part.
+    # Wrong input is reported before the slow part.
     anchors = [read_curve(path) for path in options.against]
     classic = (
         None if options.classic is None else tuple(dict.fromkeys(options.classic or ALL_LABELS))
@@ -432,7 +451,7 @@ def run(args: argparse.Namespace) -> int:
     if options.save_results:
         check_savable(groups)
     evaluated: list[Evaluated] = []
-    # A line that says how far it is, on a terminal only.
+    # A line with the progress, on a terminal only.
     try:
         with stderr_console().status("evaluating") as status:
             for model in models:
@@ -446,7 +465,7 @@ def run(args: argparse.Namespace) -> int:
                     evaluated.append(Evaluated(model, point, evaluation))
             found = _classic(classic or (), images, status.update)
     except BaseException:
-        # What is known after hours is not lost by what comes later, be it Ctrl-C.
+        # Results of hours are written now: nothing that comes later, not even Ctrl-C, can lose them.
         if evaluated:
             emit_all((_quality_table(evaluated, str(images), options.per_image),), args)
         raise
@@ -455,7 +474,7 @@ def run(args: argparse.Namespace) -> int:
         tables.append(bd_table("Against published curves", groups, evaluated, anchors))
     if classic is not None:
         tables += _classic_tables(found, str(images), groups, evaluated)
-    # The curves of classic codecs are long, and stand behind what is made of them.
+    # The curves of classic codecs are long, so they come after the tables made of them.
     curves = [table for table in tables if classic is not None and table.columns[0] == "codec"]
     first = [table for table in tables if table not in curves]
     emit_all(tuple(tables), args, first=((*first, *curves), ()))
@@ -473,7 +492,7 @@ def run(args: argparse.Namespace) -> int:
 def _classic(
     codecs: tuple[str, ...], images: ImageSource, show: Callable[[str], None]
 ) -> "dict[str, dict[int, Evaluation]]":
-    """By codec and quality: what it does to the images."""
+    """The evaluation of each codec at each quality, by codec and quality."""
 
     def progress(codec: str, quality: int, image: "ImageQuality") -> None:
         show(f"{_named(ALL_LABELS[codec], quality)}: {image.name} done")
@@ -517,7 +536,7 @@ def _quality_table(evaluated: list[Evaluated], where: str, per_image: bool) -> T
 
 
 def _exact_note(name: str, evaluation: "Evaluation") -> str:
-    """What an image that came back without error does to the mean."""
+    """A note on the effect of an image without error on the mean."""
     exact, count = evaluation.exact, len(evaluation.images)
     mean = evaluation.psnr_db_of_mean_error
     others = "no image has any" if math.isinf(mean) else f"that of the mean error is {mean:.3f} dB"
@@ -536,7 +555,7 @@ def _cells(figures: "Evaluation | ImageQuality", lmbda: float | None) -> tuple[s
 
 
 def _three_cells(figures: "Evaluation | ImageQuality") -> tuple[str, ...]:
-    """psnr_db, ms_ssim and bpp."""
+    """Cells of psnr_db, ms_ssim and bpp."""
     return (
         number(figures.psnr_db, ".3f", "infinite: an image came back without error"),
         number(figures.ms_ssim, ".5f", figures.ms_ssim_reason or ""),
@@ -550,7 +569,7 @@ def _classic_tables(
     groups: tuple[CurveModels, ...],
     evaluated: list[Evaluated],
 ) -> tuple[Table, Table]:
-    """The points of the classic codecs, and the curves of the models against theirs."""
+    """The points of the classic codecs, and the models' curves against theirs."""
     labels = [ALL_LABELS[codec] for codec in found]
     names = labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
     rows = tuple(

@@ -1,4 +1,4 @@
-"""`hwkd export`: a trained student leaves torch, as a bundle for a target."""
+"""`hwkd export`: writes a trained student as a bundle for a target, which needs no torch."""
 
 import argparse
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ IMAGES_AT_MOST = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(Options):
-    """What `hwkd export` takes."""
+    """The options of `hwkd export`."""
 
     model: str = option(
         "a run folder; with --bits a float model: a shipped one, a checkpoint, RUN:float",
@@ -78,13 +78,13 @@ class ExportOptions(Options):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd export`."""
+    """Add the arguments of `hwkd export` to `parser`."""
     ExportOptions.add_to(parser)
     add_full_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, check, write, and print what was found."""
+    """Export, check, write, and print the findings."""
     options = ExportOptions.of(args)
     target = load_target(options.target)
     images = _images(options.data)
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _board_graphs(prepared: "Prepared", size: tuple[int, int]) -> list[bytes]:
-    """The graphs for the target's own compiler, in the order of BOARD_GRAPHS; none where the bundle runs there."""
+    """The graphs for the target's own compiler, in the order of BOARD_GRAPHS; none if the target runs the bundle itself."""
     if not _has_compiler(prepared.target):
         return []
     from hwkd.export.board_graphs import board_graphs

@@ -1,4 +1,4 @@
-"""`hwkd fit`: the best student that a device can afford."""
+"""`hwkd fit`: searches for the best student that a device can afford."""
 
 import argparse
 import hashlib
@@ -55,7 +55,7 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions(Options):
-    """What `hwkd fit` takes."""
+    """The options of `hwkd fit`."""
 
     target: str | None = option(
         "see `hwkd targets`: costs are predicted; or host: they are measured on this machine",
@@ -135,35 +135,42 @@ class FitOptions(Options):
 
 
 OF_A_WORKER = ("worker", "study", "data", "threads")
-"""What a worker may be given: all else is the study's."""
+"""The options that a worker may get; all others come from the study."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the options, in groups."""
+    """Add the options to `parser`, in groups."""
     FitOptions.add_to(parser)
     add_full_option(parser)
 
 
-# Where a search's costs come from: a target that is predicted, or this machine, which is measured.
+# The source of a search's costs: a target that is predicted, or this machine, which is measured.
 
 
 class CandidateCosts(Protocol):
-    """What candidates cost. weight_bits: that the kernels take. setting, notes: as those of FitResult."""
+    """The costs of candidates.
+
+    Attributes:
+        weight_bits: the bits of the weights that the kernels take.
+        setting, notes: as FitResult's `setting` and `trust`.
+    """
 
     weight_bits: int
     setting: str
     notes: tuple[str, ...]
 
     def __call__(self, spec: Spec) -> Cost:
-        """Of the student of `spec`."""
+        """The cost of the student of `spec`."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where students shall run.
+    """The place where students run.
 
-    name: for people. sha256: of what is known of it, so that workers agree. distill_target: what `hwkd distill` takes
-    for it.
+    Attributes:
+        name: the name for people.
+        sha256: digest of the known facts of the place; workers compare it.
+        distill_target: the target that `hwkd distill` takes for this place.
     """
 
     name: str
@@ -176,9 +183,9 @@ def place_of(target: str, teachers: Mapping[str, str], threads: int | None) -> P
     """The place that `--target` names.
 
     Args:
-        teachers: by family, as the user named them; loaded where something is measured only.
+        teachers: teachers by family, as the user named them. They are loaded only for measurements.
     Raises:
-        InputError: no such target; nothing that could measure here.
+        InputError: there is no such target, or nothing can measure here.
     """
     if target != HOST:
         found = load_target(target)
@@ -196,7 +203,7 @@ def place_of(target: str, teachers: Mapping[str, str], threads: int | None) -> P
 
 
 def check_place(place: Place, sha256: str) -> None:
-    """Refuse to work for a search whose target is another one here. Raises InputError."""
+    """Refuse to work for a search if its target differs from the one here. Raises InputError."""
     if place.sha256 != sha256:
         raise InputError(
             f"the search is for another machine, number of --threads or file of a target than {place.name} is here, and costs "
@@ -219,15 +226,15 @@ def _digest(text: str) -> str:
 
 
 PAPER_N = (16, 32, 64, 96, 128)
-"""Of arXiv 2509.10366."""
+"""The widths N of arXiv 2509.10366."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the input, search until it is enough, write and print what was found.
+    """Check the input, search until the limit is reached, write and print the results.
 
     Raises:
-        InputError: options that are wrong or contradict each other; no student within the budget; a study that is
-            locked, or of another search.
+        InputError: options are wrong or contradict each other; no student fits the budget; the study is locked, or belongs
+            to another search.
         Interrupted: Ctrl-C.
     """
     options = FitOptions.of(args)
@@ -243,7 +250,7 @@ def run(args: argparse.Namespace) -> int:
     widths = paper_teacher_spec(settings)
     trained = [n for n in PAPER_N if n <= min(*widths.widths, widths.H, widths.Z)]
 
-    # Optuna takes half a second to import, torch longer: after everything that can be refused without them.
+    # Optuna takes half a second to import, torch longer, so every check that does not need them comes first.
     from hwkd.search.study import (
         SearchLimit,
         create_or_join,
@@ -257,7 +264,7 @@ def run(args: argparse.Namespace) -> int:
         return within(settings.space, settings.budget, costs, place.name)
 
     if "://" not in study_text and not Path(study_text).is_file():
-        narrowed()  # what it refuses must not leave a file behind
+        narrowed()  # an input that it refuses must not leave a file behind
     storage = open_storage(study_text, must_exist=False)
     with storage_errors(study_text):
         data = "" if options.data is None else str(options.data.resolve())
@@ -269,11 +276,11 @@ def run(args: argparse.Namespace) -> int:
         found = found_in(study)
     from hwkd.search.worker import paper_spec
 
-    # On this machine they would have to be built and timed, every time that the search is looked at.
+    # On this machine they would have to be built and timed, every time that the search is shown.
     shown = () if options.target == HOST else [n for n in PAPER_N if n not in trained]
     untrained = tuple((n, costs(paper_spec(n))) for n in shown)
     result = FitResult(settings, place.name, found, costs.setting, costs.notes, untrained)
-    # Before the files: whatever keeps them from being written, what was found is seen.
+    # Printed before the files are written: so the results are seen even if the files cannot be written.
     print(printed((front_table(result),), terminal_width(), is_full=args.full))
     written = write_result(result, folder, place.distill_target)
     print(f"written: {folder}/{', '.join(written)}")
@@ -281,7 +288,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _help_with(options: FitOptions, text: str) -> int:
-    """Work on a study that another process has begun, which `text` names."""
+    """Work on the study in `text`, which another process has begun."""
     from hwkd.search.study import join, open_storage, storage_errors, stored_settings
 
     storage = open_storage(text, must_exist=True)
@@ -351,13 +358,13 @@ def _work(
 
 SHIPPED_TEACHERS = ("patch-q5", "hyperprior-64")
 PAPER_TEACHER = "hyperprior-64"
-"""Of the paper's students, where no teacher of gdn students is given."""
+"""The teacher of the paper's students, if no teacher of gdn students is given."""
 EMBEDDED = "embedded photographs"
 
 
 @dataclass(frozen=True)
 class Named:
-    """A teacher that was named: what is known before it is loaded."""
+    """A named teacher: the facts that are known before it is loaded."""
 
     facts: TeacherFacts
     spec: Spec
@@ -365,7 +372,7 @@ class Named:
 
 
 def check_worker(given: Mapping[str, Any]) -> str:
-    """The study of a worker. Raises InputError where that is not given, or what is the study's is."""
+    """The study of a worker. Raises InputError if it is not given, or if an option is given that the study sets."""
     if "study" not in given:
         raise InputError("--worker needs the search to help with: name it with --study")
     for name in given:
@@ -377,10 +384,10 @@ def check_worker(given: Mapping[str, Any]) -> str:
 
 
 def named_teachers(texts: Sequence[str]) -> tuple[Named, ...]:
-    """The teachers of the candidates, and one for the paper's students where none of those serves.
+    """The teachers that `texts` name; the shipped ones if `texts` is empty.
 
     Raises:
-        InputError: nothing of this name; two for one family.
+        InputError: nothing has this name, or two teachers serve one family.
     """
     named = [_named(text) for text in texts or SHIPPED_TEACHERS]
     taken: dict[str, str] = {}
@@ -399,7 +406,7 @@ def _named(text: str) -> Named:
         card = read_card(text)
         facts = TeacherFacts(text, card.name, card.sha256, families_of(card.spec))
         return Named(facts, card.spec, card.lmbda)
-    from hwkd.models.teacher import load_teacher  # of a file only the weights tell
+    from hwkd.models.teacher import load_teacher  # a file is known by its weights only
 
     teacher = load_teacher(text)
     facts = TeacherFacts(text, teacher.name, teacher.sha256 or "", families_of(teacher.spec))
@@ -407,10 +414,10 @@ def _named(text: str) -> Named:
 
 
 def make_settings(options: FitOptions) -> tuple[Settings, Place]:
-    """The settings of the search that `options` ask for, and where its students shall run.
+    """The settings of the search that `options` define, and the place where its students run.
 
     Raises:
-        InputError: options that contradict each other, or a target, images or teachers that are not there.
+        InputError: options contradict each other, or a target, images or teachers do not exist.
     """
     if options.target is None:
         raise InputError(
@@ -453,22 +460,22 @@ def make_settings(options: FitOptions) -> tuple[Settings, Place]:
 
 
 def texts_by_family(teachers: Sequence[TeacherFacts]) -> dict[str, str]:
-    """What the user named for each family."""
+    """The teacher that the user named for each family."""
     return {family: teacher.text for teacher in teachers for family in teacher.families}
 
 
 def paper_teacher_spec(settings: Settings) -> HyperpriorSpec:
-    """Of the teacher of the paper's students."""
+    """The spec of the teacher of the paper's students."""
     spec = _named(settings.teacher_of("gdn").text).spec
     assert isinstance(spec, HyperpriorSpec)
     return spec
 
 
 def data_facts(folder: Path | None) -> str:
-    """Which images these are, whatever folder they lie in: their number, and a digest of names and content.
+    """The identity of the images, whatever folder they lie in: their number, and a digest of names and content.
 
     Raises:
-        InputError: no folder, or no images in it.
+        InputError: there is no folder, or it has no images.
     """
     if folder is None:
         return EMBEDDED
@@ -494,16 +501,17 @@ def _lmbda(options: FitOptions, teachers: Sequence[Named]) -> float:
     )
 
 
-# What `hwkd fit` leaves in its folder: tables, plots, a recipe.
+# The files of `hwkd fit` in its folder: tables, plots, a recipe.
 
 RECIPE = "recipe.toml"
 PLOT_KINDS = ("svg", "png")
 
 
 def write_result(result: FitResult, folder: Path, distill_target: str) -> list[str]:
-    """Write all files; their names in `folder`.
+    """Write all files, and return their names in `folder`.
 
-    distill_target: what the recipe names as target.
+    Args:
+        distill_target: the target in the recipe.
     Raises:
         InputError, HwkdError: as hwkd.files.write_text and hwkd.report.plots.figures.draw_plot.
     """
@@ -551,11 +559,16 @@ def write_result(result: FitResult, folder: Path, distill_target: str) -> list[s
 # The recipe of a search's best student, for `hwkd distill --recipe`.
 
 STEPS, QAT_STEPS = 4000, 150
-"""As the shipped recipes of this size have them: a search's few steps are not for use."""
+"""The steps of shipped recipes of this size: the few steps of a search do not make a usable student."""
 
 
 def recipe_of(best: Trial, settings: Settings, place: str, target: str) -> str:
-    """The recipe as TOML. place: where the student shall run, for people; target: what `hwkd distill` takes for it."""
+    """The recipe as TOML.
+
+    Args:
+        place: the place where the student runs, for people.
+        target: the target that `hwkd distill` takes for it.
+    """
     assert best.bits is not None  # it was trained for all steps
     bits = best.bits
     options = {

@@ -1,4 +1,4 @@
-"""`hwkd info`: what a bundle or a stream is, without torch and without running it."""
+"""`hwkd info`: describes a bundle or a stream, without torch and without running it."""
 
 import argparse
 import sys
@@ -23,14 +23,14 @@ EXAMPLES = """examples:
 """
 
 _ANY_PIXELS = 2**64
-"""No pixel is taken memory for, so an image may be as large as a header can say."""
+"""No memory is taken for pixels, so an image may be as large as a header allows."""
 
-# The first bytes of a zip, which a bundle is, and what the magic numbers of our streams have in common.
+# The first bytes of a zip, which a bundle is, and the common start of the magic numbers of our streams.
 _BUNDLE_START, _STREAM_START = b"PK", MAGIC[:3]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd info`."""
+    """Add the arguments of `hwkd info` to `parser`."""
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -53,12 +53,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tables(path: Path | None) -> tuple[tuple[Table, ...], Bundle | None]:
-    """Of the file, and the bundle where it is one. path: None for standard input."""
+    """The tables of the file, and the bundle if it is one.
+
+    Args:
+        path: None for standard input.
+    """
     name = "standard input" if path is None else str(path)
     try:
         with nullcontext(sys.stdin.buffer) if path is None else path.open("rb") as file:
             content = file.read(len(MAGIC))
-            # Nothing more is read of what is neither: it may have no end.
+            # A file that is neither is not read further: it may have no end.
             if content.startswith((_BUNDLE_START, _STREAM_START)):
                 content += file.read()
     except OSError as error:
@@ -91,15 +95,15 @@ def _of_stream(content: bytes, path: Path | None, name: str) -> Table:
     return stream_table(title, stream, found.stem if is_shipped else str(found))
 
 
-# A stream as a table: what it holds and where its bytes go.
+# A stream as a table: its contents and the use of its bytes.
 
 
 def stream_table(name: str, stream: Stream, model: str | None) -> Table:
     """The facts of a stream.
 
     Args:
-        name: of the file.
-        model: the name of its bundle; None where it is not known.
+        name: name of the file.
+        model: name of its bundle; None if it is not known.
     """
     pixels = stream.width * stream.height
     header = header_bytes(len(stream.segments))

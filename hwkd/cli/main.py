@@ -38,8 +38,11 @@ COMMANDS = {
     "targets": "list the devices hwkd knows, show the facts about one, fit and validate what is predicted for them",
     "doctor": "what this machine has for hwkd, and the line that mends each lack",
 }
-"""Every command with its line in `hwkd --help`, in that order. Each is a module hwkd/cli/NAME.py with HELP, the same line,
-EXAMPLES, configure and run; it is imported when it runs, so that no command waits for the others."""
+"""Every command with its line in `hwkd --help`, in that order.
+
+Each command is a module hwkd/cli/NAME.py with HELP (the same line), EXAMPLES, configure and run. The module is imported
+when the command runs, so that no command waits for the others.
+"""
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C stopped."""
@@ -54,7 +57,7 @@ EXAMPLES = """examples:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with our form of error: one line with where to look; exit code 2. No abbreviated options."""
+    """argparse with our form of error: one line that names the help, and exit code 2. No abbreviated options."""
 
     def __init__(self, **settings: Any) -> None:
         # An abbreviation would mean something else as soon as an option is added.
@@ -65,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{line}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but what a command does not know is said by its own parser, whose help lists what it knows."""
+        """As argparse's. The error for unknown arguments comes from the command's own parser; its help lists the known ones."""
         found, unknown_words = super().parse_known_args(args, namespace)
         if unknown_words:
             from difflib import get_close_matches
@@ -81,7 +84,7 @@ _FILE_NAMES = ("IN", "FILE", "MODEL", "M", "TEACHER", "BUNDLE", "SOURCE")
 
 
 class _PrintCompletion(argparse.Action):
-    """Prints the completion script of a shell. It is made once, so that completing starts no Python."""
+    """Prints the completion script of a shell. The user stores the script once, so completion starts no Python."""
 
     def __call__(self, parser: argparse.ArgumentParser, _names: Any, shell: Any, *_: Any) -> None:
         try:
@@ -111,12 +114,12 @@ def _all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentP
 
 
 class _CommandParser(_Parser):
-    """The parser of one command, which gets its arguments when it is first used."""
+    """The parser of one command. It gets its arguments at its first use."""
 
     is_configured = False
 
     def configure(self) -> None:
-        """Import the command, and take its arguments."""
+        """Import the command, and add its arguments."""
         if self.is_configured:
             return
         module = import_module(f"hwkd.cli.{self.prog.split()[-1]}")
@@ -127,21 +130,21 @@ class _CommandParser(_Parser):
         self.is_configured = True
 
     def add_subparsers(self, **settings: Any) -> Any:
-        """As argparse; what is below a command is there with it."""
+        """As argparse's. Parsers below a command have their arguments from the start."""
         return super().add_subparsers(**{"parser_class": _Parser, **settings})
 
     def parse_known_args(self, *args: Any, **settings: Any) -> Any:
-        """As argparse, once the command is there."""
+        """As argparse's, after the command is imported."""
         self.configure()
         return super().parse_known_args(*args, **settings)
 
 
 TRAIN_PACKAGES = ("torch", "compressai", "brevitas", "torchao", "fvcore", "onnx", "safetensors")
-"""What the extra `train` brings and commands import when they run."""
+"""The packages of the extra `train` that commands import when they run."""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; of these it imports the one whose arguments it parses."""
+    """The parser of all commands. It imports only the command that it parses arguments for."""
     parser = _Parser(
         prog="hwkd",
         description="Distil learned image codecs into small quantized ones, and say what that costs and saves.",
@@ -195,9 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as left:
         return int(left.code or 0)
     except HwkdError as error:
-        # A run that was stopped is no error, but it has something to say.
+        # A run that was stopped is no error, but it has a message.
         kind = "" if error.exit_code == INTERRUPTED else "error: "
-        # Under torchrun the same input is wrong for every process, and an interruption reaches all: one says so.
+        # Under torchrun, wrong input and interruptions reach every process; only one prints the message.
         is_shared = error.exit_code in (InputError.exit_code, INTERRUPTED)
         if not is_shared or os.environ.get("LOCAL_RANK", "0") == "0":
             _say(f"{kind}{error}", error if is_verbose else None)
@@ -206,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of stdout has had enough (head, less); without this Python complains at its end.
+        # The reader of stdout has closed it (head, less); without this, Python complains at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError as error:
@@ -235,14 +238,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _calm_libraries() -> None:
-    """Keep libraries from leaving files in the user's folders, and from what an environment says for other programs."""
+    """Keep libraries from leaving files in the user's folders, and from using settings meant for other programs."""
     warnings.filterwarnings(
         "ignore", module=r"PIL\."
-    )  # of metadata; what is lost by it, hwkd says itself
+    )  # on metadata; hwkd itself reports what is lost by it
     # All figures go to files. A notebook names its own back end to every command that it starts.
     os.environ["MPLBACKEND"] = "agg"
     folder = Path(tempfile.gettempdir(), f"hwkd-{secrets.token_hex(6)}")
-    # Matplotlib keeps a list of fonts, torch makes a folder for compiled code, and asks for the user's name for that.
+    # Matplotlib keeps a list of fonts. Torch makes a folder for compiled code, and needs the user's name for that.
     wanted = {"TORCHINDUCTOR_CACHE_DIR": folder / "inductor"}
     if not Path(
         os.path.expanduser("~/.cache/matplotlib")
@@ -255,9 +258,9 @@ def _calm_libraries() -> None:
 
 
 def _streams_made_usable() -> bool:
-    """Make standard streams that take every text; whether standard output was there.
+    """Open closed standard streams, and let all of them take every text. Returns whether standard output was open.
 
-    A closed stream's number is given to the next file that is opened, and what a library prints would go into that file.
+    The next opened file would get a closed stream's number. Then the output of a library would go into that file.
     """
     for number in range(3):
         try:
@@ -270,7 +273,7 @@ def _streams_made_usable() -> bool:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name or a frame that the terminal's encoding has not must not lose the figures beside it.
+        # A name or a frame that the terminal cannot encode must not lose the figures beside it.
         sys.stdout.reconfigure(errors=ENCODABLE)
     return has_stdout
 
@@ -286,7 +289,7 @@ def _check_command(words: list[str]) -> None:
 
 
 def _say(text: str, error: BaseException | None = None) -> None:
-    """Print `text` as one line; above it where `error` came from, if it is given."""
+    """Print `text` as one line; above it the source of `error`, if it is given."""
     if error is not None:
         print("".join(traceback.format_exception(error)), file=sys.stderr)
     line = " ".join(text.split()).encode(errors="backslashreplace").decode()

@@ -28,7 +28,7 @@ EXAMPLES = """examples:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd models`."""
+    """Add the arguments of `hwkd models` to `parser`."""
     parser.add_argument(
         "--all",
         action="store_true",
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 def _against_jpeg(
     bundles: Sequence[tuple[str, Bundle, int]], teachers: Sequence[tuple[TeacherCard, bool, int]]
 ) -> Iterator[tuple[str, float]]:
-    """Each model whose quality on Kodak is known, and how many percent more bits it takes there than JPEG."""
+    """Each model with known quality on Kodak, and how many percent more bits than JPEG it takes there."""
     jpeg = read_published_curves().named("JPEG").curve
     for name, bundle, _ in bundles:
         card = bundle.manifest.card
@@ -75,8 +75,8 @@ def _against_jpeg(
 def more_bits_percent(anchor: Curve, points: Sequence[tuple[float, float]]) -> float:
     """Mean change of rate of points (bpp, PSNR in dB) from `anchor` at their own PSNRs, in percent.
 
-    Between the anchor's points the logarithm of its rate is a straight line over PSNR, and beyond them as at their ends;
-    this takes no scipy, which `hwkd compare --results` has for its BD-rates.
+    Between the anchor's points, the logarithm of its rate is a straight line over PSNR; beyond them, it stays as at the ends.
+    This needs no scipy, which `hwkd compare --results` uses for its BD-rates.
     """
     order = np.argsort(anchor.psnr_db)
     psnrs, rates = np.take(anchor.psnr_db, order), np.log(np.take(anchor.bpp, order))
@@ -85,7 +85,7 @@ def more_bits_percent(anchor: Curve, points: Sequence[tuple[float, float]]) -> f
 
 
 def _without(table: Table, behind: Mapping[str, float]) -> Table:
-    """The table without the rows of these models, and a sentence that says so."""
+    """The table without the rows of these models, and with a note that lists them."""
     rows = tuple(row for row in table.rows if row[0] not in behind)
     hidden = [row[0] for row in table.rows if row[0] in behind]
     if not hidden:
@@ -110,10 +110,13 @@ _ALL_RATES = (
 
 
 def bundles_table(held: Sequence[tuple[str, Bundle, int]]) -> Table:
-    """The bundles, each with the name that it goes by before it and the bytes of its file after it.
+    """The table of the bundles.
+
+    Args:
+        held: for each bundle, its name, the bundle, and the bytes of its file.
 
     Raises:
-        InputError: a bundle that does not say what it costs.
+        InputError: a bundle does not state its costs.
     """
     rows = []
     trained_on = []
@@ -153,10 +156,10 @@ def bundles_table(held: Sequence[tuple[str, Bundle, int]]) -> Table:
 
 
 def teachers_table(held: Sequence[tuple[TeacherCard, bool, int]], zoo: Iterable[str]) -> Table:
-    """The teachers.
+    """The table of the teachers.
 
     Args:
-        held: the card, whether the weights are stored in half precision, and the bytes of their file.
+        held: for each teacher, its card, whether the weights are stored in half precision, and the bytes of their file.
         zoo: names of CompressAI's architectures that can teach.
     """
     rows = tuple(
@@ -190,7 +193,7 @@ def teachers_table(held: Sequence[tuple[TeacherCard, bool, int]], zoo: Iterable[
 
 
 def _data_notes(trained_on: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
-    """A sentence for each distinct data and licence, with the names of the models; all are not named."""
+    """A sentence for each distinct data and licence, with the names of the models, or "All"."""
     names: dict[tuple[str, str], list[str]] = {}
     for name, data, licence in trained_on:
         names.setdefault((data, licence), []).append(name)

@@ -1,4 +1,4 @@
-"""What the options of several commands share: values, outputs, names of models."""
+"""Shared options of several commands: values, outputs, names of models."""
 
 import argparse
 import sys
@@ -17,15 +17,16 @@ from hwkd.runtime.session import RUNTIMES
 if TYPE_CHECKING:
     from hwkd.report.table import Table
 
-# Where a table goes, in the format that was asked for; and what is said beside it, on standard error.
+# The output of tables in the requested format, and of messages, on standard error.
 
 
 def add_output_options(parser: argparse.ArgumentParser, *, is_nested: bool = False) -> None:
-    """Give `parser` the three options of every command that prints a table: --format, -o and --full.
+    """Add the three options of every command that prints a table to `parser`: --format, -o and --full.
 
-    is_nested: the parser is below one that has them too, whose values must stand unless given again.
+    Args:
+        is_nested: the parser is below one that has these options too. The outer values hold unless they are given again.
     """
-    # Rich, which draws tables, takes 30 ms that a command without a table need not wait for.
+    # Rich, which draws tables, takes 30 ms to load; a command without a table need not wait for it.
     from hwkd.report.table import FORMATS
 
     parser.add_argument(
@@ -46,7 +47,7 @@ def add_output_options(parser: argparse.ArgumentParser, *, is_nested: bool = Fal
 
 
 def add_full_option(parser: argparse._ActionsContainer, *, is_nested: bool = False) -> None:
-    """Give `parser` --full, the option of every command that prints what matters first. is_nested: as above."""
+    """Add --full, the option of every command that prints a short form first, to `parser`. For `is_nested` see above."""
     parser.add_argument(
         "--full",
         action="store_true",
@@ -70,10 +71,11 @@ def emit_all(
     verdict: str = "",
     first: "tuple[tuple[Table, ...], tuple[str, ...]] | None" = None,
 ) -> None:
-    """Like `emit`, for several tables, an empty line between them; JSON is one document.
+    """Like `emit`, for several tables with an empty line between them; JSON is one document.
 
     Args:
-        verdict: the first line of what is for people. first: as of `printed`.
+        verdict: the first line of the output for people.
+        first: as in `printed`.
     """
     from hwkd.report.table import render_all
 
@@ -97,9 +99,10 @@ def printed(
     verdict: str = "",
     first: "tuple[tuple[Table, ...], tuple[str, ...]] | None" = None,
 ) -> str:
-    """The tables for people: all of them, or what matters first where they are longer than a screen.
+    """The tables for people: all of them, or the most important ones if they are longer than a screen.
 
-    first: tables that stand for all of them there, and what these leave out, in words.
+    Args:
+        first: the tables to show on a screen in place of all, and what they leave out, in words.
     """
     from hwkd.report.narrow import LINES, screen, wrap
     from hwkd.report.table import render
@@ -113,14 +116,14 @@ def printed(
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal that stdout is; None where it is none."""
+    """Columns of the terminal on stdout; None if stdout is not a terminal."""
     return get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 # Names of models on the command line, where bundles and models that torch runs are both taken.
 
 ZOO = ("bmshj2018-hyperprior", "mbt2018-mean")
-"""hwkd.models.teacher.TEACHERS, whose module needs torch."""
+"""Copy of hwkd.models.teacher.TEACHERS, because that module needs torch."""
 
 SHIPPED_FIRST = (
     "a name that ships comes before a file or folder of that name, which is written ./NAME"
@@ -129,12 +132,12 @@ SHIPPED_FIRST = (
 
 
 def refuse_unknown(texts: Iterable[str]) -> None:
-    """Refuse a bare name that is nobody's: what has a colon, a dot or a folder in it is judged where it is loaded.
+    """Refuse a bare name that no model has. A text with a colon, a dot or a folder is checked where it is loaded.
 
     Args:
-        texts: as `hwkd.codec.shipped.shipped_or_as_given` leaves them.
+        texts: as `hwkd.codec.shipped.shipped_or_as_given` returns them.
     Raises:
-        InputError: there is one.
+        InputError: there is such a name.
     """
     from hwkd.models.shipped import shipped_names
 
@@ -152,7 +155,7 @@ MOST_PIXELS = 10**12
 
 
 def add_coding_options(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the options that both commands take and that mean the same in both."""
+    """Add the options that both commands take with the same meaning to `parser`."""
     parser.add_argument(
         "--runtime",
         metavar="NAME",

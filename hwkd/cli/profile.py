@@ -1,4 +1,4 @@
-"""`hwkd profile`: what a model costs on this machine, measured, and on each target, predicted."""
+"""`hwkd profile`: costs of a model, measured on this machine and predicted on each target."""
 
 import argparse
 import shlex
@@ -63,11 +63,11 @@ EXAMPLES = """examples:
 
 HOST, ALL, AUTO = "host", "all", "auto"
 FEW = 4
-"""With so many records the stages of coding have room on the first screen."""
+"""Largest number of records with which the stages of coding fit on the first screen."""
 STEP_S, BUNDLE_STEP_S = 25.0, 5.0
-"""Of a step on this machine, beside what --seconds says: loading, starting processes, runs of layers."""
+"""Seconds of a step on this machine beside --seconds, for loading, starting processes, and runs of layers."""
 FALLBACK = "x86-avx2"
-"""What a saved target takes its arithmetic from where no shipped target describes the machine."""
+"""Source of a saved target's arithmetic if no shipped target describes the machine."""
 
 
 Targets = dict[str, tuple[bool, list[Target]]]
@@ -77,14 +77,14 @@ Targets = dict[str, tuple[bool, list[Target]]]
 # The options of `hwkd profile`.
 
 EMBEDDED = object()
-"""What --evaluate without a folder gives: no path, for "." is the user's own folder."""
+"""Value of --evaluate without a folder. It is not a path, because "." is a folder of the user."""
 NONE = "none"
-"""What --energy takes beside the meters."""
+"""A value of --energy beside the meters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileOptions(Options):
-    """What `hwkd profile` takes, but for how its tables are printed."""
+    """The options of `hwkd profile`, except those that control how its tables are printed."""
 
     models: tuple[str, ...] = option(
         "the name of a bundle or teacher that ships, a run folder, a checkpoint, a bundle (.hwkd), or a bare "
@@ -151,7 +151,7 @@ class ProfileOptions(Options):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the options."""
+    """Add the options to `parser`."""
     ProfileOptions.add_to(parser)
     add_output_options(parser)
 
@@ -160,14 +160,14 @@ def run(args: argparse.Namespace) -> int:
     """Profile, print, and return the exit code.
 
     Raises:
-        InputError: a name, number or sensor that there is not, or options that contradict each other; told before
-            anything is measured.
+        InputError: a name, number or sensor does not exist, or options contradict each other; raised before anything is
+            measured.
     """
     options = ProfileOptions.of(args)
     records: list[Record] = []
 
     def keep(record: Record) -> None:
-        # As soon as it is known: what comes later may fail, or be interrupted.
+        # Kept as soon as it is known: later steps may fail, or be interrupted.
         records.append(record)
         if options.save:
             write_record(record_path(options.save, record), record)
@@ -191,9 +191,11 @@ def profile_each(
     *,
     says: bool = False,
 ) -> None:
-    """Give `keep` a record for each model and each machine or target that `options` name. Raises as `run`.
+    """Call `keep` with a record for each model and each machine or target that `options` name. Raises as `run`.
 
-    command: that the records name. says: how long it takes, and each step where no bar is drawn, on standard error.
+    Args:
+        command: the command that the records name.
+        says: whether standard error gets the expected duration, and each step if no bar is drawn.
     """
     width, height = parse_size(options.size)
     refuse_unknown(options.models)
@@ -209,7 +211,7 @@ def profile_each(
     if options.evaluate is not None:
         images = open_images(None if options.evaluate is EMBEDDED else options.evaluate).readable()
 
-    # Torch is loaded only now: what the user got wrong was said at once.
+    # Torch is loaded only now: wrong input was already reported.
     subjects = [load_model(text, width, height, bits) for text in texts]
     check_names(subjects)
     if options.quality is not None:
@@ -236,7 +238,7 @@ def profile_each(
 
 
 def record_path(folder: Path, record: Record) -> Path:
-    """DIR/TARGET/MODEL.json, the model's name with what no file name may have replaced."""
+    """DIR/TARGET/MODEL.json; characters of the model's name that a file name may not have are replaced."""
     return folder / record.target / f"{file_name(record.model.name)}.json"
 
 
@@ -263,7 +265,11 @@ def _bits(text: str | None, models: Sequence[str]) -> BitPlan | None:
 
 
 def _check_options(options: ProfileOptions, on_host: Sequence[str]) -> None:
-    """Refuse what would fail, or be without effect, once all is measured. on_host: the models measured here."""
+    """Refuse options that would fail, or have no effect, after the measurements.
+
+    Args:
+        on_host: the models measured here.
+    """
     if options.save is not None and options.save.exists() and not options.save.is_dir():
         raise InputError(f"--save {options.save} is a file, records need a folder: give another")
     if options.save_target is not None:
@@ -298,9 +304,9 @@ def _check_country(code: str) -> None:
 
 
 def _meter(kind: str, *, has_host: bool) -> tuple[OpenedMeter | None, str]:
-    """(the sensor, why there is none where one was looked for).
+    """(the sensor, the reason if the search for one found none).
 
-    One that was asked for by name is looked for even where it is not used, and has to be there.
+    A sensor that the user named must exist, even if it is not used.
     """
     if kind == NONE or (kind == AUTO and not has_host):
         return None, ""
@@ -322,7 +328,7 @@ def _profile(
     keep: Callable[[Record], None],
     says: bool,
 ) -> None:
-    """Give `keep` a record for each model and each machine or target, this machine first."""
+    """Call `keep` with a record for each model and each machine or target, this machine first."""
     total = 0
     for subject in subjects:
         on_host, others = targets[subject.text]
@@ -365,7 +371,7 @@ def _tables(records: Sequence[Record], options: ProfileOptions) -> tuple[Table, 
 def _first_tables(
     records: Sequence[Record], options: ProfileOptions
 ) -> tuple[tuple[Table, ...], tuple[str, ...]]:
-    """What matters of `_tables`, and what is left out; what an option asks for is there."""
+    """The most important of `_tables`, and what is left out. Tables that an option requests are always included."""
     size, cost, *others = _tables(records, options)
     shown = [size, cost if options.settings else glance_table(records)]
     left_out = [] if options.settings else ["intervals", "the networks alone"]
@@ -379,7 +385,7 @@ def _first_tables(
 def _duration(
     subjects: Sequence["Model"], targets: Targets, wanted: ProfilePlan, default: str | None
 ) -> str:
-    """About how long it takes, in words."""
+    """The approximate duration, in words."""
     here = [subject for subject in subjects if targets[subject.text][0]]
     seconds = sum(
         host_steps_of(subject, wanted)
@@ -396,7 +402,7 @@ def _duration(
 
 
 class _Steps:
-    """Where a profile stands: a bar on a terminal, a line for each step elsewhere where `says`."""
+    """The progress of a profile: a bar on a terminal; elsewhere a line for each step if `says`."""
 
     def __init__(self, total: int, says: bool) -> None:
         self._console = stderr_console(quiet=not says)
@@ -412,7 +418,7 @@ class _Steps:
         self._bar.stop()
 
     def step(self, what: str, *, takes_long: bool) -> None:
-        """Say what comes now."""
+        """Announce the next step."""
         self._done += 1
         self._bar.update(self._task, description=what, advance=1)
         if self._bar.disable and takes_long:
@@ -428,12 +434,12 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         console=console,
         transient=True,
-        # Where nobody watches, rich would leave an empty line.
+        # Without a terminal, rich would leave an empty line.
         disable=not console.is_terminal,
     )
 
 
-# How the texts of some options become values.
+# From the texts of some options to values.
 
 MOST_SIDE = 16384
 
@@ -465,7 +471,7 @@ def parse_threads(text: str | None) -> tuple[int, ...]:
 
 # The models of `hwkd profile`, in torch or as bundles: loaded, evaluated and measured each in its own way.
 #
-# Torch is imported only for a model that takes it.
+# Torch is imported only for a model that needs it.
 
 
 def default_models() -> list[str]:
@@ -478,7 +484,7 @@ def default_models() -> list[str]:
 
 
 def check_torch(texts: Sequence[str]) -> None:
-    """Refuse a model that takes torch where that is not installed.
+    """Refuse a model that needs torch if torch is not installed.
 
     Raises:
         InputError: there is one among `texts`.
@@ -506,7 +512,7 @@ def load_model(text: str, width: int, height: int, bits: BitPlan | None) -> "Mod
 
 
 def check_quality_of(quality: int, subjects: Sequence["Model"]) -> None:
-    """Refuse a quality that was asked for where a model of all rates lacks it, or where there is no such model."""
+    """Refuse a given quality if a model of all rates lacks it, or if there is no such model."""
     of_all_rates = [(s.facts.name, s.qualities) for s in subjects if s.qualities is not None]
     if not of_all_rates:
         raise InputError(
@@ -518,7 +524,7 @@ def check_quality_of(quality: int, subjects: Sequence["Model"]) -> None:
 
 
 def evaluated_model(subject: "Model", images: ImageSource, quality: int) -> "Model":
-    """`subject` with its quality measured on `images`; at `quality`, where it has all rates."""
+    """`subject` with its quality measured on `images`; a model of all rates is measured at `quality`."""
     own = None if subject.qualities is None else quality
     if isinstance(subject, BundleSubject):
         return evaluated_bundle(subject, images, own)
@@ -528,7 +534,7 @@ def evaluated_model(subject: "Model", images: ImageSource, quality: int) -> "Mod
 
 
 def check_names(subjects: Sequence[Profiled]) -> None:
-    """Refuse two models of one name: the tables and --save tell models apart by it."""
+    """Refuse two models of one name: the tables and --save distinguish models by their names."""
     found: dict[str, Profiled] = {}
     for subject in subjects:
         other = found.setdefault(file_name(subject.facts.name), subject)
@@ -540,7 +546,7 @@ def check_names(subjects: Sequence[Profiled]) -> None:
 
 
 def file_name(model: str) -> str:
-    """A model's name as a file's: with what none may have replaced, and in small letters."""
+    """A model's name as a file name: in small letters, with forbidden characters replaced."""
     kept = [c if c.isalnum() or c in "._-" else " " for c in model.lower()]
     return "-".join("".join(kept).split())
 
@@ -553,7 +559,7 @@ def check_runtimes(subjects: Sequence["Model"], wanted: ProfilePlan) -> None:
 
 
 def host_steps_of(subject: "Model", wanted: ProfilePlan) -> int:
-    """How often `profile_here` calls its progress."""
+    """The number of times that `profile_here` calls its progress."""
     if isinstance(subject, BundleSubject):
         return bundle_steps(wanted)
     from hwkd.measure.eager.profile import host_steps

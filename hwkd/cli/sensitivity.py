@@ -1,4 +1,4 @@
-"""`hwkd sensitivity`: what each layer's bits cost, and which bits to give each layer for a size."""
+"""`hwkd sensitivity`: the cost of each layer's bits, and the bits to choose for each layer at a given size."""
 
 import argparse
 import shlex
@@ -70,7 +70,7 @@ VERSIONS = ("torch", "brevitas", "scipy")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd sensitivity`."""
+    """Add the arguments of `hwkd sensitivity` to `parser`."""
     parser.add_argument(
         "model",
         metavar="MODEL",
@@ -160,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
     for _ in evaluation:
         pass  # a damaged image is found now, not after the measuring
 
-    # torch takes seconds to import: after everything that can be refused without it.
+    # torch takes seconds to import, so every check that does not need it comes first.
     from hwkd.measure.eager.sensitivity import fingerprint, load_base, measured_crops
     from hwkd.quantize.integer import weight_bytes
 
@@ -188,13 +188,13 @@ def run(args: argparse.Namespace) -> int:
         latency=latency,
     )
     blank = unmeasured(base.layers, base.lmbda, weight_bytes(base.codec), tried)
-    proposals(blank, tried, args.max_kib)  # refuses a size that cannot be before it is measured for
+    proposals(blank, tried, args.max_kib)  # refuses an impossible size before the measurements
     with claimed(folder), _progress(console) as progress:
         known = {} if args.force else read_points(folder / NAME, told.fingerprint)
         task = progress.add_task("measuring layers", total=len(base.layers))
 
         def keep(found: Sensitivity) -> None:
-            # What is finished stays, should the rest be interrupted.
+            # Finished measurements are kept if the rest is interrupted.
             write_sensitivity(folder / NAME, told, found)
             progress.advance(task)
 
@@ -213,7 +213,7 @@ def run(args: argparse.Namespace) -> int:
         )
     tables = tables_of(told, found, checked, notes)
     origin = origin_of(base, args.model, args.target)
-    # Before the files: whatever keeps them from being written, what was found is seen.
+    # Printed before the files are written: so the results are seen even if the files cannot be written.
     layers, *others = tables
     to_terminal = argparse.Namespace(format=args.format, output=None, full=args.full)
     emit_all(tables, to_terminal, first=((*others, layers), ()))
@@ -224,11 +224,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _progress(console: Console) -> Progress:
-    # Where nobody watches, rich would leave an empty line.
+    # Without a terminal, rich would leave an empty line.
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
-# What `hwkd sensitivity` refuses before it measures, and the sizes that it proposes bits for.
+# Input that `hwkd sensitivity` refuses before it measures, and the sizes for which it proposes bits.
 
 FEWER = range(WEIGHT_BITS[0], WEIGHT_BITS[-1])
 
@@ -245,10 +245,10 @@ def parse_tried(text: str) -> tuple[int, ...]:
 
 
 def refuse_bundle(text: str) -> None:
-    """Refuse a bundle: it holds integers, whose finer bits are gone.
+    """Refuse a bundle: it holds integers, so its finer bits are lost.
 
     Raises:
-        InputError: `text` names one.
+        InputError: `text` names a bundle.
     """
     if is_bundle(shipped_or_as_given(text)):
         raise InputError(
@@ -258,7 +258,7 @@ def refuse_bundle(text: str) -> None:
 
 
 def check_apart(data: Path | None, evaluation: ImageSource) -> None:
-    """Refuse to check an allocation on images that it is made from.
+    """Refuse to check an allocation on the images from which it is made.
 
     Raises:
         InputError: an image of `evaluation`, or a copy of it, lies in `data`.
@@ -274,7 +274,7 @@ def check_apart(data: Path | None, evaluation: ImageSource) -> None:
 
 
 def latency_note(latency: Entry, model: str, target: str, max_ms: float | None) -> str:
-    """The predicted latency in a sentence, held against --max-ms.
+    """The predicted latency in a sentence, compared with --max-ms.
 
     Raises:
         InputError: it is longer.
@@ -304,13 +304,15 @@ def latency_note(latency: Entry, model: str, target: str, max_ms: float | None) 
 def proposals(
     found: Sensitivity, tried: Sequence[int], max_kib: float | None
 ) -> tuple[list[Allocation], dict[str, Allocation]]:
-    """All allocations to check, the model as it is first, each with the uniform bits that it is held against before it;
-    and those proposed, by the name of their recipe.
+    """The allocations to check, and the proposed ones by the name of their recipe.
 
-    max_kib: None for the sizes of uniform bits, of all that were tried but the fewest.
+    The first allocation to check is the model as it is. The uniform bits that an allocation is compared with come before it.
+
+    Args:
+        max_kib: None for the sizes of uniform bits, for all tried bits but the fewest.
 
     Raises:
-        InputError: nothing to choose, or a size that cannot be reached or is none to save for.
+        InputError: there is nothing to choose, a size cannot be reached, or the model already has that size.
     """
     base = base_allocation(found)
     uniforms = [uniform(found, bits) for bits in tried]
@@ -338,13 +340,13 @@ def proposals(
     return checked, recipes
 
 
-# What `hwkd sensitivity` says of the model beside its layers: its predicted latency, and what it was made from.
+# The facts of the model beside its layers: its predicted latency, and its origin.
 
 LATENCY_SIZE = (768, 512)
 
 
 def predicted_latency(base: "Base", target: Target) -> Entry:
-    """For the slower side of an image of LATENCY_SIZE. Raises InputError where nobody can say."""
+    """The latency of the slower side for an image of LATENCY_SIZE. Raises InputError if it cannot be predicted."""
     from hwkd.measure.eager.macs import codec_layers
     from hwkd.measure.predict.target import slower_side
     from hwkd.models.build import build
@@ -360,7 +362,11 @@ def predicted_latency(base: "Base", target: Target) -> Entry:
 
 
 def origin_of(base: "Base", text: str, target: str | None) -> RecipeBase:
-    """What the model that `text` names was made from, as far as it is known; target: as given, None for a run's own."""
+    """The known origin of the model that `text` names.
+
+    Args:
+        target: the target as given; None for a run's own.
+    """
     from hwkd.distill.run_folder import read_config
     from hwkd.models.teacher import is_zoo_name
 
@@ -381,7 +387,7 @@ def origin_of(base: "Base", text: str, target: str | None) -> RecipeBase:
     )
 
 
-# What `hwkd sensitivity` leaves in its folder: figures as JSON and Markdown, the plot, and a recipe for each proposal.
+# The files of `hwkd sensitivity` in its folder: figures as JSON and Markdown, the plot, and a recipe for each proposal.
 
 PLOTS = ("sensitivity.svg", "sensitivity.png")
 
@@ -392,7 +398,7 @@ def tables_of(
     checked: Sequence[CheckedAllocation],
     notes: Sequence[str],
 ) -> tuple[Table, ...]:
-    """What is printed: the layers, the allocations, and the bits of those that were chosen."""
+    """The printed tables: the layers, the allocations, and the bits of the chosen allocations."""
     model = f"{told.model}, {told.base}"
     chosen = [each for each in checked if each.allocation.name.startswith("allocated")]
     return (
@@ -411,7 +417,7 @@ def write_folder(
     recipes: Mapping[str, Allocation],
     origin: RecipeBase,
 ) -> list[str]:
-    """Write all of it; sentences that say what was written, and what was not and why.
+    """Write all files. Returns sentences on what was written, and on what was not written and why.
 
     Raises as hwkd.files.write_text.
     """

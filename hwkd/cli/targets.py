@@ -1,4 +1,4 @@
-"""hwkd targets: the devices hwkd knows, what it knows about one, and how well it predicts for them."""
+"""hwkd targets: the known devices, the facts of one of them, and the accuracy of the predictions for them."""
 
 import argparse
 import math
@@ -42,11 +42,11 @@ EXAMPLES = """examples:
 
 SHOWN_BITS = 8
 SHOWN_FAMILY = "gdn"
-"""What `show` plans for: the usual bits, and the family with the most to say about precision."""
+"""The family that `show` plans for, at the usual bits. Its plan has the most sentences on precision."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `hwkd targets`."""
+    """Add the arguments of `hwkd targets` to `parser`."""
     add_output_options(parser)
     actions = parser.add_subparsers(dest="action", metavar="show|validate|fit")
     show = actions.add_parser("show", help="print every fact of one target, and its precision plan")
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the overview, or one target's facts and plan.
 
     Raises:
-        InputError: no such target, or its file does not describe one.
+        InputError: there is no such target, or its file does not describe one.
     """
     if args.action == "validate":
         return run_validate(args)
@@ -104,7 +104,7 @@ CONSTANTS_NOTE = (
 
 
 def add_timings_option(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the option for timings other than the shipped ones."""
+    """Add the option for timings other than the shipped ones to `parser`."""
     parser.add_argument(
         "--timings",
         type=Path,
@@ -114,10 +114,10 @@ def add_timings_option(parser: argparse.ArgumentParser) -> None:
 
 
 def run_fit(args: argparse.Namespace) -> int:
-    """Fit the constants of all shipped targets and write them into their files; print what they are.
+    """Fit the constants of all shipped targets, write them into their files, and print them.
 
     Raises:
-        InputError: the timings cannot be read, or the files not written; timings of one's own without a folder.
+        InputError: the timings cannot be read, the files cannot be written, or the user's own timings come without a folder.
     """
     if args.timings is not None and args.into is None:
         raise InputError(
@@ -128,7 +128,7 @@ def run_fit(args: argparse.Namespace) -> int:
         derived = derive(args.timings, _bars(progress))
     rows = []
     folder = data_folder("targets")
-    # All are derived before the first is written: a target whose device the timings lack must not leave a mixture.
+    # All are derived before the first is written: if the timings lack a device, its target must not leave a mixture.
     for name, constants in derived.constants.items():
         path = folder / f"{name}.toml"
         write_constants(path, (args.into or folder) / path.name, constants)
@@ -152,7 +152,7 @@ def run_fit(args: argparse.Namespace) -> int:
 
 
 def run_validate(args: argparse.Namespace) -> int:
-    """Print how far predictions of a left-out network are off, and those of other runtimes. Raises as `run_fit`."""
+    """Print the errors of predictions for a left-out network, and those for other runtimes. Raises as `run_fit`."""
     with _progress() as progress:
         derived = derive(args.timings, _bars(progress), needs_targets=args.timings is None)
     worst = None if args.all_devices else WORST
@@ -167,7 +167,7 @@ def run_validate(args: argparse.Namespace) -> int:
 
 def _progress() -> Progress:
     console = stderr_console()
-    # Where nobody watches, rich would leave an empty line.
+    # Without a terminal, rich would leave an empty line.
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
@@ -186,7 +186,7 @@ _KEY = "Confidence: " + ", ".join(f"{key} {text}" for key, text in CONFIDENCES.i
 
 
 def overview(targets: tuple[Target, ...]) -> Table:
-    """One row a target."""
+    """A table with one row for each target."""
     columns = ("target", "description", "preferred unit", "int8 arithmetic", "runtime", "power_w")
     rows = tuple(
         (
@@ -215,7 +215,7 @@ def _power_w(target: Target) -> str:
 
 
 def facts_table(target: Target) -> Table:
-    """Every fact of `target`, with how sure it is and where it comes from."""
+    """Every fact of `target`, with its certainty and its source."""
     rows = [*_board_rows(target)]
     for unit in target.units:
         rows += _unit_rows(unit)
@@ -229,7 +229,7 @@ def facts_table(target: Target) -> Table:
 
 
 def plan_table(plan: PrecisionPlan) -> Table:
-    """The precision plan, a row per network and unit, its sentences as notes."""
+    """The precision plan: a row for each network and unit, its sentences as notes."""
     rows = tuple(
         (
             entry.network,
@@ -318,7 +318,7 @@ def _rate_text(rate: PeakRate) -> str:
     return missing(why, why if rate.none else f"{_NOT_KNOWN}: {why}")
 
 
-# How far predictions were off, as tables. Pure.
+# The errors of predictions, as tables. Pure.
 
 NONE = "no prediction is counted here"
 WORST = 12
@@ -364,7 +364,7 @@ def overall_table(left_out: tuple[CrossValidation, ...]) -> Table:
 
 
 def network_table(left_out: tuple[CrossValidation, ...]) -> Table:
-    """One row for each network: which of them the terms cannot explain."""
+    """One row for each network; it shows which networks the terms cannot explain."""
     rows = []
     for errors in left_out:
         for n, (name, is_int8) in enumerate(errors.population.columns):
@@ -375,7 +375,11 @@ def network_table(left_out: tuple[CrossValidation, ...]) -> Table:
 
 
 def device_table(left_out: tuple[CrossValidation, ...], worst: int | None) -> Table:
-    """One row for each configuration, the largest median errors first; `worst`: only so many of each kind of unit."""
+    """One row for each configuration, the largest median errors first.
+
+    Args:
+        worst: the number of rows for each kind of unit; None for all.
+    """
     rows = []
     for errors in left_out:
         population = errors.population
@@ -402,7 +406,7 @@ def device_table(left_out: tuple[CrossValidation, ...], worst: int | None) -> Ta
 def other_table(checked: Sequence[CheckedTiming]) -> Table:
     """The second set: one row for each target, unit, precision and runtime, below one for the unit as a whole.
 
-    Times that the constants are fitted on are in the first set already: they have rows of their own, and one for all.
+    Times that the constants are fitted on are already in the first set. They have separate rows, and one for all.
     """
     rows = []
     for target, unit in dict.fromkeys((c.target, c.unit) for c in checked):
@@ -432,7 +436,7 @@ def other_table(checked: Sequence[CheckedTiming]) -> Table:
 
 
 def other_worst_table(checked: Sequence[CheckedTiming], worst: int | None) -> Table:
-    """The rows of the second set that are furthest off, in standard deviations of their own prediction."""
+    """The rows of the second set with the largest errors, in standard deviations of their own prediction."""
     ordered = sorted(checked, key=lambda c: -abs(c.ln_error) / c.ln_sd)
     rows = tuple(
         (
@@ -481,7 +485,7 @@ def _cells(accuracy: Accuracy) -> tuple[str, ...]:
 
 
 def _pooled(left_out: tuple[CrossValidation, ...]) -> Accuracy:
-    """Over all units and precisions."""
+    """The accuracy over all units and precisions."""
     errors = [e.ln_error[np.isfinite(e.ln_error)] for e in left_out]
     sds = [e.ln_sd[np.isfinite(e.ln_error)] for e in left_out]
     return Accuracy.of(np.concatenate(errors), np.concatenate(sds))

@@ -1,4 +1,4 @@
-"""`hwkd verify`: whether a bundle's streams decode to the same symbols in every runtime of this machine."""
+"""`hwkd verify`: checks that a bundle's streams decode to the same symbols in every runtime of this machine."""
 
 import argparse
 import platform
@@ -47,7 +47,7 @@ ALL = "all"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd verify`."""
+    """Add the arguments of `hwkd verify` to `parser`."""
     parser.add_argument(
         "bundle",
         type=shipped_or_as_given,
@@ -93,7 +93,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare and print; 0 where everything agrees, 1 where anything does not."""
+    """Compare and print; returns 0 if everything agrees, else 1."""
     images, count, what = _images(args.data, args.images)
     bundle = read_bundle(named_bundle(args.bundle))
     qualities = qualities_to_try(bundle.manifest, args.qualities)
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     runtimes = None if ALL in args.runtime else list(dict.fromkeys(args.runtime))
     coders = open_coders(bundle, runtimes, sorted({1, args.threads}))
     console = stderr_console()
-    # Where nobody watches, rich would leave an empty line.
+    # Without a terminal, rich would leave an empty line.
     made = made_symbols(bundle.manifest.Z, bundle.manifest.largest_z)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         tracked = progress.track(images, total=count, description="images")
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _images(folder: Path | None, asked: int | None) -> tuple[Iterable[Pixels], int, str]:
-    """The images, how many they are, and what they are in words."""
+    """The images, their number, and their description in words."""
     if folder is not None:
         source = open_images(folder)
         count = asked or max(COUNT, 2 * len(source.paths))
@@ -138,7 +138,7 @@ def _versions() -> str:
     )
 
 
-# What `hwkd verify` found, as tables: symbols of writers against readers, then each reader.
+# The results of `hwkd verify` as tables: symbols of writers against readers, then each reader.
 
 NA = "n/a"
 REFUSED = "refused"
@@ -151,14 +151,16 @@ def verify_tables(
     """The matrix and the readers.
 
     Args:
-        model: the bundle's name and id. images: which they were. unchecked: runtimes that were left out.
+        model: the bundle's name and id.
+        images: the images, in words.
+        unchecked: runtimes that were left out.
         versions: host and packages, in words.
     """
     return _matrix(found, model, images, unchecked), _readers(found, versions)
 
 
 def verdict(found: Verification) -> str:
-    """In a line, what `Verification.holds` decides."""
+    """One line with the decision of `Verification.holds`."""
     symbols, indexes = (
         len(found.differing) * found.symbols,
         sum(r.indexes or 0 for r in found.readers),

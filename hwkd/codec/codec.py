@@ -3,10 +3,10 @@
     image -> pad to 64 -> encoder -> y, z;  z -> hyper -> index;  z and (y, index) -> entropy coder -> stream
     stream -> z -> hyper -> index -> y -> decoder -> cut to size -> image
 
-In a bundle of all rates the three networks are given what the quality asks for besides (hwkd/runtime/gains.py).
+In a bundle of all rates, the three networks also get inputs that depend on the quality (hwkd/runtime/gains.py).
 
-A large image goes through the networks in tiles that overlap by what the networks reach, so that memory stays bounded;
-y is then coded in one segment a tile.
+A large image goes through the networks in tiles, so that memory stays bounded. The tiles overlap by the networks' reach.
+Each tile's y is then coded in a segment of its own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,12 +33,12 @@ from hwkd.runtime.gains import Rate, chosen_quality
 from hwkd.runtime.manifest import TABLES
 from hwkd.runtime.session import usable_cores
 
-# Cutting a large image, or its latents, into windows that overlap by what the networks reach.
+# Cutting a large image, or its latents, into windows that overlap by the networks' reach.
 
 
 @dataclass(frozen=True)
 class Span:
-    """Along one axis: the window [start, stop) to compute, of which [first, last) is kept."""
+    """A span of one axis: the window [start, stop) is computed, and its part [first, last) is kept."""
 
     start: int
     stop: int
@@ -47,17 +47,17 @@ class Span:
 
     @property
     def window(self) -> slice:
-        """What to compute."""
+        """The part to compute."""
         return slice(self.start, self.stop)
 
     @property
     def kept(self) -> slice:
-        """Where the kept part belongs in the whole."""
+        """The place of the kept part in the whole."""
         return slice(self.first, self.last)
 
     @property
     def inside(self) -> slice:
-        """Where the kept part lies in the window."""
+        """The place of the kept part in the window."""
         return slice(self.first - self.start, self.last - self.start)
 
     def times(self, factor: int) -> "Span":
@@ -68,7 +68,7 @@ class Span:
 
 
 def spans(length: int, tile: int, before: int, after: int) -> Iterator[Span]:
-    """The spans that keep [0, length) in pieces of `tile`, each computed with a margin where the axis has more."""
+    """The spans that keep [0, length) in pieces of `tile`. Each is computed with a margin, as far as the axis extends."""
     for first in range(0, length, tile):
         last = min(first + tile, length)
         yield Span(max(first - before, 0), min(last + after, length), first, last)
@@ -84,22 +84,26 @@ def tiles(
 
 
 Y_PX, Z_PX = 16, 64
-"""Pixels of one position of y, and of z."""
+"""Pixels of one position of y, and of z, along an axis."""
 
 TILE_PX = 1536
 """Side of the tiles of large images."""
 
 MAX_TILE_PX = 65472
-"""What a stream's header holds."""
+"""The largest side that a stream's header can hold."""
 
 WHOLE_PIXELS = 2048 * 2048
 """Images up to this many padded pixels are not cut."""
 
 
 class Codec:
-    """One bundle in one runtime, ready to encode and decode. One thread at a time may use it.
+    """One bundle in one runtime, ready to encode and decode. Only one thread at a time may use it.
 
-    bundle: what it runs. runtime, threads: where. is_soon: ready sooner, and slower once it is, for one image.
+    Args:
+        bundle: the bundle that it runs.
+        runtime: the runtime that runs it.
+        threads: threads of the networks.
+        is_soon: for one image: ready sooner, but slower from then on.
     """
 
     def __init__(
@@ -119,12 +123,12 @@ class Codec:
         """The codec of a bundle.
 
         Args:
-            bundle: the name of one that ships ("patch-medium"), a .hwkd file, or one that is read already. A name
-                that ships comes before a file of that name; a Path is always a file.
-            runtime: one of hwkd.runtime.session.RUNTIMES; OpenVINO where it is installed, else ONNX Runtime.
-            threads: of the networks; all cores that the process may use unless given.
+            bundle: the name of one that ships ("patch-medium"), a .hwkd file, or a bundle that is already read. The name of a
+                shipped bundle has priority over a file of that name; a Path is always a file.
+            runtime: one of hwkd.runtime.session.RUNTIMES; by default OpenVINO if it is installed, else ONNX Runtime.
+            threads: threads of the networks; by default all cores that the process may use.
         Raises:
-            InputError: no bundle of that name, a file that is none, no such runtime.
+            InputError: there is no bundle of that name, the file is not a bundle, or there is no such runtime.
         """
         path = named_bundle(bundle) if isinstance(bundle, str) else bundle
         held = path if isinstance(path, Bundle) else read_bundle(path)
@@ -145,14 +149,14 @@ class Codec:
 
         Args:
             image: [H, W, 3] uint8 in sRGB, or an image of Pillow's as hwkd.images.pixels_of takes it.
-            tile_px: side of the tiles, a multiple of 64; 0 for the whole image at once. Unless given, TILE_PX for
-                images of more than WHOLE_PIXELS.
-            quality: of a bundle of all rates (hwkd/qualities.py): within its qualities, DEFAULT_QUALITY or the nearest to it
-                unless given. A bundle of one rate takes none.
-            max_bytes, bpp, min_psnr_db: in its place, what is asked of the stream (hwkd/codec/search.py).
+            tile_px: side of the tiles, a multiple of 64; 0 for the whole image at once. By default TILE_PX for images of more
+                than WHOLE_PIXELS.
+            quality: for a bundle of all rates, one of its qualities (hwkd/qualities.py); by default DEFAULT_QUALITY or the
+                nearest that it has. A bundle of one rate takes none.
+            max_bytes, bpp, min_psnr_db: a requirement on the stream in place of `quality` (hwkd/codec/search.py).
         Raises:
-            InputError: not such an array or image; an image of more than `max_pixels`; a side that is no multiple of 64; a
-                quality that the bundle has not.
+            InputError: `image` is not such an array or image, or has more than `max_pixels`; a side is not a multiple of 64;
+                the bundle lacks the quality.
             SelfTestFailed, HwkdError: as `Networks`.
         """
         if isinstance(image, Image.Image):
@@ -177,11 +181,11 @@ class Codec:
         return pack(Stream(width, height, self.bundle.id, tile_px, coded_z, segments, told))
 
     def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
-        """The image, [H, W, 3] uint8, of a stream that `encode` wrote with the same bundle, in whatever runtime.
+        """The image, [H, W, 3] uint8, of a stream that `encode` wrote with the same bundle, in any runtime.
 
         Raises:
-            InputError: no stream, a damaged one, one of another model, of a quality that the bundle has not, or of more
-                than `max_pixels`.
+            InputError: `data` is not a stream, is damaged, or belongs to another model; the bundle lacks its quality; the image
+                has more than `max_pixels`.
             SelfTestFailed, HwkdError: as `Networks`.
         """
         stream = unpack(data, max_pixels)
@@ -214,12 +218,12 @@ class Codec:
         return y
 
     def _rate_of(self, quality: int | None) -> Rate | None:
-        """What `encode` runs at, when it is asked for `quality`."""
+        """The rate at which `encode` runs for `quality`."""
         chosen = chosen_quality(self.bundle.manifest, quality)
         return None if self._gains is None or chosen is None else self._gains.rate(chosen)
 
     def _rate_in(self, stream: Stream) -> Rate | None:
-        """What `stream` was written at."""
+        """The rate at which `stream` was written."""
         low, high = self.bundle.manifest.qualities or (0, 0)
         if not low <= stream.quality <= high:
             has = f"has the qualities {low} to {high}" if high else "codes at one rate, which is 0"
@@ -274,7 +278,7 @@ class Codec:
     def _indexes(
         self, z: Symbols, tile_px: int, rate: Rate | None
     ) -> Iterator[tuple[Span, Span, Indexes]]:
-        """(rows, columns) of y and the indexes there, of each tile."""
+        """(rows, columns) of y and the indexes there, for each tile."""
         manifest = self.bundle.manifest
         factor, reach = Z_PX // Y_PX, manifest.reach.hyper_z
         rows, columns = z.shape[1:]
@@ -295,7 +299,7 @@ class Codec:
         rows, columns = y.shape[1:]
         tile_px = stream.tile_px
         if rows * columns * Y_PX**2 > WHOLE_PIXELS:
-            # Whatever the stream says: its writer does not decide how much memory is taken here.
+            # Independent of the stream: its writer must not decide how much memory is taken here.
             tile_px = min(tile_px or TILE_PX, TILE_PX)
         side = _side(tile_px, rows, columns, Y_PX)
         for across, along in tiles(rows, columns, side, reach, reach):
@@ -320,22 +324,22 @@ def _tables(held: Mapping[str, Array], prefix: str, least: int) -> Tables:
 
 
 def _channels(shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
-    """The table of each symbol of z, of this shape: its channel."""
+    """The table of each symbol of z in an array of this shape: the symbol's channel."""
     return np.repeat(np.arange(shape[0], dtype=np.uint16), shape[1] * shape[2])
 
 
 def _side(tile_px: int, rows: int, columns: int, position_px: int = Z_PX) -> int:
-    """The side of a tile in positions of `position_px` pixels; all of rows x columns where it is not cut."""
+    """The side of a tile in positions of `position_px` pixels; the longer of rows and columns if the image is not cut."""
     return tile_px // position_px if tile_px else max(rows, columns)
 
 
 def _smallest(largest: int) -> type[np.signedinteger[Any]]:
-    """The type to keep many symbols in."""
+    """The type in which many symbols are kept."""
     return np.int16 if largest <= np.iinfo(np.int16).max else np.int32
 
 
 def _padded(image: Pixels, rows: Span, columns: Span) -> Pixels:
-    """The window of `image` as padded by repeating its last row and column."""
+    """The window of `image`, padded by repeating its last row and column."""
     window = image[rows.window, columns.window]
     below = rows.stop - rows.start - window.shape[0]
     beside = columns.stop - columns.start - window.shape[1]
@@ -363,7 +367,7 @@ def _check_image(image: Pixels, max_pixels: int) -> None:
 
 
 def _check_padded(width: int, height: int, max_pixels: int) -> None:
-    """Of a strip one pixel high 64 times its pixels are computed."""
+    """Refuse an image that is too large after padding: a strip one pixel high is padded to 64 times its pixels."""
     padded = -(-width // Z_PX) * -(-height // Z_PX) * Z_PX**2
     limit = 2 * max(max_pixels, WHOLE_PIXELS)
     if padded > limit:

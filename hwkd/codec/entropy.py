@@ -9,8 +9,8 @@ One coded array:
     distance of each escape from its table               varints, odd below it, even above it
     state of each lane                                   uint64, little-endian, lane 0 first
     words                                                uint32, little-endian, in the order of decoding
-Without a coded symbol there are no states and no words. A symbol whose index is `silent` is not coded: it is 0, or an
-exception. Of the others, one without a bin is coded as its table's escape and stands in the list of escapes as well.
+Without a coded symbol there are no states and no words. A symbol with the index `silent` is not coded: it is 0, or an
+exception. Of the others, a symbol without a bin is coded as its table's escape, and is also in the list of escapes.
 Below MANY coded symbols there is one lane, from there on there are LANES: a lane costs 6 bytes on average.
 """
 
@@ -27,7 +27,7 @@ from hwkd.errors import InputError
 # Source: J. Duda, "Asymmetric numeral systems", arXiv 1311.2540 (2013); several states over one sequence of words:
 # F. Giesen, "Interleaved entropy coders", arXiv 1402.3392 (2014).
 #
-# A state x is a uint64 in [LOW, 2^32 LOW), words are uint32. A bin of frequency f whose slots start at s of 2^16:
+# A state x is a uint64 in [LOW, 2^32 LOW), words are uint32. A bin has frequency f and slots from s on, of 2^16:
 #     encode: x' = (x // f) 2^16 + x mod f + s,    after the low 32 bits of x went out as a word if x >= 2^47 f
 #     decode: x' = f (x // 2^16) + x mod 2^16 - s, then a word comes in below x' if x' < LOW
 # Encoding runs over the symbols backwards and writes its words from the end, so decoding reads them in order. As f < 2^16
@@ -35,13 +35,13 @@ from hwkd.errors import InputError
 # for each other.
 
 LOW = np.uint64(1 << 31)
-"""Where every state starts in the encoder, so where it must end in the decoder."""
+"""The start value of every state in the encoder, so its end value in the decoder."""
 
 OUT_OF_WORDS = -1
 OUT_OF_ESCAPES = -2
 
 _NO_INDEX = -1
-"""For the compiled loops, in place of a silent index."""
+"""Replaces a silent index for the compiled loops."""
 
 Int64 = npt.NDArray[np.int64]
 Uint16 = npt.NDArray[np.uint16]
@@ -55,17 +55,17 @@ MANY = 16384
 """Below, the bytes of three more lanes weigh more than the tens of microseconds that they save."""
 
 PLAIN_SYMBOLS = 1 << 16
-"""So many symbols a process codes in plain Python, and all after them compiled: a photo of 768x512 has 0.5 million. On one core
+"""A process codes so many symbols in plain Python, and all later ones compiled: a photo of 768x512 has 0.5 million. On one core
 of an x86 plain Python took 0.3 us a symbol to encode and 0.4 to decode, compiled loops 0.005, and 50 to 70 ms to be ready."""
 
 MAX_SYMBOLS = 1 << 31
-"""In one array: positions are kept in 32 bits."""
+"""The largest number of symbols in one array: positions are kept in 32 bits."""
 
 Symbols = npt.NDArray[np.int32]
 
 
 class DamagedStream(InputError):
-    """Bytes that `encode` did not write, or not with these indexes and tables."""
+    """Bytes that `encode` did not write, or did not write with these indexes and tables."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the coded data is damaged ({what}); encode the image again")
@@ -77,9 +77,9 @@ def encode(symbols: Symbols, indexes: Array, tables: Tables, silent: int | None 
     Args:
         symbols: [n], -MAX_SYMBOL to MAX_SYMBOL.
         indexes: [n], integers of any type: the table of each symbol.
-        silent: the index whose symbols are nearly always 0 and are not coded; others than 0 cost some bytes each.
+        silent: the index of symbols that are nearly always 0. They are not coded; each one that is not 0 costs some bytes.
     Raises:
-        InputError: not such arrays, an index without a table, a symbol over MAX_SYMBOL.
+        InputError: the arrays are not of this kind, an index has no table, or a symbol is over MAX_SYMBOL.
     """
     tables_used = _checked_indexes(indexes, tables, silent)
     _check_symbols(symbols, tables_used.size)
@@ -116,7 +116,7 @@ def _encode_compiled(
     states: Uint64,
 ) -> tuple[Uint32, Int64, Int64]:
     """The words, and the positions of the escapes and of the exceptions, rising; `states` are changed in place."""
-    # Of these only what is written takes memory.
+    # Only the written part of these takes memory.
     words = np.empty(coded, np.uint32)
     escaped, excepted = np.empty(indexes.size, np.uint32), np.empty(indexes.size, np.uint32)
     counts = np.zeros(2, np.int64)
@@ -146,7 +146,7 @@ def _encode_compiled(
 def _encode_plain(
     symbols: Symbols, indexes: Uint16, silent: int | None, tables: Tables, states: Uint64
 ) -> tuple[Uint32, Int64, Int64]:
-    """As `_encode_compiled`."""
+    """Same as `_encode_compiled`."""
     positions = _coded_positions(indexes, silent)
     used = indexes[positions]
     escape = tables.bins[used] - 1
@@ -163,12 +163,12 @@ def _encode_plain(
 def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = None) -> Symbols:
     """The symbols in bytes that `encode` wrote with the same indexes, tables and `silent`: int32, of indexes' size.
 
-    Any bytes may be given: nothing beyond the symbols asked for and a copy of `data` is allocated.
+    Any bytes are allowed as input: only the requested symbols and a copy of `data` are allocated.
 
     Raises:
-        DamagedStream: not such bytes, as far as that shows: nearly always does. A changed exception or distance does
-            not, so that a stream needs a checksum of its own.
-        InputError: not such an array of indexes, or an index without a table.
+        DamagedStream: `encode` did not write these bytes, as far as decoding detects it, which it nearly always does. It
+            does not detect a changed exception or distance, so a stream needs a checksum of its own.
+        InputError: the array of indexes is not of this kind, or an index has no table.
     """
     tables_used = _checked_indexes(indexes, tables, silent)
     compiled = None if _budget.takes(tables_used.size) else loops()
@@ -204,7 +204,7 @@ def decode(data: bytes, indexes: Array, tables: Tables, silent: int | None = Non
 
 
 def _states_and_words(octets: npt.NDArray[np.uint8], coded: int) -> tuple[Uint64, Uint32]:
-    """What stands behind the lists."""
+    """The states and the words, which follow the lists."""
     states_bytes = 8 * _first_states(coded).size
     if octets.size % 4 or octets.size < states_bytes:
         raise DamagedStream(f"{octets.size} bytes of states and words")
@@ -213,7 +213,7 @@ def _states_and_words(octets: npt.NDArray[np.uint8], coded: int) -> tuple[Uint64
 
 
 def _check_end(words: int, read: int, states: Uint64, escapes: int, found: int) -> None:
-    """Raise DamagedStream where decoding did not end as encoding began."""
+    """Raise DamagedStream if decoding did not end as encoding began."""
     if read == OUT_OF_WORDS:
         raise DamagedStream("it ends too early")
     if read == OUT_OF_ESCAPES or found != escapes:
@@ -237,7 +237,7 @@ def _decode_compiled(
     """Fill `symbols` where they are coded, and `escaped` with the positions of the escapes; `states` are changed in place.
 
     Returns:
-        How many words were read, or OUT_OF_WORDS, or OUT_OF_ESCAPES; and how many symbols were escaped.
+        The number of words that were read, or OUT_OF_WORDS, or OUT_OF_ESCAPES; and the number of escaped symbols.
     """
     counts = np.zeros(1, np.int64)
     read = compiled.rans_decode(
@@ -269,7 +269,7 @@ def _decode_plain(
     symbols: Symbols,
     escaped: Uint32,
 ) -> tuple[int, int]:
-    """As `_decode_compiled`."""
+    """Same as `_decode_compiled`."""
     positions = _coded_positions(indexes, silent)
     used = indexes[positions]
     ends = states.tolist()
@@ -285,13 +285,13 @@ def _decode_plain(
 
 
 class _Budget:
-    """How many symbols are still coded in plain Python in this process."""
+    """The number of symbols that this process may still code in plain Python."""
 
     def __init__(self, symbols: int) -> None:
         self.left = symbols
 
     def takes(self, symbols: int) -> bool:
-        """Whether so many symbols more are coded in plain Python. Where they are too many, none is any more."""
+        """Whether so many more symbols are coded in plain Python. If they are too many, no later ones are either."""
         self.left = self.left - symbols if symbols <= self.left else 0
         return self.left > 0
 
@@ -300,7 +300,7 @@ _budget = _Budget(PLAIN_SYMBOLS)
 
 
 def use_compiled() -> None:
-    """Code compiled from now on: for many images, for threads, which plain Python holds up, and before it is timed."""
+    """Code compiled from now on. Used for many images, for threads, which plain Python holds up, and before timing."""
     _budget.left = 0
 
 
@@ -357,7 +357,7 @@ def _within_range(symbols: Int64) -> Int64:
     return symbols
 
 
-# Symbols that no bin stands for, as whole numbers from 0 and back: escapes of a table, exceptions among silent ones.
+# Symbols without a bin, as whole numbers from 0 and back: escapes of a table, exceptions among silent ones.
 
 Indexes = npt.NDArray[np.uint16]
 
@@ -370,7 +370,7 @@ def find_exceptions(symbols: Symbols, indexes: Indexes, silent: int | None) -> I
 
 
 def distances(symbols: Symbols, indexes: Indexes, tables: Tables) -> Int64:
-    """How far each symbol lies from its table's bins: 1, 3, 5 .. below them, 0, 2, 4 .. above (CompressAI's order)."""
+    """The distance of each symbol from its table's bins: 1, 3, 5 .. below them, 0, 2, 4 .. above (CompressAI's order)."""
     first, after = _ends(indexes, tables)
     return np.where(symbols < first, 2 * (first - symbols) - 1, 2 * (symbols - after))
 
@@ -382,7 +382,7 @@ def symbols_at(distance: Int64, indexes: Indexes, tables: Tables) -> Int64:
 
 
 def gaps(positions: Int64) -> Int64:
-    """How many positions lie before the first of `positions`, which rise, and between each and the next."""
+    """The number of positions before the first of `positions`, and between each and the next. `positions` rise."""
     return np.diff(positions, prepend=-1) - 1
 
 
@@ -403,17 +403,17 @@ def unzigzag(numbers: Int64) -> Int64:
 
 
 def _ends(indexes: Indexes, tables: Tables) -> tuple[Int64, Int64]:
-    """The first symbol with a bin, and the first after those with one."""
+    """The first symbol with a bin, and the first symbol after those with a bin."""
     first = tables.offsets[indexes].astype(np.int64)
     return first, first + tables.bins[indexes] - 1
 
 
-# Whole numbers from 0 in bytes of seven bits, the low ones first; the top bit says that another byte follows.
+# Whole numbers from 0 in bytes of seven bits, the low ones first; the top bit marks that another byte follows.
 #
 # The numbers of LEB128, as protocol buffers and WebAssembly write them.
 
 MAX_VARINT_BYTES = 5
-"""Bytes of one number at most, so that a number is under 2^35."""
+"""The largest number of bytes of one number, so that a number is under 2^35."""
 
 Numbers = npt.NDArray[np.int64]
 
@@ -422,7 +422,7 @@ def write_varints(numbers: Numbers) -> bytes:
     """`numbers`, 0 to 2^35 - 1 each, one after another."""
     shifts = 7 * np.arange(MAX_VARINT_BYTES)
     groups = numbers[:, None] >> shifts
-    # A byte is written where something is left at it, the first always; the top bit where something is left after it.
+    # A byte is written if bits are left at it, the first always; its top bit is set if bits are left after it.
     is_written = (groups > 0) | (shifts == 0)
     is_followed = groups > 127
     octets = ((groups & 127) | np.where(is_followed, 128, 0)).astype(np.uint8)
@@ -430,8 +430,8 @@ def write_varints(numbers: Numbers) -> bytes:
 
 
 def read_varints(data: npt.NDArray[np.uint8], start: int, count: int) -> tuple[Numbers, int] | None:
-    """`count` numbers of `data` from `start` on, and where they end. None: data ends before, or one is too long."""
-    # A number takes a byte at least: no memory is asked for that the data could not fill.
+    """`count` numbers of `data` from `start` on, and their end. None if `data` ends too early, or a number is too long."""
+    # A number takes at least one byte, so this allocates no more memory than the data could fill.
     if count > data.size - start:
         return None
     if count == 0:

@@ -1,4 +1,4 @@
-"""A bundle's three networks in a runtime, the entropy path proven by its self-test before it is used."""
+"""A bundle's three networks in a runtime. A self-test proves the entropy path before its first use."""
 
 import hashlib
 import math
@@ -25,13 +25,13 @@ from hwkd.runtime.session import (
 )
 
 EXACT = "exact"
-"""In place of a runtime for the entropy path: whole numbers in numpy, slow, right everywhere."""
+"""Replaces a runtime for the entropy path: whole numbers in numpy, slow, right everywhere."""
 
 CHECKED = "checked"
 """The same in float32, every product checked as it is made (hwkd/runtime/exact.py): ready before any runtime, and slower."""
 
 SHORT_POSITIONS = 16
-"""Of z, in the cases of a short self-test."""
+"""Positions of z in the cases of a short self-test."""
 
 _UNFIT = (
     "the runtime lacks a kernel for it here, or the bundle's graphs do not fit its manifest: try another --runtime, or "
@@ -45,17 +45,17 @@ Indexes = npt.NDArray[np.uint8]
 
 
 class SelfTestFailed(InputError):
-    """A runtime that computes the entropy path differently here: streams would not decode elsewhere."""
+    """A runtime computes the entropy path differently here: streams would not decode elsewhere."""
 
 
 def digest(indexes: Indexes) -> str:
-    """The sha256 of indexes, shape included: equal where they are."""
+    """The sha256 of indexes, shape included: equal for equal indexes."""
     shape = "x".join(map(str, indexes.shape))
     return hashlib.sha256(shape.encode() + np.ascontiguousarray(indexes).tobytes()).hexdigest()
 
 
 def gains_of(bundle: Bundle) -> Gains | None:
-    """The gains of a bundle of all rates; None where it has one rate. Raises InputError where they are damaged."""
+    """The gains of a bundle of all rates; None for a bundle of one rate. Raises InputError if they are damaged."""
     if bundle.manifest.qualities is None:
         return None
     return read_gains(arrays(bundle, GAINS), bundle.manifest)
@@ -76,7 +76,10 @@ def default_runtime(bundle: Bundle) -> str:
 
 
 def soonest_runtime(bundle: Bundle) -> str:
-    """The runtime that is ready first: ONNX Runtime, which compiles nothing. Where it cannot be, and raises, as `default_runtime`."""
+    """The runtime that is ready first: ONNX Runtime, which compiles nothing. If it cannot run the bundle: `default_runtime`.
+
+    Raises as `default_runtime`.
+    """
     soonest = "onnxruntime"
     if soonest in present_runtimes() and soonest in _offered(bundle):
         return soonest
@@ -89,10 +92,10 @@ def _offered(bundle: Bundle) -> set[str]:
 
 
 def entropy_runtime(bundle: Bundle, runtime: str) -> str:
-    """Where h_s runs when the other networks run in `runtime`: there, if its sums are exact, else in ONNX Runtime.
+    """The runtime of h_s when the other networks run in `runtime`: the same if its sums are exact, else ONNX Runtime.
 
     Raises:
-        InputError: they are not, and ONNX Runtime is not installed.
+        InputError: the sums are not exact, and ONNX Runtime is not installed.
     """
     if sums_exactly(runtime):
         return runtime
@@ -106,15 +109,18 @@ def entropy_runtime(bundle: Bundle, runtime: str) -> str:
 
 
 class Networks:
-    """encoder, hyper and decoder of `bundle`, opened when first used.
+    """The networks encoder, hyper and decoder of `bundle`. Each is opened at its first use.
 
-    rate: of the quality asked for, in a bundle of all rates; None in one of one rate.
-    runtime: as `default_runtime` unless given. threads: within an operator. is_soon: for one image: hyper is CHECKED, which
-    needs no graph and no long self-test.
+    In their methods, `rate` is the rate of the requested quality for a bundle of all rates; None for a bundle of one rate.
+
+    Args:
+        runtime: by default as `default_runtime`.
+        threads: threads within an operator.
+        is_soon: for one image: hyper is CHECKED, which needs no graph and no long self-test.
 
     Raises (when a network is opened):
-        InputError: a runtime that is not installed or that the bundle has no graph for.
-        SelfTestFailed: the runtime gives other indexes than the bundle says; it is never used.
+        InputError: the runtime is not installed, or the bundle has no graph for it.
+        SelfTestFailed: the runtime computes other indexes than the bundle states; it is never used.
         HwkdError: the runtime does not load the graph.
     """
 
@@ -137,7 +143,7 @@ class Networks:
         return y, z
 
     def indexes(self, z: Symbols, rate: Rate | None = None) -> Indexes:
-        """The scale's index of each symbol of y, [M, 4 h, 4 w], of z, [Z, h, w]."""
+        """The index of the scale of each symbol of y, [M, 4 h, 4 w], from z, [Z, h, w]."""
         try:
             return self._hyper(z, rate)
         except WrongProduct as error:
@@ -156,8 +162,8 @@ class Networks:
     @cached_property
     def _hyper(self) -> "Hyper":
         if self._is_soon:
-            # What a machine computes wrongly is found on the image itself; what is left to find is a bundle whose layers are
-            # not those of its graphs, and few positions tell that.
+            # A wrong computation of this machine is found on the image itself. What is left to find is a bundle with layers
+            # that differ from those of its graphs, and few positions show that.
             hyper = open_hyper(self.bundle, CHECKED, self.threads)
             wrong = failures(self.bundle, hyper, is_short=True)
             if wrong:
@@ -175,13 +181,13 @@ class Networks:
 
 
 class Hyper:
-    """z -> indexes, in a runtime or exactly."""
+    """Computes indexes from z, in a runtime or exactly."""
 
     def __init__(self, run: Session | ExactPath | CheckedPath) -> None:
         self._run = run
 
     def __call__(self, z: Symbols, rate: Rate | None = None) -> Indexes:
-        """As `Networks.indexes`."""
+        """Same as `Networks.indexes`."""
         batch = np.ascontiguousarray(z)[None]
         if isinstance(self._run, ExactPath | CheckedPath):
             exact = self._run.indexes(batch, None if rate is None else rate.shift.ravel())
@@ -202,12 +208,12 @@ def open_hyper(bundle: Bundle, runtime: str, threads: int) -> Hyper:
 
 
 def failures(bundle: Bundle, hyper: Hyper, *, is_short: bool = False) -> list[str]:
-    """What the self-test finds wrong with `hyper`; empty where it passes.
+    """The errors that the self-test finds in `hyper`; empty if it passes.
 
     Args:
         is_short: take the small cases, at one quality.
     Raises:
-        InputError: a bundle without a self-test.
+        InputError: the bundle has no self-test.
     """
     cases, expected = _selftest(bundle)
     most = math.inf
@@ -226,7 +232,7 @@ def failures(bundle: Bundle, hyper: Hyper, *, is_short: bool = False) -> list[st
 def _selftest(
     bundle: Bundle,
 ) -> tuple[dict[str, Symbols], list[tuple[Rate | None, list[str]]]]:
-    """The cases by name, and their digests for each rate that is tried."""
+    """The cases by name, and their digests for each rate that is tested."""
     held = arrays(bundle, SELFTEST)
     digests, gains = held.pop(SELFTEST_DIGESTS, None), gains_of(bundle)
     rates: list[Rate | None] = [None]
@@ -260,7 +266,7 @@ def _outputs(session: Session, inputs: Arrays, *names: str) -> list[npt.NDArray[
     try:
         found = session.run(inputs)
         return [found[name][0] for name in names]
-    # Both runtimes raise classes of their own; some derive from RuntimeError, some from Exception alone.
+    # Each runtime raises its own classes; some derive from RuntimeError, some from Exception alone.
     except Exception as error:
         raise HwkdError(
             f"the network from {' and '.join(inputs)} to {' and '.join(names)} cannot be run "
@@ -306,7 +312,7 @@ def _soon_refusal(bundle: Bundle, what: str) -> str:
 
 
 def checked_array(name: str, array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """`array` where a network gave the shape that it must; HwkdError otherwise."""
+    """`array`, if it has the required shape. Raises HwkdError otherwise."""
     if array.shape != shape:
         raise HwkdError(
             f"the network's {name} has shape {list(array.shape)} where {list(shape)} was expected: {_UNFIT}"

@@ -1,6 +1,6 @@
-"""The loops of hwkd/codec/entropy.py in plain Python: ready at once, where compiled ones are not for 50 ms, and not everywhere.
+"""The loops of hwkd/codec/entropy.py in plain Python. Compiled loops take 50 ms to be ready and are not available everywhere.
 
-Every number of the coder fits in 64 bits whatever the data, so Python's integers, which have no end, come to the same.
+Every number of the coder fits in 64 bits for any data, so Python's unbounded integers give the same results.
 """
 
 from itertools import cycle
@@ -18,7 +18,8 @@ def encode_bins(bins: Int64, states: list[int], tables: Tables) -> list[int]:
     """The words of `bins`, in the order of decoding; `states` are changed in place.
 
     Args:
-        bins: [coded], the place in `tables.packed` of each symbol to code. states: of each lane.
+        bins: [coded], the place in `tables.packed` of each symbol to code.
+        states: the state of each lane.
     """
     is_used = np.zeros(tables.cdf.size, bool)
     is_used[bins] = True
@@ -45,9 +46,9 @@ def encode_bins(bins: Int64, states: list[int], tables: Tables) -> list[int]:
 def decode_bins(
     words: Uint32, used: npt.NDArray[np.uint16], states: list[int], tables: Tables
 ) -> tuple[Int64, int]:
-    """The bins of the symbols whose tables are `used`, as places in `tables.packed`, and how many words were read.
+    """The bins of the symbols with the tables `used`, as places in `tables.packed`, and the number of words that were read.
 
-    Where the words end too early, only the bins before. `states` are changed in place.
+    If the words end too early, only the bins before that. `states` are changed in place.
     """
     is_used = np.zeros(tables.count, bool)
     is_used[used] = True

@@ -23,16 +23,25 @@ HELD_AS_OPTIONS = (
 class RunConfig:
     """A distillation run.
 
-    spec: the student. lmbda: of R + lmbda * 255^2 * MSE; None for a student of all rates, and for no other. bits: None for a student that stays in float.
-    target: the profile whose precision plan goes with the run. strict: as given on the command line.
-    teacher, second_teacher: name and sha256 of the file ("" for none). start: "teacher", "random" or a run's name
-    and the sha256 of its weights. data: where the images come from, with their number and total size.
-    float_steps, qat_steps: steps of each phase; None means: as many as `minutes` allows, set once from the measured
-    speed and then kept. ptq: calibrate only, do not train the quantized student. lr, qat_lr: peak rates of Adam.
-    precision: of the convolutions in the float phase; the quantized phase runs in float32.
-    batch: crops a step, of all processes together. processes: that began the run; accumulate: parts that each of them
-    passes its share of a batch in. Neither changes what is computed, but for the order of sums.
-    cached_crops: 0, or the size of a fixed pool of crops whose teacher outputs are computed once.
+    Attributes:
+        spec: spec of the student.
+        lmbda: lambda of R + lmbda * 255^2 * MSE; None for a student of all rates, and for no other.
+        target: name of the profile that the run's precision plan is for.
+        bits: None for a student that stays in float.
+        teacher, second_teacher: name; "" for none.
+        teacher_sha256, second_teacher_sha256: sha256 of the file; "" for none.
+        start: "teacher", "random" or a run's name.
+        start_sha256: sha256 of the start's weights.
+        data: the source of the images, with their number and total size.
+        float_steps, qat_steps: steps of each phase. With None, as many as `minutes` allows, set once from the measured speed
+            and then kept.
+        ptq: calibrate only, do not train the quantized student.
+        batch: crops a step, of all processes together.
+        lr, qat_lr: peak rates of Adam.
+        precision: precision of the convolutions in the float phase; the quantized phase runs in float32.
+        cached_crops: 0, or the size of a fixed pool of crops. The teacher's outputs for them are computed once.
+        processes: number of processes that began the run. It changes only the order of sums.
+        accumulate: number of parts in which each process passes its share of a batch. It changes only the order of sums.
     """
 
     spec: Spec
@@ -82,7 +91,7 @@ class RunConfig:
             raise InputError("give --steps or --minutes: the length of the run is not known")
 
     def to_json(self) -> str:
-        """Pretty JSON that `config_from_json` reads back; `spec` stands on its own for other readers."""
+        """Pretty JSON that `config_from_json` reads back; other readers can use `spec` by itself."""
         raw = asdict(self)
         raw["spec"] = json.loads(spec_to_json(self.spec))
         return json.dumps({"format": FORMAT, **raw}, indent=2) + "\n"
@@ -108,7 +117,7 @@ def config_from_json(text: str) -> RunConfig:
 
 
 def differences(stored: RunConfig, given: RunConfig) -> tuple[str, ...]:
-    """What differs, one phrase a field; empty when a resumed run would compute the same up to where its rate falls.
+    """The differences, one phrase a field; empty if a resumed run would compute the same until its rate falls.
 
     Another number of processes changes the order of sums, and another number of threads no more than that. Other steps
     change nothing before the rate falls, with the schedule wsd.

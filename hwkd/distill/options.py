@@ -23,7 +23,7 @@ from hwkd.options import (
 )
 
 DEFAULT_MINUTES = 3.0
-"""A demonstration's length; real training says --minutes or --steps."""
+"""The length of a demonstration; real training sets --minutes or --steps."""
 DEFAULT_WEIGHTS = {"latent": 0.2, "hyper": 0.2, "output": 0.2}
 """The paper's (arXiv 2509.10366, section 4, and its code)."""
 DEFAULT_RD_WEIGHT = 0.6
@@ -33,10 +33,10 @@ NO_BITS = "none"
 
 
 def parse_kd(text: str) -> dict[str, float]:
-    """The weights of the terms in "latent=0.2,output"; terms that are left out weigh 0.
+    """The weights of the terms in "latent=0.2,output"; terms that are left out have weight 0.
 
     Raises:
-        InputError: an unknown term, or a weight that is no number.
+        InputError: a term is unknown, or a weight is not a number.
     """
     weights = dict.fromkeys(DEFAULT_WEIGHTS, 0.0)
     if text == "none":
@@ -79,9 +79,9 @@ _CHANNELS = whole(1, MOST_CHANNELS)
 
 @dataclass(frozen=True, kw_only=True)
 class DistillOptions(Options):
-    """What `hwkd.distill` takes; `hwkd distill --help` says what each is for, and None leaves the choice to it.
+    """The options of `hwkd.distill`. `hwkd distill --help` describes each one; None means that hwkd chooses.
 
-    Values are checked by `hwkd.distill`, as the command checks them; a recipe's hold where a field has its default.
+    `hwkd.distill` checks the values, as the command does. A recipe's value holds if a field has its default.
     """
 
     recipe: str | None = option(
@@ -241,7 +241,7 @@ class DistillOptions(Options):
 
     @property
     def named_target(self) -> str:
-        """`target`. Raises InputError where there is none."""
+        """`target`. Raises InputError if there is none."""
         if self.target is None:
             raise InputError(
                 "no target is given: name one with --target (see `hwkd targets`), or a --recipe that has one"
@@ -250,7 +250,7 @@ class DistillOptions(Options):
 
     @property
     def student_family(self) -> str:
-        """`family`, or that of the run or of the shipped model that `start` names; the default where it names none."""
+        """`family`, or the family of the run or shipped model that `start` names; the default if it names none."""
         if self.family is not None:
             return self.family
         if self.start in shipped_names():
@@ -259,7 +259,7 @@ class DistillOptions(Options):
             config = Path(self.start.removesuffix(":float")) / "config.json"
             return str(json.loads(config.read_text(encoding="utf-8"))["spec"]["family"])
         except (OSError, ValueError, KeyError, TypeError):
-            return DEFAULT_FAMILY  # what is wrong with the folder is said where it is loaded
+            return DEFAULT_FAMILY  # an error in the folder is reported when it is loaded
 
     def check(self) -> None:
         """Refuse options that are missing or contradict each other. Raises InputError."""

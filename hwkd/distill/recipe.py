@@ -1,4 +1,4 @@
-"""Recipes: the options of `hwkd distill` that make one model, in a TOML file; those that ship lie in recipes/."""
+"""Recipes: the options of `hwkd distill` that make one model, in a TOML file. Shipped recipes are in recipes/."""
 
 import shlex
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ SUFFIX = ".toml"
 DESCRIPTION = "description"
 
 RUNS = Path("runs")
-"""Where run folders lie unless -o says so."""
+"""The folder of run folders, unless -o sets another."""
 OF_RECIPE = "recipe:"
-"""In front of the name of a recipe whose run is meant."""
+"""Prefix of a recipe's name that stands for that recipe's run."""
 MODELS = ("start", "teacher", "second_teacher")
 """The options that may name a recipe's run."""
 NOT_IN_RECIPES = frozenset({"recipe", "output", "resume", "force"})
-"""Options that say where a run is made and how it is started, not what it makes."""
+"""Options that control where a run is made and how it is started, not what it makes."""
 
 TAKES_PLACE_OF = {
     "quality": ("lmbda", "all_rates"),
@@ -32,15 +32,18 @@ TAKES_PLACE_OF = {
     "minutes": ("steps",),
     "ptq": ("qat_steps",),
 }
-"""What a recipe says of the others is left out where the command line has the first: they contradict each other."""
+"""An option of the command line (a key) removes a recipe's values of the options beside it: they contradict each other."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe's file says, as it stands there.
+    """The content of a recipe's file, unchanged.
 
-    name: of the file, without its suffix. description: one line for people, empty where the file has none.
-    options: long names of options, with underscores, and their values. where: the file, for messages.
+    Attributes:
+        name: the file's name without its suffix.
+        description: one line for people; "" if the file has none.
+        options: long names of options, with underscores, and their values.
+        where: the file, for messages.
     """
 
     name: str
@@ -49,10 +52,10 @@ class Recipe:
     where: str
 
     def given(self) -> dict[str, Any]:
-        """The options that it gives.
+        """The options that the recipe sets.
 
         Raises:
-            InputError: an unknown key, a value of the wrong type, or one that the option refuses.
+            InputError: a key is unknown, a value has the wrong type, or the option refuses it.
         """
         accepted = vars(DistillOptions()).keys() - NOT_IN_RECIPES
         for key in self.options:
@@ -72,7 +75,7 @@ def read_recipe(text: str) -> Recipe:
     Args:
         text: the name of a recipe that ships, or a path that ends in .toml.
     Raises:
-        InputError: no such recipe or file, not TOML, or a description that is not one line of text.
+        InputError: there is no such recipe or file, it is not TOML, or its description is not one line of text.
     """
     if text.endswith(SUFFIX):
         path = in_home(text)
@@ -102,10 +105,10 @@ def read_recipe(text: str) -> Recipe:
 
 
 def with_recipe(given: Mapping[str, Any]) -> DistillOptions:
-    """The options that are given, with what their recipe says beside them, and the runs of recipes found.
+    """The given options, completed with those of their recipe; names of recipes' runs are replaced by their folders.
 
     Raises:
-        InputError: no such recipe, a key or value in it that is no option's, or a recipe's run that is not there.
+        InputError: there is no such recipe, it has a key or value that no option takes, or a recipe's run does not exist.
     """
     values = dict(given)
     if "recipe" in given:
@@ -125,7 +128,7 @@ def _run_folder(option: str, text: str, runs: Path, data: Path | None) -> str:
     if not text.startswith(OF_RECIPE):
         return text
     name = text.removeprefix(OF_RECIPE)
-    # Not str(runs / name), which of "." and "patch-q5" makes the name of a shipped teacher.
+    # Not str(runs / name), which turns "." and "patch-q5" into the name of a shipped teacher.
     folder = f"{runs}/{name}"
     if Path(folder, "config.json").is_file():
         return folder

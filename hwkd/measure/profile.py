@@ -1,6 +1,6 @@
-"""What the profile of any model is made of, and the profile on a target, by prediction.
+"""The parts of every model's profile, and the profile on a target, by prediction.
 
-On this host a model in torch is measured by hwkd.measure.eager.profile, a bundle by hwkd.measure.bundles.
+On this host, hwkd.measure.eager.profile measures a model in torch, and hwkd.measure.bundles measures a bundle.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,19 +41,21 @@ LIBRARIES = (
     *("torch", "compressai", "fvcore", "onnxruntime", "openvino", "llvmlite"),
     *("codecarbon", "pyJoules"),
 )
-"""Whose versions a record keeps, where they are installed."""
+"""Packages with versions that a record keeps, if they are installed."""
 SEED = 0
-"""Of a bare architecture's random weights."""
+"""Seed of a bare architecture's random weights."""
 MEMORY_RUNS = 1
 FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Profiled:
-    """A model to profile, in whatever form it is.
+    """A model to profile, in any form.
 
-    text: as the user named it; `hwkd.measure.memory` loads it again by that. bits: None in float. macs, layers: of the
-    float model, for one image of the size that is profiled.
+    Attributes:
+        text: the model as the user named it; `hwkd.measure.memory` loads it again by this text.
+        bits: None in float.
+        macs, layers: of the float model, for one image of the profiled size.
     """
 
     text: str
@@ -67,13 +69,17 @@ class Profiled:
 
 @dataclass(frozen=True)
 class ProfilePlan:
-    """What to measure on the host.
+    """The measurements to make on the host.
 
-    threads: one or several numbers; the first is the main one, for which memory and energy are measured. runtimes:
-    that graphs are run in, of those installed. seconds: for the latencies of each number of threads, and for the energy
-    of each side. meter: None for no energy; why_no_meter: where one was looked for and none was found. country: ISO
-    code for emissions, None for none. memory: whether to start the processes that measure it. quality: of models of all
-    rates.
+    Attributes:
+        threads: one or several numbers. The first is the main one, for which memory and energy are measured.
+        runtimes: installed runtimes in which graphs are run.
+        seconds: seconds for the latencies of each number of threads, and for the energy of each side.
+        meter: None for no energy.
+        country: ISO code for emissions; None for none.
+        memory: whether to start the processes that measure it.
+        why_no_meter: the reason, if a meter was searched for and none was found.
+        quality: quality of models of all rates.
     """
 
     threads: tuple[int, ...]
@@ -87,7 +93,11 @@ class ProfilePlan:
 
 
 def quality_note(quality: int, *, memory: bool) -> str:
-    """That a model of all rates was measured at one of them. memory: whether that was measured too."""
+    """A note that a model of all rates was measured at one of its qualities.
+
+    Args:
+        memory: whether memory was measured too.
+    """
     other = f" (memory at {DEFAULT_QUALITY})" if memory and quality != DEFAULT_QUALITY else ""
     return f"Coded at quality {quality}{other}: one model serves all rates, and entropy coding takes as long as an image has bits."
 
@@ -95,7 +105,7 @@ def quality_note(quality: int, *, memory: bool) -> str:
 def profile_target(
     subject: Profiled, width: int, height: int, target: Target, command: str
 ) -> Record:
-    """Predict `subject` on `target`, by its precision plan where the model is quantized, else in float.
+    """Predict `subject` on `target`: by its precision plan if the model is quantized, else in float.
 
     Raises:
         InputError: as `plan_precision`.
@@ -112,8 +122,11 @@ def profile_target(
 
 
 def photograph(width: int, height: int) -> Pixels:
-    """An embedded photograph, mirrored at its edges to the size asked for: entropy coding takes as long as an image
-    has bits, so noise would not do. [height, width, 3] uint8. Raises InputError as hwkd.images.embedded_images."""
+    """An embedded photograph, mirrored at its edges to the requested size, [height, width, 3] uint8.
+
+    The time of entropy coding depends on the bits of an image, so noise would not do. Raises InputError as
+    hwkd.images.embedded_images.
+    """
     image = embedded_images("eval")["rocket.jpg"]
     rows, columns = max(0, height - image.shape[0]), max(0, width - image.shape[1])
     padded = np.pad(image, ((0, rows), (0, columns), (0, 0)), mode="symmetric")
@@ -121,7 +134,7 @@ def photograph(width: int, height: int) -> Pixels:
 
 
 def energy_notes(wanted: ProfilePlan) -> list[str]:
-    """Which sensors were passed over, and why."""
+    """Notes on the sensors that were passed over, with the reasons."""
     if wanted.meter is not None:
         return [f"energy: {reason}" for reason in wanted.meter.passed_over]
     return [f"energy: {wanted.why_no_meter}"] if wanted.why_no_meter else []
@@ -138,7 +151,11 @@ def record_of(
     command: str,
     facts: HostFacts,
 ) -> Record:
-    """The record of what was found, as of now. facts: of this host."""
+    """The record of the findings, with the current time.
+
+    Args:
+        facts: facts of this host.
+    """
     versions = {n: held for n in LIBRARIES if (held := installed_version(n)) is not None}
     return Record(
         schema=SCHEMA,
@@ -176,12 +193,15 @@ def energy_entries(
     seconds: float,
     country: str | None,
 ) -> list[Entry]:
-    """energy_mj and power_w of encode and decode, and emissions where a country is given; not known, with the reason, where
-    the meter fails.
+    """energy_mj and power_w of encode and decode, and emissions if a country is given.
+
+    If the meter fails, the figures are not known, with the reason.
 
     Args:
-        runs: by side; each handles one image of `pixels`. part: of hwkd.measure.record.PARTS, what they do.
-        seconds: for each side. country: ISO code for the emissions of its electricity.
+        runs: by side; each handles one image of `pixels`.
+        part: one of hwkd.measure.record.PARTS: the part of the work that `runs` do.
+        seconds: seconds for each side.
+        country: ISO code for the emissions of its electricity.
 
     Raises:
         InputError: as `hwkd.measure.energy.measure.measure_energy`.
@@ -193,7 +213,7 @@ def energy_entries(
         except InputError:
             raise
         except HwkdError as error:
-            # A sensor that fails takes nothing with it: what else was measured stands.
+            # The failure of a sensor does not affect the other measurements.
             entries += [
                 Entry(name, side, part, setting, not_known(f"{meter.name}: {error}"))
                 for name in ("energy_mj", "power_w")

@@ -160,7 +160,10 @@ def _card_facts(card: Card) -> Table:
         ("hours", hours_in_words(card.hours)),
         ("hardware", _told(card.hardware)),
         ("recipe", card.recipe or "none"),
-        ("known limits", _told("; ".join(limit.rstrip(".") for limit in card.limits) or NOT_RECORDED)),
+        (
+            "known limits",
+            _told("; ".join(limit.rstrip(".") for limit in card.limits) or NOT_RECORDED),
+        ),
     )
     notes = (
         "Steps and hours are those of this training; those of the run that its first weights come from stand in that "

@@ -22,15 +22,18 @@ from hwkd.search.trial import (
     front_of,
 )
 
-# A search as it stands, for its tables and plots. Pure.
+# A search in its current state, for its tables and plots. Pure.
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A search as it stands.
+    """A search in its current state.
 
-    target: its name. setting, trust: in what the networks run there, and how far to trust the costs. untrained: the
-    paper's students that are shown with their costs alone, by N.
+    Attributes:
+        target: the target's name.
+        setting: the setting in which the networks run there.
+        trust: how far to trust the costs.
+        untrained: the paper's students that are shown with their costs alone, by N.
     """
 
     settings: Settings
@@ -42,7 +45,7 @@ class FitResult:
 
     @property
     def searched(self) -> tuple[Trial, ...]:
-        """All but the references."""
+        """All trials but the references."""
         return tuple(one for one in self.found if one.kind != REFERENCE)
 
     @property
@@ -51,7 +54,7 @@ class FitResult:
         return front_of(self.searched, tuple(AXES))
 
 
-# The tables of a search: the front and what it is compared with, and every trial. Pure.
+# The tables of a search: the front beside its comparisons, and every trial. Pure.
 
 COLUMNS = (
     *("trial", "what", "student", "weight_bits", "kmac_per_pixel", "latency_ms", "energy_mj"),
@@ -73,7 +76,7 @@ def front_table(result: FitResult) -> Table:
 
 
 def trials_table(result: FitResult) -> Table:
-    """Every trial with all that is known of it, for machines."""
+    """Every trial with all its known figures, for machines."""
     columns = (
         *("trial", "kind", "state", "reason", "student", "weight_bits", "is_within_budget"),
         *("kmac_per_pixel", "latency_ms", "latency_ms_low", "latency_ms_high"),
@@ -117,7 +120,7 @@ def _row(one: Trial, what: str, best: Trial | None) -> tuple[str, ...]:
 
 
 def _beside(one: Trial) -> str:
-    """What a student off the front is there for, and what became of it."""
+    """Why a student off the front is shown, and its state if it is not complete."""
     what = f"paper N={one.spec.widths[0]}" if one.kind == REFERENCE else "equal widths"
     return what if one.state == "complete" else f"{what}, {one.state}"
 
@@ -127,7 +130,7 @@ def _equal(one: Trial) -> str:
 
 
 def _bits(one: Trial) -> str:
-    """Of all layers, or from the fewest to the most with their mean over the weights."""
+    """The bits of all layers, or from the fewest to the most with their mean over the weights."""
     if one.bits is None:
         return NA
     weights = weight_names(one.spec)
@@ -152,11 +155,11 @@ def _with_ends(quantity: Quantity) -> tuple[str, str, str]:
     return exact(quantity.value), exact(quantity.low), exact(quantity.high)
 
 
-# What stands below the table of a search: how its figures were found, and what they do not say. Pure.
+# The notes below the table of a search: how its figures were found, and their limits. Pure.
 
 
 def notes_of(result: FitResult, best: Trial | None) -> tuple[str, ...]:
-    """In sentences."""
+    """The notes, in sentences."""
     return tuple(
         (
             _counts(result),
@@ -184,7 +187,7 @@ def cost_notes(result: FitResult) -> Iterator[str]:
 
 
 def loss_note(result: FitResult) -> str:
-    """What the loss is, and what it is not."""
+    """The meaning of the loss, and its limits."""
     settings = result.settings
     return (
         f"rd_loss: bpp + {settings.lmbda:g} x 255^2 x MSE on held-out images ({settings.data}), after the steps told, "
@@ -208,7 +211,7 @@ def _counts(result: FitResult) -> str:
 
 
 def _against_uniform(result: FitResult, best: Trial | None) -> Iterator[str]:
-    """Whether widths per layer were worth it."""
+    """The benefit of separate widths per layer over equal widths."""
     if best is None or best.rd_loss is None:
         yield "No student within the budget has been trained for all steps yet."
         return
@@ -228,7 +231,7 @@ def _against_uniform(result: FitResult, best: Trial | None) -> Iterator[str]:
 
 
 def _interval(result: FitResult, best: Trial | None) -> Iterator[str]:
-    """Whether the best would keep the budget if the prediction were as far off as it may be."""
+    """Whether the best student would still keep the budget at the far end of the prediction's interval."""
     if best is None:
         return
     budget = result.settings.budget
@@ -275,14 +278,21 @@ def _value(quantity: Quantity, unit: str) -> str:
 # The plots of a search: the loss over computation, latency and energy, the paper's students beside it. Pure.
 
 NEAR = "-near"
-"""Ends the key of a plot of the best students alone."""
+"""Suffix of the key of a plot of the best students alone."""
 NEAR_SHARE = 1.1
-"""Of the least loss, up to which a student is shown there."""
+"""A plot of the best students shows losses up to this multiple of the least loss."""
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """key: of the plot's file. axis: of AXES. what, unit: in words. most: the budget's limit, if it has one."""
+    """One horizontal axis of the plots.
+
+    Attributes:
+        key: key of the plot's file.
+        axis: one of AXES.
+        what, unit: in words.
+        most: the budget's limit; None if there is none.
+    """
 
     key: str
     axis: str
@@ -292,7 +302,7 @@ class _Axis:
 
 
 def fit_plots(result: FitResult) -> tuple[Scatter, ...]:
-    """Plots without a point are left out: of energy where nobody knows it, of all before the first trial is complete."""
+    """The plots that have a point: none of energy if no trial knows it, none at all before the first trial is complete."""
     budget = result.settings.budget
     axes = (
         _Axis("fit-macs", "kmac_per_pixel", "multiply-accumulates", "kMAC/pixel", None),
@@ -303,7 +313,7 @@ def fit_plots(result: FitResult) -> tuple[Scatter, ...]:
 
 
 def _plot(result: FitResult, axis: _Axis) -> Iterator[Scatter]:
-    """All students; where others press those near the best into a heap, the near ones once more alone."""
+    """A plot of all students. If the near ones are only a part of them, a second plot shows these alone."""
     shown = [one for one in completed(result.found) if AXES[axis.axis](one) is not None]
     if not shown:
         return
@@ -315,7 +325,7 @@ def _plot(result: FitResult, axis: _Axis) -> Iterator[Scatter]:
 
 
 def _near(shown: Sequence[Trial]) -> list[Trial]:
-    """The students of the search whose loss is at most NEAR_SHARE of the least."""
+    """The students of the search with a loss of at most NEAR_SHARE times the least."""
     searched = [one for one in shown if one.kind != REFERENCE]
     least = min((one.rd_loss or 0.0 for one in searched), default=0.0)
     return [one for one in searched if (one.rd_loss or 0.0) <= NEAR_SHARE * least]
@@ -324,7 +334,11 @@ def _near(shown: Sequence[Trial]) -> list[Trial]:
 def _scatter(
     result: FitResult, axis: _Axis, shown: Sequence[Trial], unnamed: Sequence[Trial]
 ) -> Scatter:
-    """unnamed: of `shown`, those that another plot names."""
+    """One plot.
+
+    Args:
+        unnamed: students of `shown` that another plot names.
+    """
     is_near = axis.key.endswith(NEAR)
     front = front_of([one for one in shown if one.kind != REFERENCE], (axis.axis,))
     is_counted = axis.axis == "kmac_per_pixel"
@@ -354,7 +368,7 @@ def _scatter(
 def _series(
     shown: Sequence[Trial], axis: _Axis, draw: Callable[[Trial], Point]
 ) -> Iterator[Series]:
-    """A series for each family that is searched, one for students of equal widths, and one for the paper's."""
+    """A series for each searched family, one for students of equal widths, and one for the paper's."""
     families = dict.fromkeys(one.spec.family for one in shown if one.kind != REFERENCE)
     wanted = [
         (
@@ -371,7 +385,7 @@ def _series(
 
 
 def _drawn(one: Trial, axis: _Axis, named: Set[int], with_interval: bool) -> Point:
-    """The point as a plot shows it: named if its number is among `named`."""
+    """The point as a plot shows it: with its name if its number is in `named`."""
     point = _point(one, axis)
     if one.number not in named:
         point = replace(point, name="")

@@ -1,4 +1,4 @@
-"""Tables on a screen: whole, or as much of them as stands on one. Pure."""
+"""Tables on a screen: whole, or as much of them as fits. Pure."""
 
 import io
 import re
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from hwkd.report.table import Table
 
 LINES = 40
-"""What is printed by default has at most about so many."""
+"""The approximate largest number of lines of default output."""
 FEWEST_ROWS = 4
-"""A table of which there is room for fewer rows is left out whole."""
+"""If fewer rows have room, the whole table is left out."""
 LONGEST_WORD = 24
-"""A longer one in a cell (a digest, a path) may be broken."""
+"""A longer word in a cell (a digest, a path) may be broken."""
 ROOM_FOR_REASONS = 6
-"""Lines for notes that say why a figure is not known, before there are rows."""
+"""Lines reserved for notes on why a figure is not known, before rows get any."""
 TALLEST_NOTE = 4
-"""In lines; a longer one is for those who want all."""
+"""Lines of the tallest note that is shown; a longer one is shown only with the full output."""
 
 IN_FULL = "--full"
 
 _GLUE = "\ue000"
-"""In place of a blank that no line ends at."""
+"""Replaces a blank at which no line may end."""
 
 
 def whole(table: "Table", width: int | None) -> str:
-    """All of `table` in lines of at most `width` columns; None: as wide as it is.
+    """All of `table` in lines of at most `width` columns; None: in its own width.
 
-    Where it is wider, what all rows share is a sentence, and the columns stand in blocks below each other, the first ones
-    in each.
+    If the table is wider, values that all rows share become a sentence, and the columns are in blocks below each other. Each
+    block begins with the first columns.
     """
     grid, shared = _Grid.of(table), ""
     if width is not None and grid.natural > width:
@@ -51,12 +51,13 @@ def whole(table: "Table", width: int | None) -> str:
 def screen(
     tables: Sequence["Table"], width: int | None, verdict: str = "", also: Sequence[str] = ()
 ) -> str:
-    """What matters of `tables`, in LINES lines or so, and a line that says what is left out.
+    """The most important parts of `tables`, in about LINES lines, and a line that lists what is left out.
 
-    A table gives up, in this order: notes, columns of `Table.least`, rows, itself; the last ones first.
+    A table loses, in this order: notes, columns of `Table.least`, rows, all of itself; the last ones first.
 
     Args:
-        verdict: the first line. also: what the caller left out, in words.
+        verdict: the first line.
+        also: what the caller left out, in words.
     """
     fitted = [_Fitted.of(table, width) for table in tables]
     head = wrap(verdict, width, 2).splitlines()
@@ -136,7 +137,7 @@ def _urgent(table: "Table") -> set[str]:
 
 
 def _short(title: str) -> str:
-    """A title without what it says after its name."""
+    """A title without the explanation after its name."""
     return re.split(r"[:,]| for one ", title)[0]
 
 
@@ -159,7 +160,7 @@ class _Column:
 
     @property
     def least(self) -> int:
-        """The width at which no word is broken, but for very long ones."""
+        """The width at which no word is broken, except very long ones."""
         words = [cell_len(word) for cell in self.cells for word in _words(cell)]
         parts = [cell_len(part.lstrip()) for part in _parts(self.name)]
         return max(*parts, min(max(words, default=1), LONGEST_WORD), 1)
@@ -176,20 +177,20 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Block:
-    """Columns side by side, each with the width that it is drawn in; None: each as wide as it is."""
+    """Columns side by side, each with its drawn width; None: each as wide as its content."""
 
     columns: tuple[_Column, ...]
     widths: tuple[int, ...] | None
 
     def heights(self) -> list[int]:
-        """Of each row, in lines."""
+        """The height of each row, in lines."""
         if not self.columns:
             return []
         return [max(map(len, row)) for row in zip(*self._cells(), strict=True)]
 
     @property
     def head(self) -> int:
-        """Lines of the names and of the frame."""
+        """The lines of the names and of the frame."""
         return 3 + max((len(lines) for lines in self._names()), default=1)
 
     def _cells(self) -> list[list[list[str]]]:
@@ -206,7 +207,7 @@ class _Block:
         return [_joined(c.name, w) for c, w in zip(self.columns, self.widths, strict=True)]
 
     def text(self) -> str:
-        """Drawn."""
+        """The block as it is drawn."""
         grid = RichTable()
         widths = self.widths or (None,) * len(self.columns)
         for lines, w in zip(self._names(), widths, strict=True):
@@ -227,7 +228,7 @@ class _Grid:
 
     @staticmethod
     def of(table: "Table") -> "_Grid":
-        """Of a table."""
+        """The columns of `table`."""
         return _Grid(
             tuple(
                 _Column(name, tuple(row[i] for row in table.rows))
@@ -237,17 +238,17 @@ class _Grid:
 
     @property
     def natural(self) -> int:
-        """The width of all, drawn."""
+        """The drawn width of all columns."""
         return _drawn(column.natural for column in self.columns)
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """The number of rows."""
         return len(self.columns[0].cells) if self.columns else 0
 
     @property
     def lines(self) -> int:
-        """How many a row may take: the more rows, the fewer."""
+        """The number of lines that a row may take: the more rows, the fewer lines."""
         return max(1, min(3, 24 // max(self.rows, 1)))
 
     def easy(self, column: _Column) -> int:
@@ -255,7 +256,7 @@ class _Grid:
         return column.easy(self.lines)
 
     def without_shared(self) -> tuple["_Grid", str]:
-        """The columns that tell rows apart, and a sentence with what all rows share."""
+        """The columns that distinguish rows, and a sentence with the values that all rows share."""
         if self.rows < 2:
             return self, ""
         shared = [c for c in self.columns if len(set(c.cells)) == 1 and c.cells[0]]
@@ -266,15 +267,15 @@ class _Grid:
         return _Grid(kept), f"In every row: {said}."
 
     def without(self, names: Sequence[str]) -> "_Grid":
-        """All other columns."""
+        """All columns but `names`."""
         return _Grid(tuple(column for column in self.columns if column.name not in names))
 
     def fits(self, width: int, least: Callable[[_Column], int]) -> bool:
-        """Whether all fit, each as wide as `least` says."""
+        """Whether all columns fit, each as wide as `least` returns."""
         return _drawn(map(least, self.columns)) <= width
 
     def block(self, width: int | None) -> _Block:
-        """All columns side by side, the room shared out where it is scarce."""
+        """All columns side by side; if the room is scarce, they share it."""
         if width is None or self.natural <= width:
             return _Block(self.columns, None)
         widths = [column.least for column in self.columns]
@@ -294,7 +295,7 @@ class _Grid:
         return _Block(self.columns, tuple(widths))
 
     def blocks(self, width: int | None) -> list[_Block]:
-        """The columns in as many blocks as it takes, the first ones in each."""
+        """The columns in as few blocks as fit `width`; each block begins with the first columns."""
         if width is None or self.natural <= width or self.fits(width, self.easy):
             return [self.block(width)]
         keys = self.columns[: self._keys(width)]
@@ -308,7 +309,7 @@ class _Grid:
         return [grid.block(width) for grid in (*found, _Grid(now))]
 
     def _keys(self, width: int) -> int:
-        """How many of the first columns tell the rows apart, and leave room for others."""
+        """The number of first columns that distinguish the rows and leave room for others."""
         for count in range(1, min(4, len(self.columns))):
             keys = self.columns[:count]
             if _drawn(column.natural for column in keys) > width // 2:
@@ -320,7 +321,7 @@ class _Grid:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A table of which a screen shows as much as it has room for."""
+    """A table, cut to the part that a screen has room for."""
 
     title: tuple[str, ...]
     grid: _Grid
@@ -331,7 +332,7 @@ class _Fitted:
 
     @staticmethod
     def of(table: "Table", width: int | None) -> "_Fitted":
-        """As many of its columns as fit `width`."""
+        """The part of `table` with as many columns as fit `width`."""
         grid, said, hidden = _Grid.of(table), "", []
         if width is not None and grid.natural > width:
             grid, said = grid.without_shared()
@@ -349,12 +350,12 @@ class _Fitted:
 
     @property
     def height(self) -> int:
-        """In lines, with an empty one before it."""
+        """The number of lines, with an empty line before the table."""
         around = 1 + len(self.title) + len(self.shared) + self.block.head
         return around + sum(self.block.heights())
 
     def cut(self, rows: int) -> "_Fitted":
-        """At most so many rows of it."""
+        """The same with at most so many rows."""
         if rows >= self.grid.rows:
             return self
         columns = tuple(replace(c, cells=c.cells[:rows]) for c in self.block.columns)
@@ -362,12 +363,12 @@ class _Fitted:
         return replace(self, block=block, hidden_rows=self.grid.rows - rows)
 
     def text(self) -> str:
-        """Drawn."""
+        """The table as it is drawn."""
         return "\n".join([*self.title, self.block.text(), *self.shared])
 
 
 def _most_rows(fitted: Sequence[_Fitted], room: int) -> int:
-    """How many rows each table may have, so that all stand in `room` lines."""
+    """The largest number of rows for each table with which all tables fit in `room` lines."""
     most = max((one.grid.rows for one in fitted), default=0)
     for rows in range(most, 0, -1):
         if sum(one.cut(rows).height for one in fitted) <= room:
@@ -376,12 +377,12 @@ def _most_rows(fitted: Sequence[_Fitted], room: int) -> int:
 
 
 def _drawn(widths: Iterable[int]) -> int:
-    """How wide columns of these widths are with their frame."""
+    """The width of columns of these widths, with their frame."""
     return 1 + sum(w + 3 for w in widths)
 
 
 def _parts(name: str) -> list[str]:
-    """Where a column's name may be broken: after an underscore, at a blank."""
+    """The parts of a column's name. It may be broken after an underscore, or at a blank."""
     return re.findall(r"\s*(?:[^_\s]+_*|_+)", name) or [name]
 
 
@@ -401,7 +402,7 @@ def _words(cell: str) -> list[str]:
 
 
 def _glued(cell: str) -> str:
-    """Numbers keep their units."""
+    """The cell with numbers joined to their units, so that no line ends between them."""
     return re.sub(r"(?<=[\d.]) (?=(?:%|dB|ms|MiB|px)(?![\w]))", _GLUE, cell)
 
 

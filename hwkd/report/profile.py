@@ -1,4 +1,4 @@
-"""What `hwkd profile` prints: a model's size and computation, then latency and energy here and on each target. Pure."""
+"""The output of `hwkd profile`: a model's size and computation, then latency and energy here and on each target. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ _COSTS = ("encode_ms", "decode_ms", "encode_mj", "decode_mj")
 
 
 def size_table(records: Sequence[Record]) -> Table:
-    """One row a model: what is counted, and so the same on every machine."""
+    """One row for each model: counted figures, which are the same on every machine."""
     rows = []
     notes = []
     for record in _one_a_model(records):
@@ -65,7 +65,7 @@ def size_table(records: Sequence[Record]) -> Table:
 
 
 def glance_table(records: Sequence[Record]) -> Table:
-    """A row for each record and runtime, without intervals: end to end where that is known, else of the networks."""
+    """A row for each record and runtime, without intervals: end to end if that is known, else of the networks."""
     rows = []
     for record in records:
         best = {setting: part for setting, part in _settings_and_parts(record, False)[::-1]}
@@ -82,7 +82,7 @@ def glance_table(records: Sequence[Record]) -> Table:
     first = records[0]
     title = f"Latency and energy for one image of {first.width}x{first.height}"
     parts = {row[3] for row in rows}
-    # Runtimes tell the rows of one machine apart.
+    # Runtimes distinguish the rows of one machine.
     least = ("part",) * (len(parts) == 1) + ("runtime",) * (not any(r.is_host for r in records))
     said = (f"All figures are {_PARTS[min(parts)]}.",) if len(parts) == 1 else ()
     return Table(title, columns, tuple(rows), (*said, _MARKS), least)
@@ -95,9 +95,10 @@ def _no_quality(record: Record) -> str:
 def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
     """A row for each record, setting and part: latency and energy of each side.
 
-    Where the whole way was measured, its networks alone have a row below, to be held against the other rows.
+    If the whole way was measured, its networks alone have a row below, for comparison with the other rows.
 
-    is_every_setting: a row for each setting; else the first of each record, and every runtime of the host.
+    Args:
+        is_every_setting: a row for each setting; else for the first of each record, and every runtime of the host.
     """
     rows = []
     reasons: dict[str, list[str]] = {}
@@ -138,8 +139,10 @@ def cost_table(records: Sequence[Record], *, is_every_setting: bool) -> Table:
 
 
 def stage_table(record: Record) -> Table:
-    """The latency of each stage on the host, a row for each stage and a column for each setting that has any; a cell is
-    empty where the setting has no such stage."""
+    """The latency of each stage on the host: a row for each stage, and a column for each setting that has any.
+
+    A cell is empty if the setting has no such stage.
+    """
     stages = [e for e in record.entries if e.name == "latency_ms" and e.part != "layer"]
     places = {(e.side, e.part, e.setting): e for e in stages}
     settings = list(dict.fromkeys(e.setting for e in stages))
@@ -175,7 +178,7 @@ def stage_table(record: Record) -> Table:
 
 
 def layer_table(record: Record) -> Table:
-    """One row a layer: shape, MACs, weights, and its time in the main setting where it was measured."""
+    """One row for each layer: shape, MACs, weights, and its time in the main setting if it was measured."""
     timed = [e for e in record.entries if e.part == "layer"]
     times = {e.layer: e for e in timed if e.setting == timed[0].setting}
     rows = tuple(
@@ -201,7 +204,11 @@ def layer_table(record: Record) -> Table:
 
 
 def _said(unknown: Mapping[str, Sequence[str]]) -> list[str]:
-    """A sentence for each reason. unknown: reason -> what is n/a because of it."""
+    """A sentence for each reason.
+
+    Args:
+        unknown: by reason, the figures that are n/a because of it.
+    """
     return [f"n/a: {', '.join(dict.fromkeys(what))}: {why}." for why, what in unknown.items()]
 
 
@@ -210,7 +217,7 @@ def _one_a_model(records: Sequence[Record]) -> list[Record]:
 
 
 def _settings(record: Record, is_every: bool) -> list[Setting]:
-    """The settings with latency or energy of a whole side, the first one and the host's runtimes, or all."""
+    """The settings with latency or energy of a whole side: all of them, or the first one and the host's runtimes."""
     found = dict.fromkeys(
         e.setting
         for e in record.entries
@@ -225,7 +232,7 @@ def _settings(record: Record, is_every: bool) -> list[Setting]:
 
 
 def _settings_and_parts(record: Record, is_every: bool) -> list[tuple[Setting, str]]:
-    """The settings, each with end_to_end where it has that on both sides, and with networks."""
+    """The settings, each with end_to_end if both of its sides have that, and with networks."""
     found = []
     for setting in _settings(record, is_every):
         whole = {

@@ -38,7 +38,12 @@ VARIANTS = ("float", "ptq", "qat")
 
 @dataclass(frozen=True)
 class Arm:
-    """One student of a comparison in which one thing changes. steps: of training. rd_loss: at one lmbda for all."""
+    """One student of a comparison in which one thing changes.
+
+    Attributes:
+        steps: steps of training.
+        rd_loss: loss at one lmbda for all arms.
+    """
 
     model: str
     arm: str
@@ -56,7 +61,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class ControlArms:
-    """All arms, those of a model after its first one, which they are compared with."""
+    """All arms. The first arm of each model is the one that its others are compared with."""
 
     description: str
     arms: tuple[Arm, ...]
@@ -64,14 +69,19 @@ class ControlArms:
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """What a folder holds: results by the names of their files, without suffix, in order of `in_order`."""
+    """The content of a folder.
+
+    Attributes:
+        results: results by the names of their files, without suffix, in order of `in_order`.
+        arms: the control arms; None if the folder has none.
+    """
 
     results: Mapping[str, Result]
     arms: ControlArms | None
 
     @property
     def shipped(self) -> dict[str, Result]:
-        """Those that are not another form of a student that is here too."""
+        """The results without other forms of students that are here too."""
         return {
             stem: result
             for stem, result in self.results.items()
@@ -80,18 +90,18 @@ class ResultFiles:
 
 
 def shipped_results() -> Path:
-    """The folder of the results that come with hwkd, which need not be there."""
+    """The folder of the results that come with hwkd; it may be missing."""
     return data_folder("profiles") / "results"
 
 
 def student_of(stem: str) -> str:
-    """The name of the student that the file `stem` is of: "a" for "a-float"."""
+    """The name of the student of the file `stem`: "a" for "a-float"."""
     name, _, last = stem.rpartition("-")
     return name if name and last in VARIANTS else stem
 
 
 def models_of(result: Result) -> tuple[TrainedModel, ...]:
-    """A model for each point, with nothing but a name where the file does not say."""
+    """A model for each point; with nothing but a name if the file has no models."""
     if result.models:
         return result.models
     name, count = result.curve.name, len(result.curve.bpp)
@@ -103,7 +113,7 @@ def read_result_files(folder: Path) -> ResultFiles:
     """All results in `folder`, the files directly in it.
 
     Raises:
-        InputError: no such folder, none in it, or a file that is no result; the message names it.
+        InputError: there is no such folder, it has no results, or a file is not a result; the message names it.
     """
     paths = sorted(folder.glob("*.json"))
     if not paths:
@@ -118,7 +128,7 @@ def read_result_files(folder: Path) -> ResultFiles:
 
 
 def in_order(results: Mapping[str, Result]) -> list[str]:
-    """The names, those with the most MACs first, students whose MACs are not known last; a student's forms together."""
+    """The names, those with the most MACs first, students with unknown MACs last; a student's forms together."""
 
     def key(stem: str) -> tuple[float, str, str]:
         student = student_of(stem)
@@ -141,14 +151,14 @@ def _read_arms(path: Path) -> ControlArms:
     return read_table(ControlArms, raw, str(path))
 
 
-# Every model that was measured, beside published ones: what it is, what it took, what it reaches. Pure.
+# Every measured model beside published ones: its description, its costs and its quality. Pure.
 
 QUALITY = 5
-"""Of the published hyperprior that stands beside our models, and its lmbda that rd_loss is told at."""
+"""Quality of the published hyperprior beside our models. Its lmbda is the one that rd_loss is computed with."""
 LMBDA = lmbda_of(QUALITY)
 
 IMAGES = "Kodak"
-"""What everything was measured on; a file of results says so in its description."""
+"""The images of every measurement; a results file names them in its description."""
 
 MEASURED = "measured here"
 NOT_PUBLISHED = "not published"
@@ -329,7 +339,8 @@ def rate_change_table(
 ) -> Table:
     """The change of rate of each single model against each published curve at the model's PSNR.
 
-    is_source_told: a table above says where the published curves come from.
+    Args:
+        is_source_told: whether a table above has the note on the source of the published curves.
     """
     anchors = [anchor.curve for anchor in published.curves]
     rows, reasons = [], []
@@ -358,7 +369,7 @@ def rate_change_table(
 
 
 def source_note(published: PublishedCurves) -> str:
-    """Where the published curves come from."""
+    """The source of the published curves."""
     notes = "; ".join(f"{curve.name}: {curve.note}" for curve in published.curves if curve.note)
     return (
         f"Published curves: {published.source} on {published.images}, {published.repository}, commit "
@@ -370,18 +381,18 @@ def _machine_columns(name: str) -> list[str]:
     return [f"{name}_{part}" for part in ("percent", "low_db", "high_db")]
 
 
-# What quantization costs: students in integers against their float selves. Pure.
+# The cost of quantization: students in integers against their float selves. Pure.
 
 _FORMS = {
     "ptq": "quantized after training, in torch",
     "qat": "quantized in training, in torch",
     "": "as it ships",
 }
-"""What the files beside a float student hold, by the last part of their name."""
+"""The content of the files beside a float student, by the last part of their name."""
 
 
 def quantized_table(files: ResultFiles) -> Table | None:
-    """A row for every quantized form of a student whose float form is here too; None where there is no such student."""
+    """A row for every quantized form of a student with a float form here; None if there is no such student."""
     rows, reasons = [], []
     for student, form, result, reference in _pairs(files):
         try:
@@ -428,7 +439,7 @@ def loss_changes_percent(reference: Result, result: Result) -> list[float]:
 
 
 def _pairs(files: ResultFiles) -> Iterator[tuple[str, str, Result, Result]]:
-    """Student, form in words, its result, that of the float student."""
+    """Student, form in words, its result, and the result of the float student."""
     for stem in files.results:
         student = student_of(stem)
         if stem != f"{student}-float":
@@ -439,7 +450,7 @@ def _pairs(files: ResultFiles) -> Iterator[tuple[str, str, Result, Result]]:
                 yield student, words, files.results[name], files.results[stem]
 
 
-# The control arms: what each part of a recipe is worth. Pure.
+# The control arms: the effect of each part of a recipe. Pure.
 
 
 def arms_table(control: ControlArms) -> Table:
@@ -473,10 +484,10 @@ def arms_table(control: ControlArms) -> Table:
 
 
 def results_tables(files: ResultFiles, fmt: str) -> tuple[Table, ...]:
-    """Models as they ship, rates against published curves, quantized against float, control arms: what there is a file for.
+    """The tables for which there is a file: models as they ship, rates against published curves, quantization, control arms.
 
     Args:
-        fmt: of hwkd.report.table.FORMATS; what is one cell for people is several for machines.
+        fmt: one of hwkd.report.table.FORMATS; one cell for people is several cells for machines.
 
     Raises:
         HwkdError: the published figures are missing or damaged, or a package for BD-rates is not installed.

@@ -1,4 +1,4 @@
-"""The report of one run: its figures gathered, as a table for the terminal, as Markdown and as JSON."""
+"""The report of one run: its figures, as a table for the terminal, as Markdown and as JSON."""
 
 import json
 import math
@@ -32,12 +32,15 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class CodecFigures:
-    """One codec's figures; None where not known, with the reason in `missing` under the field's name.
+    """One codec's figures; None if not known, with the reason in `missing` under the field's name.
 
-    source: where the weights came from. weight_bits: the bits stored per weight, in words ("8", "4 to 8").
-    weight_bytes: all weights at those bits. *_macs: for one image of the report's size.
-    not_counted: operator -> calls that the MACs leave out (hwkd.measure.eager.macs.MacCount).
-    psnr_db, ms_ssim, bpp, bpp_estimated: means over the evaluation images.
+    Attributes:
+        source: the source of the weights.
+        weight_bits: the bits stored per weight, in words ("8", "4 to 8").
+        weight_bytes: bytes of all weights at those bits.
+        encode_macs, decode_macs, total_macs: for one image of the report's size.
+        not_counted: operator -> calls that the MACs leave out (hwkd.measure.eager.macs.MacCount).
+        psnr_db, ms_ssim, bpp, bpp_estimated: means over the evaluation images.
 
     Raises:
         InputError: a figure is None without a reason.
@@ -71,14 +74,19 @@ class CodecFigures:
 
 @dataclass(frozen=True)
 class RunReport:
-    """All that a run's report says.
+    """The content of a run's report.
 
-    mac_size, latency_size: (width, height) in pixels that those figures hold for.
-    host: what the latencies were measured on. latency_method: with what, "torch eager, float32" say.
-    evaluation_data, training_data: in words, with names and counts.
-    precision_plan: sentences. float_layers: names of layers that stay in float.
-    lmbda: of the loss, or None where several or none apply. versions: of hwkd and the libraries.
-    command: the line that makes the same run again. history: of a run that did not go straight through, in sentences.
+    Attributes:
+        mac_size, latency_size: (width, height) in pixels that those figures hold for.
+        latency_method: the means of the latencies, for example "torch eager, float32".
+        host: the machine on which the latencies were measured.
+        evaluation_data, training_data: in words, with names and counts.
+        precision_plan: sentences.
+        float_layers: names of layers that stay in float.
+        lmbda: lambda of the loss; None if several or none apply.
+        versions: versions of hwkd and the libraries.
+        command: the command line that makes the same run again.
+        history: for a run that was interrupted, in sentences.
     """
 
     teacher: CodecFigures
@@ -103,9 +111,12 @@ class RunReport:
 class ReportQuantity:
     """One figure of both codecs.
 
-    field: of CodecFigures, where `missing` has the reason for a None. digits: after the point.
-    found: measured, counted, computed or estimated. how: in a sentence; figures found together share it.
-    is_difference: compared by difference (dB, MS-SSIM), not in percent.
+    Attributes:
+        field: field of CodecFigures; `missing` has the reason for a None under this name.
+        digits: digits after the point.
+        found: measured, counted, computed or estimated.
+        how: in a sentence; figures found together share it.
+        is_difference: compared by difference (dB, MS-SSIM), not in percent.
     """
 
     name: str
@@ -219,16 +230,19 @@ def assemble(
     command: str,
     history: tuple[str, ...] = (),
 ) -> Assembled:
-    """Measure both codecs on `images` and on this host; one of all rates at the default quality.
+    """Measure both codecs on `images` and on this host. A codec of all rates is measured at the default quality.
 
     Args:
-        config: of the run, with its steps. plan: the precision plan's sentences. name: of the student.
-        command: the line that makes the same run again. history: of the run, in sentences, where it was interrupted.
+        config: the run's configuration, with its steps.
+        plan: the precision plan's sentences.
+        name: the student's name.
+        command: the command line that makes the same run again.
+        history: history of the run, in sentences, if it was interrupted.
     """
     from hwkd.quantize.integer import left_in_float
 
     teacher_model = teacher.model.cpu()
-    # Eager torch with fake quantization says nothing about a device: its float twin is what is timed.
+    # Eager torch with fake quantization is no guide to a device's speed, so its float twin is timed.
     float_student = outcome.float_student.cpu()
     student = outcome.student.cpu()
     bits = config.bits
@@ -278,7 +292,7 @@ def assemble(
 
 
 def _at_default(model: "HyperpriorCodec") -> str:
-    """Words for what the figures of a model of all rates are at."""
+    """Words for the quality at which a model of all rates has its figures."""
     return f"; at quality {DEFAULT_QUALITY}" if model.serves_all_rates else ""
 
 
@@ -327,7 +341,7 @@ NA = "n/a"
 def report_table(report: RunReport) -> Table:
     """Teacher beside student, one figure a row, with the change and how the figure was found.
 
-    The last column ends in the number of a note below; each way of finding is told once.
+    The last column ends in the number of a note below; each way of finding has one note.
     """
     rows: list[tuple[str, ...]] = []
     reasons: list[str] = []
@@ -424,7 +438,7 @@ def _notes(report: RunReport) -> list[str]:
 
 
 def _reasons(report: RunReport, figure: ReportQuantity) -> list[str]:
-    """Why a figure is not known, in one sentence where it holds for both codecs."""
+    """The reasons why a figure is not known; one sentence if a reason holds for both codecs."""
     whose: dict[str, list[str]] = {}
     for role, value, codec in (
         ("teacher", figure.teacher, report.teacher),
@@ -443,7 +457,7 @@ def _cell(value: float | Latency | None, digits: int) -> str:
         case None:
             return NA
         case Latency():
-            # Three digits say enough beside an interval.
+            # Three digits are enough beside an interval.
             places = max(0, 2 - math.floor(math.log10(max(value.median_ms, 0.01))))
             if value.interval95_ms is None:
                 return f"{value.median_ms:.{places}f} [{NA}]"

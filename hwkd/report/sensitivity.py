@@ -24,7 +24,7 @@ from hwkd.models.spec import Spec, student_spec
 from hwkd.quantize.allocate import KIB
 from hwkd.report.table import Table, missing, number, span
 
-# sensitivity.json: what was measured, what was proposed, and where it comes from. Pure.
+# sensitivity.json: the measurements, the proposals, and their source. Pure.
 
 FORMAT = 1
 NAME = "sensitivity.json"
@@ -32,10 +32,13 @@ NAME = "sensitivity.json"
 
 @dataclass(frozen=True)
 class SensitivitySource:
-    """Where the figures come from.
+    """The source of the figures.
 
-    fingerprint: of all that decides a measurement. base: how the model got its bits. measured_on, checked_on: the images,
-    in words. latency: of the slower side on the target; None where none was given.
+    Attributes:
+        fingerprint: digest of all that decides a measurement.
+        base: how the model got its bits.
+        measured_on, checked_on: the images, in words.
+        latency: latency of the slower side on the target; None if no target was given.
     """
 
     fingerprint: str
@@ -56,9 +59,9 @@ def write_sensitivity(
     found: Sensitivity,
     checked: Sequence[CheckedAllocation] = (),
 ) -> None:
-    """Write all of it, whole or not at all. Raises as hwkd.files.write_text.
+    """Write all figures, whole or not at all. Raises as hwkd.files.write_text.
 
-    Losses and changes, which follow from the rest, are told too.
+    Losses and changes, which follow from the rest, are written too.
     """
 
     def coded(value: Coded) -> dict[str, Any]:
@@ -89,10 +92,10 @@ def write_sensitivity(
 
 
 def read_points(path: Path, fingerprint: str) -> dict[tuple[str, int], Coded]:
-    """What was measured before, by layer and bits; nothing where there is no file.
+    """The earlier measurements, by layer and bits; empty if there is no file.
 
     Raises:
-        InputError: the file is of another model or other images, or not such a file.
+        InputError: the file is of another model or other images, or is not such a file.
     """
     if not path.exists():
         return {}
@@ -133,7 +136,7 @@ def tried_bits(found: Sensitivity) -> list[int]:
 
 
 def layers_table(found: Sensitivity, model: str, images: str) -> Table:
-    """A row for each layer: what its weights in fewer bits change of the loss, the other layers as they are."""
+    """A row for each layer: the change of the loss with its weights in fewer bits, the other layers as they are."""
     tried = tried_bits(found)
     rows = []
     for layer in found.layers:
@@ -156,7 +159,7 @@ def layers_table(found: Sensitivity, model: str, images: str) -> Table:
 
 
 def points_table(found: Sensitivity) -> Table:
-    """Every measurement, with what it did to rate and distortion."""
+    """Every measurement, with its effect on rate and distortion."""
     layers = {layer.name: layer for layer in found.layers}
     base = found.base
     rows = [
@@ -229,15 +232,18 @@ def bits_table(checked: Sequence[CheckedAllocation]) -> Table:
 # A recipe of `hwkd distill` that trains a model in the bits of an allocation. Pure.
 
 QAT_STEPS = 600
-"""Of a recipe: minutes on one core for a student of the size of those that ship."""
+"""Steps in a recipe: minutes on one core for a student of the size of those that ship."""
 
 
 @dataclass(frozen=True)
 class RecipeBase:
-    """What a recipe starts from.
+    """The base of a recipe.
 
-    teacher: what teaches, as `--teacher` takes it. run: the folder of the run whose float student is continued; None
-    where the teacher itself is. target: None where it is not known. act_bits: of each layer.
+    Attributes:
+        teacher: the teacher, as `--teacher` takes it.
+        run: the folder of the run that has the float student to continue; None to continue the teacher itself.
+        target: None if it is not known.
+        act_bits: bits of the activations, by layer.
     """
 
     model: str

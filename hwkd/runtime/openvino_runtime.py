@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU. Imports it, so only `hwkd.runtime.session` imports this module."""
+"""OpenVINO on the CPU. This module imports it, so only `hwkd.runtime.session` imports this module."""
 
 import ctypes
 import sys
@@ -14,12 +14,12 @@ def _without_telemetry() -> Any:
     """openvino, imported so that it reports nothing.
 
     Its import alone sends an event to its maker and leaves an identifier in the user's folder, and no setting of ours
-    keeps it from that. Where its package for this cannot be imported, it has a stand-in that does nothing.
+    prevents that. If its package for this cannot be imported, it uses a stand-in that does nothing.
     """
     name = "openvino_telemetry"
     is_loaded = name in sys.modules
     if not is_loaded:
-        sys.modules[name] = None  # type: ignore[assignment]  # so Python is told that there is no such module
+        sys.modules[name] = None  # type: ignore[assignment]  # so Python finds no such module
     try:
         import openvino
 
@@ -33,10 +33,10 @@ openvino = _without_telemetry()
 
 
 def compiled(model: Any, threads: int) -> Any:
-    """`model`, as openvino.Core.read_model gives it, compiled for the CPU.
+    """`model`, as openvino.Core.read_model returns it, compiled for the CPU.
 
-    Left alone OpenVINO runs float graphs in bfloat16 where the processor has it, which changes the result (it wrecked
-    decoded images), hence the precision hint.
+    By default OpenVINO runs float graphs in bfloat16 if the processor has it, which changes the result (it wrecked decoded
+    images), hence the precision hint.
     """
     return openvino.Core().compile_model(
         model,
@@ -56,12 +56,12 @@ class OpenVinoSession:
     def __init__(self, graph: Path | bytes, threads: int) -> None:
         with kept_signal_stack():
             model = openvino.Core().read_model(graph if isinstance(graph, bytes) else str(graph))
-            # Before compiling: it may give an output the name of a tensor inside.
+            # Before compiling, which may give an output the name of a tensor inside.
             self._outputs = [output.get_any_name() for output in model.outputs]
             self._compiled = compiled(model, threads)
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """As `hwkd.runtime.session.Session`."""
+        """Same as `hwkd.runtime.session.Session`."""
         # Shared, not copied: nothing writes to them until it returns.
         results = self._compiled(dict(inputs), share_inputs=True)
         return {name: results[i] for i, name in enumerate(self._outputs)}
@@ -86,7 +86,7 @@ class _Stack(ctypes.Structure):
 
 @contextmanager
 def kept_signal_stack() -> Iterator[None]:
-    """After the block the calling thread has the signal stack that it had before. On Linux; elsewhere nothing is done."""
+    """Keep the calling thread's signal stack: after the block it is the same as before. Only on Linux."""
     if not sys.platform.startswith("linux"):
         yield
         return

@@ -1,4 +1,4 @@
-"""One way to run an ONNX graph in whichever runtime is installed; what a processor's kernels do, and how many cores there are."""
+"""Running an ONNX graph in any installed runtime; facts of a processor's kernels; the number of cores and the memory."""
 
 import os
 import platform
@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from hwkd.errors import HwkdError, InputError, unknown
 
-# One way to run an ONNX graph in whichever runtime is installed.
+# One way to run an ONNX graph in any installed runtime.
 
 RUNTIMES = ("onnxruntime", "openvino")
-"""Their names as packages."""
+"""The runtimes' names as packages."""
 
 _X86 = ("x86_64", "amd64", "i686", "i386")
 
@@ -25,16 +25,16 @@ class Session(Protocol):
     """A graph, loaded and ready to run."""
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        """Every output by name, for every input by name. Done when it returns; the caller owns the arrays."""
+        """Every output by name, for every input by name. The work is done at return, and the caller owns the arrays."""
 
 
 def present_runtimes() -> tuple[str, ...]:
-    """Those of RUNTIMES that are installed."""
+    """The installed runtimes of RUNTIMES."""
     return tuple(name for name in RUNTIMES if _is_present(name))
 
 
 def preferred_runtimes() -> tuple[str, ...]:
-    """Those of RUNTIMES that are installed, the one to take first: on x86 OpenVINO, the faster; elsewhere ONNX Runtime.
+    """The installed runtimes of RUNTIMES, the preferred one first: on x86 OpenVINO, the faster; elsewhere ONNX Runtime.
 
     OpenVINO lacks int8 kernels for some ARM cores (Cortex-A72, emulated).
     """
@@ -43,25 +43,25 @@ def preferred_runtimes() -> tuple[str, ...]:
 
 
 def sums_exactly(runtime: str, machine: str | None = None) -> bool:
-    """Whether its float32 convolution of whole numbers is a sum of their products, in whatever order.
+    """Whether its float32 convolution of whole numbers is a sum of their products, in any order.
 
     OpenVINO on ARM transforms instead (of 36,864 sums below 2^21, 12 were wrong after rounding, emulated Cortex-A76);
     on x86 its kernels are direct, as ONNX Runtime's are everywhere.
 
     Args:
-        machine: as platform.machine() gives it; this one's unless given.
+        machine: as platform.machine() returns it; by default this one's.
     """
     return runtime == "onnxruntime" or is_x86(machine)
 
 
 def is_x86(machine: str | None = None) -> bool:
-    """Whether `machine`, as platform.machine() gives it, is an x86; this one unless given."""
+    """Whether `machine`, as platform.machine() returns it, is an x86; by default this one."""
     return (machine or platform.machine()).lower() in _X86
 
 
 def runtime_label(runtime: str) -> str:
-    """The runtime with its version, "onnxruntime 1.32.0" say. Raises InputError as `open_session`."""
-    # Here, for it reads the package's metadata with the modules of e-mail, which take longer than to find the package.
+    """The runtime with its version, for example "onnxruntime 1.32.0". Raises InputError as `open_session`."""
+    # Imported here: it reads the package's metadata with the modules of e-mail, which take longer than to find the package.
     from importlib.metadata import PackageNotFoundError, version
 
     check_present(runtime)
@@ -72,13 +72,13 @@ def runtime_label(runtime: str) -> str:
 
 
 def open_session(graph: Path | bytes, runtime: str, threads: int) -> Session:
-    """A graph in `runtime` on the CPU with `threads` threads; what the graph leaves in float runs in float32.
+    """A graph in `runtime` on the CPU with `threads` threads; float parts of the graph run in float32.
 
     Args:
         graph: an ONNX file, or its content.
 
     Raises:
-        InputError: an unknown runtime, or one that is not installed; threads under 1; no such file.
+        InputError: the runtime is unknown or not installed; threads under 1; there is no such file.
         HwkdError: the runtime is installed but does not load, or refuses the graph.
     """
     check_present(runtime)
@@ -101,7 +101,7 @@ def open_session(graph: Path | bytes, runtime: str, threads: int) -> Session:
         ) from error
     except MemoryError:
         raise
-    # Both runtimes raise classes of their own; some derive from RuntimeError, some from Exception alone.
+    # Each runtime raises its own classes; some derive from RuntimeError, some from Exception alone.
     except Exception as error:
         name = graph.name if isinstance(graph, Path) else "the graph"
         cause = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -109,7 +109,7 @@ def open_session(graph: Path | bytes, runtime: str, threads: int) -> Session:
 
 
 def check_present(runtime: str) -> None:
-    """Raise InputError where `runtime` is none, or not installed."""
+    """Raise InputError if `runtime` is unknown, or not installed."""
     if runtime not in RUNTIMES:
         raise unknown("runtime", runtime, RUNTIMES)
     if not _is_present(runtime):
@@ -120,7 +120,7 @@ def check_present(runtime: str) -> None:
 
 def _is_present(runtime: str) -> bool:
     spec = find_spec(runtime)
-    return spec is not None and spec.origin is not None  # a folder of that name is no package
+    return spec is not None and spec.origin is not None  # a folder of that name is not a package
 
 
 # Whether a processor's int8 kernels overflow with a bundle's weights.
@@ -136,11 +136,11 @@ _WITHOUT_OVERFLOW = {"avx512_vnni", "avx_vnni"}
 def saturation_warning(
     weight_bits: int, machine: str | None = None, cpuinfo: Path = Path("/proc/cpuinfo")
 ) -> str | None:
-    """What a user must know before running integer weights of `weight_bits` bits here; None where nothing.
+    """The warning for a user who runs integer weights of `weight_bits` bits here; None if there is none.
 
     Args:
-        machine: as platform.machine() gives it; this one's unless given.
-        cpuinfo: where the kernel lists the processor's flags; nothing is said where it does not.
+        machine: as platform.machine() returns it; by default this one's.
+        cpuinfo: the kernel's list of the processor's flags; without such a list there is no warning.
     """
     if weight_bits <= SAFE_BITS or not is_x86(machine):
         return None
@@ -157,7 +157,7 @@ def saturation_warning(
     )
 
 
-# How many cores and how much memory there are to use: of the machine, and of the container.
+# The usable cores and memory: those of the machine, and those of the container.
 
 SYS = Path("/sys")
 PROC = Path("/proc")
@@ -165,7 +165,7 @@ MIB = 2**20
 
 
 def usable_cores() -> int:
-    """How many cores this process may keep busy: by its affinity, and by the processor time that its container has."""
+    """The number of cores that this process may keep busy: by its affinity, and by the processor time of its container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = core_quota()
     # More threads than the quota are all paused once it is used up, and each waits for the others.
@@ -173,8 +173,7 @@ def usable_cores() -> int:
 
 
 def free_memory_bytes(sys: Path = SYS, proc: Path = PROC) -> int | None:
-    """Memory that can be had without swapping, within the limits of the control groups; None where the system does not
-    tell."""
+    """Memory that is available without swapping, within the limits of the control groups; None if the system has no figure."""
     free = [
         1024 * int(value.split()[0])
         for line in file_lines(proc / "meminfo")
@@ -189,7 +188,7 @@ def free_memory_bytes(sys: Path = SYS, proc: Path = PROC) -> int | None:
             words = [" ".join(file_lines(folder / name)) for name in (limit, usage)]
             if not all(word.isdigit() for word in words):
                 continue
-            # Pages of files that were read once are given up when memory is needed.
+            # Pages of files that were read once are freed when memory is needed.
             stat = dict(
                 line.split(" ", 1) for line in file_lines(folder / "memory.stat") if " " in line
             )
@@ -224,8 +223,10 @@ def memory_limit_mib(sys: Path = SYS, proc: Path = PROC) -> float | None:
 
 
 def _cgroup_folders(controller: str, sys: Path, proc: Path) -> Iterator[Path]:
-    """The folders of this process's control groups for `controller`, versions 1 and 2, and all above them: a limit on
-    any of them holds."""
+    """The folders of this process's control groups for `controller`, versions 1 and 2, and all above them.
+
+    A limit on any of them holds.
+    """
     for line in file_lines(proc / "self/cgroup"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -240,7 +241,7 @@ def _cgroup_folders(controller: str, sys: Path, proc: Path) -> Iterator[Path]:
 
 
 def file_lines(path: Path) -> list[str]:
-    """The lines of a file, none where it is missing or cannot be read."""
+    """The lines of a file; none if it is missing or cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""Our rows beside those of a paper, which others measured elsewhere. Pure.
+"""Our rows beside the rows of a paper, which others measured elsewhere. Pure.
 
-Ours and the paper's stand in columns of their own, each with its change against its own first row: so the savings can be
+Our figures and the paper's are in separate columns, each with its change against its own first row. So the savings can be
 compared although the machines cannot.
 """
 
@@ -43,7 +43,7 @@ ENERGY = ("total_mj", "psnr_db", "bpp")
 
 
 def paper_sheets(compared: Compared, paper: Paper) -> tuple[Sheet, Sheet, Sheet]:
-    """Size, throughput and energy: a row for each of ours, then the paper's rows that none of ours is of.
+    """Size, throughput and energy: a row for each of our rows, then the paper's rows that match none of ours.
 
     Raises:
         InputError: our figures are of images of another size, and not per pixel.
@@ -92,7 +92,7 @@ def _sheet(
     names: Sequence[str],
     notes: tuple[str, ...],
 ) -> Sheet:
-    """Columns of ours and of the paper's in turn, for our rows at `places` and the paper's own."""
+    """Our columns and the paper's in turn, for our rows at `places` and the paper's own rows."""
     is_per_pixel = compared.scope.is_per_pixel
     columns = columns_for(keys, is_per_pixel=is_per_pixel)
     ours = with_changes([compared.figures[i] for i in places], columns)
@@ -166,7 +166,7 @@ def _published(
 
 
 def _paper_figures(paper: Paper, row: PaperRow, is_per_pixel: bool) -> Figures:
-    """The published figures under our keys, divided by the pixels of its images where asked for."""
+    """The published figures under our keys; with `is_per_pixel`, divided by the pixels of the paper's images."""
     pixels = paper.width * paper.height
     values: Mapping[str, float] = {
         "parameters_m": row.parameters_m,
@@ -181,7 +181,7 @@ def _paper_figures(paper: Paper, row: PaperRow, is_per_pixel: bool) -> Figures:
 
 
 def _paper_column(column: Column, is_per_pixel: bool) -> Column:
-    """The column beside `column`, with the paper's two digits."""
+    """The paper's column beside `column`, with the paper's two digits."""
     is_converted = is_per_pixel and column.key in (*COMPUTATION, "total_mj")
     return replace(
         column,

@@ -18,17 +18,18 @@ from hwkd.report.compare.rows import (
 )
 from hwkd.report.table import Table, figure, missing, number, number_in_words
 
-# A comparison as a table: for people, figure and change in one cell; for machines apart. Pure.
+# A comparison as a table. For people, figure and change share one cell; for machines, they are separate. Pure.
 
 FOR_MACHINES = ("csv", "json")
-"""The formats in which figure and change are apart; in csv the interval and the way it was found have columns, too."""
+"""The formats with separate figures and changes. In csv, the interval and the way it was found have columns too."""
 
 
 @dataclass(frozen=True)
 class Label:
     """A column of texts, "n/a" in rows that have none.
 
-    is_always_shown: to people too where all its values are equal; else a note tells the one value.
+    Attributes:
+        is_always_shown: whether people see the column even if all its values are equal; if not, a note has the one value.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Label:
 
     @property
     def distinct(self) -> tuple[str, ...]:
-        """The texts that are known, once each."""
+        """The known texts, once each."""
         return tuple(text for text in dict.fromkeys(self.values) if text != NA)
 
 
@@ -45,7 +46,10 @@ class Label:
 class Sheet:
     """A comparison before it is printed.
 
-    labels: each with a value for every row. columns, rows: the figures. has_changes: against the first row.
+    Attributes:
+        labels: columns of texts, each with a value for every row.
+        columns, rows: the figures.
+        has_changes: whether the figures have changes against the first row.
     """
 
     title: str
@@ -68,11 +72,11 @@ _LEAST = (
     *("mj_per_mpx", "fps", "encode_mj", "decode_mj", "runs", "threads", "bytes", "kmac_per_pixel"),
     *("total_mj", "weight_mib"),
 )
-"""Figures that follow from others, or that are of less use at a glance."""
+"""Figures that follow from others, or that are less useful at a glance."""
 
 
 def for_people(sheet: Sheet) -> Table:
-    """Value, interval and change in one cell; marks where a group of columns mixes ways of finding; notes below."""
+    """A table with value, interval and change in one cell, and notes below. Marks show figures of groups with mixed ways."""
     shown = [x for x in sheet.labels if x.is_always_shown or len(x.distinct) > 1]
     marked = _mixed_groups(sheet)
     rows = tuple(
@@ -101,7 +105,7 @@ def for_people(sheet: Sheet) -> Table:
 
 
 def for_machines(sheet: Sheet) -> Table:
-    """A column for each number, without rounding that would show; the same columns whatever the rows hold.
+    """A table with a column for each number, without visible rounding; the columns are the same for any rows.
 
     NAME, NAME_low and NAME_high (latency, energy and emissions), NAME_percent (NAME_difference), NAME_found (all but
     counted figures): the way it was found, or "n/a: REASON".
@@ -117,7 +121,12 @@ def for_programs(sheet: Sheet) -> Table:
 def _apart(
     sheet: Sheet, cells_of: Callable[[Cell, Column, bool], Iterator[tuple[str, str]]], what: str
 ) -> Table:
-    """cells_of: the cells that a figure becomes, each with the name of its column. what: a note on intervals is of."""
+    """A table with separate columns for the parts of each figure.
+
+    Args:
+        cells_of: the cells of a figure, each with the name of its column.
+        what: the subject of a note on intervals.
+    """
     names = [label.name for label in sheet.labels]
     for column in sheet.columns:
         names += [name for name, _ in cells_of(_EMPTY, column, sheet.has_changes)]
@@ -180,7 +189,7 @@ def _text(cell: Cell, column: Column, *, is_marked: bool, has_changes: bool) -> 
 
 
 def _spread(cell: Cell, places: int) -> str:
-    """The interval as its distances from the value: one where both print alike, else below and above apart."""
+    """The interval as its distances from the value: one distance if both print alike, else below and above."""
     if cell.value is None or cell.low is None or cell.high is None:
         return ""
     below, above = f"{cell.value - cell.low:,.{places}f}", f"{cell.high - cell.value:,.{places}f}"
@@ -188,7 +197,7 @@ def _spread(cell: Cell, places: int) -> str:
 
 
 def _mixed_groups(sheet: Sheet) -> set[str]:
-    """Groups of columns whose known figures were found in more than one way."""
+    """Groups of columns with known figures that were found in more than one way."""
     ways: dict[str, set[str]] = {}
     for cells in sheet.rows:
         for cell, column in zip(cells, sheet.columns, strict=True):
@@ -198,7 +207,7 @@ def _mixed_groups(sheet: Sheet) -> set[str]:
 
 
 def _mark_notes(sheet: Sheet, marked: set[str]) -> Iterator[str]:
-    """What the marks of the mixed groups mean, told once for all of them."""
+    """One note on the meaning of the marks of all mixed groups."""
     found = {
         cell.found
         for cells in sheet.rows
@@ -212,7 +221,7 @@ def _mark_notes(sheet: Sheet, marked: set[str]) -> Iterator[str]:
 
 
 def _interval_notes(sheet: Sheet, what: str, columns: Sequence[Column]) -> Iterator[str]:
-    """How sure the intervals of `columns` are, of which a table shows `what`."""
+    """The certainty of the intervals of `columns`; a table shows `what` of them."""
     levels: dict[str, list[str]] = {}
     for cells_of, column in zip(zip(*sheet.rows, strict=True), sheet.columns, strict=True):
         shares = sorted({round(100 * c.level, 1) for c in cells_of if c.level is not None})
@@ -243,7 +252,7 @@ GLANCE = ("psnr_db", "bpp", "weight_mib", "kmac_per_pixel", "encode_ms", "decode
 
 
 def glance_sheet(compared: Compared) -> Sheet:
-    """What matters of the three, on one screen: figures without their intervals and changes."""
+    """The most important columns of the three, on one screen: figures without their intervals and changes."""
     columns = columns_for(GLANCE, is_per_pixel=compared.scope.is_per_pixel)
     cells = tuple(tuple(row[column.key] for column in columns) for row in compared.figures)
     notes = (
@@ -258,7 +267,7 @@ def glance_sheet(compared: Compared) -> Sheet:
 
 
 def size_sheet(compared: Compared) -> Sheet:
-    """Parameters and memory; a row for each model, whatever it runs on."""
+    """Parameters and memory: a row for each model, whatever it runs on."""
     columns = columns_for(SIZE, is_per_pixel=False)
     places = model_rows(compared)
     names = [compared.rows[i].record.model.name for i in places]
@@ -294,7 +303,7 @@ def computation_sheet(compared: Compared) -> Sheet:
 
 
 def energy_sheet(compared: Compared) -> Sheet:
-    """Energy, with emissions where a record has any, and quality beside it."""
+    """Energy, with emissions if a record has any, and quality beside it."""
     has_emissions = any(
         entry.name == EMISSIONS and entry.setting == row.setting
         for row in compared.rows
@@ -318,13 +327,13 @@ def energy_sheet(compared: Compared) -> Sheet:
 
 
 def weight_bits_label(compared: Compared, places: Sequence[int]) -> Label:
-    """At how many bits the weights of the models are stored."""
+    """The bits at which the weights of the models are stored."""
     words = (compared.rows[i].record.model.weight_bits for i in places)
     return Label("weight_bits", tuple(map(number_in_words, words)))
 
 
 def run_labels(compared: Compared) -> tuple[Label, ...]:
-    """What ran where, on images of which size."""
+    """Labels of each run: the model, the machine, its setting, and the size of the images."""
     rows = compared.rows
     sizes = tuple(f"{row.record.width}x{row.record.height}" for row in rows)
     none = missing("the record holds no latency and no energy")
@@ -338,14 +347,14 @@ def run_labels(compared: Compared) -> tuple[Label, ...]:
 
 
 def part_label(compared: Compared, part: str) -> Label:
-    """Of what the figures are: the networks, or the codec from end to end."""
+    """The part that the figures are of: the networks, or the codec from end to end."""
     return Label("part", (part,) * len(compared.rows), is_always_shown=False)
 
 
 def with_changes(
     figures: Sequence[Figures], columns: Sequence[Column]
 ) -> tuple[tuple[Cell, ...], ...]:
-    """The columns' cells of each row, with their changes against the first row's."""
+    """The columns' cells of each row, with their changes against the first row."""
     first = [figures[0][column.key] for column in columns]
     cells = []
     for i, row in enumerate(figures):
@@ -357,7 +366,7 @@ def with_changes(
     return tuple(cells)
 
 
-# What stands below a comparison: how the figures were found, what is missing, what is compared with what. Pure.
+# The notes below a comparison: how figures were found, what is missing, and what is compared with what. Pure.
 
 MEMORY_NOTE = (
     "parameters_m: counted, of the float model, entropy models included. memory_mib: its float32 parameters and buffers "
@@ -374,10 +383,11 @@ PART_WORDS = {
 
 
 def ways(figures: Iterable[tuple[str, Cell]], every: Sequence[str]) -> str:
-    """How figures were found, with what and in how many runs, and in which rows where not in all; "" for none.
+    """The ways in which figures were found: means, number of runs, and rows if not all; "" if there is no figure.
 
     Args:
-        figures: row's name and figure. every: the names of all rows.
+        figures: pairs of a row's name and a figure.
+        every: the names of all rows.
     """
     rows: dict[tuple[str, str], list[str]] = {}
     runs: dict[tuple[str, str], list[int]] = {}
@@ -404,7 +414,7 @@ def whose(names: Sequence[str], every: Sequence[str]) -> str:
 def change_notes(
     columns: Sequence[Column], rows: Sequence[Sequence[Cell]], names: Sequence[str]
 ) -> Iterator[str]:
-    """What the changes are against, where there are none and why, and where they compare unlike with unlike."""
+    """Notes on changes: their reference, missing changes with the reason, and comparisons of unlike figures."""
     if len(rows) < 2:
         return
     yield f"Changes (percent, PSNR in dB) are against the first row, {names[0]}."
@@ -437,7 +447,7 @@ def change_notes(
 def missing_notes(
     columns: Sequence[Column], rows: Sequence[Sequence[Cell]], names: Sequence[str]
 ) -> Iterator[str]:
-    """Why figures are not known: one sentence for all that share the reason."""
+    """The reasons why figures are not known: one sentence for all figures with the same reason."""
     by_reason: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for name, cells in zip(names, rows, strict=True):
         reasons: dict[str, list[str]] = {}
@@ -461,7 +471,7 @@ def record_notes(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
 
 
 def quality_notes(figures: Iterable[tuple[str, Cell]], every: Sequence[str]) -> Iterator[str]:
-    """On which images psnr_db and bpp were measured, and who says so."""
+    """The images on which psnr_db and bpp were measured, and the source of the figures."""
     rows: dict[tuple[str, str], list[str]] = {}
     for name, cell in figures:
         if cell.value is not None:
@@ -474,7 +484,7 @@ def quality_notes(figures: Iterable[tuple[str, Cell]], every: Sequence[str]) -> 
 
 
 def macs_note(rows: Sequence[Row], names: Sequence[str]) -> str:
-    """What the multiply-accumulates count, and what they leave out."""
+    """The operations that the multiply-accumulates count, and those that they leave out."""
     left_out: dict[str, list[str]] = {}
     for row, name in zip(rows, names, strict=True):
         operators = ", ".join(f"{op} x{n}" for op, n in row.record.macs.not_counted.items())
@@ -488,7 +498,7 @@ def macs_note(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 
 def latency_notes(compared: Compared) -> Iterator[str]:
-    """Of what the latencies are, and how they were found."""
+    """The part that the latencies are of, and how they were found."""
     encode, decode = names_of(compared, ("encode_ms", "decode_ms"))
     found = ways(of_all(compared, "encode_ms", "decode_ms"), compared.names)
     if found:
@@ -496,7 +506,7 @@ def latency_notes(compared: Compared) -> Iterator[str]:
 
 
 def rate_notes(compared: Compared) -> Iterator[str]:
-    """What fps means."""
+    """The meaning of fps."""
     encode, decode, rate = names_of(compared, ("encode_ms", "decode_ms", "fps"))
     what = "megapixels" if compared.scope.is_per_pixel else "images"
     yield (
@@ -506,7 +516,7 @@ def rate_notes(compared: Compared) -> Iterator[str]:
 
 
 def energy_notes(compared: Compared) -> Iterator[str]:
-    """Of what the energies are and how they were found."""
+    """The part that the energies are of, and how they were found."""
     encode, decode, total = names_of(compared, ("encode_mj", "decode_mj", "total_mj"))
     found = ways(of_all(compared, "encode_mj", "decode_mj"), compared.names)
     if not found:
@@ -519,7 +529,7 @@ def energy_notes(compared: Compared) -> Iterator[str]:
 
 
 def emissions_notes(compared: Compared) -> Iterator[str]:
-    """Of what the emissions are and how they were found."""
+    """The part that the emissions are of, and how they were found."""
     (name,) = names_of(compared, ("emissions_g_per_1000",))
     found = ways(of_all(compared, "emissions_g_per_1000"), compared.names)
     what = "megapixels" if compared.scope.is_per_pixel else "images"
@@ -528,7 +538,7 @@ def emissions_notes(compared: Compared) -> Iterator[str]:
 
 
 def per_pixel_notes(compared: Compared) -> Iterator[str]:
-    """A warning where figures of different image sizes stand side by side."""
+    """A warning if figures of different image sizes are side by side."""
     sizes = dict.fromkeys(f"{row.record.width}x{row.record.height}" for row in compared.rows)
     if compared.scope.is_per_pixel and len(sizes) > 1:
         yield (
@@ -540,7 +550,7 @@ def _span(counts: Sequence[int]) -> str:
     return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-# Which rows of a comparison no other row beats: the Pareto front over chosen figures. Pure.
+# The rows of a comparison that no other row beats: the Pareto front over chosen figures. Pure.
 
 HIGHER_IS_BETTER = ("psnr_db", "ms_ssim")
 AXES = (
@@ -548,7 +558,7 @@ AXES = (
     *("bpp", "encode_ms", "decode_ms", "total_ms", "encode_mj", "decode_mj", "total_mj"),
     *("total_gmacs", "parameters_m", "weight_mib"),
 )
-"""What --pareto takes; less is better of all but HIGHER_IS_BETTER."""
+"""The axes that --pareto takes. Less is better, except for HIGHER_IS_BETTER."""
 
 ALWAYS = ("psnr_db", "bpp")
 WHERE_KNOWN = ("total_mj", "total_ms")
@@ -556,10 +566,10 @@ FRONT = "front"
 
 
 def parse_axes(text: str) -> tuple[str, ...]:
-    """The axes in `text`, with commas between; none for an empty text, which stands for the default.
+    """The axes in `text`, with commas between; none for an empty text, which means the default.
 
     Raises:
-        InputError: a name that is not among AXES.
+        InputError: a name is not in AXES.
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text.strip() else ()
     for name in names:
@@ -569,7 +579,7 @@ def parse_axes(text: str) -> tuple[str, ...]:
 
 
 def default_axes(figures: Sequence[Mapping[str, Cell]]) -> tuple[str, ...]:
-    """psnr_db and bpp, with total_mj and total_ms where every row knows them."""
+    """psnr_db and bpp, and total_mj and total_ms if every row has them."""
     known = (axis for axis in WHERE_KNOWN if all(f[axis].value is not None for f in figures))
     return (*ALWAYS, *known)
 
@@ -577,11 +587,11 @@ def default_axes(figures: Sequence[Mapping[str, Cell]]) -> tuple[str, ...]:
 def verdicts(
     figures: Sequence[Mapping[str, Cell]], axes: Sequence[str], names: Sequence[str]
 ) -> tuple[str, ...]:
-    """For each row "front", "dominated by NAME", or "n/a" where it does not know an axis, and then dominates none.
+    """For each row "front", "dominated by NAME", or "n/a" if it lacks an axis; such a row dominates none.
 
-    A row dominates another if it is at least as good on every axis and better on one, values taken as they are,
-    without their intervals. Where psnr_db, ms_ssim or bpp is an axis, rows evaluated on different images are not
-    compared. NAME is the first dominating row that is on the front itself.
+    A row dominates another if it is at least as good on every axis and better on one. Values count without their intervals.
+    If psnr_db, ms_ssim or bpp is an axis, rows evaluated on different images are not compared. NAME is the first dominating
+    row that is itself on the front.
     """
     is_dominated_by = [[_dominates(other, row, axes) for other in figures] for row in figures]
     is_known = [all(row[axis].value is not None for axis in axes) for row in figures]
@@ -599,7 +609,7 @@ def verdicts(
 
 
 def pareto_sheet(compared: Compared, axes: Sequence[str]) -> Sheet:
-    """The rows on the axes, and which of them are on the front. No axes: the default ones."""
+    """The rows on the axes, with those on the front marked. No axes: the default ones."""
     axes = tuple(axes) or default_axes(compared.figures)
     columns = columns_for(axes, is_per_pixel=compared.scope.is_per_pixel)
     cells = tuple(tuple(row[axis] for axis in axes) for row in compared.figures)
@@ -621,7 +631,7 @@ def pareto_sheet(compared: Compared, axes: Sequence[str]) -> Sheet:
 
 
 def _axis_notes(compared: Compared, axes: Sequence[str]) -> Iterator[str]:
-    """How the figures on the axes were found."""
+    """Notes on how the figures on the axes were found."""
     if any(axis.endswith("_ms") for axis in axes):
         yield from latency_notes(compared)
     if "total_ms" in axes:
