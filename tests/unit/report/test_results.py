@@ -18,7 +18,6 @@ from hwkd.report.results import (
     ResultFiles,
     arms_table,
     bd_rate_table,
-    bundle_of,
     loss_changes_percent,
     models_of,
     models_table,
@@ -108,24 +107,6 @@ def test_a_damaged_result_is_named(tmp_path):
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(InputError, match=r'a\.json has no "results" object'):
         read_result_files(tmp_path)
-
-
-# Which bundle stands for a student at a glance.
-
-
-def result(*models):
-    return Result(Curve("small", (0.1, 0.2), (30.0, 31.0)), "", models)
-
-
-def test_a_student_of_single_rates_is_seen_by_its_highest():
-    named = [TrainedModel("small-q4"), TrainedModel("small-q5")]
-    assert bundle_of("small", result(*named)) == "small-q5.hwkd"
-    assert bundle_of("small", result()) == "small-q5.hwkd"
-
-
-def test_a_student_of_all_rates_is_one_bundle():
-    points = [TrainedModel("small", quality=quality) for quality in (10, 90)]
-    assert bundle_of("small", result(*points)) == "small.hwkd"
 
 
 # log10 bpp = psnr / 10 - 3.
