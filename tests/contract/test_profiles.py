@@ -1,17 +1,19 @@
 """The records that ship: every one loads, the paper's architectures are there for every target, predictions are fresh."""
 
 import json
+from hashlib import sha256
 
 import pytest
 
 from hwkd.cli.profile import record_path
-from hwkd.codec.shipped import shipped
+from hwkd.codec.shipped import named_bundle, shipped
 from hwkd.files import data_folder
 from hwkd.measure.bundles import load_bundle_subject
 from hwkd.measure.eager.models import load_subject
 from hwkd.measure.profile import profile_target
 from hwkd.measure.record import NO_RECORDS, find_records, read_record
-from hwkd.runtime.bundle import BUNDLE_SUFFIX
+from hwkd.models.shipped import read_card, shipped_path
+from hwkd.runtime.bundle import BUNDLE_SUFFIX, read_bundle
 from hwkd.target import list_targets, load_target
 
 PROFILES = data_folder("profiles")
@@ -94,3 +96,16 @@ def test_a_predicted_record_is_what_would_be_predicted_now(target, subjects):
             for field in ("value", "low", "high"):
                 a, b = getattr(now.quantity, field), getattr(then.quantity, field)
                 assert (a is None and b is None) or a == pytest.approx(b, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["patch-large", "patch-medium", "patch-small"])
+def test_a_shipped_bundle_names_the_weights_that_ship_beside_it(name):
+    manifest = read_bundle(named_bundle(name)).manifest
+    held = sha256(shipped_path(f"{name}-float").read_bytes()).hexdigest()
+    assert manifest.provenance["sha256 of the weights"] == held
+    card = read_card(f"{name}-float")
+    assert (card.sha256, card.steps, card.hours) == (
+        held,
+        manifest.card.float_steps,
+        manifest.card.hours,
+    )
