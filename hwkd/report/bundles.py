@@ -1,5 +1,6 @@
 """A bundle as tables: what it is, what runs in which precision, its card."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hwkd.measure.bundles import COSTS
@@ -138,6 +139,14 @@ def _executed(bundle: Bundle) -> Table:
 _FIRST_OF_CARD = ("licence of the data", "hours", "known limits")
 
 
+def _in_a_row(texts: Sequence[str]) -> str:
+    """Sentences as they are, and a semicolon behind each of the others but the last."""
+    last = len(texts) - 1
+    return " ".join(
+        text if i == last or text.endswith(".") else f"{text};" for i, text in enumerate(texts)
+    )
+
+
 def card_tables(card: Card) -> tuple[Table, ...]:
     """The facts of the card, and its figures where there are any."""
     return (_card_facts(card), _card_figures(card)) if card.figures else (_card_facts(card),)
@@ -162,7 +171,7 @@ def _card_facts(card: Card) -> Table:
         ("recipe", card.recipe or "none"),
         (
             "known limits",
-            _told("; ".join(limit.rstrip(".") for limit in card.limits) or NOT_RECORDED),
+            _told(_in_a_row(card.limits) or NOT_RECORDED),
         ),
     )
     notes = (

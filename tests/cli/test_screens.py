@@ -91,7 +91,7 @@ def test_compare_has_trained_models_first_for_people_only(monkeypatch):
     rows = [
         line.split()[1] for line in printed(monkeypatch, "compare", "jetson-nano") if "│" in line
     ]
-    assert rows[0] == "patch-large.hwkd" and rows[-1].startswith("hyperprior:")
+    assert rows[0].startswith("patch-") and rows[-1].startswith("hyperprior:")
     as_csv = printed(monkeypatch, "compare", "jetson-nano", "--format", "csv")
     assert as_csv[1].startswith('"hyperprior:N=128,M=192"')
 

@@ -64,10 +64,11 @@ def glance_table(records: Sequence[Record], equal: EqualPsnr) -> Table:
         "decode_ms",
         *(f"decode_ms on {board} ({_runtime(records, board)}), predicted" for board in BOARDS),
     )
+    models = " ".join(row.name for row in equal.rows if row.is_bundle)
     settings = ", ".join(dict.fromkeys(row.setting for row in equal.rows if row.is_bundle))
     spread = max(_spread_percent(q) for row in equal.rows for q in (row.encode_ms, row.decode_ms))
     notes = (
-        f"bytes, encode_ms, decode_ms: measured in one run (`hwkd bench --psnr {equal.psnr_db:g}`), means over {equal.images} at a mean "
+        f"bytes, encode_ms, decode_ms: measured in one run (`hwkd bench {models} --psnr {equal.psnr_db:g}`), means over {equal.images} at a mean "
         f"PSNR of {db}; one thread each, bundles in {settings}, entropy coding included; {equal.host.split(',')[0]}. The medians' intervals "
         f"(95 %) end within {spread:.0f} %. {_setting_note(equal)}",
         "predicted: from bytes to pixels for one image of 768x512, with the interval (90 %); "

@@ -48,7 +48,7 @@ ADDED = {
     "distill": TRAINING,
     "fit": "--trials 1 --steps 2 --family patch --teacher teacher.safetensors --crop 64 --batch 2 --pool 4 --threads 1",
     "fit --worker": "--threads 1",
-    "sensitivity": "--bits 5 --crop 64 --evaluate kodak/",
+    "sensitivity": "--bits 5,3 --crop 64 --evaluate kodak/",
     "quantize": "--evaluate photos/",
     "profile": "--size 128x128 --seconds 0.1 --no-memory --threads 1 --energy none",
     "bench": "--seconds 0.1 --size 64x64",
