@@ -1,5 +1,6 @@
 """Checked forms: from TOML or JSON to frozen dataclasses, and what their fields are held to."""
 
+import json
 import math
 import sys
 from collections.abc import Iterator, Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from hwkd.errors import InputError
+from hwkd.errors import HwkdError, InputError
 
 # From a TOML file, or the tables in one, to a frozen dataclass: unknown keys are refused, missing ones named, types
 # checked.
@@ -48,6 +49,21 @@ def read_toml(kind: type[Record], path: Path) -> Record:
     except ValueError as error:
         raise InputError(f"{path}: not a TOML file in UTF-8: {error}") from error
     return read_table(kind, content, str(path))
+
+
+def read_json(path: Path) -> Any:
+    """The content of the JSON file at `path`, which hwkd wrote.
+
+    Raises:
+        InputError: it is not JSON.
+        HwkdError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HwkdError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); make it again") from error
 
 
 def read_table(kind: type[Record], table: Mapping[str, object], where: str) -> Record:

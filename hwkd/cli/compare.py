@@ -16,7 +16,7 @@ from hwkd.measure.energy.meter import Meter
 from hwkd.measure.energy.sensors import KINDS, open_meter
 from hwkd.measure.machine import host_facts, host_name
 from hwkd.measure.record import Record
-from hwkd.options import whole
+from hwkd.options import FIGURE_KINDS, whole
 from hwkd.quantity import Quantity, not_known
 from hwkd.report.compare.break_even import Sender, break_even_table, classic_sender
 from hwkd.report.compare.paper import paper_sheets
@@ -160,7 +160,6 @@ def trained_first(records: tuple[Record, ...]) -> tuple[Record, ...]:
 
 # `hwkd compare --results`: results of trained models against published curves, as tables and as a plot.
 
-PLOTS = (".svg", ".png", ".pdf")
 _FOR_RECORDS = (
     *("paper", "per_pixel", "settings", "runtime", "threads", "unit", "precision", "pareto"),
     *("link", "data"),
@@ -182,7 +181,7 @@ def add_results_options(parser: argparse.ArgumentParser) -> None:
         "--plot",
         type=Path,
         metavar="FILE",
-        help=f"draw the rate-distortion curves of --results ({', '.join(PLOTS)})",
+        help=f"draw the rate-distortion curves of --results ({', '.join(FIGURE_KINDS)})",
     )
     parser.set_defaults(not_for_results={name: parser.get_default(name) for name in _FOR_RECORDS})
 
@@ -210,8 +209,8 @@ def check_results_options(args: argparse.Namespace) -> None:
         if getattr(args, name) != default:
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option} is for profile records: leave it out, or --results")
-    if args.plot is not None and args.plot.suffix.lower() not in PLOTS:
-        raise unknown("kind of plot", args.plot.suffix, PLOTS)
+    if args.plot is not None and args.plot.suffix.lower() not in FIGURE_KINDS:
+        raise unknown("kind of plot", args.plot.suffix, FIGURE_KINDS)
 
 
 def show_results(args: argparse.Namespace) -> None:

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
-from hwkd.errors import HwkdError, InputError
+from hwkd.codec.codec import Codec
+from hwkd.codec.entropy import use_compiled
+from hwkd.errors import InputError
 from hwkd.files import write_text
 from hwkd.images import Pixels
 from hwkd.measure.classic import (
@@ -20,7 +22,7 @@ from hwkd.measure.classic import (
     bench_writer,
     check_codecs,
 )
-from hwkd.measure.coder import SIDES, BundleCodec, ImageCodec, TimedCodec
+from hwkd.measure.coder import SIDES, BundleCodec, ImageCodec
 from hwkd.measure.machine import host_facts
 from hwkd.measure.timing import keep_memory, measure_in_turn, pinned, watch_machine
 from hwkd.metrics import psnr_db as psnr_of
@@ -28,7 +30,7 @@ from hwkd.qualities import HIGHEST, LOWEST
 from hwkd.quantity import Quantity
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.session import runtime_label
-from hwkd.schema import read_table
+from hwkd.schema import read_json, read_table
 
 FORMAT, VERSION = "hwkd-equal-psnr", 1
 WARMUP_ROUNDS = 1
@@ -174,12 +176,7 @@ def read_equal_psnr(path: Path) -> EqualPsnr:
         InputError: not such a file, or one of another version.
         HwkdError: it cannot be read.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise HwkdError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); make it again") from error
+    raw = read_json(path)
     if not isinstance(raw, dict) or (raw.pop("format", None), raw.pop("version", None)) != (
         FORMAT,
         VERSION,
@@ -222,8 +219,8 @@ def _bundle(name: str, bundle: Bundle, runtime: str, threads: int) -> Scale:
         max(LOWEST, bundle.manifest.qualities[0]),
         min(HIGHEST, bundle.manifest.qualities[1]),
     )
-    codec = TimedCodec(bundle, runtime, threads)
-    # Its steps are of no interest here.
+    use_compiled()  # what is timed is a codec that has coded for a while
+    codec = Codec(bundle, runtime, threads)
     one = BundleCodec(codec, name, runtime_label(runtime), low)
     return Scale(name, one.setting, low, high, lambda quality: replace(one, quality=quality))
 

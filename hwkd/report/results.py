@@ -1,13 +1,12 @@
 """A folder of results as tables: every model, rates at equal PSNR, quantization, control arms, all at a glance."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from hwkd.errors import HwkdError, InputError
+from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.metrics import BD_METHOD, bd_rate_percent, rate_change_percent, shared_psnr_range
 from hwkd.models.spec import lmbda_of
@@ -24,7 +23,7 @@ from hwkd.report.compare.tables import FOR_MACHINES
 from hwkd.report.table import Table, missing, number, span
 from hwkd.results import Result, TrainedModel, read_result
 from hwkd.runtime.manifest import NOT_RECORDED
-from hwkd.schema import read_table
+from hwkd.schema import read_json, read_table
 
 # A folder of results: a file for each curve or single model, and the control arms.
 #
@@ -140,12 +139,7 @@ def in_order(results: Mapping[str, Result]) -> list[str]:
 
 
 def _read_arms(path: Path) -> ControlArms:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise HwkdError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); make it again") from error
+    raw = read_json(path)
     if not isinstance(raw, dict):
         raise InputError(f'{path} holds no object; {{"description": .., "arms": [..]}} is accepted')
     return read_table(ControlArms, raw, str(path))

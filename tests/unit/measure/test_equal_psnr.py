@@ -1,4 +1,3 @@
-import json
 import math
 from dataclasses import dataclass, replace
 
@@ -169,4 +168,4 @@ def test_the_plot_has_bytes_against_the_first_over_both_times():
         "others, decode": [(3, 0, "JPEG")],
     }
     assert "mine -40 %, 30.0 and 40.0 ms" in plot.caption
-    assert json.loads(json.dumps([list(row) for row in plot.table.rows]))[1][3] == "-40"
+    assert plot.table.rows[1][:4] == ("mine", "here", "600", "-40")
