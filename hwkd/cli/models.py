@@ -10,8 +10,7 @@ from hwkd.cli.options import ZOO, add_output_options, emit_all
 from hwkd.codec.shipped import shipped
 from hwkd.measure.bundles import macs_per_pixel
 from hwkd.metrics import Curve
-from hwkd.models.shipped import WeightsCard as TeacherCard
-from hwkd.models.shipped import is_half, read_card, shipped_names, shipped_path
+from hwkd.models.shipped import WeightsCard, is_half, read_card, shipped_names, shipped_path
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.report.bundles import bits_cell, hours_in_words
 from hwkd.report.compare.published import read_published_curves
@@ -56,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _against_jpeg(
-    bundles: Sequence[tuple[str, Bundle, int]], teachers: Sequence[tuple[TeacherCard, bool, int]]
+    bundles: Sequence[tuple[str, Bundle, int]], teachers: Sequence[tuple[WeightsCard, bool, int]]
 ) -> Iterator[tuple[str, float]]:
     """Each model with known quality on Kodak, and how many percent more bits than JPEG it takes there."""
     jpeg = read_published_curves().named("JPEG").curve
@@ -155,7 +154,7 @@ def bundles_table(held: Sequence[tuple[str, Bundle, int]]) -> Table:
     )
 
 
-def teachers_table(held: Sequence[tuple[TeacherCard, bool, int]], zoo: Iterable[str]) -> Table:
+def teachers_table(held: Sequence[tuple[WeightsCard, bool, int]], zoo: Iterable[str]) -> Table:
     """The table of the teachers.
 
     Args:

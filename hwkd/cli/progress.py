@@ -12,7 +12,7 @@ from hwkd.search.trial import Trial
 
 if TYPE_CHECKING:
     from hwkd.distill.train import TrainProgress
-    from hwkd.search.worker import SearchProgress as FitProgress
+    from hwkd.search.worker import SearchProgress
 
 
 # The progress bar of a training run.
@@ -99,7 +99,7 @@ class FitBar:
         if self._status is not None:
             self._status.update(text)
 
-    def show(self, progress: "FitProgress") -> None:
+    def show(self, progress: "SearchProgress") -> None:
         """Draw where the search stands."""
         if progress.has_ended and progress.trial is not None:
             self._say(_ended(progress.trial))

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from hwkd.cli.models import bundles_table, teachers_table
-from hwkd.models.shipped import WeightsCard as TeacherCard
+from hwkd.models.shipped import WeightsCard
 from hwkd.models.spec import PatchSpec
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.manifest import Card, SetFigures
@@ -22,7 +22,7 @@ CARD = Card(
     limits=(),
     figures=(SetFigures("kodak", 24, "openvino 2026", 34.256, 0.98, 0.7504, 1.5),),
 )
-TEACHER = TeacherCard(
+TEACHER = WeightsCard(
     name="big",
     file="big.safetensors",
     spec=PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,)),
