@@ -9,8 +9,8 @@ N=96 are predicted and measured: encoder and decoder, eager torch, each number o
 import argparse
 from statistics import median
 
+from hwkd.cli.measuring.profile import parse_threads
 from hwkd.cli.options import add_output_options, emit
-from hwkd.cli.profile import parse_threads
 from hwkd.measure.eager.models import load_subject
 from hwkd.measure.eager.profile import profile_host
 from hwkd.measure.predict.constants import constants_from

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import torch
 
-from hwkd.cli.distill import _precision
 from hwkd.cli.options import add_output_options, emit
+from hwkd.cli.training.distill import _precision
 from hwkd.distill.batches import Part
 from hwkd.distill.losses import LossWeights, drawn
 from hwkd.distill.optimizers import Average

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwkd.cli.coding import (
+from hwkd.cli.coding.jobs import (
     STREAM_SUFFIX,
     Codecs,
     Job,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from hwkd.cli.coding import (
+from hwkd.cli.coding.jobs import (
     STREAM_SUFFIX,
     Codecs,
     Job,

@@ -5,7 +5,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from hwkd.cli.coding import STANDARD
+from hwkd.cli.coding.jobs import STANDARD
 from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
 from hwkd.codec.shipped import SHIPPED, BundleIndex, shipped
 from hwkd.codec.stream import MAGIC, Stream, header_bytes, unpack

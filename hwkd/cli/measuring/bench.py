@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
+from hwkd.cli.measuring.profile import parse_size
 from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
-from hwkd.cli.profile import parse_size
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.search import RateTarget
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from hwkd.cli.coding import tell
+from hwkd.cli.coding.jobs import tell
+from hwkd.cli.measuring.profile import check_torch
 from hwkd.cli.options import refuse_unknown
-from hwkd.cli.profile import check_torch
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import default_bundle, shipped_or_as_given
 from hwkd.errors import HwkdError, InputError

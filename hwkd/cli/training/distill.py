@@ -14,8 +14,8 @@ from rich.console import Console
 
 from hwkd.bits import BitPlan, parse_bits, parse_layer_bits
 from hwkd.cli.options import add_full_option, printed, terminal_width
-from hwkd.cli.progress import TrainingBar
 from hwkd.cli.talk import stderr_console
+from hwkd.cli.training.progress import TrainingBar
 from hwkd.distill.options import (
     DEFAULT_MINUTES,
     DEFAULT_RD_WEIGHT,

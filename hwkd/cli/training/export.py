@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwkd.cli.measuring.profile import parse_size
 from hwkd.cli.options import add_full_option, printed, terminal_width
-from hwkd.cli.profile import parse_size
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
 from hwkd.export.card import CardFields, read_told

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import tomli_w
 
+from hwkd.cli.measuring.profile import FALLBACK, HOST
 from hwkd.cli.options import add_full_option, printed, terminal_width
-from hwkd.cli.profile import FALLBACK, HOST
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError, Interrupted, unknown
 from hwkd.files import write_text
@@ -317,7 +317,7 @@ def _work(
     data: Path | None,
     study_text: str,
 ) -> None:
-    from hwkd.cli.progress import FitBar
+    from hwkd.cli.training.progress import FitBar
     from hwkd.search.worker import Worker
 
     console = stderr_console()

@@ -13,8 +13,8 @@ from rich.progress import Progress
 
 from hwkd import __version__
 from hwkd.bits import WEIGHT_BITS
+from hwkd.cli.measuring.profile import file_name
 from hwkd.cli.options import add_full_option, emit_all, refuse_unknown
-from hwkd.cli.profile import file_name
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import HwkdError, InputError

@@ -225,7 +225,7 @@ def test_a_checkpoint_that_cannot_be_taken_is_told(
 
 
 def test_no_runtime_at_all_is_told(refused, tiny_bundle, monkeypatch):
-    monkeypatch.setattr("hwkd.cli.bench.preferred_runtimes", lambda: ())
+    monkeypatch.setattr("hwkd.cli.measuring.bench.preferred_runtimes", lambda: ())
     assert refused(["bench", tiny_bundle]) == (
         'no runtime for bundles is installed: pip install "hwkd[runtime]"'
     )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from hwkd.cli import evaluate
-from hwkd.cli.evaluate import trained_by_card
+from hwkd.cli.measuring import evaluate
+from hwkd.cli.measuring.evaluate import trained_by_card
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import write_png
 from hwkd.measure.bundles import read_costs
@@ -230,7 +230,7 @@ def test_what_is_known_is_printed_although_what_comes_later_fails(
     from hwkd.measure import quality
 
     monkeypatch.setattr(
-        "hwkd.cli.evaluate._evaluate_in_torch",
+        "hwkd.cli.measuring.evaluate._evaluate_in_torch",
         lambda codec, _quality, images, progress=None: fails_at_the_second(
             codec, images, progress=progress
         ),

@@ -11,7 +11,7 @@ import pytest
 
 import hwkd.measure.energy.sensors as meters
 from hwkd.cli.main import main
-from hwkd.cli.profile import parse_size, parse_threads, record_path
+from hwkd.cli.measuring.profile import parse_size, parse_threads, record_path
 from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.measure.energy.sensors import OpenedMeter
@@ -34,7 +34,9 @@ def sysfs(monkeypatch, tmp_path):
     """A machine without sensors."""
     empty = tmp_path / "sys"
     empty.mkdir()
-    monkeypatch.setattr("hwkd.cli.profile.open_meter", partial(meters.open_meter, sysfs=empty))
+    monkeypatch.setattr(
+        "hwkd.cli.measuring.profile.open_meter", partial(meters.open_meter, sysfs=empty)
+    )
     return empty
 
 
@@ -52,7 +54,7 @@ def saved(tmp_path_factory, made_teacher, brief_windows):
     argv += ["--country", "FRA", "--save", str(folder), "-o", str(folder / "table.txt")]
     with pytest.MonkeyPatch.context() as patch:
         opened = OpenedMeter(SteadyMeter(), ("rapl: none here",))
-        patch.setattr("hwkd.cli.profile.open_meter", lambda kind: opened)
+        patch.setattr("hwkd.cli.measuring.profile.open_meter", lambda kind: opened)
         assert main(argv) == 0
     return folder, argv
 

@@ -36,7 +36,7 @@ def saved(tmp_path_factory, tiny_bundle, made_teacher, brief_windows):
     argv += ["-o", str(folder / "table.txt")]
     with pytest.MonkeyPatch.context() as patch:
         opened = OpenedMeter(SteadyMeter())
-        patch.setattr("hwkd.cli.profile.open_meter", lambda kind: opened)
+        patch.setattr("hwkd.cli.measuring.profile.open_meter", lambda kind: opened)
         assert main(argv) == 0
     return folder
 
@@ -122,7 +122,7 @@ def test_without_a_sensor_the_record_says_why(capsys, tiny_bundle, monkeypatch):
     def open_meter(kind):
         raise InputError("no energy meter works here: rapl: no such place")
 
-    monkeypatch.setattr("hwkd.cli.profile.open_meter", open_meter)
+    monkeypatch.setattr("hwkd.cli.measuring.profile.open_meter", open_meter)
     found = tables(capsys, tiny_bundle, *QUICK, "--target", "host")
     assert "energy: no energy meter works here: rapl: no such place" in found["Latency"]["notes"]
     assert all(is_missing(row["encode_mj"]) for row in found["Latency"]["rows"])
@@ -132,7 +132,7 @@ def test_a_sensor_that_was_asked_for_has_to_be_there(refused, tiny_bundle, monke
     def open_meter(kind):
         raise InputError("no such place")
 
-    monkeypatch.setattr("hwkd.cli.profile.open_meter", open_meter)
+    monkeypatch.setattr("hwkd.cli.measuring.profile.open_meter", open_meter)
     assert refused(["profile", tiny_bundle, "--energy", "rapl"]) == "no such place"
 
 
@@ -163,14 +163,14 @@ def test_an_older_bundle_is_to_be_exported_again(refused, tiny_bundle, tmp_path)
 
 
 def test_without_a_runtime_nothing_is_measured(refused, tiny_bundle, monkeypatch):
-    monkeypatch.setattr("hwkd.cli.profile.present_runtimes", lambda: ())
+    monkeypatch.setattr("hwkd.cli.measuring.profile.present_runtimes", lambda: ())
     error = refused(["profile", tiny_bundle, "--target", "host", "--energy", "none"])
     assert error.startswith(f"no runtime for {tiny_bundle} is installed: ")
 
 
 @pytest.mark.parametrize(("words", "what"), [([BARE], BARE), ([], "the default model")])
 def test_what_takes_torch_says_so_where_there_is_none(refused, monkeypatch, words, what):
-    monkeypatch.setattr("hwkd.cli.profile.installed_version", lambda name: None)
+    monkeypatch.setattr("hwkd.cli.measuring.profile.installed_version", lambda name: None)
     assert refused(["profile", *words, "--target", "jetson-nano"]) == (
         f'{what} takes torch, which is not installed: pip install "hwkd[train]", or give a bundle (.hwkd)'
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwkd.cli import compare
+from hwkd.cli.showing import compare
 from hwkd.errors import InputError
 from hwkd.measure.record import (
     Entry,
@@ -191,7 +191,7 @@ def test_a_folder_without_records_is_refused(tmp_path):
 def test_comparing_loads_no_torch(folder):
     program = (
         "import argparse, sys\n"
-        "from hwkd.cli import compare\n"
+        "from hwkd.cli.showing import compare\n"
         "parser = argparse.ArgumentParser()\n"
         "compare.configure(parser)\n"
         "compare.run(parser.parse_args(sys.argv[1:]))\n"
@@ -269,7 +269,7 @@ def test_the_plot_is_drawn_beside_the_tables(printed, folder_compare_results, tm
 
 
 def test_no_folder_means_the_shipped_results(printed, folder_compare_results, monkeypatch):
-    monkeypatch.setattr("hwkd.cli.compare.shipped_results", lambda: folder_compare_results)
+    monkeypatch.setattr("hwkd.cli.showing.compare.shipped_results", lambda: folder_compare_results)
     assert "small-q5" in printed()
 
 

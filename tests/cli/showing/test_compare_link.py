@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from hwkd.cli.compare import link_tables, parse_links
 from hwkd.cli.main import main
+from hwkd.cli.showing.compare import link_tables, parse_links
 from hwkd.errors import InputError
 from hwkd.images import ImageSource, open_images
 from hwkd.measure.classic import EqualQuality
@@ -77,8 +77,8 @@ def opened(monkeypatch, brief_windows):
         kinds.append(kind)
         return OpenedMeter(SteadyMeter(kind))
 
-    monkeypatch.setattr("hwkd.cli.compare.host_name", lambda facts: HERE)
-    monkeypatch.setattr("hwkd.cli.compare.open_meter", open_meter)
+    monkeypatch.setattr("hwkd.cli.showing.compare.host_name", lambda facts: HERE)
+    monkeypatch.setattr("hwkd.cli.showing.compare.open_meter", open_meter)
     return kinds
 
 
@@ -97,7 +97,7 @@ def classic(monkeypatch):
         by = f"{meter.name}: {meter.covers}"
         return Classic(equal, Quantity(mj, "measured", by, runs=3))
 
-    monkeypatch.setattr("hwkd.cli.compare.measure_classic", measure_classic)
+    monkeypatch.setattr("hwkd.cli.showing.compare.measure_classic", measure_classic)
     return asked
 
 

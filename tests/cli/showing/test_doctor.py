@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from hwkd.cli import doctor
+from hwkd.cli.showing import doctor
 from hwkd.measure.machine import PACKAGES, look
 from tests.tables import table_of
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hwkd.cli import models
 from hwkd.cli.main import build_parser, main
+from hwkd.cli.showing import models
 from hwkd.codec import shipped
 from tests.tables import tables_of
 

@@ -5,8 +5,8 @@ import tomllib
 import numpy as np
 import pytest
 
-from hwkd.cli import targets
 from hwkd.cli.main import main
+from hwkd.cli.showing import targets
 from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.measure.layers import LayerCost

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hwkd.cli.distill import after_restart
 from hwkd.cli.main import main
+from hwkd.cli.training.distill import after_restart
 from hwkd.distill.distributed import Processes
 from hwkd.distill.options import DistillOptions
 from hwkd.distill.run_folder import Event, append_event

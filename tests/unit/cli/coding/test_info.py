@@ -1,4 +1,4 @@
-from hwkd.cli.info import stream_table
+from hwkd.cli.coding.info import stream_table
 from hwkd.codec.stream import Stream
 
 MODEL_ID = bytes.fromhex("00112233445566ff")

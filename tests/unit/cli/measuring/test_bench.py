@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from hwkd.cli.bench import bench_tables
+from hwkd.cli.measuring.bench import bench_tables
 from hwkd.measure.bench import Bench, BenchRow, StepTime, speedup
 from hwkd.quantity import Quantity, not_known
 from hwkd.report.table import render

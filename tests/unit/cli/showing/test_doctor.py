@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwkd.cli.doctor import USES, Check, doctor_table, list_checks
+from hwkd.cli.showing.doctor import USES, Check, doctor_table, list_checks
 from hwkd.errors import InputError
 from hwkd.measure.machine import PACKAGES, Gpu, Limits, Machine, Package, Processor, SysfsSensor
 

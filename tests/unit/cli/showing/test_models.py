@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from hwkd.cli.models import bundles_table, teachers_table
+from hwkd.cli.showing.models import bundles_table, teachers_table
 from hwkd.models.shipped import WeightsCard
 from hwkd.models.spec import PatchSpec
 from hwkd.runtime.bundle import read_bundle

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hwkd.cli.targets import (
+from hwkd.cli.showing.targets import (
     device_table,
     network_table,
     other_table,
