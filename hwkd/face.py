@@ -155,7 +155,7 @@ def macs(model: str | Path, size: tuple[int, int] = SIZE) -> "Macs":
         InputError: there is no such model, or the size is under 1x1.
     """
     from hwkd.cli.measuring.profile import check_torch, load_model
-    from hwkd.cli.options import refuse_unknown
+    from hwkd.cli.model_names import refuse_unknown
     from hwkd.codec.shipped import shipped_or_as_given
 
     text = shipped_or_as_given(_as_text(model))

@@ -1,7 +1,7 @@
 import pytest
 
 from hwkd.cli.main import main
-from hwkd.cli.options import SHIPPED_FIRST, refuse_unknown
+from hwkd.cli.model_names import SHIPPED_FIRST, refuse_unknown
 from hwkd.codec import shipped
 from hwkd.errors import InputError
 

@@ -2,12 +2,13 @@
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from hwkd.cli.coding.jobs import (
     STREAM_SUFFIX,
     Codecs,
+    CodingOptions,
     Job,
     UncodableImage,
     check_none_left_out,
@@ -20,13 +21,13 @@ from hwkd.cli.coding.jobs import (
     say,
     write,
 )
-from hwkd.cli.options import add_coding_options
 from hwkd.codec.entropy import DamagedStream
 from hwkd.codec.shipped import BundleIndex, named_bundle
 from hwkd.codec.stream import Stream, unpack
 from hwkd.errors import InputError
 from hwkd.files import is_special
 from hwkd.images import FORMATS, check_fits, find_files, format_of, png_bytes, write_image
+from hwkd.options import option
 
 HELP = "write the images that streams (.hwk) hold"
 
@@ -50,43 +51,50 @@ class Decoded:
     height: int
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the arguments of `hwkd decode`."""
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="IN",
-        help=f"IN [OUT], or several IN and a folder. IN: a stream ({STREAM_SUFFIX}), a folder of streams (with all below it), or - for standard input. OUT: the "
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions(CodingOptions):
+    """The options of `hwkd decode`."""
+
+    paths: tuple[str, ...] = option(
+        f"IN [OUT], or several IN and a folder. IN: a stream ({STREAM_SUFFIX}), a folder of streams (with all below it), or - for standard input. OUT: the "
         f"image ({' '.join(FORMATS)}), - for a PNG to standard output (default: a PNG beside IN, photo.jpg.png of "
         f"photo.jpg{STREAM_SUFFIX}). For a folder, or several IN, OUT is a folder; there too a.png{STREAM_SUFFIX} becomes "
         f"a.png, and any other name ends in {DEFAULT_SUFFIX}",
+        "IN",
+        default=MISSING,
+        positional=True,
+        nargs="+",
     )
-    parser.add_argument(
-        "--model",
-        metavar="M",
-        help="a bundle (.hwkd), a folder of bundles, or the name of one that comes with hwkd (default: the one that "
+    model: str | None = option(
+        "a bundle (.hwkd), a folder of bundles, or the name of one that comes with hwkd (default: the one that "
         "the stream names, where it comes with hwkd or lies beside the stream or in the current folder)",
+        "M",
     )
-    add_coding_options(parser)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `hwkd decode` to `parser`."""
+    DecodeOptions.add_to(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Decode, and say what was written."""
-    paths = paths_of(args.paths)
+    options = DecodeOptions.of(args)
+    paths = paths_of(options.paths)
     jobs = (
-        folder_jobs(paths, find_streams, _renamed, force=args.force)
+        folder_jobs(paths, find_streams, _renamed, force=options.force)
         if paths.is_many
-        else (one_job(paths, format_of, _renamed, force=args.force),)
+        else (one_job(paths, format_of, _renamed, force=options.force),)
     )
-    codecs = Codecs(args.runtime, args.threads, len(jobs))
+    codecs = Codecs(options.runtime, options.threads, len(jobs))
     shelves = BundleIndex()
-    if args.model is not None and not Path(args.model).is_dir():
+    if options.model is not None and not Path(options.model).is_dir():
         # A faulty bundle is reported before the first stream is read.
-        codecs.bundle(named_bundle(args.model))
+        codecs.bundle(named_bundle(options.model))
 
     def work(job: Job) -> Decoded:
         with memory_told(job):
-            return _decode(job, codecs, shelves, args.model, args.max_pixels)
+            return _decode(job, codecs, shelves, options.model, options.max_pixels)
 
     if not paths.is_many:
         done = work(jobs[0])

@@ -3,13 +3,14 @@
 import argparse
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from decimal import Decimal
 from pathlib import Path
 
 from hwkd.cli.coding.jobs import (
     STREAM_SUFFIX,
     Codecs,
+    CodingOptions,
     Job,
     UncodableImage,
     check_none_left_out,
@@ -23,13 +24,12 @@ from hwkd.cli.coding.jobs import (
     tell_dropped,
     write,
 )
-from hwkd.cli.options import add_coding_options
 from hwkd.codec.codec import MAX_TILE_PX, TILE_PX, Z_PX
 from hwkd.codec.search import OutOfReach, RateTarget, encode_to
 from hwkd.codec.shipped import default_bundle, named_bundle
 from hwkd.errors import InputError
 from hwkd.images import find_images, read_image
-from hwkd.options import positive, whole
+from hwkd.options import option, positive, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 
 HELP = "write images as streams (.hwk) that every machine decodes to the same symbols"
@@ -70,49 +70,103 @@ class EncodedImage:
         return 8 * self.stream_bytes / (self.width * self.height)
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `hwkd encode` to `parser`."""
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        metavar="IN",
-        help="IN [OUT], or several IN and a folder. IN: an image, a folder of images (with all below it), or - for standard input. OUT: the stream "
+def _tile(text: str) -> int:
+    """An argparse type: the side of a tile in pixels."""
+    value = whole(0, MAX_TILE_PX)(text)
+    if value % Z_PX:
+        raise argparse.ArgumentTypeError(f"must be 0 or a multiple of {Z_PX}, got {text!r}")
+    return value
+
+
+_FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)((?:[kmg]i?)?)b?", re.IGNORECASE)
+_MOST_BYTES = 10**15
+
+
+def size_in_bytes(text: str) -> int:
+    """An argparse type: a number of bytes; k, M and G are powers of 1000, Ki, Mi and Gi of 1024, in any case."""
+    found = _SIZE.fullmatch(text.strip())
+    # Decimals, for 20.1 times 1000 is more than 20100 in binary.
+    value = int(Decimal(found[1]) * _FACTORS[found[2].lower()]) if found else 0
+    if not 1 <= value <= _MOST_BYTES:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of bytes, 20000, 20k or 20KiB say, got {text!r}"
+        )
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions(CodingOptions):
+    """The options of `hwkd encode`. At most one of the four from `quality` to `min_psnr` is given."""
+
+    paths: tuple[str, ...] = option(
+        "IN [OUT], or several IN and a folder. IN: an image, a folder of images (with all below it), or - for standard input. OUT: the stream "
         f"({STREAM_SUFFIX}), - for standard output (default: IN with {STREAM_SUFFIX} after its name, "
         f"photo.jpg{STREAM_SUFFIX} beside photo.jpg). For a folder, or several IN, OUT is a folder, in which a.png becomes "
         f"a.png{STREAM_SUFFIX}",
+        "IN",
+        default=MISSING,
+        positional=True,
+        nargs="+",
     )
-    add_rate_options(parser)
-    parser.add_argument(
-        "--model", metavar="M", help="a bundle (.hwkd), or the name of one that comes with hwkd"
+    quality: int | None = option(
+        f"{LOWEST} (smallest) to {HIGHEST} (best), of a bundle of all rates (default: {DEFAULT_QUALITY})",
+        "N",
+        whole(LOWEST, HIGHEST),
+        short="-q",
+        exclusive="rate",
     )
-    parser.add_argument(
-        "--tile",
-        type=_tile,
-        metavar="PIXELS",
-        help=f"cut images into tiles of this side, a multiple of {Z_PX}, which bounds the memory; 0 for whole images "
+    max_bytes: int | None = option(
+        "the best quality whose stream has at most so many bytes: 20000, 20k, 20kB, 1.5M, 20KiB",
+        "SIZE",
+        size_in_bytes,
+        exclusive="rate",
+    )
+    bpp: float | None = option(
+        "the best quality whose stream has at most X bits for each pixel of the image",
+        "X",
+        positive,
+        exclusive="rate",
+    )
+    min_psnr: float | None = option(
+        "the lowest quality whose image comes back with at least this PSNR, of 8-bit RGB",
+        "DB",
+        positive,
+        exclusive="rate",
+    )
+    model: str | None = option("a bundle (.hwkd), or the name of one that comes with hwkd", "M")
+    tile: int | None = option(
+        f"cut images into tiles of this side, a multiple of {Z_PX}, which bounds the memory; 0 for whole images "
         f"(default: {TILE_PX} for large ones)",
+        "PIXELS",
+        _tile,
     )
-    add_coding_options(parser)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `hwkd encode` to `parser`."""
+    EncodeOptions.add_to(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Encode, and print the sizes of the streams."""
-    paths = paths_of(args.paths)
+    options = EncodeOptions.of(args)
+    paths = paths_of(options.paths)
     jobs = (
-        folder_jobs(paths, find_images, _renamed, force=args.force)
+        folder_jobs(paths, find_images, _renamed, force=options.force)
         if paths.is_many
-        else (one_job(paths, _check_stream_name, _renamed, force=args.force),)
+        else (one_job(paths, _check_stream_name, _renamed, force=options.force),)
     )
-    asked = asked_of(args)
-    path = default_bundle() if args.model is None else named_bundle(args.model)
-    codecs = Codecs(args.runtime, args.threads, len(jobs))
+    asked = RateTarget(options.quality, options.max_bytes, options.bpp, options.min_psnr)
+    path = default_bundle() if options.model is None else named_bundle(options.model)
+    codecs = Codecs(options.runtime, options.threads, len(jobs))
     asked.check(
         codecs.bundle(path).manifest
     )  # wrong input is reported before the first image is read
 
     def work(job: Job) -> EncodedImage:
         with memory_told(job):
-            return _encode(job, codecs, path, asked, args.tile, args.max_pixels)
+            return _encode(job, codecs, path, asked, options.tile, options.max_pixels)
 
     if not paths.is_many:
         done = work(jobs[0])
@@ -182,65 +236,3 @@ def _check_stream_name(path: Path) -> None:
         raise InputError(
             f"a stream's name ends in {STREAM_SUFFIX}, got {path}; give {path.with_suffix(STREAM_SUFFIX)}"
         )
-
-
-def _tile(text: str) -> int:
-    """An argparse type: the side of a tile in pixels."""
-    value = whole(0, MAX_TILE_PX)(text)
-    if value % Z_PX:
-        raise argparse.ArgumentTypeError(f"must be 0 or a multiple of {Z_PX}, got {text!r}")
-    return value
-
-
-# What `hwkd encode` requires of a stream: a quality, a size, a rate or a PSNR.
-
-_FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)((?:[kmg]i?)?)b?", re.IGNORECASE)
-_MOST_BYTES = 10**15
-
-
-def add_rate_options(parser: argparse.ArgumentParser) -> None:
-    """Add the rate options to `parser`; at most one of them may be given."""
-    only_one = parser.add_mutually_exclusive_group()
-    only_one.add_argument(
-        "-q",
-        "--quality",
-        type=whole(LOWEST, HIGHEST),
-        metavar="N",
-        help=f"{LOWEST} (smallest) to {HIGHEST} (best), of a bundle of all rates (default: {DEFAULT_QUALITY})",
-    )
-    only_one.add_argument(
-        "--max-bytes",
-        type=size_in_bytes,
-        metavar="SIZE",
-        help="the best quality whose stream has at most so many bytes: 20000, 20k, 20kB, 1.5M, 20KiB",
-    )
-    only_one.add_argument(
-        "--bpp",
-        type=positive,
-        metavar="X",
-        help="the best quality whose stream has at most X bits for each pixel of the image",
-    )
-    only_one.add_argument(
-        "--min-psnr",
-        type=positive,
-        metavar="DB",
-        help="the lowest quality whose image comes back with at least this PSNR, of 8-bit RGB",
-    )
-
-
-def asked_of(args: argparse.Namespace) -> RateTarget:
-    """The requirement that the options of `add_rate_options` state."""
-    return RateTarget(args.quality, args.max_bytes, args.bpp, args.min_psnr)
-
-
-def size_in_bytes(text: str) -> int:
-    """An argparse type: a number of bytes; k, M and G are powers of 1000, Ki, Mi and Gi of 1024, in any case."""
-    found = _SIZE.fullmatch(text.strip())
-    # Decimals, for 20.1 times 1000 is more than 20100 in binary.
-    value = int(Decimal(found[1]) * _FACTORS[found[2].lower()]) if found else 0
-    if not 1 <= value <= _MOST_BYTES:
-        raise argparse.ArgumentTypeError(
-            f"must be a number of bytes, 20000, 20k or 20KiB say, got {text!r}"
-        )
-    return value

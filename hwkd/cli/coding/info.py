@@ -3,13 +3,16 @@
 import argparse
 import sys
 from contextlib import nullcontext
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from hwkd.cli.coding.jobs import STANDARD
-from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
+from hwkd.cli.model_names import SHIPPED_FIRST
+from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.codec.shipped import SHIPPED, BundleIndex, shipped
 from hwkd.codec.stream import MAGIC, Stream, header_bytes, unpack
 from hwkd.errors import InputError
+from hwkd.options import option
 from hwkd.report.bundles import bundle_tables, first_tables, parts_table
 from hwkd.report.table import Table, Valued, missing, number
 from hwkd.runtime.bundle import Bundle, bundle_of
@@ -29,26 +32,34 @@ _ANY_PIXELS = 2**64
 _BUNDLE_START, _STREAM_START = b"PK", MAGIC[:3]
 
 
+@dataclass(frozen=True, kw_only=True)
+class InfoOptions(TableOptions):
+    """The options of `hwkd info`."""
+
+    file: str = option(
+        "a bundle, a stream, the name of a bundle that ships (see `hwkd models`), or - for standard input; "
+        f"{SHIPPED_FIRST}",
+        "FILE",
+        default=MISSING,
+        positional=True,
+    )
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `hwkd info` to `parser`."""
-    parser.add_argument(
-        "file",
-        metavar="FILE",
-        help="a bundle, a stream, the name of a bundle that ships (see `hwkd models`), or - for standard input; "
-        f"{SHIPPED_FIRST}",
-    )
-    add_output_options(parser)
+    InfoOptions.add_to(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables of the file."""
-    path = None if args.file == STANDARD else shipped().get(args.file, Path(args.file))
+    options = InfoOptions.of(args)
+    path = None if options.file == STANDARD else shipped().get(options.file, Path(options.file))
     tables, bundle = _tables(path)
     if bundle is None:
-        emit_all(tables, args, "OK: whole, its CRC-32 holds")
+        emit_all(tables, options, "OK: whole, its CRC-32 holds")
         return 0
     said = f"OK: whole, each of its {len(bundle.parts)} parts has the sha256 that its manifest says"
-    emit_all(tables, args, said, first_tables(bundle))
+    emit_all(tables, options, said, first_tables(bundle))
     return 0
 
 

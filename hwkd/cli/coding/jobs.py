@@ -1,4 +1,4 @@
-"""Shared by `hwkd encode` and `hwkd decode`: inputs and outputs, codecs for several threads, many images at a time."""
+"""Shared by `hwkd encode` and `hwkd decode`: options, inputs and outputs, codecs for several threads, many images at a time."""
 
 import os
 import sys
@@ -16,9 +16,12 @@ from hwkd.codec.codec import Codec
 from hwkd.codec.networks import default_runtime, soonest_runtime
 from hwkd.errors import HwkdError, InputError, Interrupted
 from hwkd.files import check_new, is_special, write_bytes
+from hwkd.images import MAX_PIXELS
 from hwkd.notes import detail, is_detailed, note
+from hwkd.options import Options, option, whole
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.session import (
+    RUNTIMES,
     check_present,
     runtime_label,
     saturation_warning,
@@ -30,6 +33,35 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.progress import Progress
+
+# The options that both commands take with the same meaning.
+
+MOST_THREADS = 4096
+MOST_PIXELS = 10**12
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodingOptions(Options):
+    """The options that `hwkd encode` and `hwkd decode` share."""
+
+    runtime: str | None = option(
+        f"{' or '.join(RUNTIMES)} (default: onnxruntime for one image of up to 4 megapixels, as it is ready first; "
+        "else openvino where it is installed)",
+        "NAME",
+    )
+    threads: int | None = option(
+        "at most, over all images that are coded at the same time (default: all usable cores)",
+        "N",
+        whole(1, MOST_THREADS),
+    )
+    max_pixels: int = option(
+        f"refuse images of more pixels (default: {MAX_PIXELS})",
+        "N",
+        whole(1, MOST_PIXELS),
+        default=MAX_PIXELS,
+    )
+    force: bool = option("replace files that exist", default=False)
+
 
 # The inputs and outputs of `hwkd encode` and `hwkd decode`: files, folders, standard input and output.
 

@@ -3,6 +3,7 @@
 import argparse
 import platform
 from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 from rich.progress import Progress
 
 from hwkd import __version__
-from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
+from hwkd.cli.model_names import SHIPPED_FIRST
+from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.codec.verify import (
@@ -28,7 +30,7 @@ from hwkd.codec.verify import (
 from hwkd.errors import InputError
 from hwkd.images import Pixels, embedded_images, open_images
 from hwkd.measure.machine import host_facts
-from hwkd.options import MOST, whole
+from hwkd.options import MOST, option, whole
 from hwkd.qualities import HIGHEST, LOWEST
 from hwkd.report.table import Table, missing, number
 from hwkd.runtime.bundle import read_bundle
@@ -46,61 +48,63 @@ EXAMPLES = """examples:
 ALL = "all"
 
 
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(TableOptions):
+    """The options of `hwkd verify`."""
+
+    bundle: str = option(
+        "a .hwkd file (see `hwkd export`), or the name of one that ships (see `hwkd models`); "
+        f"{SHIPPED_FIRST}",
+        "BUNDLE",
+        shipped_or_as_given,
+        default=MISSING,
+        positional=True,
+    )
+    runtime: tuple[str, ...] = option(
+        "onnxruntime, openvino, or all that are installed (default: all)",
+        "NAME",
+        default=(ALL,),
+        nargs="+",
+    )
+    data: Path | None = option(
+        "images to code whole, beside those made in code (default: crops of the embedded photographs)",
+        "DIR",
+    )
+    images: int | None = option(
+        f"how many, every second one made in code (default: {COUNT}, or all of --data)",
+        "N",
+        whole(1, MOST),
+    )
+    qualities: tuple[int, ...] | None = option(
+        "to code at, in turn over the images, with a bundle of all rates "
+        "(default: its lowest, its default and its highest)",
+        "Q",
+        whole(LOWEST, HIGHEST),
+        nargs="+",
+    )
+    threads: int = option(
+        "beside 1 (default: all usable cores)",
+        "N",
+        lambda text: whole(1, usable_cores())(text),
+        default=usable_cores(),
+    )
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `hwkd verify` to `parser`."""
-    parser.add_argument(
-        "bundle",
-        type=shipped_or_as_given,
-        metavar="BUNDLE",
-        help="a .hwkd file (see `hwkd export`), or the name of one that ships (see `hwkd models`); "
-        f"{SHIPPED_FIRST}",
-    )
-    parser.add_argument(
-        "--runtime",
-        nargs="+",
-        default=[ALL],
-        metavar="NAME",
-        help="onnxruntime, openvino, or all that are installed (default: all)",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="images to code whole, beside those made in code (default: crops of the embedded photographs)",
-    )
-    parser.add_argument(
-        "--images",
-        type=whole(1, MOST),
-        metavar="N",
-        help=f"how many, every second one made in code (default: {COUNT}, or all of --data)",
-    )
-    parser.add_argument(
-        "--qualities",
-        nargs="+",
-        type=whole(LOWEST, HIGHEST),
-        metavar="Q",
-        help="to code at, in turn over the images, with a bundle of all rates "
-        "(default: its lowest, its default and its highest)",
-    )
-    parser.add_argument(
-        "--threads",
-        type=whole(1, usable_cores()),
-        default=usable_cores(),
-        metavar="N",
-        help="beside 1 (default: all usable cores)",
-    )
-    add_output_options(parser)
+    VerifyOptions.add_to(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare and print; returns 0 if everything agrees, else 1."""
-    images, count, what = _images(args.data, args.images)
-    bundle = read_bundle(named_bundle(args.bundle))
-    qualities = qualities_to_try(bundle.manifest, args.qualities)
+    options = VerifyOptions.of(args)
+    images, count, what = _images(options.data, options.images)
+    bundle = read_bundle(named_bundle(options.bundle))
+    qualities = qualities_to_try(bundle.manifest, options.qualities)
     if qualities:
         what += f", at qualities {', '.join(map(str, qualities))} in turn"
-    runtimes = None if ALL in args.runtime else list(dict.fromkeys(args.runtime))
-    coders = open_coders(bundle, runtimes, sorted({1, args.threads}))
+    runtimes = None if ALL in options.runtime else list(dict.fromkeys(options.runtime))
+    coders = open_coders(bundle, runtimes, sorted({1, options.threads}))
     console = stderr_console()
     # Without a terminal, rich would leave an empty line.
     made = made_symbols(bundle.manifest.Z, bundle.manifest.largest_z)
@@ -109,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         found = verify(coders, tracked, made, qualities)
     model = f"{bundle.manifest.name} ({bundle.id_hex})"
     unchecked = [name for name in RUNTIMES if name not in {coder.runtime for coder in coders}]
-    emit_all(verify_tables(found, model, what, unchecked, _versions()), args, verdict(found))
+    emit_all(verify_tables(found, model, what, unchecked, _versions()), options, verdict(found))
     return 0 if found.holds else 1
 
 

@@ -7,7 +7,8 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from hwkd.cli.measuring.profile import parse_size
-from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all
+from hwkd.cli.model_names import SHIPPED_FIRST
+from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.search import RateTarget
 from hwkd.codec.shipped import named_bundle, shipped_or_as_given
@@ -19,7 +20,7 @@ from hwkd.measure.coder import SIDES, STEPS_TEXT
 from hwkd.measure.equal_psnr import EqualPsnr, compare_at_psnr, write_equal_psnr
 from hwkd.measure.machine import installed_version
 from hwkd.measure.profile import photograph
-from hwkd.options import Options, figure_path, option, positive, whole
+from hwkd.options import figure_path, option, positive, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
 from hwkd.quantity import Cell, Quantity, from_quantity
 from hwkd.report.compare.rows import Column
@@ -43,8 +44,8 @@ DEFAULT_SIZE = "768x512"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchOptions(Options):
-    """The options of `hwkd bench`, except those that control how its tables are printed."""
+class BenchOptions(TableOptions):
+    """The options of `hwkd bench`."""
 
     bundles: tuple[str, ...] = option(
         f"a .hwkd file, or the name of one that ships (see `hwkd models`); {SHIPPED_FIRST}",
@@ -75,7 +76,7 @@ class BenchOptions(Options):
     threads: int = option(
         "of every coder that can use them (default: all usable cores)",
         "N",
-        whole(1, usable_cores()),
+        lambda text: whole(1, usable_cores())(text),
         default=usable_cores(),
     )
     runtime: str = option(
@@ -108,7 +109,6 @@ class BenchOptions(Options):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `hwkd bench` to `parser`."""
     BenchOptions.add_to(parser)
-    add_output_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     runtimes = _runtimes(options.runtime)
     bundles = _named(options.bundles)
     if options.psnr is not None:
-        return _run_at_psnr(args, options, options.psnr, runtimes, bundles)
+        return _run_at_psnr(options, options.psnr, runtimes, bundles)
     for name in ("data", "save_results", "plot"):
         if getattr(options, name) is not None:
             raise InputError(
@@ -140,12 +140,11 @@ def run(args: argparse.Namespace) -> int:
     )
     with stderr_console().status("opening") as status:
         found = bench(image, bundles, wanted, status.update)
-    emit_all(bench_tables(found, words, args.format), args)
+    emit_all(bench_tables(found, words, options.format), options)
     return 0
 
 
 def _run_at_psnr(
-    args: argparse.Namespace,
     options: BenchOptions,
     psnr_db: float,
     runtimes: tuple[str, ...],
@@ -178,7 +177,7 @@ def _run_at_psnr(
             seconds=options.seconds,
             show=status.update,
         )
-    emit_all((equal_psnr_table(found, args.format),), args)
+    emit_all((equal_psnr_table(found, options.format),), options)
     if options.save_results is not None:
         write_equal_psnr(options.save_results, found)
     if options.plot is not None:

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwkd.cli.options import SHIPPED_FIRST, add_output_options, emit_all, refuse_unknown
+from hwkd.cli.model_names import SHIPPED_FIRST, refuse_unknown
+from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.codec import Codec
 from hwkd.codec.shipped import shipped_or_as_given
@@ -17,7 +18,7 @@ from hwkd.images import SUFFIXES, ImageSource, open_images
 from hwkd.measure.bundles import macs_per_pixel
 from hwkd.measure.classic import ALL_LABELS, check_codecs, evaluate_classic, made
 from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
-from hwkd.options import Options, option, whole
+from hwkd.options import option, whole
 from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, check_within, lmbda_at
 from hwkd.report.table import Table, missing, number, span
 from hwkd.results import Result, TrainedModel, read_curve, write_result
@@ -374,7 +375,7 @@ def _qualities(text: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(Options):
+class EvaluateOptions(TableOptions):
     """The options of `hwkd evaluate`, except those that control how its tables are printed."""
 
     models: tuple[str, ...] = option(
@@ -426,7 +427,6 @@ class EvaluateOptions(Options):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `hwkd evaluate` to `parser`."""
     EvaluateOptions.add_to(parser)
-    add_output_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -467,7 +467,7 @@ def run(args: argparse.Namespace) -> int:
     except BaseException:
         # Results of hours are written now: nothing that comes later, not even Ctrl-C, can lose them.
         if evaluated:
-            emit_all((_quality_table(evaluated, str(images), options.per_image),), args)
+            emit_all((_quality_table(evaluated, str(images), options.per_image),), options)
         raise
     tables = [_quality_table(evaluated, str(images), options.per_image)]
     if anchors:
@@ -477,7 +477,7 @@ def run(args: argparse.Namespace) -> int:
     # The curves of classic codecs are long, so they come after the tables made of them.
     curves = [table for table in tables if classic is not None and table.columns[0] == "codec"]
     first = [table for table in tables if table not in curves]
-    emit_all(tuple(tables), args, first=((*first, *curves), ()))
+    emit_all(tuple(tables), options, first=((*first, *curves), ()))
     if options.save_results:
         said = f"hwkd evaluate on {images}; bpp of real bytes"
         save_results(options.save_results, groups[0], evaluated, said)

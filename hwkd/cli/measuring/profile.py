@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hwkd.bits import BitPlan, parse_bits
-from hwkd.cli.options import (
-    SHIPPED_FIRST,
-    add_output_options,
-    emit_all,
-    refuse_unknown,
-)
+from hwkd.cli.model_names import SHIPPED_FIRST, refuse_unknown
+from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError
@@ -35,7 +31,7 @@ from hwkd.measure.predict.constants import check_name, target_from
 from hwkd.measure.profile import Profiled, ProfilePlan, profile_target
 from hwkd.measure.record import Record, write_record
 from hwkd.models.spec import is_architecture
-from hwkd.options import Options, option, positive, whole
+from hwkd.options import option, positive, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, check_within
 from hwkd.report.profile import cost_table, glance_table, layer_table, size_table, stage_table
 from hwkd.report.table import Table
@@ -83,8 +79,8 @@ NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProfileOptions(Options):
-    """The options of `hwkd profile`, except those that control how its tables are printed."""
+class ProfileOptions(TableOptions):
+    """The options of `hwkd profile`."""
 
     models: tuple[str, ...] = option(
         "the name of a bundle or teacher that ships, a run folder, a checkpoint, a bundle (.hwkd), or a bare "
@@ -153,7 +149,6 @@ class ProfileOptions(Options):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options to `parser`."""
     ProfileOptions.add_to(parser)
-    add_output_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -176,9 +171,9 @@ def run(args: argparse.Namespace) -> int:
         profile_each(options, shlex.join(["hwkd", *args.argv]), keep, says=True)
     except BaseException:
         if records:
-            emit_all(_tables(records, options), args, first=_first_tables(records, options))
+            emit_all(_tables(records, options), options, first=_first_tables(records, options))
         raise
-    emit_all(_tables(records, options), args, first=_first_tables(records, options))
+    emit_all(_tables(records, options), options, first=_first_tables(records, options))
     if options.save_target:
         _save_target(options.save_target, records)
     return 0

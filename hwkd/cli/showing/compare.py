@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hwkd.cli.options import add_output_options, emit_all
+from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError, unknown
 from hwkd.images import ImageSource, open_images
@@ -16,7 +16,7 @@ from hwkd.measure.energy.meter import Meter
 from hwkd.measure.energy.sensors import KINDS, open_meter
 from hwkd.measure.machine import host_facts, host_name
 from hwkd.measure.record import Record
-from hwkd.options import FIGURE_KINDS, whole
+from hwkd.options import FIGURE_KINDS, option, whole
 from hwkd.quantity import Quantity, not_known
 from hwkd.report.compare.break_even import Sender, break_even_table, classic_sender
 from hwkd.report.compare.paper import paper_sheets
@@ -49,66 +49,67 @@ EXAMPLES = """examples:
 MOST_THREADS = 4096
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `hwkd compare` to `parser`."""
-    parser.add_argument(
-        "profiles",
-        nargs="*",
-        metavar="PROFILE",
-        help="a record (.json), a folder of them, a shipped TARGET/MODEL or TARGET, or a board of your own (.toml); the first one is what the others "
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(TableOptions):
+    """The options of `hwkd compare`: of profile records from `profiles` to `data`, of results `results` and `plot`."""
+
+    profiles: tuple[str, ...] = option(
+        "a record (.json), a folder of them, a shipped TARGET/MODEL or TARGET, or a board of your own (.toml); the first one is what the others "
         "are compared with, and one that is given twice is taken once",
+        "PROFILE",
+        default=(),
+        positional=True,
+        nargs="*",
     )
-    parser.add_argument(
-        "--paper",
-        action="store_true",
-        help="three more tables: our rows beside those that arXiv 2509.10366 published",
+    paper: bool = option(
+        "three more tables: our rows beside those that arXiv 2509.10366 published", default=False
     )
-    parser.add_argument(
-        "--per-pixel",
-        action="store_true",
-        help="MACs for a pixel, latency and energy for a megapixel: for records of different image sizes",
+    per_pixel: bool = option(
+        "MACs for a pixel, latency and energy for a megapixel: for records of different image sizes",
+        default=False,
     )
-    parser.add_argument(
-        "--settings",
-        choices=WHICH,
+    settings: str = option(
+        "of each record the first setting that has a figure and fits, or all (default: first)",
         default="first",
-        help="of each record the first setting that has a figure and fits, or all (default: first)",
+        choices=WHICH,
     )
-    parser.add_argument(
-        "--runtime", metavar="NAME", help='settings of this runtime only ("openvino")'
+    runtime: str | None = option('settings of this runtime only ("openvino")', "NAME")
+    threads: int | None = option(
+        "settings of this number of threads only", "N", whole(1, MOST_THREADS)
     )
-    parser.add_argument(
-        "--threads",
-        type=whole(1, MOST_THREADS),
-        metavar="N",
-        help="settings of this number of threads only",
-    )
-    parser.add_argument("--unit", metavar="NAME", help="settings of this unit only (cpu, gpu)")
-    parser.add_argument(
-        "--precision", metavar="P", help="settings of this precision only (fp32, int8)"
-    )
-    parser.add_argument(
-        "--pareto",
+    unit: str | None = option("settings of this unit only (cpu, gpu)", "NAME")
+    precision: str | None = option("settings of this precision only (fp32, int8)", "P")
+    pareto: str | None = option(
+        "one more table: which rows no other beats on these axes, with commas between: "
+        f"{', '.join(AXES)} (default: psnr_db,bpp, and total_mj and total_ms where every row has them)",
+        "AXES",
         nargs="?",
         const="",
-        metavar="AXES",
-        help="one more table: which rows no other beats on these axes, with commas between: "
-        f"{', '.join(AXES)} (default: psnr_db,bpp, and total_mj and total_ms where every row has them)",
     )
-    parser.add_argument(
-        "--link",
-        metavar="LINK",
-        help="energy to encode and send, against JPEG and WebP at equal quality on this machine: wifi, lte, lora, all, "
+    link: str | None = option(
+        "energy to encode and send, against JPEG and WebP at equal quality on this machine: wifi, lte, lora, all, "
         "or joule per bit (2e-7)",
+        "LINK",
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="images for --link, the ones the profile was evaluated on (default: the embedded photographs)",
+    data: Path | None = option(
+        "images for --link, the ones the profile was evaluated on (default: the embedded photographs)",
+        "DIR",
     )
-    add_results_options(parser)
-    add_output_options(parser)
+    results: str | None = option(
+        "instead of records: the results of `hwkd evaluate --save-results` in FOLDER, on Kodak, against published "
+        "curves and the paper's (default: those that ship with hwkd)",
+        "FOLDER",
+        nargs="?",
+        const="",
+    )
+    plot: Path | None = option(
+        f"draw the rate-distortion curves of --results ({', '.join(FIGURE_KINDS)})", "FILE"
+    )
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `hwkd compare` to `parser`."""
+    CompareOptions.add_to(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,36 +119,37 @@ def run(args: argparse.Namespace) -> int:
         InputError: there is no such record, image sizes differ, no setting fits, an axis is unknown, or options do not go
             together; also as `show_results`.
     """
-    check_results_options(args)
-    if args.results is not None:
-        show_results(args)
+    options = CompareOptions.of(args)
+    check_results_options(options)
+    if options.results is not None:
+        show_results(options)
         return 0
-    links = None if args.link is None else parse_links(args.link)
-    if args.data is not None and links is None:
+    links = None if options.link is None else parse_links(options.link)
+    if options.data is not None and links is None:
         raise InputError("--data gives the images for --link: add it, or leave --data out")
-    axes = None if args.pareto is None else parse_axes(args.pareto)
-    sets = [records_named(text) for text in args.profiles]
-    if args.format == "table":
+    axes = None if options.pareto is None else parse_axes(options.pareto)
+    sets = [records_named(text) for text in options.profiles]
+    if options.format == "table":
         sets = [trained_first(records) for records in sets]
     records = [record for each in sets for record in each]
-    wanted = SettingFilter(args.runtime, args.threads, args.unit, args.precision)
-    compared = compare(records, wanted, args.settings, is_per_pixel=args.per_pixel)
+    wanted = SettingFilter(options.runtime, options.threads, options.unit, options.precision)
+    compared = compare(records, wanted, options.settings, is_per_pixel=options.per_pixel)
     tables = [
         *sheets(compared),
-        *(paper_sheets(compared, read_paper()) if args.paper else ()),
+        *(paper_sheets(compared, read_paper()) if options.paper else ()),
         *(() if axes is None else (pareto_sheet(compared, axes),)),
     ]
-    shown = [to_table(sheet, args.format) for sheet in tables]
+    shown = [to_table(sheet, options.format) for sheet in tables]
     if links is not None:
-        shown += link_tables(records, links, args.data)
+        shown += link_tables(records, links, options.data)
     asked_for = shown[len(sheets(compared)) :]
-    glance = to_table(glance_sheet(compared), args.format)
+    glance = to_table(glance_sheet(compared), options.format)
     left_out = (
         "intervals",
         "changes against the first row",
         "size, computation and energy in full",
     )
-    emit_all(tuple(shown), args, first=((glance, *asked_for), left_out))
+    emit_all(tuple(shown), options, first=((glance, *asked_for), left_out))
     return 0
 
 
@@ -167,70 +169,52 @@ _FOR_RECORDS = (
 """Options that apply to profile records only."""
 
 
-def add_results_options(parser: argparse.ArgumentParser) -> None:
-    """Add --results and --plot to `parser`."""
-    parser.add_argument(
-        "--results",
-        nargs="?",
-        const="",
-        metavar="FOLDER",
-        help="instead of records: the results of `hwkd evaluate --save-results` in FOLDER, on Kodak, against published "
-        "curves and the paper's (default: those that ship with hwkd)",
-    )
-    parser.add_argument(
-        "--plot",
-        type=Path,
-        metavar="FILE",
-        help=f"draw the rate-distortion curves of --results ({', '.join(FIGURE_KINDS)})",
-    )
-    parser.set_defaults(not_for_results={name: parser.get_default(name) for name in _FOR_RECORDS})
-
-
-def check_results_options(args: argparse.Namespace) -> None:
+def check_results_options(options: CompareOptions) -> None:
     """Refuse options that do not go together.
 
     Raises:
         InputError: neither records nor --results, or both; --plot without --results, or a kind of plot that cannot be drawn;
             an option that would have no effect.
     """
-    if args.results is None:
-        if args.plot is not None:
+    if options.results is None:
+        if options.plot is not None:
             raise InputError("--plot draws what --results reads: add it, or leave --plot out")
-        if not args.profiles:
+        if not options.profiles:
             raise InputError(
                 "nothing to compare: give a PROFILE (`hwkd compare jetson-nano`), or --results"
             )
         return
-    if args.profiles:
+    if options.profiles:
         raise InputError(
-            f"--results prints tables of its own: leave out {' '.join(args.profiles)}, or --results"
+            f"--results prints tables of its own: leave out {' '.join(options.profiles)}, or --results"
         )
-    for name, default in args.not_for_results.items():
-        if getattr(args, name) != default:
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option} is for profile records: leave it out, or --results")
-    if args.plot is not None and args.plot.suffix.lower() not in FIGURE_KINDS:
-        raise unknown("kind of plot", args.plot.suffix, FIGURE_KINDS)
+    given = options.given()
+    for name in _FOR_RECORDS:
+        if name in given:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} is for profile records: leave it out, or --results")
+    if options.plot is not None and options.plot.suffix.lower() not in FIGURE_KINDS:
+        raise unknown("kind of plot", options.plot.suffix, FIGURE_KINDS)
 
 
-def show_results(args: argparse.Namespace) -> None:
-    """Print the tables of `args.results`, and draw `args.plot` if it is given.
+def show_results(options: CompareOptions) -> None:
+    """Print the tables of `options.results`, and draw `options.plot` if it is given.
 
     Raises:
         InputError: there are no results, or a file is not a result.
         HwkdError: a package for BD-rates or the plot is not installed.
     """
-    folder = Path(args.results) if args.results else shipped_results()
+    folder = Path(options.results) if options.results else shipped_results()
     files = read_result_files(folder)
-    tables = results_tables(files, args.format)
-    if args.plot is not None:
+    tables = results_tables(files, options.format)
+    if options.plot is not None:
         from hwkd.report.plots.rd import draw_rd
 
         if not files.results:
             raise InputError(f"{folder} holds no curve to plot; add one, or leave --plot out")
-        draw_rd(files, read_published_curves(), read_paper(), args.plot)
+        draw_rd(files, read_published_curves(), read_paper(), options.plot)
     models, *others = tables
-    emit_all(tables, args, first=((*others[:2], models, *others[2:]), ()))
+    emit_all(tables, options, first=((*others[:2], models, *others[2:]), ()))
 
 
 # `hwkd compare --link`: energy to encode and to send, against JPEG and WebP on the same machine and images.

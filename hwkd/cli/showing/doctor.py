@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from hwkd.cli.options import add_output_options, emit_all
+from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.errors import InputError
 from hwkd.measure.machine import Gpu, Limits, Machine, Package, Processor, SysfsSensor
 from hwkd.quantity import NA
@@ -19,8 +19,8 @@ EXAMPLES = """examples:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `hwkd doctor` to `parser`."""
-    add_output_options(parser)
+    """Add the arguments of `hwkd doctor` to `parser`: those of its table."""
+    TableOptions.add_to(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     table = doctor_table(machine)
     emit_all(
         (table,),
-        args,
+        TableOptions.of(args),
         verdict(machine),
         ((first_table(table),), ("what is found of all that is ok",)),
     )

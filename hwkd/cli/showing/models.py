@@ -2,15 +2,17 @@
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwkd.cli.options import ZOO, add_output_options, emit_all
+from hwkd.cli.model_names import ZOO
+from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.codec.shipped import shipped
 from hwkd.measure.bundles import macs_per_pixel
 from hwkd.metrics import Curve
 from hwkd.models.shipped import WeightsCard, is_half, read_card, shipped_names, shipped_path
+from hwkd.options import option
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.report.bundles import bits_cell, hours_in_words
 from hwkd.report.compare.published import read_published_curves
@@ -26,28 +28,31 @@ EXAMPLES = """examples:
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelsOptions(TableOptions):
+    """The options of `hwkd models`."""
+
+    all: bool = option("those that JPEG beats, too (other formats have them always)", default=False)
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `hwkd models` to `parser`."""
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        help="those that JPEG beats, too (other formats have them always)",
-    )
-    add_output_options(parser)
+    ModelsOptions.add_to(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables of shipped models."""
+    options = ModelsOptions.of(args)
     bundles = [(name, read_bundle(path), path.stat().st_size) for name, path in shipped().items()]
     teachers = [
         (read_card(name), is_half(name), shipped_path(name).stat().st_size)
         for name in shipped_names()
     ]
     tables = [bundles_table(bundles), teachers_table(teachers, ZOO)]
-    if args.format == "table" and not args.all:
+    if options.format == "table" and not options.all:
         behind = {name: change for name, change in _against_jpeg(bundles, teachers) if change > 0}
         tables = [_without(table, behind) for table in tables]
-    emit_all(tuple(tables), args)
+    emit_all(tables, options)
     return 0
 
 

@@ -3,12 +3,13 @@
 import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.progress import Progress
 
-from hwkd.cli.options import add_output_options, emit, emit_all
+from hwkd.cli.tables import TableOptions, emit, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
 from hwkd.files import data_folder
@@ -16,6 +17,7 @@ from hwkd.measure.predict.derive import Bars, checked_others, derive
 from hwkd.measure.predict.fit import Z90
 from hwkd.measure.predict.other_runtimes import CheckedTiming
 from hwkd.measure.predict.published import Accuracy, CrossValidation
+from hwkd.options import option
 from hwkd.quantize.precision import PrecisionPlan, plan_precision
 from hwkd.report.table import Table, Valued, missing, number, numbers, span
 from hwkd.target import (
@@ -45,32 +47,53 @@ SHOWN_FAMILY = "gdn"
 """The family that `show` plans for, at the usual bits. Its plan has the most sentences on precision."""
 
 
+TIMINGS_HELP = "published timings to fit on in place of all that ship (ncnn's benchmark, TensorRT on Jetsons, other runtimes)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions(TableOptions):
+    """The options of `hwkd targets show`."""
+
+    name: str = option(
+        "a target's name, or your own .toml file", "NAME", default=MISSING, positional=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateOptions(TableOptions):
+    """The options of `hwkd targets validate`."""
+
+    timings: Path | None = option(TIMINGS_HELP, "FILE.json")
+    all_devices: bool = option("every configuration, not the worst ones only", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConstantsOptions(TableOptions):
+    """The options of `hwkd targets fit`."""
+
+    timings: Path | None = option(TIMINGS_HELP, "FILE.json")
+    into: Path | None = option(
+        "write the targets' files there (default: over the shipped ones)", "DIR"
+    )
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `hwkd targets` to `parser`."""
-    add_output_options(parser)
+    """Add the arguments of `hwkd targets` to `parser`, and those of its actions.
+
+    An action has the options of tables too: those before its name hold unless they are given again.
+    """
+    TableOptions.add_to(parser)
     actions = parser.add_subparsers(dest="action", metavar="show|validate|fit")
     show = actions.add_parser("show", help="print every fact of one target, and its precision plan")
-    show.add_argument("name", metavar="NAME", help="a target's name, or your own .toml file")
-    add_output_options(show, is_nested=True)
+    ShowOptions.add_to(show)
     validate = actions.add_parser(
         "validate", help="print how far predictions of networks that were left out are off"
     )
-    add_timings_option(validate)
-    validate.add_argument(
-        "--all-devices", action="store_true", help="every configuration, not the worst ones only"
-    )
-    add_output_options(validate, is_nested=True)
+    ValidateOptions.add_to(validate)
     fit = actions.add_parser(
         "fit", help="derive the constants behind predictions from published timings"
     )
-    add_timings_option(fit)
-    fit.add_argument(
-        "--into",
-        type=Path,
-        metavar="DIR",
-        help="write the targets' files there (default: over the shipped ones)",
-    )
-    add_output_options(fit, is_nested=True)
+    FitConstantsOptions.add_to(fit)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,16 +103,18 @@ def run(args: argparse.Namespace) -> int:
         InputError: there is no such target, or its file does not describe one.
     """
     if args.action == "validate":
-        return run_validate(args)
+        return run_validate(ValidateOptions.of(args))
     if args.action == "fit":
-        return run_fit(args)
+        return run_fit(FitConstantsOptions.of(args))
     if args.action is None:
-        emit(overview(tuple(load_target(name) for name in list_targets())), args)
+        every = tuple(load_target(name) for name in list_targets())
+        emit(overview(every), TableOptions.of(args))
         return 0
-    target = load_target(args.name)
+    options = ShowOptions.of(args)
+    target = load_target(options.name)
     plan = plan_precision(target, SHOWN_BITS, SHOWN_BITS, family=SHOWN_FAMILY)
     facts, planned = facts_table(target), plan_table(plan)
-    emit_all((facts, planned), args, first=((planned, facts), ()))
+    emit_all((facts, planned), options, first=((planned, facts), ()))
     return 0
 
 
@@ -103,35 +128,25 @@ CONSTANTS_NOTE = (
 )
 
 
-def add_timings_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option for timings other than the shipped ones to `parser`."""
-    parser.add_argument(
-        "--timings",
-        type=Path,
-        metavar="FILE.json",
-        help="published timings to fit on in place of all that ship (ncnn's benchmark, TensorRT on Jetsons, other runtimes)",
-    )
-
-
-def run_fit(args: argparse.Namespace) -> int:
+def run_fit(options: FitConstantsOptions) -> int:
     """Fit the constants of all shipped targets, write them into their files, and print them.
 
     Raises:
         InputError: the timings cannot be read, the files cannot be written, or the user's own timings come without a folder.
     """
-    if args.timings is not None and args.into is None:
+    if options.timings is not None and options.into is None:
         raise InputError(
-            f"--timings {args.timings} without --into would write over the targets that ship, which are fitted on all "
+            f"--timings {options.timings} without --into would write over the targets that ship, which are fitted on all "
             "shipped timings; give --into DIR for the files fitted on yours"
         )
     with _progress() as progress:
-        derived = derive(args.timings, _bars(progress))
+        derived = derive(options.timings, _bars(progress))
     rows = []
     folder = data_folder("targets")
     # All are derived before the first is written: if the timings lack a device, its target must not leave a mixture.
     for name, constants in derived.constants.items():
         path = folder / f"{name}.toml"
-        write_constants(path, (args.into or folder) / path.name, constants)
+        write_constants(path, (options.into or folder) / path.name, constants)
         for c in constants:
             share = None if c.coverage is None else 100 * c.coverage
             error = number(c.error_percent, ".1f", TOO_FEW)
@@ -140,28 +155,28 @@ def run_fit(args: argparse.Namespace) -> int:
             steps = "; ".join(map(str, c.carried)) or "none"
             rows.append((name, str(c), timed, number(c.networks), error, coverage, steps))
     columns = ("target", "constants", "timed", "networks", "error_percent", "coverage_percent")
-    where = args.into or "the targets that ship"
+    where = options.into or "the targets that ship"
     table = Table(
         f"Constants fitted and written to {where}",
         (*columns, "steps"),
         tuple(rows),
         (CONSTANTS_NOTE,),
     )
-    emit_all((table, overall_table(tuple(f.left_out for f in derived.fitted))), args)
+    emit_all((table, overall_table(tuple(f.left_out for f in derived.fitted))), options)
     return 0
 
 
-def run_validate(args: argparse.Namespace) -> int:
+def run_validate(options: ValidateOptions) -> int:
     """Print the errors of predictions for a left-out network, and those for other runtimes. Raises as `run_fit`."""
     with _progress() as progress:
-        derived = derive(args.timings, _bars(progress), needs_targets=args.timings is None)
-    worst = None if args.all_devices else WORST
+        derived = derive(options.timings, _bars(progress), needs_targets=options.timings is None)
+    worst = None if options.all_devices else WORST
     left_out = tuple(f.left_out for f in derived.fitted)
     tables = [overall_table(left_out), network_table(left_out), device_table(left_out, worst)]
-    if args.timings is None:
+    if options.timings is None:
         checked = checked_others(derived)
         tables += [other_table(checked), other_worst_table(checked, worst)]
-    emit_all(tuple(tables), args)
+    emit_all(tables, options)
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from hwkd.bits import BitPlan, parse_bits, parse_layer_bits
-from hwkd.cli.options import add_full_option, printed, terminal_width
+from hwkd.cli.tables import ScreenOptions, printed, terminal_width
 from hwkd.cli.talk import stderr_console
 from hwkd.cli.training.progress import TrainingBar
 from hwkd.distill.options import (
@@ -28,6 +28,7 @@ from hwkd.distill.recipe import MODELS, OF_RECIPE, RUNS, read_recipe, recipe_nam
 from hwkd.errors import InputError
 from hwkd.images import ImageSource, also_among, find_images, open_images
 from hwkd.models.shipped import shipped_names
+from hwkd.options import option
 from hwkd.quantize.precision import plan_precision
 from hwkd.report.table import Table
 from hwkd.runtime.session import usable_cores
@@ -56,15 +57,16 @@ EXAMPLES = """examples:
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecipesOptions(ScreenOptions):
+    """The options of `hwkd distill` for its list of recipes, which are not options of a run."""
+
+    recipes: bool = option("list the shipped recipes, and stop", default=False)
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options to `parser`, in groups."""
-    DistillOptions.add_to(parser, {"recipe": _add_recipes})
-
-
-def _add_recipes(group: argparse._ActionsContainer) -> None:
-    help = "list the shipped recipes, and stop"
-    group.add_argument("--recipes", action="store_true", help=help)
-    add_full_option(group)
+    DistillOptions.add_to(parser, {"recipe": RecipesOptions.add_to})
 
 
 def recipes_table() -> Table:
@@ -347,8 +349,9 @@ def command_again(given: Mapping[str, Any], config: "RunConfig", folder: Path) -
 
 def run(args: argparse.Namespace) -> int:
     """Check the input, train, evaluate, write and print the report; with --recipes, print their table."""
-    if args.recipes:
-        print(printed((recipes_table(),), terminal_width(), is_full=args.full))
+    listing = RecipesOptions.of(args)
+    if listing.recipes:
+        print(printed((recipes_table(),), terminal_width(), is_full=listing.full))
         return 0
     done = distilled(DistillOptions.given_in(args))
     if done is not None:

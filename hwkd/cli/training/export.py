@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwkd.cli.measuring.profile import parse_size
-from hwkd.cli.options import add_full_option, printed, terminal_width
+from hwkd.cli.tables import ScreenOptions, printed, terminal_width
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
 from hwkd.export.card import CardFields, read_told
 from hwkd.files import check_new, write_bytes
 from hwkd.images import ImageSource, Pixels, open_images
 from hwkd.measure.quality import set_name
-from hwkd.options import Options, option
+from hwkd.options import option
 from hwkd.quantize.precision import board_prefix
 from hwkd.report.bundles import bundle_tables, first_tables
 from hwkd.runtime.bundle import BUNDLE_SUFFIX
@@ -40,7 +40,7 @@ IMAGES_AT_MOST = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(Options):
+class ExportOptions(ScreenOptions):
     """The options of `hwkd export`."""
 
     model: str = option(
@@ -80,7 +80,6 @@ class ExportOptions(Options):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `hwkd export` to `parser`."""
     ExportOptions.add_to(parser)
-    add_full_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -117,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         for path, content in zip(board_paths, board, strict=True):
             write_bytes(path, content)
     tables, first = bundle_tables(bundle), first_tables(bundle)
-    print(printed(tables, terminal_width(), is_full=args.full, first=first))
+    print(printed(tables, terminal_width(), is_full=options.full, first=first))
     print(f"written: {', '.join(str(path) for path in (output, *board_paths))}")
     return 0
 

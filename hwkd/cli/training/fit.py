@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import tomli_w
 
 from hwkd.cli.measuring.profile import FALLBACK, HOST
-from hwkd.cli.options import add_full_option, printed, terminal_width
+from hwkd.cli.tables import ScreenOptions, printed, terminal_width
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError, Interrupted, unknown
 from hwkd.files import write_text
@@ -21,7 +21,7 @@ from hwkd.images import content_sha256, find_images
 from hwkd.measure.machine import find_processor, host_facts, host_name
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import FAMILIES, HyperpriorSpec, Spec, lmbda_of
-from hwkd.options import LAST_SEED, MOST, Options, crop, option, positive, whole
+from hwkd.options import LAST_SEED, MOST, crop, option, positive, whole
 from hwkd.report.fit import FitResult, fit_plots, front_table, trials_table
 from hwkd.report.plots.figures import draw_plot
 from hwkd.report.plots.plot import file_name
@@ -54,7 +54,7 @@ EXAMPLES = """examples:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitOptions(Options):
+class FitOptions(ScreenOptions):
     """The options of `hwkd fit`."""
 
     target: str | None = option(
@@ -134,14 +134,13 @@ class FitOptions(Options):
     )
 
 
-OF_A_WORKER = ("worker", "study", "data", "threads")
+OF_A_WORKER = ("worker", "study", "data", "threads", "full")
 """The options that a worker may get; all others come from the study."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options to `parser`, in groups."""
     FitOptions.add_to(parser)
-    add_full_option(parser)
 
 
 # The source of a search's costs: a target that is predicted, or this machine, which is measured.
@@ -281,7 +280,7 @@ def run(args: argparse.Namespace) -> int:
     untrained = tuple((n, costs(paper_spec(n))) for n in shown)
     result = FitResult(settings, place.name, found, costs.setting, costs.notes, untrained)
     # Printed before the files are written: so the results are seen even if the files cannot be written.
-    print(printed((front_table(result),), terminal_width(), is_full=args.full))
+    print(printed((front_table(result),), terminal_width(), is_full=options.full))
     written = write_result(result, folder, place.distill_target)
     print(f"written: {folder}/{', '.join(written)}")
     return 0

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwkd.bits import BitPlan, parse_bits
-from hwkd.cli.options import add_output_options, emit
+from hwkd.cli.tables import TableOptions, emit
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
 from hwkd.images import open_images
-from hwkd.options import Options, crop, one_of, option
+from hwkd.options import crop, one_of, option
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.report.table import Table, number
 
@@ -34,8 +34,8 @@ ONE_SIZE = "they take one image size only, the calibration crops'"
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeOptions(Options):
-    """What `hwkd quantize` takes, but for how its table is printed."""
+class QuantizeOptions(TableOptions):
+    """The options of `hwkd quantize`."""
 
     model: str = option(
         "a shipped model, a checkpoint, or RUN:float", "MODEL", default=MISSING, positional=True
@@ -58,7 +58,6 @@ class QuantizeOptions(Options):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the arguments of `hwkd quantize`."""
     QuantizeOptions.add_to(parser)
-    add_output_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     if after is None:
         notes.append(f"psnr_db and bpp of PT2E graphs are n/a: {ONE_SIZE}.")
     columns = ("model", "weight_mib", "psnr_db", "bpp")
-    emit(Table(f"{loaded.name}, quantized", columns, tuple(rows), tuple(notes)), args)
+    emit(Table(f"{loaded.name}, quantized", columns, tuple(rows), tuple(notes)), options)
     return 0
 
 

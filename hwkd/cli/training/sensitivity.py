@@ -3,6 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,8 @@ from rich.progress import Progress
 from hwkd import __version__
 from hwkd.bits import WEIGHT_BITS
 from hwkd.cli.measuring.profile import file_name
-from hwkd.cli.options import add_full_option, emit_all, refuse_unknown
+from hwkd.cli.model_names import refuse_unknown
+from hwkd.cli.tables import FORMAT_HELP, FULL_HELP, TableOptions, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import HwkdError, InputError
@@ -34,7 +36,7 @@ from hwkd.measure.sensitivity import (
     unmeasured,
 )
 from hwkd.models.shipped import shipped_names
-from hwkd.options import crop, positive
+from hwkd.options import Options, crop, option, positive
 from hwkd.quantity import interval_text, three_digits
 from hwkd.quantize.allocate import KIB
 from hwkd.report.sensitivity import (
@@ -69,94 +71,76 @@ TRIED = "7,6,5,4,3,2"
 VERSIONS = ("torch", "brevitas", "scipy")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SensitivityOptions(Options):
+    """The options of `hwkd sensitivity`. Its tables are printed; `output` is a folder."""
+
+    model: str = option(
+        "a float model, quantized after training first: one that ships, a checkpoint, RUN:float; or a quantized run "
+        "folder, as it is",
+        "MODEL",
+        default=MISSING,
+        positional=True,
+    )
+    bits: str = option(
+        f"bits to try for the weights of each layer (default: {TRIED})", "B[,B..]", default=TRIED
+    )
+    data: Path | None = option(
+        "images to calibrate and to measure on (default: the embedded training photographs)", "DIR"
+    )
+    evaluate: Path | None = option(
+        "other images, to check the allocations on (default: the embedded ones for evaluation)",
+        "DIR",
+    )
+    crop: int = option(
+        "side of the crops of --data, a multiple of 64 (default: 256)", "PIXELS", crop, default=256
+    )
+    max_kib: float | None = option(
+        "bits for weights of this size, scales and biases included (default: for the sizes of uniform bits)",
+        "KIB",
+        positive,
+    )
+    target: str | None = option(
+        "see `hwkd targets`: bits that its kernels do not take are not offered, and its predicted latency is told",
+        "NAME",
+    )
+    max_ms: float | None = option(
+        "refuse where the predicted latency on --target is longer (768x512, the slower of encoding and decoding)",
+        "MS",
+        positive,
+    )
+    lmbda: float | None = option(
+        "of the loss bpp + L 255^2 MSE (default: the model's)", "L", positive
+    )
+    format: str = option(FORMAT_HELP, default="table", choices=FORMATS)
+    full: bool = option(FULL_HELP, default=False)
+    output: Path | None = option(
+        "folder for figures, plot and recipes (default: runs/sensitivity-MODEL); what it holds of the same "
+        "measurement is not measured again",
+        "DIR",
+        short="-o",
+    )
+    force: bool = option("start over where DIR holds a sensitivity", default=False)
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `hwkd sensitivity` to `parser`."""
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a float model, quantized after training first: one that ships, a checkpoint, RUN:float; or a quantized run "
-        "folder, as it is",
-    )
-    parser.add_argument(
-        "--bits",
-        default=TRIED,
-        metavar="B[,B..]",
-        help=f"bits to try for the weights of each layer (default: {TRIED})",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="images to calibrate and to measure on (default: the embedded training photographs)",
-    )
-    parser.add_argument(
-        "--evaluate",
-        type=Path,
-        metavar="DIR",
-        help="other images, to check the allocations on (default: the embedded ones for evaluation)",
-    )
-    parser.add_argument(
-        "--crop",
-        type=crop,
-        default=256,
-        metavar="PIXELS",
-        help="side of the crops of --data, a multiple of 64 (default: 256)",
-    )
-    parser.add_argument(
-        "--max-kib",
-        type=positive,
-        metavar="KIB",
-        help="bits for weights of this size, scales and biases included (default: for the sizes of uniform bits)",
-    )
-    parser.add_argument(
-        "--target",
-        metavar="NAME",
-        help="see `hwkd targets`: bits that its kernels do not take are not offered, and its predicted latency is told",
-    )
-    parser.add_argument(
-        "--max-ms",
-        type=positive,
-        metavar="MS",
-        help="refuse where the predicted latency on --target is longer (768x512, the slower of encoding and decoding)",
-    )
-    parser.add_argument(
-        "--lmbda",
-        type=positive,
-        metavar="L",
-        help="of the loss bpp + L 255^2 MSE (default: the model's)",
-    )
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="table",
-        help="how to print it (default: table, for a terminal)",
-    )
-    add_full_option(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="folder for figures, plot and recipes (default: runs/sensitivity-MODEL); what it holds of the same "
-        "measurement is not measured again",
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="start over where DIR holds a sensitivity"
-    )
+    SensitivityOptions.add_to(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure the layers, choose bits, check them, write and print."""
-    refuse_bundle(args.model)
-    refuse_unknown([args.model])
-    tried = parse_tried(args.bits)
-    if args.max_ms is not None and args.target is None:
+    options = SensitivityOptions.of(args)
+    refuse_bundle(options.model)
+    refuse_unknown([options.model])
+    tried = parse_tried(options.bits)
+    if options.max_ms is not None and options.target is None:
         raise InputError("--max-ms is a latency on a target: name it with --target")
     if installed_version("matplotlib") is None:
         raise HwkdError('matplotlib is not installed: pip install "hwkd[report]"')
-    target = None if args.target is None else load_target(args.target)
-    evaluation = open_images(args.evaluate)
-    check_apart(args.data, evaluation)
+    target = None if options.target is None else load_target(options.target)
+    evaluation = open_images(options.evaluate)
+    check_apart(options.data, evaluation)
     for _ in evaluation:
         pass  # a damaged image is found now, not after the measuring
 
@@ -166,13 +150,13 @@ def run(args: argparse.Namespace) -> int:
 
     console = stderr_console()
     with console.status("loading"):
-        base = load_base(args.model, args.data, args.crop, args.lmbda, target)
-        crops, images = measured_crops(args.data, args.crop)
+        base = load_base(options.model, options.data, options.crop, options.lmbda, target)
+        crops, images = measured_crops(options.data, options.crop)
         notes, latency = [], None
         if target is not None:
             latency = predicted_latency(base, target)
-            notes.append(latency_note(latency, base.name, target.name, args.max_ms))
-    folder = args.output or Path("runs") / f"sensitivity-{file_name(base.name)}"
+            notes.append(latency_note(latency, base.name, target.name, options.max_ms))
+    folder = options.output or Path("runs") / f"sensitivity-{file_name(base.name)}"
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, the figures need a folder: give another with -o")
     told = SensitivitySource(
@@ -188,9 +172,9 @@ def run(args: argparse.Namespace) -> int:
         latency=latency,
     )
     blank = unmeasured(base.layers, base.lmbda, weight_bytes(base.codec), tried)
-    proposals(blank, tried, args.max_kib)  # refuses an impossible size before the measurements
+    proposals(blank, tried, options.max_kib)  # refuses an impossible size before the measurements
     with claimed(folder), _progress(console) as progress:
-        known = {} if args.force else read_points(folder / NAME, told.fingerprint)
+        known = {} if options.force else read_points(folder / NAME, told.fingerprint)
         task = progress.add_task("measuring layers", total=len(base.layers))
 
         def keep(found: Sensitivity) -> None:
@@ -201,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
         found = measure_sensitivity(
             base.codec, base.layers, base.lmbda, crops, tried, known=known, found=keep
         )
-        allocations, recipes = proposals(found, tried, args.max_kib)
+        allocations, recipes = proposals(found, tried, options.max_kib)
         count = len(allocations) * sum(1 for _ in evaluation)
         task = progress.add_task("checking allocations", total=count)
         checked = check(
@@ -212,10 +196,10 @@ def run(args: argparse.Namespace) -> int:
             lambda _image: progress.advance(task),
         )
     tables = tables_of(told, found, checked, notes)
-    origin = origin_of(base, args.model, args.target)
+    origin = origin_of(base, options.model, options.target)
     # Printed before the files are written: so the results are seen even if the files cannot be written.
     layers, *others = tables
-    to_terminal = argparse.Namespace(format=args.format, output=None, full=args.full)
+    to_terminal = TableOptions(format=options.format, full=options.full)
     emit_all(tables, to_terminal, first=((*others, layers), ()))
     said = write_folder(folder, told, found, checked, tables, recipes, origin)
     for sentence in said:
