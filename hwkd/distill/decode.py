@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hwkd.errors import HwkdError, InputError
-from hwkd.image_metadata import without_metadata
 from hwkd.images import (
     MAX_PIXELS,
     SUFFIXES,
@@ -29,6 +28,7 @@ from hwkd.images import (
     find_images,
     opened_image,
     read_image,
+    without_metadata,
 )
 from hwkd.runtime.session import PROC, SYS, free_memory_bytes
 

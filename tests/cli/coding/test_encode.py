@@ -267,7 +267,7 @@ def test_max_pixels_bounds_what_is_encoded(run, image, tmp_path):
 
 def test_max_pixels_raises_every_limit(run, image, tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    monkeypatch.setattr("hwkd.images.BAND_PIXELS", 100)
+    monkeypatch.setattr("hwkd.images.rgb.BAND_PIXELS", 100)
     monkeypatch.setattr("hwkd.codec.codec.MAX_PIXELS", 100)
     assert run(image, tmp_path / "a.hwk", "--max-pixels", "7000")[0] == 0
 

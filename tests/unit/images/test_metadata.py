@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from hwkd.image_metadata import NOT_USABLE
 from hwkd.images import BrokenImage, pixels_of, read_image
+from hwkd.images.metadata import NOT_USABLE
 
 PIXELS = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
 NO_TURN = "its EXIF data cannot be read, and whether it lies upright is not known"
