@@ -519,8 +519,8 @@ def training_images(options: DistillOptions, console: Console) -> "TrainingImage
     Raises:
         InputError: as `load_images` and `open_stream`; images do not fit in memory, or workers for images that do fit.
     """
+    from hwkd.distill.catalogue import check_fits, has_shards_only
     from hwkd.distill.data import load_images, open_stream
-    from hwkd.distill.decode import check_fits, has_shards_only
 
     if options.data is None or not (options.stream or has_shards_only(options.data)):
         if options.data_workers is not None:
