@@ -146,8 +146,7 @@ def show_images(folder: Path, sources: Sequence[str], page: Path, command: str) 
     check_torch(meant)
     if installed_version("jinja2") is None:
         raise HwkdError(NOT_INSTALLED)
-    from hwkd.measure.classic import load_codecs
-    from hwkd.report.page.visual import visual, visual_html
+    from hwkd.report.page.visual import load_codecs, visual, visual_html
 
     console = stderr_console()
     with console.status("loading models"):
