@@ -27,7 +27,7 @@ from hwkd.measure.machine import host_facts
 from hwkd.measure.timing import keep_memory, measure_in_turn, pinned, watch_machine
 from hwkd.metrics import psnr_db as psnr_of
 from hwkd.qualities import HIGHEST, LOWEST
-from hwkd.quantity import Quantity
+from hwkd.quantity import Quantity, as_written
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.session import runtime_label
 from hwkd.schema import read_json, read_table
@@ -71,6 +71,10 @@ class CodecAtPsnr:
     stream_bytes: Quantity
     encode_ms: Quantity
     decode_ms: Quantity
+
+    def __post_init__(self) -> None:
+        for name in ("psnr_db", "stream_bytes", "encode_ms", "decode_ms"):
+            getattr(self, name).check_not_negative(name)
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def compare_at_psnr(
 
 def write_equal_psnr(path: Path, found: EqualPsnr) -> None:
     """Write `found` as JSON. Raises as hwkd.files.write_text."""
-    content = {"format": FORMAT, "version": VERSION, **asdict(found)}
+    content = {"format": FORMAT, "version": VERSION, **asdict(found, dict_factory=as_written)}
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 

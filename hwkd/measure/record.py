@@ -12,7 +12,7 @@ from pathlib import Path
 from hwkd.errors import InputError, unknown
 from hwkd.files import data_folder, write_text
 from hwkd.measure.layers import NETWORKS, LayerCost
-from hwkd.quantity import Quantity
+from hwkd.quantity import PUBLISHED, Quantity
 from hwkd.schema import read_table
 
 SCHEMA = 1
@@ -97,6 +97,9 @@ class Entry:
                 raise InputError(f"{what} must be one of {', '.join(accepted)}; got {value!r}")
         if (self.part == "layer") != bool(self.layer):
             raise InputError(f"part 'layer' and a layer's name go together, got {self.layer!r}")
+        if self.quantity.found == PUBLISHED:
+            raise InputError(f"a record's figures are found by hwkd, got a {PUBLISHED} {self.name}")
+        self.quantity.check_not_negative(self.name)
         if self.p95 is not None and not (math.isfinite(self.p95) and self.p95 >= 0):
             raise InputError(f"p95 must be a finite number of 0 or more, got {self.p95}")
 

@@ -19,7 +19,7 @@ from hwkd.report.compare.published import (
     read_paper,
     read_published_curves,
 )
-from hwkd.report.compare.tables import FOR_MACHINES
+from hwkd.report.compare.sheet import FOR_MACHINES
 from hwkd.report.table import Table, missing, number, span
 from hwkd.results import Result, TrainedModel, read_result
 from hwkd.runtime.manifest import NOT_RECORDED
