@@ -17,6 +17,8 @@ PUBLISHED = "published"
 """The way of a figure that others measured and printed; a table may hold one beside ours, a record may not."""
 
 NA = "n/a"
+MIB = 2**20
+"""Bytes."""
 
 MARKS = {"counted": "", "computed": "", "measured": "", "estimated": "~", "predicted": "^"}
 """The mark beside a figure in a table that is otherwise measured."""

@@ -33,6 +33,7 @@ from hwkd.runtime.session import runtime_label
 from hwkd.schema import read_json, read_table
 
 FORMAT, VERSION = "hwkd-equal-psnr", 1
+MAKE = "make one with `hwkd bench MODEL --psnr 34 --save-results FILE.json`"
 WARMUP_ROUNDS = 1
 
 
@@ -177,18 +178,14 @@ def read_equal_psnr(path: Path) -> EqualPsnr:
     """Read a file of `write_equal_psnr`.
 
     Raises:
-        InputError: not such a file, or one of another version.
-        HwkdError: it cannot be read.
+        InputError: it cannot be read, is not such a file, or one of another version.
     """
-    raw = read_json(path)
+    raw = read_json(path, MAKE)
     if not isinstance(raw, dict) or (raw.pop("format", None), raw.pop("version", None)) != (
         FORMAT,
         VERSION,
     ):
-        raise InputError(
-            f"{path} is no file of codecs at one PSNR, version {VERSION}; make one with "
-            "`hwkd bench MODEL --psnr 34 --save-results FILE.json`"
-        )
+        raise InputError(f"{path} is no file of codecs at one PSNR, version {VERSION}; {MAKE}")
     return read_table(EqualPsnr, raw, str(path))
 
 

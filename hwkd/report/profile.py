@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from hwkd.measure.record import Entry, Record, Setting
-from hwkd.quantity import BRACKETS, NA, Quantity, quantity_text, three_digits
+from hwkd.quantity import BRACKETS, MIB, NA, Quantity, quantity_text, three_digits
 from hwkd.report.table import Table, figure, missing, number, number_in_words, numbers
 
-MIB = 2**20
 _MARKS = "Marks: ^ predicted from the target's file, ~ estimated; without a mark measured."
 _KEY = f"[low, high]: 95 % interval where measured or estimated, 90 % where predicted. {_MARKS}"
 _PARTS = {"networks": "of the networks alone", "end_to_end": "from end to end"}

@@ -139,7 +139,7 @@ def in_order(results: Mapping[str, Result]) -> list[str]:
 
 
 def _read_arms(path: Path) -> ControlArms:
-    raw = read_json(path)
+    raw = read_json(path, "make it again, or take it out of the folder")
     if not isinstance(raw, dict):
         raise InputError(f'{path} holds no object; {{"description": .., "arms": [..]}} is accepted')
     return read_table(ControlArms, raw, str(path))

@@ -25,7 +25,8 @@ from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.measure.layers import LayerCost
 from hwkd.measure.predict.fit import Prediction, predict
-from hwkd.measure.predict.published import INT8, Configuration, TimingTable, network_of, read_json
+from hwkd.measure.predict.published import INT8, Configuration, TimingTable, network_of
+from hwkd.schema import read_json
 from hwkd.target import Carried, Constants, ExecutionUnit, Target
 
 SHIPPED = "published/other-runtimes.json"
@@ -109,7 +110,7 @@ def read_other(path: Path | None = None) -> tuple[OtherTiming, ...]:
         InputError: no such file, or not of that form.
     """
     path = data_folder("profiles") / SHIPPED if path is None else path
-    raw = read_json(path)
+    raw = read_json(path, "give a list like the one that ships", "the timings")
     try:
         return tuple(
             OtherTiming(

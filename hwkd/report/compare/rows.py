@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from hwkd.errors import InputError
 from hwkd.measure.record import Entry, Record, Setting
-from hwkd.quantity import Quantity, added, not_known, per_second
+from hwkd.quantity import MIB, Quantity, added, not_known, per_second
 
 # Which rows a comparison has: the settings of the records that the user wants. Pure.
 
@@ -149,8 +149,6 @@ def _no_fit(records: Sequence[Record], wanted: SettingFilter) -> InputError:
 
 
 # The figures of one row of a comparison, by name. Pure.
-
-MIB = 2**20
 MEGAPIXEL = 1e6
 
 

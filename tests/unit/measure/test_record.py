@@ -267,7 +267,7 @@ def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError) as caught:
         read_record(path)
     assert str(caught.value) == (
-        f"cannot read the record {path}: No such file or directory; make one with `hwkd profile`"
+        f"cannot read the record {path}: No such file or directory; give a file that `hwkd profile` wrote"
     )
 
 
