@@ -13,7 +13,7 @@ from hwkd.errors import InputError
 from hwkd.files import write_text
 from hwkd.metrics import Curve
 from hwkd.qualities import check_quality
-from hwkd.schema import read_table
+from hwkd.schema import read_json, read_table
 
 # Newest name first; CompressAI's files of 2020 and 2021 have the second.
 _PSNR_KEYS = ("psnr-rgb", "psnr")
@@ -108,16 +108,7 @@ def read_result(path: Path) -> Result:
     Raises:
         InputError: no such file, not JSON, or not of that form.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"cannot read the curve {path}: {error.strerror}; give a results file of CompressAI's form"
-        ) from error
-    except ValueError as error:
-        raise InputError(
-            f"{path} is not JSON ({error}); give a results file of CompressAI's form"
-        ) from error
+    raw = read_json(path, "give a results file of CompressAI's form", "the curve")
     results = raw.get("results") if isinstance(raw, dict) else None
     if not isinstance(results, dict):
         raise InputError(

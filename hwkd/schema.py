@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from hwkd.errors import HwkdError, InputError
+from hwkd.errors import InputError
 
 # From a TOML file, or the tables in one, to a frozen dataclass: unknown keys are refused, missing ones named, types
 # checked.
@@ -51,19 +51,23 @@ def read_toml(kind: type[Record], path: Path) -> Record:
     return read_table(kind, content, str(path))
 
 
-def read_json(path: Path) -> Any:
-    """The content of the JSON file at `path`, which hwkd wrote.
+def read_json(path: Path, give: str, what: str = "") -> Any:
+    """The content of the JSON file at `path`.
+
+    Args:
+        give: what is accepted in its place, or how to make one, for messages ("give a record or a result").
+        what: what the file holds, in words ("the record"); "" where nobody can know.
 
     Raises:
-        InputError: it is not JSON.
-        HwkdError: it cannot be read.
+        InputError: it cannot be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise HwkdError(f"cannot read {path}: {error.strerror or error}") from error
+        of = f"{what} {path}" if what else path
+        raise InputError(f"cannot read {of}: {error.strerror or error}; {give}") from error
     except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); make it again") from error
+        raise InputError(f"{path} is not JSON ({error}); {give}") from error
 
 
 def read_table(kind: type[Record], table: Mapping[str, object], where: str) -> Record:

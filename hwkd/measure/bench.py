@@ -1,7 +1,7 @@
 """Coders end to end, side by side, in one run: CompressAI, bundles in each runtime, JPEG, WebP and AVIF."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import Pixels
@@ -9,7 +9,7 @@ from hwkd.measure.classic import ALL_LABELS, SETTING, classic_coder
 from hwkd.measure.coder import SIDES, Absent, Coder, bundle_coder, runs_of, split, spread_of_y
 from hwkd.measure.machine import host_facts, installed_version
 from hwkd.measure.timing import keep_memory, measure_in_turn, pinned, watch_machine
-from hwkd.quantity import Quantity, not_known
+from hwkd.quantity import Quantity, joint_level, not_known
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.session import runtime_label
 
@@ -222,17 +222,17 @@ def bench(
 def speedup(reference: Quantity, own: Quantity) -> Quantity:
     """How many times as fast as `reference`: its median over this one.
 
-    The interval divides the ends of theirs by each other. Whatever the two have to do with each other, it holds the
-    truth with at least the sum of their levels less 1 (Bonferroni), which is the level it is given.
+    The interval divides the ends of theirs by each other, and holds at their `joint_level`.
     """
     if not reference.value or not own.value:
         return not_known("a run took less than the clock can tell")
-    low = high = level = None
-    if reference.low and reference.high and reference.level and own.low and own.high and own.level:
-        low, high = reference.low / own.high, reference.high / own.low
-        level = round(reference.level + own.level - 1, 10)
     by = "medians of the same rounds"
-    return Quantity(reference.value / own.value, "measured", by, low, high, level, own.runs)
+    ratio = Quantity(reference.value / own.value, "measured", by, runs=own.runs)
+    level = joint_level(reference, own)
+    if level is None or not (reference.low and reference.high and own.low and own.high):
+        return ratio
+    low, high = reference.low / own.high, reference.high / own.low
+    return replace(ratio, low=low, high=high, level=level)
 
 
 def _row(coder: Coder, measured: BySide, reference: BySide, pixels: int, by: str) -> BenchRow:

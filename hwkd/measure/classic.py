@@ -4,7 +4,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from hwkd.measure.coder import (
 from hwkd.measure.quality import Evaluation, ImageQuality, compared, evaluation_of
 from hwkd.measure.timing import MIN_RUNS_INTERVAL, summarize
 from hwkd.metrics import psnr_db as psnr_of
-from hwkd.quantity import Quantity, not_known
+from hwkd.quantity import Quantity, joint_level, not_known
 
 if TYPE_CHECKING:
     pass
@@ -265,18 +265,18 @@ def _time_ms(fn: Callable[[], object]) -> float:
 
 
 def _between(a: Quantity, b: Quantity, weight: float, by: str) -> Quantity:
-    """(1 - weight) a + weight b. Both intervals hold their values with at least the sum of their levels less 1."""
+    """(1 - weight) a + weight b; its interval holds at their `joint_level`."""
 
     def mixed(x: float, y: float) -> float:
         return (1 - weight) * x + weight * y
 
     if a.value is None or b.value is None:
         return a if a.value is None else b
-    low = high = level = None
-    if a.low is not None and a.high is not None and b.low is not None and b.high is not None:
-        low, high = mixed(a.low, b.low), mixed(a.high, b.high)
-        level = round((a.level or 0) + (b.level or 0) - 1, 10)
-    return Quantity(mixed(a.value, b.value), "estimated", f"{a.by}, {by}", low, high, level, a.runs)
+    between = Quantity(mixed(a.value, b.value), "estimated", f"{a.by}, {by}", runs=a.runs)
+    level = joint_level(a, b)
+    if level is None or a.low is None or a.high is None or b.low is None or b.high is None:
+        return between
+    return replace(between, low=mixed(a.low, b.low), high=mixed(a.high, b.high), level=level)
 
 
 def _library(codec: str) -> str:

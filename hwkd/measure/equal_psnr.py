@@ -27,12 +27,13 @@ from hwkd.measure.machine import host_facts
 from hwkd.measure.timing import keep_memory, measure_in_turn, pinned, watch_machine
 from hwkd.metrics import psnr_db as psnr_of
 from hwkd.qualities import HIGHEST, LOWEST
-from hwkd.quantity import Quantity
+from hwkd.quantity import Quantity, as_written
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.session import runtime_label
 from hwkd.schema import read_json, read_table
 
 FORMAT, VERSION = "hwkd-equal-psnr", 1
+MAKE = "make one with `hwkd bench MODEL --psnr 34 --save-results FILE.json`"
 WARMUP_ROUNDS = 1
 
 
@@ -71,6 +72,10 @@ class CodecAtPsnr:
     stream_bytes: Quantity
     encode_ms: Quantity
     decode_ms: Quantity
+
+    def __post_init__(self) -> None:
+        for name in ("psnr_db", "stream_bytes", "encode_ms", "decode_ms"):
+            getattr(self, name).check_not_negative(name)
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def compare_at_psnr(
 
 def write_equal_psnr(path: Path, found: EqualPsnr) -> None:
     """Write `found` as JSON. Raises as hwkd.files.write_text."""
-    content = {"format": FORMAT, "version": VERSION, **asdict(found)}
+    content = {"format": FORMAT, "version": VERSION, **asdict(found, dict_factory=as_written)}
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -173,18 +178,14 @@ def read_equal_psnr(path: Path) -> EqualPsnr:
     """Read a file of `write_equal_psnr`.
 
     Raises:
-        InputError: not such a file, or one of another version.
-        HwkdError: it cannot be read.
+        InputError: it cannot be read, is not such a file, or one of another version.
     """
-    raw = read_json(path)
+    raw = read_json(path, MAKE)
     if not isinstance(raw, dict) or (raw.pop("format", None), raw.pop("version", None)) != (
         FORMAT,
         VERSION,
     ):
-        raise InputError(
-            f"{path} is no file of codecs at one PSNR, version {VERSION}; make one with "
-            "`hwkd bench MODEL --psnr 34 --save-results FILE.json`"
-        )
+        raise InputError(f"{path} is no file of codecs at one PSNR, version {VERSION}; {MAKE}")
     return read_table(EqualPsnr, raw, str(path))
 
 

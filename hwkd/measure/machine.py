@@ -19,8 +19,8 @@ from packaging.utils import canonicalize_name
 from hwkd.errors import InputError
 from hwkd.measure.energy.sensors import open_meter
 from hwkd.measure.record import Setting
+from hwkd.quantity import MIB
 from hwkd.runtime.session import (
-    MIB,
     PROC,
     SYS,
     core_quota,

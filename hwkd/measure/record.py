@@ -12,8 +12,8 @@ from pathlib import Path
 from hwkd.errors import InputError, unknown
 from hwkd.files import data_folder, write_text
 from hwkd.measure.layers import NETWORKS, LayerCost
-from hwkd.quantity import Quantity
-from hwkd.schema import read_table
+from hwkd.quantity import PUBLISHED, Quantity
+from hwkd.schema import read_json, read_table
 
 SCHEMA = 1
 
@@ -97,6 +97,9 @@ class Entry:
                 raise InputError(f"{what} must be one of {', '.join(accepted)}; got {value!r}")
         if (self.part == "layer") != bool(self.layer):
             raise InputError(f"part 'layer' and a layer's name go together, got {self.layer!r}")
+        if self.quantity.found == PUBLISHED:
+            raise InputError(f"a record's figures are found by hwkd, got a {PUBLISHED} {self.name}")
+        self.quantity.check_not_negative(self.name)
         if self.p95 is not None and not (math.isfinite(self.p95) and self.p95 >= 0):
             raise InputError(f"p95 must be a finite number of 0 or more, got {self.p95}")
 
@@ -296,6 +299,8 @@ def note_on(target: str, unit: str) -> str:
 NO_RECORDS = ("published", "results")
 """The folders under profiles/ with other figures: other people's, and rate-distortion results."""
 
+GIVE = "give a file that `hwkd profile` wrote"
+
 
 def write_record(path: Path, record: Record) -> None:
     """Write `record` as JSON, one entry or layer a line, whole or not at all. Raises as hwkd.files.write_text."""
@@ -316,20 +321,9 @@ def read_record(path: Path) -> Record:
     Raises:
         InputError: no such file, not JSON, of another schema, or with a field or a number that cannot be.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"cannot read the record {path}: {error.strerror or error}; make one with `hwkd profile`"
-        ) from error
-    except ValueError as error:
-        raise InputError(
-            f"{path} is not JSON ({error}); give a file that `hwkd profile` wrote"
-        ) from error
+    content = read_json(path, GIVE, "the record")
     if not isinstance(content, dict) or "schema" not in content:
-        raise InputError(
-            f"{path} is no profile record (it has no schema); give a file that `hwkd profile` wrote"
-        )
+        raise InputError(f"{path} is no profile record (it has no schema); {GIVE}")
     # Before anything else: another schema has other fields, and would be refused for the wrong reason.
     if content["schema"] != SCHEMA:
         raise InputError(

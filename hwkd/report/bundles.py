@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from hwkd.measure.bundles import COSTS
 from hwkd.qualities import lmbda_at
+from hwkd.quantity import MIB
 from hwkd.report.table import Table, missing, number, numbers
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.manifest import (
@@ -18,8 +19,6 @@ from hwkd.runtime.manifest import (
 )
 
 # A bundle as tables: what it is, and what of it runs in which precision.
-
-MIB = 2**20
 
 
 def bundle_tables(bundle: Bundle) -> tuple[Table, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
-from hwkd.quantity import NA, Quantity, interval_text, three_digits
+from hwkd.quantity import NA, Quantity, quantity_text, three_digits
 from hwkd.report.plots.plot import PAPER, Point, Scatter, Series, counted, exact, span
 from hwkd.report.table import Table
 from hwkd.search.cost import HEIGHT, WIDTH, Cost, weight_names
@@ -109,8 +109,8 @@ def _row(one: Trial, what: str, best: Trial | None) -> tuple[str, ...]:
         str(one.spec),
         _bits(one),
         f"{one.cost.kmac_per_pixel:.2f}",
-        _for_people(one.cost.latency_ms),
-        _for_people(one.cost.energy_mj),
+        quantity_text(one.cost.latency_ms),
+        quantity_text(one.cost.energy_mj),
         _digits(one.stored_mib, 2),
         _digits(one.rd_loss, 4),
         _digits(one.bpp, 4),
@@ -142,13 +142,6 @@ def _bits(one: Trial) -> str:
 
 def _digits(value: float | None, digits: int) -> str:
     return NA if value is None else f"{value:.{digits}f}"
-
-
-def _for_people(quantity: Quantity) -> str:
-    if quantity.value is None:
-        return NA
-    ends = interval_text(quantity.low, quantity.high)
-    return three_digits(quantity.value) + (f" ({ends})" if ends else "")
 
 
 def _with_ends(quantity: Quantity) -> tuple[str, str, str]:
@@ -272,7 +265,7 @@ def _unknown(result: FitResult) -> Iterator[str]:
 
 
 def _value(quantity: Quantity, unit: str) -> str:
-    return f"{NA} {unit}" if quantity.value is None else f"{three_digits(quantity.value)} {unit}"
+    return f"{quantity_text(quantity, interval=None)} {unit}"
 
 
 # The plots of a search: the loss over computation, latency and energy, the paper's students beside it. Pure.

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from hwkd.measure.record import Entry, Record, Setting
-from hwkd.quantity import MARKS, Quantity
+from hwkd.quantity import BRACKETS, MIB, NA, Quantity, quantity_text, three_digits
 from hwkd.report.table import Table, figure, missing, number, number_in_words, numbers
 
-NA = "n/a"
-MIB = 2**20
 _MARKS = "Marks: ^ predicted from the target's file, ~ estimated; without a mark measured."
 _KEY = f"[low, high]: 95 % interval where measured or estimated, 90 % where predicted. {_MARKS}"
 _PARTS = {"networks": "of the networks alone", "end_to_end": "from end to end"}
@@ -75,7 +73,10 @@ def glance_table(records: Sequence[Record]) -> Table:
                 for name in ("latency_ms", "energy_mj")
                 for side in ("encode", "decode")
             ]
-            cells = [NA if entry is None else _figure(entry.quantity) for entry in found]
+            cells = [
+                NA if e is None else quantity_text(e.quantity, interval=None, is_marked=True)
+                for e in found
+            ]
             runtime = f"{setting.runtime.partition(' ')[0]} {setting.precision}"
             rows.append((record.model.name, record.target, runtime, best[setting], *cells))
     columns = ("model", "target", "runtime", "part", *_COSTS)
@@ -260,27 +261,11 @@ def _cell(quantity: Quantity) -> str:
 
 
 def _text(quantity: Quantity) -> str:
-    if quantity.value is None:
-        return NA
-    text = _figure(quantity)
-    if quantity.low is None or quantity.high is None:
-        return text
-    return f"{text} [{_number(quantity.low)}, {_number(quantity.high)}]"
-
-
-def _figure(quantity: Quantity) -> str:
-    return NA if quantity.value is None else MARKS[quantity.found] + _number(quantity.value)
+    return quantity_text(quantity, interval=BRACKETS, is_marked=True)
 
 
 def _with_p95(entry: Entry) -> str:
     text = _text(entry.quantity)
     if entry.p95 is not None:
-        text += f" p95 {_number(entry.p95)}"
+        text += f" p95 {three_digits(entry.p95)}"
     return figure(text, entry.quantity, p95=entry.p95)
-
-
-def _number(value: float) -> str:
-    """Three significant digits, whole numbers above 100."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"

@@ -19,7 +19,7 @@ from hwkd.report.compare.published import (
     read_paper,
     read_published_curves,
 )
-from hwkd.report.compare.tables import FOR_MACHINES
+from hwkd.report.compare.sheet import FOR_MACHINES
 from hwkd.report.table import Table, missing, number, span
 from hwkd.results import Result, TrainedModel, read_result
 from hwkd.runtime.manifest import NOT_RECORDED
@@ -139,7 +139,7 @@ def in_order(results: Mapping[str, Result]) -> list[str]:
 
 
 def _read_arms(path: Path) -> ControlArms:
-    raw = read_json(path)
+    raw = read_json(path, "make it again, or take it out of the folder")
     if not isinstance(raw, dict):
         raise InputError(f'{path} holds no object; {{"description": .., "arms": [..]}} is accepted')
     return read_table(ControlArms, raw, str(path))

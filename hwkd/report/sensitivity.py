@@ -21,6 +21,7 @@ from hwkd.measure.sensitivity import (
 )
 from hwkd.models.families.family import family_of
 from hwkd.models.spec import Spec, student_spec
+from hwkd.quantity import NA
 from hwkd.quantize.allocate import KIB
 from hwkd.report.table import Table, missing, number, span
 
@@ -123,8 +124,6 @@ def read_points(path: Path, fingerprint: str) -> dict[tuple[str, int], Coded]:
 
 
 # Sensitivity to bits as tables: the layers, the allocations, and the bits that these give. Pure.
-
-NA = "n/a"
 _NOT_FEWER = "not fewer bits than the layer has"
 _NO_ERROR = "infinite: an image came back without error"
 LOSS = "rd_loss is bpp + lmbda 255^2 MSE, bpp of real bytes"

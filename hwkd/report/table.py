@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwkd.errors import InputError, unknown
-from hwkd.quantity import NA, Cell, Quantity
+from hwkd.quantity import NA, Quantity
 from hwkd.report.narrow import whole
 
 FORMATS = ("table", "md", "csv", "json", "latex")
@@ -79,7 +79,7 @@ def span(text: str, low: float, high: float, found: str = "") -> Valued:
     return Valued(text, {"low": low, "high": high, **({"found": found} if found else {})})
 
 
-def figure(text: str, of: Quantity | Cell, **more: float | None) -> Valued:
+def figure(text: str, of: Quantity, **more: float | None) -> Valued:
     """A cell with a figure: value, interval where it has one, and how it was found. more: further numbers of it."""
     if of.value is None:
         return missing(of.reason, text)

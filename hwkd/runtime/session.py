@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from hwkd.errors import HwkdError, InputError, unknown
+from hwkd.quantity import MIB
 
 # One way to run an ONNX graph in any installed runtime.
 
@@ -161,7 +162,6 @@ def saturation_warning(
 
 SYS = Path("/sys")
 PROC = Path("/proc")
-MIB = 2**20
 
 
 def usable_cores() -> int:

@@ -13,14 +13,12 @@ from hwkd.measure.predict.target import predicted_entries
 from hwkd.measure.record import Entry
 from hwkd.models.families.family import BLOCK, Layer, Spec, family_of
 from hwkd.models.spec import FAMILIES
-from hwkd.quantity import Quantity
+from hwkd.quantity import MIB, Quantity, as_written
 from hwkd.quantize.precision import plan_precision
 from hwkd.search.space import FamilySpace, Space, Values
 from hwkd.target import Target
 
 # What a candidate costs, and the budget that it must keep.
-
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Cost:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a study, which `cost_from_dict` reads back."""
-        return asdict(self)
+        return asdict(self, dict_factory=as_written)
 
 
 def cost_from_dict(raw: Mapping[str, Any]) -> Cost:

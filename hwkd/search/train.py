@@ -24,7 +24,7 @@ from hwkd.measure.timing import pinned
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.spec import Spec
 from hwkd.models.teacher import Teacher
-from hwkd.quantity import Quantity, not_known
+from hwkd.quantity import MIB, Quantity, not_known
 from hwkd.quantize.allocate import LayerChoice, allocate, monotone
 from hwkd.quantize.ptq import post_training_quantize
 from hwkd.quantize.qat import Layer, conv_layers
@@ -33,7 +33,6 @@ from hwkd.runtime.session import preferred_runtimes, runtime_label
 from hwkd.search.cost import (
     HEIGHT,
     LEAST_BITS,
-    MIB,
     WIDTH,
     Cost,
     greater,

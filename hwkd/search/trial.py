@@ -6,6 +6,7 @@ from typing import Any
 
 from hwkd.bits import BitPlan
 from hwkd.models.spec import Spec, spec_from_json, spec_to_json
+from hwkd.quantity import as_written
 from hwkd.search.cost import Cost, cost_from_dict
 
 # What a study has found, one record a trial, and which of them no other beats. Pure, without Optuna.
@@ -43,7 +44,7 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a study, which `trial_from_dict` reads back; the state it knows itself."""
-        raw = asdict(self)
+        raw = asdict(self, dict_factory=as_written)
         del raw["state"], raw["number"]
         return {**raw, "spec": spec_to_json(self.spec)}
 

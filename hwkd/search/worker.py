@@ -18,7 +18,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from hwkd.models.spec import HyperpriorSpec, Spec
-from hwkd.search.cost import MIB, Costing, stored_bytes
+from hwkd.quantity import MIB
+from hwkd.search.cost import Costing, stored_bytes
 from hwkd.search.settings import Settings
 from hwkd.search.study import (
     FAMILY,

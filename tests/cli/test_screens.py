@@ -72,19 +72,34 @@ def test_info_and_doctor_say_first_what_they_found(tiny_bundle, monkeypatch):
 
 
 def test_models_that_jpeg_beats_are_named_and_stand_behind_all(monkeypatch):
-    listed = " ".join(printed(monkeypatch, "models"))
+    listed = " ".join(" ".join(printed(monkeypatch, "models")).split())
     assert "│ gdn-64 " not in listed and "│ patch-large " in listed
-    assert "5 models are not listed, as JPEG takes fewer bits" in listed and "gdn-64 +" in listed
+    assert "5 models are not listed, as they take more bits than JPEG" in listed
+    assert "gdn-64 by 70 %" in listed
+    # JPEG's curve does not reach down to it: no more is known.
+    assert "gdn-16 by more than 148 %" in listed
+    assert "More than: JPEG's published curve begins at 23.8 dB, and these reach less." in listed
     assert "│ gdn-64 " in " ".join(printed(monkeypatch, "models", "--all"))
 
 
 def test_more_bits_are_a_mean_over_the_points_at_their_own_psnr():
     # Twice the rate for each 6 dB: at 33 dB sqrt(2) bpp.
     anchor = Curve("a", (1.0, 2.0, 4.0), (30.0, 36.0, 42.0))
-    assert models.more_bits_percent(anchor, [(2 * 2**0.5, 33.0)]) == pytest.approx(100)
-    assert models.more_bits_percent(anchor, [(0.5, 30.0), (4.0, 36.0)]) == pytest.approx(0)
-    # Below the anchor's lowest PSNR: against that.
-    assert models.more_bits_percent(anchor, [(1.5, 20.0)]) == pytest.approx(50)
+    for points, percent in (([(2 * 2**0.5, 33.0)], 100), ([(0.5, 30.0), (4.0, 36.0)], 0)):
+        more = models.more_bits(anchor, points)
+        assert more.percent == pytest.approx(percent) and more.begins_db is None
+
+
+def test_more_bits_beyond_the_curve_are_more_than_a_number_or_not_known():
+    anchor = Curve("a", (1.0, 2.0, 4.0), (30.0, 36.0, 42.0))
+    below = models.more_bits(anchor, [(1.589, 20.0)])
+    assert below.percent == pytest.approx(58.9) and below.begins_db == 30
+    assert str(below) == "by more than 58 %"
+    assert models.more_bits(anchor, [(8.0, 50.0)]) is None
+    assert models.more_bits(anchor, [(1.5, 20.0), (8.0, 50.0)]) is None
+    # Where some points can be compared, the others say nothing more.
+    some = models.more_bits(anchor, [(4.0, 36.0), (1.5, 20.0), (99.0, 50.0)])
+    assert str(some) == "by 100 %"
 
 
 def test_compare_has_trained_models_first_for_people_only(monkeypatch):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from hwkd.errors import InputError
-from hwkd.schema import read_table, read_toml
+from hwkd.schema import read_json, read_table, read_toml
 
 
 @dataclass(frozen=True)
@@ -102,3 +102,24 @@ def test_a_file_that_is_not_toml(tmp_path, content):
     with pytest.raises(InputError) as caught:
         read_toml(Thing, path)
     assert str(caught.value).startswith(f"{path}: not a TOML file in UTF-8: ")
+
+
+GIVE = "give a record or a result"
+
+
+@pytest.mark.parametrize(("what", "named"), [("", ""), ("the record", "the record ")])
+def test_a_json_file_that_is_not_there_is_named_with_what_to_give(tmp_path, what, named):
+    path = tmp_path / "no.json"
+    with pytest.raises(InputError) as caught:
+        read_json(path, GIVE, what)
+    assert str(caught.value) == f"cannot read {named}{path}: No such file or directory; {GIVE}"
+
+
+@pytest.mark.parametrize("content", [b"{", b'"\xff"'])
+def test_a_file_that_is_not_json(tmp_path, content):
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_json(path, GIVE)
+    message = str(caught.value)
+    assert message.startswith(f"{path} is not JSON (") and message.endswith(f"); {GIVE}")

@@ -32,6 +32,7 @@ from hwkd.images import Pixels, embedded_images, open_images
 from hwkd.measure.machine import host_facts
 from hwkd.options import MOST, option, whole
 from hwkd.qualities import HIGHEST, LOWEST
+from hwkd.quantity import NA
 from hwkd.report.table import Table, missing, number
 from hwkd.runtime.bundle import read_bundle
 from hwkd.runtime.session import RUNTIMES, usable_cores
@@ -143,8 +144,6 @@ def _versions() -> str:
 
 
 # The results of `hwkd verify` as tables: symbols of writers against readers, then each reader.
-
-NA = "n/a"
 REFUSED = "refused"
 NO_IMAGES = "no image of its own was compared"
 

@@ -22,9 +22,10 @@ from hwkd.measure.machine import installed_version
 from hwkd.measure.profile import photograph
 from hwkd.options import figure_path, option, positive, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
-from hwkd.quantity import Cell, Quantity, from_quantity
+from hwkd.quantity import Quantity
+from hwkd.report.compare.notes import missing_notes
 from hwkd.report.compare.rows import Column
-from hwkd.report.compare.tables import Label, Sheet, missing_notes, to_table
+from hwkd.report.compare.sheet import Label, Sheet, to_table
 from hwkd.report.table import Table, number
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.session import preferred_runtimes, runtime_label, usable_cores
@@ -300,8 +301,8 @@ def _steps(bench: Bench, where: str) -> Sheet:
     )
     rows = tuple(
         (
-            from_quantity(step.latency_ms),
-            Cell(100 * step.share, "computed", "the medians"),
+            step.latency_ms,
+            Quantity(100 * step.share, "computed", "the medians"),
         )
         for _, step in steps
     )
@@ -311,7 +312,7 @@ def _steps(bench: Bench, where: str) -> Sheet:
         f"Bundles: {STEPS_TEXT}",
         *((COMPRESSAI_STEPS_TEXT,) if any(step.name == "g_a" for _, step in steps) else ()),
     )
-    return Sheet(f"Where the time goes: {where}", labels, _STEPS, rows, notes, has_changes=False)
+    return Sheet(f"Where the time goes: {where}", labels, _STEPS, rows, notes)
 
 
 _AT_PSNR = (
@@ -334,9 +335,9 @@ def equal_psnr_table(found: EqualPsnr, fmt: str) -> Table:
     )
     rows = tuple(
         (
-            from_quantity(row.stream_bytes),
-            Cell(found.rate_percent(row), "estimated", f"the bytes against those of {first}"),
-            *map(from_quantity, (row.psnr_db, row.encode_ms, row.decode_ms)),
+            row.stream_bytes,
+            Quantity(found.rate_percent(row), "estimated", f"the bytes against those of {first}"),
+            *(row.psnr_db, row.encode_ms, row.decode_ms),
         )
         for row in found.rows
     )
@@ -346,7 +347,7 @@ def equal_psnr_table(found: EqualPsnr, fmt: str) -> Table:
         f"Host: {found.host}.",
     )
     title = f"At {found.psnr_db:g} dB: {found.images}"
-    return to_table(Sheet(title, labels, _AT_PSNR, rows, notes, has_changes=False), fmt)
+    return to_table(Sheet(title, labels, _AT_PSNR, rows, notes), fmt)
 
 
 def _entropy_notes(bench: Bench) -> Iterator[str]:
@@ -366,15 +367,14 @@ def _sheet(
     notes: tuple[str, ...],
     labels: tuple[Label, ...] = (),
 ) -> Sheet:
-    rows = tuple(tuple(map(from_quantity, of_row)) for of_row in figures)
     names = [_title(row) for row in bench.rows]
     first = (
         Label("coder", tuple(row.name for row in bench.rows)),
         Label("setting", tuple(row.setting for row in bench.rows)),
         Label("threads", tuple(map(_threads, bench.rows))),
     )
-    every_note = (*notes, *missing_notes(columns, rows, names))
-    return Sheet(title, (*first, *labels), columns, rows, every_note, has_changes=False)
+    every_note = (*notes, *missing_notes(columns, figures, names))
+    return Sheet(title, (*first, *labels), columns, tuple(figures), every_note)
 
 
 def _title(row: BenchRow) -> str:

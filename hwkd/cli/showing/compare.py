@@ -22,13 +22,13 @@ from hwkd.report.compare.break_even import Sender, break_even_table, classic_sen
 from hwkd.report.compare.paper import paper_sheets
 from hwkd.report.compare.published import read_paper, read_published_curves
 from hwkd.report.compare.rows import WHICH, SettingFilter, compare
+from hwkd.report.compare.sheet import to_table
 from hwkd.report.compare.tables import (
     AXES,
     glance_sheet,
     pareto_sheet,
     parse_axes,
     sheets,
-    to_table,
 )
 from hwkd.report.results import read_result_files, results_tables, shipped_results
 from hwkd.report.table import Table

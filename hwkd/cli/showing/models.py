@@ -1,6 +1,7 @@
 """`hwkd models`: the trained models that come with hwkd."""
 
 import argparse
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from hwkd.metrics import Curve
 from hwkd.models.shipped import WeightsCard, is_half, read_card, shipped_names, shipped_path
 from hwkd.options import option
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
+from hwkd.quantity import MIB
 from hwkd.report.bundles import bits_cell, hours_in_words
 from hwkd.report.compare.published import read_published_curves
 from hwkd.report.table import Table, number, span
@@ -50,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     ]
     tables = [bundles_table(bundles), teachers_table(teachers, ZOO)]
     if options.format == "table" and not options.all:
-        behind = {name: change for name, change in _against_jpeg(bundles, teachers) if change > 0}
+        against = _against_jpeg(bundles, teachers)
+        behind = {name: more for name, more in against if more is not None and more.percent > 0}
         tables = [_without(table, behind) for table in tables]
     emit_all(tables, options)
     return 0
@@ -61,48 +64,85 @@ def run(args: argparse.Namespace) -> int:
 
 def _against_jpeg(
     bundles: Sequence[tuple[str, Bundle, int]], teachers: Sequence[tuple[WeightsCard, bool, int]]
-) -> Iterator[tuple[str, float]]:
-    """Each model with known quality on Kodak, and how many percent more bits than JPEG it takes there."""
+) -> Iterator[tuple[str, "MoreBits | None"]]:
+    """Each model with known quality on Kodak, and how many more bits than JPEG it takes there."""
     jpeg = read_published_curves().named("JPEG").curve
     for name, bundle, _ in bundles:
         card = bundle.manifest.card
         figures = [] if card is None else [f for f in card.figures if f.on.casefold() == KODAK]
         points = [(f.bpp, f.psnr_db) for f in figures if f.psnr_db is not None]
         if points:
-            yield name, more_bits_percent(jpeg, points)
+            yield name, more_bits(jpeg, points)
     for teacher, _, _ in teachers:
         if teacher.kodak_bpp is not None and teacher.kodak_psnr_db is not None:
             point = (teacher.kodak_bpp, teacher.kodak_psnr_db)
-            yield teacher.name, more_bits_percent(jpeg, [point])
+            yield teacher.name, more_bits(jpeg, [point])
 
 
-def more_bits_percent(anchor: Curve, points: Sequence[tuple[float, float]]) -> float:
-    """Mean change of rate of points (bpp, PSNR in dB) from `anchor` at their own PSNRs, in percent.
+@dataclass(frozen=True)
+class MoreBits:
+    """More bits than those of a curve at the same PSNR, in percent; less than 0: fewer.
 
-    Between the anchor's points, the logarithm of its rate is a straight line over PSNR; beyond them, it stays as at the ends.
-    This needs no scipy, which `hwkd compare --results` uses for its BD-rates.
+    Attributes:
+        begins_db: where the curve begins, if that is above the model's PSNR: there it takes fewer bits still, so the model takes
+            more than `percent`. None if the curve reaches the PSNR.
+    """
+
+    percent: float
+    begins_db: float | None = None
+
+    def __str__(self) -> str:
+        # What is at least so much is rounded down.
+        if self.begins_db is not None:
+            return f"by more than {math.floor(self.percent):,} %"
+        return f"by {self.percent:,.0f} %"
+
+
+def more_bits(anchor: Curve, points: Sequence[tuple[float, float]]) -> MoreBits | None:
+    """Mean change of rate of points (bpp, PSNR in dB) from `anchor` at their own PSNRs.
+
+    Between the anchor's points, the logarithm of its rate is a straight line over PSNR. Points beyond its ends are left out;
+    if all of them lie below its PSNRs, they are compared with its first rate. This needs no scipy, which
+    `hwkd compare --results` uses for its BD-rates.
+
+    Returns:
+        None for points that all lie above the anchor's PSNRs, or on both sides of them: it does not say what it would take.
     """
     order = np.argsort(anchor.psnr_db)
     psnrs, rates = np.take(anchor.psnr_db, order), np.log(np.take(anchor.bpp, order))
-    changes = [np.log(bpp) - np.interp(psnr_db, psnrs, rates) for bpp, psnr_db in points]
-    return float(100 * np.expm1(np.mean(changes)))
+    within = [point for point in points if psnrs[0] <= point[1] <= psnrs[-1]]
+    if not within and any(psnr_db > psnrs[-1] for _, psnr_db in points):
+        return None
+    compared = within or points
+    changes = [np.log(bpp) - np.interp(psnr_db, psnrs, rates) for bpp, psnr_db in compared]
+    percent = float(100 * np.expm1(np.mean(changes)))
+    return MoreBits(percent, None if within else float(psnrs[0]))
 
 
-def _without(table: Table, behind: Mapping[str, float]) -> Table:
+def _without(table: Table, behind: Mapping[str, MoreBits]) -> Table:
     """The table without the rows of these models, and with a note that lists them."""
     rows = tuple(row for row in table.rows if row[0] not in behind)
     hidden = [row[0] for row in table.rows if row[0] in behind]
     if not hidden:
         return table
-    count = f"{len(hidden)} {'models are' if len(hidden) > 1 else 'model is'}"
-    listed = ", ".join(f"{name} +{behind[name]:.0f} %" for name in hidden)
-    note = f"{count} not listed, as JPEG takes fewer bits for the same PSNR or a higher one on Kodak: {listed}. --all lists them."
+    is_one = len(hidden) == 1
+    count = (
+        "1 model is not listed, as it takes"
+        if is_one
+        else f"{len(hidden)} models are not listed, as they take"
+    )
+    listed = ", ".join(f"{name} {behind[name]}" for name in hidden)
+    begins = dict.fromkeys(behind[name].begins_db for name in hidden)
+    bounds = "".join(
+        f" More than: JPEG's published curve begins at {db:.1f} dB, and these reach less."
+        for db in begins
+        if db is not None
+    )
+    note = f"{count} more bits than JPEG for the same PSNR on Kodak: {listed}.{bounds} --all lists {'it' if is_one else 'them'}."
     return replace(table, rows=rows, notes=(note, *table.notes))
 
 
 # The trained models that come with hwkd, as tables: bundles to encode with, teachers to distil from.
-
-MIB = 2**20
 KODAK = "kodak"
 
 _FIGURES = "kodak_psnr_db, kodak_bpp: measured, means over Kodak's 24 images, bpp of real bytes, header included."

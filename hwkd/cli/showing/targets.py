@@ -15,8 +15,8 @@ from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.measure.predict.derive import Bars, checked_others, derive
 from hwkd.measure.predict.fit import Z90
-from hwkd.measure.predict.other_runtimes import CheckedTiming
 from hwkd.measure.predict.published import Accuracy, CrossValidation
+from hwkd.measure.predict.runtime_steps import CheckedTiming
 from hwkd.options import option
 from hwkd.quantize.precision import PrecisionPlan, plan_precision
 from hwkd.report.table import Table, Valued, missing, number, numbers, span

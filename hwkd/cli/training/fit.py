@@ -5,7 +5,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -538,7 +538,7 @@ def write_result(result: FitResult, folder: Path, distill_target: str) -> list[s
             }
             for one in result.found
         ],
-        "untrained": [{"N": n, **asdict(cost)} for n, cost in result.untrained],
+        "untrained": [{"N": n, **cost.to_dict()} for n, cost in result.untrained],
     }
     texts = {
         "fit.md": "\n\n".join(parts) + "\n",

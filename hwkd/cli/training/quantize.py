@@ -12,6 +12,7 @@ from hwkd.errors import InputError
 from hwkd.images import open_images
 from hwkd.options import crop, one_of, option
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
+from hwkd.quantity import MIB
 from hwkd.report.table import Table, number
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ EXAMPLES = """examples:
 """
 
 BACKENDS = ("brevitas", "torchao", "torchao-pt2e")
-MIB = 2**20
 
 
 NO_ERROR = "infinite: an image came back without error"

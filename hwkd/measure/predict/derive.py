@@ -13,12 +13,8 @@ from hwkd.measure.predict.constants import Fitted, at_class, carried_on, constan
 from hwkd.measure.predict.fit import Prediction, fit, predict
 from hwkd.measure.predict.other_runtimes import (
     POOLED_DEVICE,
-    CheckedTiming,
-    Evidence,
     Network,
     OtherTiming,
-    check,
-    evidence,
     pooled_table,
     read_other,
 )
@@ -35,6 +31,7 @@ from hwkd.measure.predict.published import (
     read_timings,
     size_of,
 )
+from hwkd.measure.predict.runtime_steps import CheckedTiming, Evidence, check, evidence
 from hwkd.measure.predict.target import guessed_int8
 from hwkd.target import Carried, Constants, ExecutionUnit, Target, list_targets, load_target
 

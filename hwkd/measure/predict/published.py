@@ -1,11 +1,9 @@
 """Published timings of networks on devices: read, checked, and set beside the networks' work."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +12,7 @@ from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.measure.layers import TERMS, LayerCost, work
 from hwkd.measure.predict.fit import Z90, Array, fit
+from hwkd.schema import read_json
 
 SHIPPED = "published/ncnn-benchmark.json"
 TENSORRT = "published/tensorrt-jetson.json"
@@ -91,6 +90,9 @@ class Population:
         return np.array([is_int8 for _, is_int8 in self.columns])
 
 
+NEEDED = "source, networks and rows of device, threads, gpu, ms"
+
+
 def read_timings(path: Path | None = None) -> TimingTable:
     """The table at `path`; the one that ships with hwkd for None.
 
@@ -101,7 +103,7 @@ def read_timings(path: Path | None = None) -> TimingTable:
         InputError: no such file, not of that form, or a time that cannot be.
     """
     path = data_folder("profiles") / SHIPPED if path is None else path
-    raw = read_json(path)
+    raw = read_json(path, f"give a JSON file with {NEEDED}", "the timings")
     try:
         networks = tuple(str(name) for name in raw["networks"])
         rows = raw["rows"]
@@ -112,9 +114,7 @@ def read_timings(path: Path | None = None) -> TimingTable:
         )
         ms = tuple(tuple(None if t is None else float(t) for t in row["ms"]) for row in rows)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no table of timings ({error!r}): it needs source, networks and rows of device, threads, gpu, ms"
-        ) from error
+        raise InputError(f"{path} is no table of timings ({error!r}): it needs {NEEDED}") from error
     for configuration, row in zip(configurations, ms, strict=True):
         if len(row) != len(networks):
             raise InputError(
@@ -126,16 +126,6 @@ def read_timings(path: Path | None = None) -> TimingTable:
                 f"{path}: {configuration} has a time of {wrong[0]} ms; above 0 is accepted"
             )
     return TimingTable(source, networks, configurations, ms)
-
-
-def read_json(path: Path) -> Any:
-    """What the file holds. Raises InputError: it cannot be read, or is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the timings {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
 
 
 def merged(tables: Sequence[TimingTable]) -> TimingTable:

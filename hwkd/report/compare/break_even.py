@@ -7,11 +7,18 @@ from typing import cast
 from hwkd.errors import InputError
 from hwkd.measure.classic import LABELS, SETTINGS_TEXT, EqualQuality
 from hwkd.measure.energy.measure import Link
-from hwkd.quantity import FOUND, MARKS, Quantity, not_known
+from hwkd.quantity import (
+    FOUND,
+    MARKS,
+    NA,
+    Quantity,
+    interval_text,
+    joint_level,
+    not_known,
+    quantity_text,
+)
 from hwkd.report.table import Table, figure, missing, span
 from hwkd.target import CONFIDENCES
-
-NA = "n/a"
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def break_even(student: Sender, classic: Sender) -> BreakEven:
     s, c = student.encode_energy_j, classic.encode_energy_j
     more_j = _value(s) - _value(c)
     saved_bits = _value(classic.bits) - _value(student.bits)
-    level = _joint_level(s, c)
+    level = joint_level(s, c)
     low_j = high_j = more_j
     if level is not None:
         (s_low, s_high), (c_low, c_high) = _interval(s), _interval(c)
@@ -133,8 +140,8 @@ def break_even_table(
     rows = tuple(
         (
             sender.name,
-            _with_interval(sender.encode_energy_j.scaled(1e3)),
-            figure(_plain(sender.bits.scaled(1e-3)), sender.bits.scaled(1e-3)),
+            _cell(sender.encode_energy_j.scaled(1e3)),
+            _cell(sender.bits.scaled(1e-3)),
             *(_total(sender, link) for link in links),
         )
         for sender in senders
@@ -185,15 +192,6 @@ def _interval(figure: Quantity) -> tuple[float, float]:
     return cast(float, figure.low), cast(float, figure.high)
 
 
-def _joint_level(a: Quantity, b: Quantity) -> float | None:
-    """The level at which both intervals hold at once, at least (Bonferroni); None without two, or where it is not
-    above 0."""
-    if a.level is None or b.level is None:
-        return None
-    level = round(a.level + b.level - 1, 10)
-    return level if level > 0 else None
-
-
 def _total(sender: Sender, link: Link) -> str:
     energy, bits = sender.encode_energy_j, sender.bits
     if energy.value is None or bits.value is None:
@@ -201,22 +199,22 @@ def _total(sender: Sender, link: Link) -> str:
     # A published cost of the link makes every total an estimate.
     found = "predicted" if energy.found == "predicted" else "estimated"
     low, high = (1e3 * (energy.value + bits.value * cost) for cost in (link.low, link.high))
-    text = f"{MARKS[found]}{_number(low)}" + ("" if low == high else f" to {_number(high)}")
     if low == high:
-        return figure(text, Quantity(low, found, link.label))
-    return span(text, low, high, found)
+        return _cell(Quantity(low, found, link.label))
+    return span(MARKS[found] + interval_text(low, high), low, high, found)
 
 
 def _energies(result: BreakEven) -> str:
     return " against ".join(
-        f"{_plain(sender.encode_energy_j.scaled(1e3))} mJ"
+        f"{_value_text(sender.encode_energy_j.scaled(1e3))} mJ"
         for sender in (result.student, result.classic)
     )
 
 
 def _bits(result: BreakEven) -> str:
     return " against ".join(
-        f"{_plain(sender.bits.scaled(1e-3))} kbit" for sender in (result.student, result.classic)
+        f"{_value_text(sender.bits.scaled(1e-3))} kbit"
+        for sender in (result.student, result.classic)
     )
 
 
@@ -238,20 +236,12 @@ def _origin(sender: Sender) -> str:
     return f"{sender.name}: encode_mj {of(sender.encode_energy_j)}; kbit {of(sender.bits)}."
 
 
-def _with_interval(energy: Quantity) -> str:
-    text = _plain(energy)
-    if energy.level is not None:
-        text = "{} ({} to {})".format(text, *map(_number, _interval(energy)))
-    return figure(text, energy)
+def _cell(of: Quantity) -> str:
+    return figure(quantity_text(of, is_marked=True), of)
 
 
-def _plain(of: Quantity) -> str:
-    return NA if of.value is None else MARKS[of.found] + _number(of.value)
-
-
-def _number(value: float) -> str:
-    """Three digits that count, thousands in full."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+def _value_text(of: Quantity) -> str:
+    return quantity_text(of, interval=None, is_marked=True)
 
 
 def _scientific(value: float) -> str:

@@ -8,7 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from hwkd.errors import InputError
-from hwkd.quantity import NA, PUBLISHED, Cell, against, unknown_cell
+from hwkd.quantity import NA, PUBLISHED, Quantity, not_known
+from hwkd.report.compare.notes import (
+    MEMORY_NOTE,
+    change_notes,
+    energy_notes,
+    latency_notes,
+    macs_note,
+    missing_notes,
+    quality_notes,
+    rate_notes,
+)
 from hwkd.report.compare.published import Paper, PaperRow
 from hwkd.report.compare.rows import (
     MEGAPIXEL,
@@ -19,22 +29,8 @@ from hwkd.report.compare.rows import (
     model_rows,
     of_all,
 )
-from hwkd.report.compare.tables import (
-    MEMORY_NOTE,
-    Label,
-    Sheet,
-    change_notes,
-    energy_notes,
-    latency_notes,
-    macs_note,
-    missing_notes,
-    part_label,
-    quality_notes,
-    rate_notes,
-    run_labels,
-    weight_bits_label,
-    with_changes,
-)
+from hwkd.report.compare.sheet import Label, Sheet
+from hwkd.report.compare.tables import figures_in, part_label, run_labels, weight_bits_label
 from hwkd.report.table import missing
 
 SIZE = ("parameters_m", "memory_mib", "psnr_db", "bpp")
@@ -95,16 +91,18 @@ def _sheet(
     """Our columns and the paper's in turn, for our rows at `places` and the paper's own rows."""
     is_per_pixel = compared.scope.is_per_pixel
     columns = columns_for(keys, is_per_pixel=is_per_pixel)
-    ours = with_changes([compared.figures[i] for i in places], columns)
+    ours = figures_in(columns, [compared.figures[i] for i in places])
     matches = [paper.row_for(compared.rows[i].record) for i in places]
     rest = [row for row in paper.rows if row not in matches]
-    rows = [
-        _in_turn(cells, _published(paper, match, columns, is_per_pixel))
-        for cells, match in zip(ours, matches, strict=True)
-    ]
+    first = _published(paper, paper.rows[0], columns, is_per_pixel)
+
+    def published(row: PaperRow | None) -> tuple[Quantity, ...]:
+        return first if row == paper.rows[0] else _published(paper, row, columns, is_per_pixel)
+
+    rows = [_in_turn(cells, published(match)) for cells, match in zip(ours, matches, strict=True)]
     reason = "no record of this architecture is compared"
-    no_record = tuple(unknown_cell(reason) for _ in columns)
-    rows += [_in_turn(no_record, _published(paper, row, columns, is_per_pixel)) for row in rest]
+    no_record = tuple(not_known(reason) for _ in columns)
+    rows += [_in_turn(no_record, published(row)) for row in rest]
     model, *others = labels
     all_labels = (
         replace(model, values=(*model.values, *(f"paper: {row.name}" for row in rest))),
@@ -126,6 +124,7 @@ def _sheet(
             *missing_notes(columns, ours, names),
             *compared.left_out,
         ),
+        _in_turn(ours[0], first),
     )
 
 
@@ -149,20 +148,13 @@ def _paper_notes(
 
 def _published(
     paper: Paper, row: PaperRow | None, columns: Sequence[Column], is_per_pixel: bool
-) -> tuple[Cell, ...]:
-    """The paper's cells of `row` with their changes against its first row."""
+) -> tuple[Quantity, ...]:
+    """The paper's figures of `row`."""
     if row is None:
         reason = "not one of the paper's architectures"
-        return tuple(unknown_cell(reason) for _ in columns)
-    first, figures = (
-        _paper_figures(paper, paper.rows[0], is_per_pixel),
-        _paper_figures(paper, row, is_per_pixel),
-    )
-    cells = (
-        against(first[column.key], figures[column.key], is_difference=column.is_difference)
-        for column in columns
-    )
-    return tuple(replace(cell, is_reference=row == paper.rows[0]) for cell in cells)
+        return tuple(not_known(reason) for _ in columns)
+    figures = _paper_figures(paper, row, is_per_pixel)
+    return tuple(figures[column.key] for column in columns)
 
 
 def _paper_figures(paper: Paper, row: PaperRow, is_per_pixel: bool) -> Figures:
@@ -177,7 +169,7 @@ def _paper_figures(paper: Paper, row: PaperRow, is_per_pixel: bool) -> Figures:
         "fps": row.fps * pixels / MEGAPIXEL if is_per_pixel else row.fps,
         "total_mj": row.energy_mj * MEGAPIXEL / pixels if is_per_pixel else row.energy_mj,
     }
-    return {key: Cell(value, PUBLISHED, paper.source) for key, value in values.items()}
+    return {key: Quantity(value, PUBLISHED, paper.source) for key, value in values.items()}
 
 
 def _paper_column(column: Column, is_per_pixel: bool) -> Column:
@@ -193,5 +185,5 @@ def _paper_column(column: Column, is_per_pixel: bool) -> Column:
     )
 
 
-def _in_turn(ours: Sequence[Cell], papers: Sequence[Cell]) -> tuple[Cell, ...]:
+def _in_turn(ours: Sequence[Quantity], papers: Sequence[Quantity]) -> tuple[Quantity, ...]:
     return tuple(cell for pair in zip(ours, papers, strict=True) for cell in pair)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from hwkd.errors import InputError
 from hwkd.measure.record import Entry, Record, Setting
-from hwkd.quantity import Cell, added, from_quantity, per_second, unknown_cell
+from hwkd.quantity import MIB, Quantity, added, not_known, per_second
 
 # Which rows a comparison has: the settings of the records that the user wants. Pure.
 
@@ -149,8 +149,6 @@ def _no_fit(records: Sequence[Record], wanted: SettingFilter) -> InputError:
 
 
 # The figures of one row of a comparison, by name. Pure.
-
-MIB = 2**20
 MEGAPIXEL = 1e6
 
 
@@ -168,7 +166,7 @@ class Scope:
     is_per_pixel: bool = False
 
 
-def figures_of(row: Row, scope: Scope) -> dict[str, Cell]:
+def figures_of(row: Row, scope: Scope) -> dict[str, Quantity]:
     """Every figure of `row` under the key of its column (hwkd.report.compare.rows)."""
     megapixels = row.record.pixels / MEGAPIXEL if scope.is_per_pixel else 1.0
     return {
@@ -180,30 +178,30 @@ def figures_of(row: Row, scope: Scope) -> dict[str, Cell]:
     }
 
 
-def _size(record: Record) -> dict[str, Cell]:
+def _size(record: Record) -> dict[str, Quantity]:
     size = record.size
     memory = (size.weight_bytes_fp32 + size.buffer_bytes) / MIB
     return {
-        "parameters_m": Cell(size.parameters / 1e6, "counted"),
-        "memory_mib": Cell(memory, "computed"),
-        "weight_mib": Cell(size.weight_bytes / MIB, "computed"),
+        "parameters_m": Quantity(size.parameters / 1e6, "counted"),
+        "memory_mib": Quantity(memory, "computed"),
+        "weight_mib": Quantity(size.weight_bytes / MIB, "computed"),
     }
 
 
-def _quality(record: Record) -> dict[str, Cell]:
+def _quality(record: Record) -> dict[str, Quantity]:
     quality = record.quality
     if quality is None:
-        missing = unknown_cell(
+        missing = not_known(
             "the record has no evaluation"
             if record.model.is_trained
             else "an architecture without trained weights has no quality"
         )
         return {"psnr_db": missing, "bpp": missing, "ms_ssim": missing}
 
-    def cell(value: float) -> Cell:
-        return Cell(value, "measured", quality.source, basis=quality.on)
+    def cell(value: float) -> Quantity:
+        return Quantity(value, "measured", quality.source, on=quality.on)
 
-    no_ms_ssim = unknown_cell("the record's evaluation has no MS-SSIM")
+    no_ms_ssim = not_known("the record's evaluation has no MS-SSIM")
     return {
         "psnr_db": cell(quality.psnr_db),
         "bpp": cell(quality.bpp),
@@ -211,19 +209,19 @@ def _quality(record: Record) -> dict[str, Cell]:
     }
 
 
-def _macs(record: Record, is_per_pixel: bool) -> dict[str, Cell]:
+def _macs(record: Record, is_per_pixel: bool) -> dict[str, Quantity]:
     macs = record.macs
     kmac_per_pixel = 1e3 * record.pixels
     unit = kmac_per_pixel if is_per_pixel else 1e9
     return {
-        "encode_gmacs": Cell(macs.encode_macs / unit, "counted"),
-        "decode_gmacs": Cell(macs.decode_macs / unit, "counted"),
-        "total_gmacs": Cell(macs.total_macs / unit, "counted"),
-        "kmac_per_pixel": Cell(macs.total_macs / kmac_per_pixel, "counted"),
+        "encode_gmacs": Quantity(macs.encode_macs / unit, "counted"),
+        "decode_gmacs": Quantity(macs.decode_macs / unit, "counted"),
+        "total_gmacs": Quantity(macs.total_macs / unit, "counted"),
+        "kmac_per_pixel": Quantity(macs.total_macs / kmac_per_pixel, "counted"),
     }
 
 
-def _throughput(row: Row, part: str, megapixels: float) -> dict[str, Cell]:
+def _throughput(row: Row, part: str, megapixels: float) -> dict[str, Quantity]:
     encode, decode = (
         _entry(row, "latency_ms", side, part, 1 / megapixels) for side in ("encode", "decode")
     )
@@ -236,8 +234,8 @@ def _throughput(row: Row, part: str, megapixels: float) -> dict[str, Cell]:
     }
 
 
-def _energy(row: Row, part: str, megapixels: float) -> dict[str, Cell]:
-    def of(side: str, factor: float) -> Cell:
+def _energy(row: Row, part: str, megapixels: float) -> dict[str, Quantity]:
+    def of(side: str, factor: float) -> Quantity:
         return _entry(row, "energy_mj", side, part, factor)
 
     encode, decode = of("encode", 1 / megapixels), of("decode", 1 / megapixels)
@@ -251,7 +249,7 @@ def _energy(row: Row, part: str, megapixels: float) -> dict[str, Cell]:
     }
 
 
-def _emissions(row: Row, part: str, factor: float) -> Cell:
+def _emissions(row: Row, part: str, factor: float) -> Quantity:
     """Emissions of encoder and decoder: the record's figure for both, else the sum of the two."""
     if row.entry("emissions_g_per_1000", "both", part):
         return _entry(row, "emissions_g_per_1000", "both", part, factor)
@@ -261,13 +259,13 @@ def _emissions(row: Row, part: str, factor: float) -> Cell:
     return added(*sides)
 
 
-def _entry(row: Row, name: str, side: str, part: str, factor: float) -> Cell:
+def _entry(row: Row, name: str, side: str, part: str, factor: float) -> Quantity:
     if row.setting is None:
-        return unknown_cell("the record holds no latency and no energy")
+        return not_known("the record holds no latency and no energy")
     entry = row.entry(name, side, part)
     if entry is None:
-        return unknown_cell(f"the record has no {name} of this part in this setting")
-    return from_quantity(entry.quantity, factor)
+        return not_known(f"the record has no {name} of this part in this setting")
+    return entry.quantity.scaled(factor)
 
 
 # The columns that comparisons have, for an image and for a pixel. Pure.
@@ -366,7 +364,7 @@ _FOR_AN_IMAGE_ONLY = ("kmac_per_pixel", "mj_per_mpx")
 SIZE = ("parameters_m", "memory_mib", "weight_mib", "psnr_db", "bpp")
 """The figures that do not depend on where a model runs."""
 
-Figures = Mapping[str, Cell]
+Figures = Mapping[str, Quantity]
 
 
 @dataclass(frozen=True)
@@ -416,7 +414,7 @@ def model_rows(compared: Compared) -> list[int]:
     return list(first.values())
 
 
-def of_all(compared: Compared, *keys: str) -> list[tuple[str, Cell]]:
+def of_all(compared: Compared, *keys: str) -> list[tuple[str, Quantity]]:
     """The figures `keys` of all rows, with the rows' names."""
     return [
         (name, figures[key])

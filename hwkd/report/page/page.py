@@ -10,8 +10,18 @@ from dataclasses import dataclass, field, replace
 
 from hwkd.errors import HwkdError
 from hwkd.measure.record import PLAN, Record
-from hwkd.quantity import FOUND, NA, PUBLISHED, Cell, from_quantity, interval_text, number_text
+from hwkd.quantity import FOUND, NA, PUBLISHED, Quantity, interval_text, number_text
 from hwkd.quantize.precision import plan_precision
+from hwkd.report.compare.notes import (
+    PART_WORDS,
+    WEIGHT_NOTE,
+    energy_notes,
+    latency_notes,
+    macs_note,
+    per_pixel_notes,
+    quality_notes,
+    record_notes,
+)
 from hwkd.report.compare.rows import (
     Column,
     Compared,
@@ -25,16 +35,6 @@ from hwkd.report.compare.rows import (
     compare,
     figures_of,
     of_all,
-)
-from hwkd.report.compare.tables import (
-    PART_WORDS,
-    WEIGHT_NOTE,
-    energy_notes,
-    latency_notes,
-    macs_note,
-    per_pixel_notes,
-    quality_notes,
-    record_notes,
 )
 from hwkd.report.page.sources import SHIPPED, Gathered
 from hwkd.report.page.templating import NOT_INSTALLED, render_template, script_json, script_text
@@ -267,8 +267,8 @@ def figure_cells(
             yield PageCell(NA, title=reason, note=reasons.number(reason))
             continue
         small = interval_text(cell.low, cell.high, digits)
-        if shows_basis and cell.basis:
-            small = f"on {cell.basis}"
+        if shows_basis and cell.on:
+            small = f"on {cell.on}"
         yield PageCell(number_text(cell.value, digits), cell.value, small, _how(cell))
 
 
@@ -282,15 +282,15 @@ def nobody_notes(
             yield f"{column.name}: {NA} in every row: {'; '.join(reasons)}."
 
 
-def _how(cell: Cell) -> str:
+def _how(cell: Quantity) -> str:
     """The way the figure was found, in words."""
     parts = [f"{cell.found} by {cell.by}" if cell.by else cell.found]
     if cell.runs is not None:
         parts.append(f"{cell.runs} run{'s' * (cell.runs != 1)}")
     if cell.level is not None:
         parts.append(f"{100 * cell.level:g} % interval")
-    if cell.basis:
-        parts.append(f"on {cell.basis}")
+    if cell.on:
+        parts.append(f"on {cell.on}")
     return ", ".join(parts)
 
 
@@ -345,7 +345,7 @@ def resource_table(records: Sequence[Record]) -> ResourceTable:
         (compared, columns_found(compared.figures, model_columns)),
         *((of, columns_found(of.figures, cost_columns, SHORT_PARTS[part])) for part, of in by_part),
     ]
-    bases = {cell.basis for _, cell in of_all(compared, "bpp") if cell.value is not None}
+    bases = {cell.on for _, cell in of_all(compared, "bpp") if cell.value is not None}
     reasons = Reasons()
     rows = []
     for i, row in enumerate(compared.rows):
@@ -529,7 +529,7 @@ def target_card(target: Target, records: Sequence[Record]) -> TargetCard:
     )
 
 
-def real_time(latency_ms: Cell) -> str:
+def real_time(latency_ms: Quantity) -> str:
     """Whether an image that takes `latency_ms` is one of REAL_TIME_FPS in a second; n/a where that is not known.
 
     A latency without an interval is taken as exact.
@@ -548,7 +548,7 @@ def _real_time_of(row: Row, side: str) -> str:
     entry = row.entry("latency_ms", side, "end_to_end")
     if entry is None or not row.record.model.is_trained:
         return NA
-    return real_time(from_quantity(entry.quantity))
+    return real_time(entry.quantity)
 
 
 def _unit(unit: ExecutionUnit, target: Target) -> CardUnit:

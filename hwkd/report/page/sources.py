@@ -1,6 +1,5 @@
 """The sources of a report: each text that a user names, by what lies there, and the plots in their order."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from hwkd.report.plots.training import TrainingLog, read_training_log, training_
 from hwkd.report.results import ARMS, ResultFiles, in_order, read_result_files, shipped_results
 from hwkd.results import Result, read_result
 from hwkd.runtime.bundle import is_bundle
+from hwkd.schema import read_json
 from hwkd.target import Target, list_targets, load_target, load_targets
 
 # All that a report page and its figures are made from.
@@ -237,12 +237,7 @@ def _read_folder(path: Path, found: _Sources) -> None:
 
 def _read_file(path: Path, found: _Sources) -> None:
     """A record or a result, by what it holds."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); give a record or a result") from error
+    content = read_json(path, "give a record or a result")
     if isinstance(content, dict) and "results" in content:
         _add_result(found.results, path.stem, read_result(path))
     else:

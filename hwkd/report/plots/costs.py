@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from hwkd.measure.bundles import FLOAT_BITS
 from hwkd.measure.record import Record
-from hwkd.quantity import PUBLISHED, Cell, three_digits, unknown_cell
+from hwkd.quantity import PUBLISHED, Quantity, not_known, three_digits
+from hwkd.report.compare.notes import PART_WORDS, quality_notes, ways, whose
 from hwkd.report.compare.published import Paper
 from hwkd.report.compare.rows import PARTS, Compared, Row, Scope, compare, figures_of, model_rows
-from hwkd.report.compare.tables import FRONT, PART_WORDS, quality_notes, verdicts, ways, whose
+from hwkd.report.compare.tables import FRONT, verdicts
 from hwkd.report.plots.plot import (
     PAPER,
     Point,
@@ -27,7 +28,7 @@ from hwkd.report.table import Table
 
 COST, QUALITY = "cost", "psnr_db"
 
-Figures = Mapping[str, Cell]
+Figures = Mapping[str, Quantity]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Costed:
     Attributes:
         name: name for people.
         kind: family and precision; they decide how it is drawn.
-        psnr_db: PSNR; its basis has the images.
+        psnr_db: PSNR; its `on` has the images.
         rate: bits per pixel.
         is_published: whether the quality is the paper's, of the same architecture.
     """
@@ -45,9 +46,9 @@ class Costed:
     name: str
     kind: str
     row: Row
-    cost: Cell
-    psnr_db: Cell
-    rate: Cell
+    cost: Quantity
+    psnr_db: Quantity
+    rate: Quantity
     is_published: bool = False
 
     @property
@@ -61,7 +62,7 @@ class Costed:
 def costed(
     rows: Sequence[Row],
     figures: Sequence[Figures],
-    cost_of: Callable[[Figures], Cell],
+    cost_of: Callable[[Figures], Quantity],
     paper: Paper,
 ) -> tuple[tuple[Costed, ...], tuple[tuple[str, str], ...]]:
     """The rows that have cost and quality, and of each other one its model's name with the reason why not.
@@ -78,11 +79,11 @@ def costed(
         published = None if model.is_trained else paper.row_for(row.record)
         if published is not None:
             basis = _same_images(paper.images, figures)
-            psnr_db = Cell(published.psnr_db, PUBLISHED, paper.source, basis=basis)
-            rate = Cell(published.bpp, PUBLISHED, paper.source, basis=basis)
+            psnr_db = Quantity(published.psnr_db, PUBLISHED, paper.source, on=basis)
+            rate = Quantity(published.bpp, PUBLISHED, paper.source, on=basis)
             name, kind, is_published = f"paper N={published.N}", PAPER, True
         if cost.value == 0:
-            cost = unknown_cell("it costs 0, which a logarithmic axis does not have")
+            cost = not_known("it costs 0, which a logarithmic axis does not have")
         missing = next((cell for cell in (psnr_db, cost) if cell.value is None), None)
         if missing is None:
             found.append(Costed(name, kind, row, cost, psnr_db, rate, is_published))
@@ -93,13 +94,13 @@ def costed(
 
 def main_images(points: Sequence[Costed]) -> str:
     """The images that most of the points were evaluated on."""
-    return Counter(point.psnr_db.basis for point in points).most_common(1)[0][0]
+    return Counter(point.psnr_db.on for point in points).most_common(1)[0][0]
 
 
 def front_of(points: Sequence[Costed]) -> tuple[Costed, ...]:
     """The points that no other beats with less cost and more PSNR; among those of `main_images`, the cheapest first."""
     images = main_images(points)
-    comparable = [point for point in points if point.psnr_db.basis == images]
+    comparable = [point for point in points if point.psnr_db.on == images]
     figures = [{COST: point.cost, QUALITY: point.psnr_db} for point in comparable]
     found = verdicts(figures, (QUALITY, COST), [point.name for point in comparable])
     front = [point for point, text in zip(comparable, found, strict=True) if text == FRONT]
@@ -111,7 +112,7 @@ def series_of(points: Sequence[Costed]) -> tuple[Series, ...]:
     images = main_images(points)
     held: dict[tuple[bool, str], list[Point]] = {}
     for point in sorted(points, key=lambda point: point.cost.value or 0.0):
-        elsewhere = "" if point.psnr_db.basis == images else f" ({point.psnr_db.basis})"
+        elsewhere = "" if point.psnr_db.on == images else f" ({point.psnr_db.on})"
         held.setdefault((point.is_published, point.kind + elsewhere), []).append(as_point(point))
     return tuple(
         Series(kind, tuple(of_kind), is_published=is_published)
@@ -149,7 +150,7 @@ def _kind(row: Row) -> str:
 def _same_images(paper_images: str, figures: Sequence[Figures]) -> str:
     """The name of the paper's images in our figures, if any are of them: "Kodak, 24 images" for those of 768x512."""
     for known in figures:
-        basis = known[QUALITY].basis
+        basis = known[QUALITY].on
         if basis and paper_images.casefold().startswith(basis.casefold()):
             return basis
     return paper_images
@@ -316,7 +317,7 @@ def _table(points: Sequence[Costed], title: str, unit: str) -> Table:
             exact(point.psnr_db.value),
             exact(point.rate.value),
             point.psnr_db.found,
-            point.psnr_db.basis,
+            point.psnr_db.on,
         )
         for point in points
     )
@@ -341,7 +342,7 @@ def rate_notes(points: Sequence[Costed]) -> Iterator[str]:
         f"Rates: {rates(points)}. A model that spends more bits reaches a higher PSNR, so the front does not say which "
         "model codes better; the plot of rate and distortion does."
     )
-    others = [p.name for p in points if p.psnr_db.basis != main_images(points)]
+    others = [p.name for p in points if p.psnr_db.on != main_images(points)]
     if others:
         yield (
             f"On the front are models evaluated on {main_images(points)} only; on other images, and not to be compared "

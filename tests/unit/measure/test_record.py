@@ -267,7 +267,7 @@ def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError) as caught:
         read_record(path)
     assert str(caught.value) == (
-        f"cannot read the record {path}: No such file or directory; make one with `hwkd profile`"
+        f"cannot read the record {path}: No such file or directory; give a file that `hwkd profile` wrote"
     )
 
 
@@ -287,10 +287,10 @@ def with_first(content, key, value, inside=""):
             "quantity: value: got nan; a finite number is accepted",
         ),
         (
-            "value",
+            "low",
             -1.0,
             "quantity",
-            "quantity: value must be a finite number of 0 or more, got -1.0",
+            "latency_ms and its interval must be 0 or more, got -1.0",
         ),
         ("value", "40", "quantity", "quantity: value: got '40'; a number is accepted"),
         ("found", "felt", "quantity", "quantity: found must be one of counted, computed, "),

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from hwkd.errors import InputError
-from hwkd.quantity import Cell, Quantity, not_known, unknown_cell
+from hwkd.quantity import Quantity, not_known
 from hwkd.report.table import (
     Table,
     Valued,
@@ -147,7 +147,7 @@ def test_a_figure_is_its_value_its_interval_and_how_it_was_found():
         "level": 0.9,
         "found": "predicted",
     }
-    assert cell_of(figure("2", Cell(2.0, "counted"))) == {"value": 2.0, "found": "counted"}
+    assert cell_of(figure("2", Quantity(2.0, "counted"))) == {"value": 2.0, "found": "counted"}
     told = figure("3 p95 4", Quantity(3.0, "measured", "clock", runs=9), p95=4.0)
     assert cell_of(told) == {"value": 3.0, "p95": 4.0, "found": "measured"}
 
@@ -156,7 +156,7 @@ def test_a_figure_is_its_value_its_interval_and_how_it_was_found():
     "cell",
     [
         figure("n/a", not_known("no sensor")),
-        figure("n/a", unknown_cell("no sensor")),
+        figure("n/a", not_known("no sensor")),
         number(None, ".2f", "no sensor"),
         missing("no sensor", "refused"),
         number(float("inf"), ".2f", "no sensor"),

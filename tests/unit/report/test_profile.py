@@ -128,7 +128,7 @@ def test_figures_have_three_digits(make_record, both, value, text):
 def test_an_interval_stands_behind_its_figure(make_record, both):
     entries = both(EAGER, encode=10, decode=10, low=9.0, high=12.0)
     found, _ = costs(make_record(entries=entries))
-    assert found[0]["decode_ms"] == "10.0 [9, 12.0]"
+    assert found[0]["decode_ms"] == "10.0 [9.00, 12.0]"
 
 
 def test_a_row_is_of_the_whole_way_where_both_sides_have_it(host):
@@ -138,17 +138,17 @@ def test_a_row_is_of_the_whole_way_where_both_sides_have_it(host):
         "target": "this-machine",
         "setting": "cpu, torch 2.13.0 eager fp32, 1 thread",
         "part": "end_to_end",
-        "encode_ms": "3",
-        "decode_ms": "4",
+        "encode_ms": "3.00",
+        "decode_ms": "4.00",
         "encode_mj": "30.0",
         "decode_mj": "40.0",
     }
     # Its networks alone stand below, to be held against those of the other runtime.
     of = [(row["setting"], row["part"], row["encode_ms"], row["encode_mj"]) for row in found]
     assert of == [
-        (str(EAGER), "end_to_end", "3", "30.0"),
-        (str(EAGER), "networks", "1", "n/a"),
-        (str(ONNX), "networks", "5", "n/a"),
+        (str(EAGER), "end_to_end", "3.00", "30.0"),
+        (str(EAGER), "networks", "1.00", "n/a"),
+        (str(ONNX), "networks", "5.00", "n/a"),
     ]
 
 
@@ -233,8 +233,8 @@ def test_stages_have_a_row_each_and_settings_a_column_each(make_record, figure):
     assert table.title == "teacher on board: milliseconds by stage"
     assert table.columns == ("side", "part", str(EAGER), str(ONNX))
     assert table.rows == (
-        ("encode", "transform", "2 p95 2.5", ""),
-        ("encode", "networks", "5", "4"),
+        ("encode", "transform", "2.00 p95 2.50", ""),
+        ("encode", "networks", "5.00", "4.00"),
     )
 
 
@@ -255,7 +255,7 @@ def test_stages_that_are_not_known_have_their_reason_below(make_record, figure):
         unknown("latency_ms", "decode", "untrained", "end_to_end"),
     )
     table = stage_table(make_record(entries=entries))
-    assert [row[2] for row in table.rows] == ["2", "n/a", "n/a"]
+    assert [row[2] for row in table.rows] == ["2.00", "n/a", "n/a"]
     assert notes_on_unknown(table.notes) == ["n/a: encode entropy, decode end_to_end: untrained."]
 
 
@@ -271,7 +271,7 @@ def test_memory_and_emissions_stand_below_the_stages(make_record, figure):
         "Host: host.",
         "encode: peak_mib 456 (the clock).",
         "encode: growth_mib_per_mpx n/a (the peak does not grow).",
-        "encode: emissions_g_per_1000 ~1.5 (codecarbon).",
+        "encode: emissions_g_per_1000 ~1.50 (codecarbon).",
     )
 
 
@@ -310,5 +310,5 @@ def test_layer_times_are_those_of_the_main_setting(make_record, layers, figure):
         timed("g_a.2", EAGER_2, 3.0),
     )
     table = layer_table(make_record(entries=entries, layers=layers))
-    assert [row["latency_ms"] for row in rows(table)] == ["5", "n/a"]
+    assert [row["latency_ms"] for row in rows(table)] == ["5.00", "n/a"]
     assert table.notes == (f"latency_ms: {EAGER}.",)

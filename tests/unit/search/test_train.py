@@ -11,8 +11,9 @@ from hwkd.measure.energy.rapl import RaplMeter
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec
 from hwkd.models.teacher import Teacher, load_teacher
+from hwkd.quantity import MIB
 from hwkd.search import train
-from hwkd.search.cost import MIB, PredictedCosts, stored_bytes
+from hwkd.search.cost import PredictedCosts, stored_bytes
 from hwkd.search.space import Space, family_space
 from hwkd.search.train import Diverged, Measured, Trainer, rate_share
 from hwkd.target import load_target

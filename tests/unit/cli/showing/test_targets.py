@@ -8,8 +8,8 @@ from hwkd.cli.showing.targets import (
     other_worst_table,
     overall_table,
 )
-from hwkd.measure.predict.other_runtimes import CheckedTiming
 from hwkd.measure.predict.published import Configuration, CrossValidation, Population
+from hwkd.measure.predict.runtime_steps import CheckedTiming
 
 ACCURACY = (
     "count",

@@ -11,20 +11,22 @@ from hwkd.measure.layers import LayerCost
 from hwkd.measure.predict.fit import Prediction, predict
 from hwkd.measure.predict.other_runtimes import (
     APART,
-    FEWEST_SD,
     SHIPPED,
-    VERSION_SD,
-    Evidence,
-    Moments,
     OtherTiming,
     Residual,
     arithmetic_class,
     base_prediction,
-    check,
-    grouped,
     pooled_table,
     read_other,
     residuals,
+)
+from hwkd.measure.predict.runtime_steps import (
+    FEWEST_SD,
+    VERSION_SD,
+    Evidence,
+    Moments,
+    check,
+    grouped,
     step,
 )
 from hwkd.target import ANY_OF_CLASS, Carried, load_target

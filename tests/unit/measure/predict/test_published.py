@@ -169,11 +169,14 @@ def test_a_file_that_is_not_there_or_not_json_is_refused(tmp_path):
     path = tmp_path / "no.json"
     with pytest.raises(InputError) as caught:
         read_timings(path)
-    assert str(caught.value) == f"cannot read the timings {path}: No such file or directory"
+    assert str(caught.value) == (
+        f"cannot read the timings {path}: No such file or directory; give a JSON file with source, networks and rows of "
+        "device, threads, gpu, ms"
+    )
     path.write_text("{")
     with pytest.raises(InputError) as caught:
         read_timings(path)
-    assert str(caught.value).startswith(f"{path} is not JSON: ")
+    assert str(caught.value).startswith(f"{path} is not JSON (")
 
 
 DEVICES, NETWORKS_LEFT_OUT, INT8 = 12, 12, 5

@@ -169,7 +169,7 @@ def test_the_table_adds_what_the_link_costs():
     # 300 mJ + 100,000 x 2e-6 J; LoRa 2.00e-5 to 4.37e-4 J/bit: 2 J to 43.7 J for 100,000 bits.
     assert table.rows == (
         ("s", "300 (290 to 310)", "100", "~500", "~2,300 to 44,000"),
-        ("JPEG", "~100 (90 to 110)", "500", "~1,100", "~10,100 to 218,600"),
+        ("JPEG", "~100 (90.0 to 110)", "500", "~1,100", "~10,100 to 218,600"),
     )
     assert table.notes[0] == (
         "s beats JPEG from ~5.0e-7 J/bit (4.5e-7 to 5.5e-7) on: 2e-6 J/bit yes, LoRa yes."

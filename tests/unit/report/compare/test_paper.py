@@ -8,7 +8,7 @@ from hwkd.models.spec import HyperpriorSpec, PatchSpec, spec_to_json
 from hwkd.report.compare.paper import paper_sheets
 from hwkd.report.compare.published import read_paper
 from hwkd.report.compare.rows import compare
-from hwkd.report.compare.tables import for_machines, for_people
+from hwkd.report.compare.sheet import for_machines, for_people
 
 KODAK = {"width": 768, "height": 512}
 

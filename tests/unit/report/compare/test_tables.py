@@ -4,15 +4,14 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.measure.record import Entry, Macs, Quality, Setting, Size
-from hwkd.quantity import Cell, not_known, unknown_cell
+from hwkd.quantity import Quantity, not_known
 from hwkd.report.compare.rows import compare
+from hwkd.report.compare.sheet import for_machines, for_people
 from hwkd.report.compare.tables import (
     AXES,
     computation_sheet,
     default_axes,
     energy_sheet,
-    for_machines,
-    for_people,
     pareto_sheet,
     parse_axes,
     sheets,
@@ -390,8 +389,8 @@ def test_machines_get_no_rounding_that_shows(make_record):
 def point(psnr_db, bpp, images="Kodak"):
     def cell(value):
         if value is None:
-            return unknown_cell("not evaluated")
-        return Cell(value, "measured", "hwkd evaluate", basis=images)
+            return not_known("not evaluated")
+        return Quantity(value, "measured", "hwkd evaluate", on=images)
 
     return {"psnr_db": cell(psnr_db), "bpp": cell(bpp)}
 

@@ -10,7 +10,7 @@ import pytest
 
 from hwkd.errors import HwkdError
 from hwkd.measure.record import PLAN, Setting
-from hwkd.quantity import Cell, not_known, unknown_cell
+from hwkd.quantity import Quantity, not_known
 from hwkd.report.page.page import (
     NO,
     NOT_CERTAIN,
@@ -308,7 +308,7 @@ def on_nano(make_record, figure, name="student", notes=(), **ends):
 
 def latency(value, low=None, high=None):
     level = None if low is None else 0.9
-    return Cell(value, "predicted", "x", low, high, level)
+    return Quantity(value, "predicted", "x", low, high, level)
 
 
 def test_real_time_is_twenty_five_images_a_second():
@@ -335,7 +335,7 @@ def test_latency_without_an_interval_decides_by_itself():
 
 
 def test_unknown_latency_has_no_answer():
-    assert real_time(unknown_cell("no timing")) == "n/a"
+    assert real_time(not_known("no timing")) == "n/a"
 
 
 def test_card_holds_records_of_its_target_only(make_record, figure):
