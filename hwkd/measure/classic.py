@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL
@@ -24,9 +23,6 @@ from hwkd.measure.quality import Evaluation, ImageQuality, compared, evaluation_
 from hwkd.measure.timing import MIN_RUNS_INTERVAL, summarize
 from hwkd.metrics import psnr_db as psnr_of
 from hwkd.quantity import Quantity, joint_level, not_known
-
-if TYPE_CHECKING:
-    pass
 
 # JPEG and WebP through Pillow, on the same images and the same machine as a learned codec.
 
