@@ -155,6 +155,16 @@ class GraphWriter:
 
         As values of `grid`, that of layers that take samples as they are: nothing is left to be rounded.
         """
+        if not self.form.channels_last:
+            # In steps of one sample: OpenVINO left a layer in float32 whose input is dequantized 8-bit values, and a product
+            # with 1 / 255 before the rounding took 0.8 of 12 ms (small patch encoder).
+            planes = self.node("Transpose", [image], perm=[0, 3, 1, 2])
+            patches = self.cast(self.node("SpaceToDepth", [planes], blocksize=block), FLOAT)
+            arguments = [self.scalar(1.0), self.scalar(0, np.uint8)]
+            stored = self.node("QuantizeLinear", [patches, *arguments])
+            x = self._values(stored, grid.step, 0, np.uint8)
+            self._on_grid[x, grid] = x
+            return x
         columns = self.node("Div", [self._sides(image, 2), self._whole("block", block)])
         shape = self.node(
             "Concat",

@@ -51,7 +51,7 @@ def _encoder(
     """g_a, then h_a on log(1 + |y|)."""
     graph = GraphWriter(form)
     g_a = cast(PatchAnalysis, codec.g_a)
-    if form.channels_last:
+    if form.size is None:
         patches = graph.pixels("image", PATCH, layers["g_a.stem"].input)
     else:
         patches = graph.node("SpaceToDepth", [open_image(graph)], blocksize=PATCH)
