@@ -1,6 +1,7 @@
 """`hwkd quantize`: what post-training quantization does to a trained model, by Brevitas or by torchao."""
 
 import argparse
+import math
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +113,17 @@ def run(args: argparse.Namespace) -> int:
     if after is None:
         notes.append(f"psnr_db and bpp of PT2E graphs are n/a: {ONE_SIZE}.")
     columns = ("model", "weight_mib", "psnr_db", "bpp")
-    emit(Table(f"{loaded.name}, quantized", columns, tuple(rows), tuple(notes)), args)
+    verdict = (
+        f"{options.backend} {options.bits}: {stored / weight_bytes(loaded.codec):.2f} of the size"
+    )
+    if after is not None:
+        psnr_db, bpp = after.psnr_db - before.psnr_db, 100 * (after.bpp / before.bpp - 1)
+        # Of an image that comes back without error, PSNR is infinite.
+        shown = f", psnr_db {psnr_db:+.3f}" if math.isfinite(psnr_db) else ""
+        verdict += f"{shown}, bpp {bpp:+.1f} %"
+    emit(
+        Table(f"{loaded.name}, quantized", columns, tuple(rows), tuple(notes)), args, f"{verdict}."
+    )
     return 0
 
 
