@@ -154,8 +154,8 @@ def macs(model: str | Path, size: tuple[int, int] = SIZE) -> "Macs":
     Raises:
         InputError: there is no such model, or the size is under 1x1.
     """
-    from hwkd.cli.options import refuse_unknown
-    from hwkd.cli.profile import check_torch, load_model
+    from hwkd.cli.measuring.profile import check_torch, load_model
+    from hwkd.cli.model_names import refuse_unknown
     from hwkd.codec.shipped import shipped_or_as_given
 
     text = shipped_or_as_given(_as_text(model))
@@ -198,7 +198,7 @@ def profile(
         InputError: there is no such model, target or sensor, or arguments contradict each other.
         HwkdError: a measurement failed.
     """
-    from hwkd.cli.profile import ALL, ProfileOptions, profile_each
+    from hwkd.cli.measuring.profile import ALL, ProfileOptions, profile_each
 
     if target == ALL:
         raise InputError("hwkd.profile takes one target, got all; give host or a name")
@@ -249,7 +249,7 @@ def distill(options: "DistillOptions") -> Distilled | None:
             written.
         HwkdError: the work failed, or was interrupted.
     """
-    from hwkd.cli.distill import distilled
+    from hwkd.cli.training.distill import distilled
 
     done = distilled(options.read(options.given(), "hwkd.distill"))
     return None if done is None else Distilled(done[0], done[1].report)

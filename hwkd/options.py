@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -110,6 +111,7 @@ class _Option:
     Attributes:
         has_several: whether the option takes several values.
         more: arguments that only argparse's add_argument uses.
+        owner: the class that declares the field.
     """
 
     flags: tuple[str, ...]
@@ -119,6 +121,7 @@ class _Option:
     group: str
     exclusive: str
     more: Mapping[str, Any]
+    owner: type | None = None
 
     @property
     def is_positional(self) -> bool:
@@ -172,24 +175,28 @@ Own = TypeVar("Own", bound="Options")
 
 @dataclass(frozen=True)
 class Options:
-    """The base of a command's options. "Given" is a mapping of names of fields to values, defaults left out."""
+    """The base of a command's options. "Given" is a mapping of names of fields to values, defaults left out.
+
+    Options that several commands share are fields of a base class. They come after the command's own, outside of its groups.
+    """
 
     @classmethod
     def _options(cls) -> dict[str, _Option]:
+        owners = {name: base for base in cls.__mro__[::-1] for name in get_annotations(base)}
         found = {}
-        for one in fields(cls):
+        for one in sorted(fields(cls), key=lambda one: cls.__mro__.index(owners[one.name])):
             known: _Option = one.metadata["option"]
             long = f"--{one.name.replace('_', '-')}"
             flags = tuple(flag or long for flag in known.flags) or (one.name,)
             is_path = Path in (one.type, *get_args(one.type))
             parse = Path if is_path and known.parse is None else known.parse
-            found[one.name] = replace(known, flags=flags, parse=parse)
+            found[one.name] = replace(known, flags=flags, parse=parse, owner=owners[one.name])
         return found
 
     @classmethod
     def add_to(
         cls,
-        parser: argparse.ArgumentParser,
+        parser: argparse._ActionsContainer,
         beside: Mapping[str, Callable[[argparse._ActionsContainer], object]] | None = None,
     ) -> None:
         """Add an option for every field to `parser`. Options that are not given do not appear in its namespace.
@@ -197,9 +204,10 @@ class Options:
         Args:
             beside: by the name of an option: adds, after this option, arguments that are not fields.
         """
-        group: argparse._ActionsContainer = parser
-        exclusive, holder = "", group
+        group, exclusive, holder, owner = parser, "", parser, None
         for name, known in cls._options().items():
+            if known.owner is not owner:
+                group, exclusive, holder, owner = parser, "", parser, known.owner
             if known.group:
                 group = parser.add_argument_group(known.group)
             if known.exclusive != exclusive or known.group:

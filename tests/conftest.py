@@ -184,7 +184,7 @@ def small_photographs() -> Iterator[None]:
         return {name: image[:176, :192] for name, image in embedded_images(split).items()}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hwkd.images.embedded_images", cut)
+        patch.setattr("hwkd.images.folders.embedded_images", cut)
         yield
 
 

@@ -19,29 +19,32 @@ from hwkd import __version__
 from hwkd.cli.talk import ENCODABLE, add_talk_options, talking
 from hwkd.errors import HwkdError, InputError, unknown
 
+# A row is a line.
+# fmt: off
 COMMANDS = {
-    "distill": "distil a small quantized student from a teacher, for a target",
-    "fit": "search the widths, the family and the bits that are best within what a device can afford",
-    "quantize": "post-training quantization of a trained model: figures before and after, and what stays in float",
-    "sensitivity": "what each layer's bits cost in rate and distortion, and bits for each layer for a size",
-    "export": "write a trained student as a bundle (.hwkd) that encodes and decodes without torch",
-    "evaluate": "PSNR, MS-SSIM and bits per pixel of models, measured on real bytes",
-    "profile": "MACs, size, latency, memory and energy of models: measured here, predicted for every target",
-    "compare": "profile records side by side, or results on Kodak against published curves",
-    "encode": "write images as streams (.hwk) that every machine decodes to the same symbols",
-    "decode": "write the images that streams (.hwk) hold",
-    "info": "say what a bundle (.hwkd) or a stream (.hwk) is, and check it for damage",
-    "verify": "check that a bundle's streams decode to the same symbols in every runtime here",
-    "bench": "time bundles end to end beside CompressAI, JPEG, WebP and AVIF, and say where it goes",
-    "report": "one page that opens offline: tables, plots, a card for each target; figures for a paper; images side by side",
-    "models": "list the trained models that come with hwkd, and CompressAI's that it fetches",
-    "targets": "list the devices hwkd knows, show the facts about one, fit and validate what is predicted for them",
-    "doctor": "what this machine has for hwkd, and the line that mends each lack",
+    "distill": ("training", "distil a small quantized student from a teacher, for a target"),
+    "fit": ("training", "search the widths, the family and the bits that are best within what a device can afford"),
+    "quantize": ("training", "post-training quantization of a trained model: figures before and after, and what stays in float"),
+    "sensitivity": ("training", "what each layer's bits cost in rate and distortion, and bits for each layer for a size"),
+    "export": ("training", "write a trained student as a bundle (.hwkd) that encodes and decodes without torch"),
+    "evaluate": ("measuring", "PSNR, MS-SSIM and bits per pixel of models, measured on real bytes"),
+    "profile": ("measuring", "MACs, size, latency, memory and energy of models: measured here, predicted for every target"),
+    "compare": ("showing", "profile records side by side, or results on Kodak against published curves"),
+    "encode": ("coding", "write images as streams (.hwk) that every machine decodes to the same symbols"),
+    "decode": ("coding", "write the images that streams (.hwk) hold"),
+    "info": ("coding", "say what a bundle (.hwkd) or a stream (.hwk) is, and check it for damage"),
+    "verify": ("coding", "check that a bundle's streams decode to the same symbols in every runtime here"),
+    "bench": ("measuring", "time bundles end to end beside CompressAI, JPEG, WebP and AVIF, and say where it goes"),
+    "report": ("showing", "one page that opens offline: tables, plots, a card for each target; figures for a paper; images side by side"),
+    "models": ("showing", "list the trained models that come with hwkd, and CompressAI's that it fetches"),
+    "targets": ("showing", "list the devices hwkd knows, show the facts about one, fit and validate what is predicted for them"),
+    "doctor": ("showing", "what this machine has for hwkd, and the line that mends each lack"),
 }
-"""Every command with its line in `hwkd --help`, in that order.
+# fmt: on
+"""Every command in the order of `hwkd --help`: the folder of its module, and its line there.
 
-Each command is a module hwkd/cli/NAME.py with HELP (the same line), EXAMPLES, configure and run. The module is imported
-when the command runs, so that no command waits for the others.
+Each command is a module hwkd/cli/FOLDER/NAME.py with HELP (the same line), EXAMPLES, configure and run. The module is
+imported when the command runs, so that no command waits for the others.
 """
 
 INTERRUPTED = 130
@@ -122,7 +125,9 @@ class _CommandParser(_Parser):
         """Import the command, and add its arguments."""
         if self.is_configured:
             return
-        module = import_module(f"hwkd.cli.{self.prog.split()[-1]}")
+        name = self.prog.split()[-1]
+        folder, _ = COMMANDS[name]
+        module = import_module(f"hwkd.cli.{folder}.{name}")
         self.epilog = module.EXAMPLES
         module.configure(self)
         add_talk_options(self)
@@ -163,7 +168,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=_CommandParser
     )
-    for name, line in COMMANDS.items():
+    for name, (_, line) in COMMANDS.items():
         subparsers.add_parser(
             name,
             help=line,

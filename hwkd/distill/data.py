@@ -10,16 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hwkd.distill.decode import (
-    VISITS,
-    Decoded,
-    ImageBytes,
-    Lanes,
-    Tasks,
-    decode,
-    decoded,
-    read_catalogue,
-)
+from hwkd.distill.catalogue import ImageBytes, read_catalogue
+from hwkd.distill.decode import VISITS, Decoded, Lanes, Tasks, decode, decoded
 from hwkd.errors import InputError
 from hwkd.images import BrokenImage, Pixels, embedded_images, find_images, read_rgb
 

@@ -303,7 +303,9 @@ class Loop:
                 assert phase.minutes is not None
                 per_step = (time.perf_counter() - timed_from) / TIMED_STEPS
                 per_step = self._processes.mean([per_step])[0]
-                self.steps[phase.name] = max(step + 1, round(60 * phase.minutes / per_step))
+                # Not so few that the fall of wsd would have begun before.
+                least = math.ceil(2 * TIMED_STEPS / (1 - DECAY_SHARE))
+                self.steps[phase.name] = max(least, round(60 * phase.minutes / per_step))
             if self._config.schedule != "plateau":
                 share = {"wsd": wsd, "cosine": cosine}[self._config.schedule]
                 stepper.set_rate(share(step, self.steps.get(phase.name)))

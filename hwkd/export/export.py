@@ -100,7 +100,7 @@ def prepare(source: Source, target: Target, images: Mapping[str, Pixels]) -> Pre
     """The integers of `source` for `target`.
 
     Weights of more bits than the target's kernels take lose their last bits. Those of h_s lose what the bound of its sums
-    requires.
+    requires. The codec's channels of y may stand in another order afterwards.
 
     Args:
         images: images by name, to find the range of the latents.
@@ -111,6 +111,8 @@ def prepare(source: Source, target: Target, images: Mapping[str, Pixels]) -> Pre
         raise InputError("no images to check the export on: got none, give at least one")
     codec = source.codec
     codec.update(force=True)
+    seen = (padded(centre(image), codec.downsampling_factor) for image in images.values())
+    latents = latents_of(codec, seen)
     layers = integer_layers(codec)
     quantization = target.preferred.quantization
     weight_bits = source.bits.weight_bits
@@ -121,14 +123,13 @@ def prepare(source: Source, target: Target, images: Mapping[str, Pixels]) -> Pre
         for name, layer in layers.items()
     }
     scales = codec.gaussian_conditional.scale_table.double().numpy()
-    seen = (padded(centre(image), codec.downsampling_factor) for image in images.values())
     return Prepared(
         source,
         target,
         weight_bits,
         held,
         entropy_path(codec, layers, scales),
-        latents_of(codec, seen),
+        latents,
     )
 
 

@@ -17,6 +17,9 @@ UINT8, INT32, FLOAT = TensorProto.UINT8, TensorProto.INT32, TensorProto.FLOAT
 IR_VERSION = 8
 """The oldest that holds opset 17, so that older runtimes load the graphs."""
 
+_END = np.iinfo(np.int64).max
+"""Up to the end, in a Slice."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -26,7 +29,8 @@ class Form:
         keeps_transposed: transposed convolutions stay. If False, they become 3x3 convolutions and DepthToSpace.
         signed: values that can be negative are int8; all others use the positive half of int8 (TensorRT knows no other
             type). If False, everything is uint8, with signed values around 128: kernels of CPUs take these.
-        matmul: 1x1 convolutions with an output that stays in float are matrix products.
+        channels_last: convolutions with an output that stays in float are matrix products, whose channels stand last;
+            so do those of the image's patches, from the 8-bit image to them and back.
         is_float: weights on their grid, as floats, and activations on none.
         log_by_roots: a logarithm is taken by square roots (graphs.py).
         size: (width, height) of the image, multiples of 64, for a graph of one size. Such a graph has float32 planes and
@@ -36,16 +40,18 @@ class Form:
 
     keeps_transposed: bool = False
     signed: bool = False
-    matmul: bool = False
+    channels_last: bool = False
     is_float: bool = False
     log_by_roots: bool = False
     size: tuple[int, int] | None = None
     opset: int = 17
 
 
-ONNX_RUNTIME = Form(matmul=True)
+ONNX_RUNTIME = Form(channels_last=True)
 """It never runs ConvTranspose in int8, nor a convolution out of which floats come, and its signed kernels took 3 to 4
-times as long as the unsigned ones. As matrix products the patch encoder took half the time."""
+times as long as the unsigned ones. As matrix products the patch encoder took half the time. SpaceToDepth and DepthToSpace
+move one value at a time: channels last, where a row of a patch is one piece, the small patch decoder took 0.6 of the time,
+the encoder 0.75. OpenVINO is slower so: 36 in place of 17 ms (small patch decoder), as it orders channels itself."""
 
 OPENVINO = Form(log_by_roots=True)
 """On AVX2 it runs transposed convolution in float32: as 3x3 convolutions in int8 the decoder took 0.6 of the time (N=64,
@@ -63,7 +69,8 @@ class GraphWriter:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._on_grid: dict[tuple[str, Grid], str] = {}
-        self._unshuffled: dict[str, tuple[str, int]] = {}
+        self._stored: dict[str, str] = {}
+        self._unshuffled: dict[str, tuple[str, int, str]] = {}
 
     def node(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
         """One node with one output."""
@@ -104,9 +111,13 @@ class GraphWriter:
             bounds = (self.scalar(grid.step * grid.low), self.scalar(grid.step * grid.high))
             source = self.each("Clip", x, *bounds)
         if source in self._unshuffled:
-            before, block = self._unshuffled[source]
-            source = self.shuffled(self._round_trip(before, step, zero, kind), block)
-            # Below again, changing nothing: ONNX Runtime looks for the pair right before a convolution.
+            before, block, mode = self._unshuffled[source]
+            source = self.shuffled(self._round_trip(before, step, zero, kind), block, mode)
+            if not self.form.channels_last:
+                self._on_grid[x, grid] = source
+                return source
+            # Below again, changing nothing: ONNX Runtime looks for the pair right before a convolution. OpenVINO does not,
+            # and would run it: 0.6 of 15 ms (small patch decoder).
         self._on_grid[x, grid] = self._round_trip(source, step, zero, kind)
         return self._on_grid[x, grid]
 
@@ -117,25 +128,79 @@ class GraphWriter:
         # A grid of 0..255 has twice the values that the positive half of int8 has.
         return np.int8, 0, grid.step * (2 if grid.high > 127 else 1)
 
-    def shuffled(self, x: str, block: int) -> str:
-        """Depth to space as torch's pixel_shuffle: [1, C block^2, h, w] to [1, C, h block, w block]."""
-        output = self.node("DepthToSpace", [x], blocksize=block, mode="CRD")
-        self._unshuffled[output] = (x, block)
+    def shuffled(self, x: str, block: int, mode: str = "CRD") -> str:
+        """Depth to space, [1, C block^2, h, w] to [1, C, h block, w block].
+
+        Args:
+            mode: of DepthToSpace: "CRD", channels (C, row, column), as torch's pixel_shuffle; "DCR", (row, column, C).
+        """
+        if self.form.channels_last and mode == "DCR":
+            output = self._moved_to_space(x, block)
+        else:
+            output = self.node("DepthToSpace", [x], blocksize=block, mode=mode)
+        self._unshuffled[output] = (x, block, mode)
         return output
+
+    def _moved_to_space(self, x: str, block: int) -> str:
+        """Depth to space as one move of what is a row of a block, channels last: a third of DepthToSpace's time."""
+        last = self.node("Transpose", [x], perm=[0, 2, 3, 1])
+        rows = self._reshaped(last, [0, 0, 0, block, -1])
+        moved = self.node("Transpose", [rows], perm=[0, 1, 3, 2, 4])
+        sides = self.node("Mul", [self._sides(last, 1), self._whole("block", block)])
+        shape = self.node("Concat", [self._whole("one", 1), sides, self._whole("rest", -1)], axis=0)
+        return self.node("Transpose", [self.node("Reshape", [moved, shape])], perm=[0, 3, 1, 2])
+
+    def pixels(self, image: str, block: int, grid: Grid) -> str:
+        """The 8-bit `image` [1, H, W, 3] as patches [1, 3 block^2, H / block, W / block], channels (row, column, colour).
+
+        As values of `grid`, that of layers that take samples as they are: nothing is left to be rounded.
+        """
+        columns = self.node("Div", [self._sides(image, 2), self._whole("block", block)])
+        shape = self.node(
+            "Concat",
+            [
+                self.constant("rows_of_blocks", np.array([1, -1, block])),
+                columns,
+                self._whole("row", 3 * block),
+            ],
+            axis=0,
+        )
+        rows = self.node("Reshape", [image, shape])
+        moved = self.node("Transpose", [rows], perm=[0, 1, 3, 2, 4])
+        patches = self._reshaped(moved, [0, 0, 0, -1])
+        x = self._values(
+            self.node("Transpose", [patches], perm=[0, 3, 1, 2]), grid.step, 0, np.uint8
+        )
+        self._on_grid[x, grid] = x
+        return x
+
+    def _sides(self, x: str, first: int) -> str:
+        """The dimensions of `x` from `first` up to the third, as whole numbers."""
+        shape = self.node("Shape", [x])
+        return self.node("Slice", [shape, self._whole("first", first), self._whole("third", 3)])
+
+    def _whole(self, name: str, *values: int) -> str:
+        return self.constant(f"{name}_{'_'.join(map(str, values))}", np.array(values, np.int64))
+
+    def _reshaped(self, x: str, shape: list[int]) -> str:
+        return self.node("Reshape", [x, self._whole("shape", *shape)])
 
     def each(self, operator: str, x: str, *constants: str) -> str:
         """An operator on each value by itself. Of a shuffled tensor it is written before the shuffle, which then moves
         what the operator gives: a quarter of the bytes once that is 8 bits, and fused with the convolution before."""
         if x in self._unshuffled:
-            before, block = self._unshuffled[x]
-            return self.shuffled(self.node(operator, [before, *constants]), block)
+            before, block, mode = self._unshuffled[x]
+            return self.shuffled(self.node(operator, [before, *constants]), block, mode)
         return self.node(operator, [x, *constants])
 
     def _round_trip(self, x: str, step: float, zero: int, kind: type[np.generic]) -> str:
-        arguments = [self.scalar(step), self.scalar(zero, kind)]
-        return self.node(
-            "DequantizeLinear", [self.node("QuantizeLinear", [x, *arguments]), *arguments]
-        )
+        stored = self.node("QuantizeLinear", [x, self.scalar(step), self.scalar(zero, kind)])
+        return self._values(stored, step, zero, kind)
+
+    def _values(self, stored: str, step: float, zero: int, kind: type[np.generic]) -> str:
+        values = self.node("DequantizeLinear", [stored, self.scalar(step), self.scalar(zero, kind)])
+        self._stored[values] = stored
+        return values
 
     def convolution(self, x: str, layer: IntegerLayer) -> str:
         """The layer in integers: `x` is rounded to its input grid; float32 comes out."""
@@ -159,31 +224,81 @@ class GraphWriter:
         # Named as the layer, so that the runtime's own report shows what the runtime makes of it.
         return self.named(layer.name, operator, [x, weight, self._bias(layer)], attributes)
 
-    def projection(self, x: str, layer: IntegerLayer) -> str:
-        """`convolution` of a 1x1 layer, for an output that no integer kernel takes.
+    def in_floats(self, *terms: tuple[str, IntegerLayer]) -> str:
+        """The sum of convolutions, `terms` (x, layer), for an output that no integer kernel takes.
 
         ONNX Runtime runs a convolution in integers only where 8 bits come out of it. A matrix product in integers may give
         floats.
         """
-        if not self.form.matmul:
-            return self.convolution(x, layer)
-        last = self.node("Transpose", [self.quantized(x, layer.input)], perm=[0, 2, 3, 1])
+        if not self.form.channels_last:
+            return self._sum([self.convolution(x, layer) for x, layer in terms])
+        total = self._sum(
+            [self._product(self.quantized(x, layer.input), layer) for x, layer in terms]
+        )
+        biases = [
+            layer.bias * (layer.weight_step * np.float32(layer.input.step)) for _, layer in terms
+        ]
+        bias = self.constant(f"{terms[0][1].name}.bias", np.sum(biases, axis=0).astype(np.float32))
+        return self.node("Transpose", [self.node("Add", [total, bias])], perm=[0, 3, 1, 2])
+
+    def _sum(self, terms: list[str]) -> str:
+        total = terms[0]
+        for term in terms[1:]:
+            total = self.node("Add", [total, term])
+        return total
+
+    def _product(self, x: str, layer: IntegerLayer) -> str:
+        """The layer without its bias as a matrix product; [1, h, w, C_out] float32."""
         # Turned here rather than in the file, where so the bytes are those of the convolution in the other form, which
         # a bundle then holds once. Runtimes turn constants when they load.
-        stored = self.constant(f"{layer.name}.weight", layer.weight[:, :, 0, 0])
+        if layer.weight.shape[2:] == (1, 1):
+            kind, zero, step = self._storage(layer.input)
+            last = self._values(
+                self.node("Transpose", [self._stored[x]], perm=[0, 2, 3, 1]), step, zero, kind
+            )
+            stored = self.constant(f"{layer.name}.weight", layer.weight[:, :, 0, 0])
+            turned = self.node("Transpose", [stored], perm=[1, 0])
+        else:
+            last = self._neighbours(x, layer)
+            stored = self.constant(f"{layer.name}.weight", layer.weight)
+            turned = self._reshaped(
+                self.node("Transpose", [stored], perm=[2, 3, 1, 0]), [-1, layer.channels_out]
+            )
         weight = self.node(
             "DequantizeLinear",
             [
-                self.node("Transpose", [stored], perm=[1, 0]),
+                turned,
                 self.constant(f"{layer.name}.weight_step", layer.weight_step),
                 self.constant(f"{layer.name}.weight_zero", np.zeros(layer.channels_out, np.int8)),
             ],
             axis=1,
         )
-        product = self.named(layer.name, "MatMul", [last, weight], {})
-        steps = layer.weight_step * np.float32(layer.input.step)
-        bias = self.constant(f"{layer.name}.bias", (layer.bias * steps).astype(np.float32))
-        return self.node("Transpose", [self.node("Add", [product, bias])], perm=[0, 3, 1, 2])
+        return self.named(layer.name, "MatMul", [last, weight], {})
+
+    def _neighbours(self, x: str, layer: IntegerLayer) -> str:
+        """`x`, on the layer's grid, as [1, h, w, kernel^2 C]: what each position reads, (row, column, C); moved as 8 bits."""
+        kind, zero, step = self._storage(layer.input)
+        rows, columns = layer.weight.shape[2:]
+        around = self._whole(
+            "around", 0, layer.padding, layer.padding, 0, 0, layer.padding, layer.padding, 0
+        )
+        last = self.node("Transpose", [self._stored[x]], perm=[0, 2, 3, 1])
+        wide = self.node("Pad", [last, around, self.scalar(zero, kind)])
+        axes = self._whole("axes", 1, 2)
+        parts = [
+            self.node(
+                "Slice",
+                [
+                    wide,
+                    self._whole("from", row, column),
+                    self._whole("to", row + 1 - rows or _END, column + 1 - columns or _END),
+                    axes,
+                ],
+            )
+            for row in range(rows)
+            for column in range(columns)
+        ]
+        return self._values(self.node("Concat", parts, axis=3), step, zero, kind)
 
     def relu(self, x: str) -> str:
         """max(x, 0)."""

@@ -220,7 +220,8 @@ class Graphs:
     Attributes:
         encoder: makes the graph of g_a, h_a and rounding.
         decoder: makes the graph of g_s and rounding.
-        latents: finds the symbols that y and z can take, on images [1, 3, H, W] in [0, 1], sides multiples of 64.
+        latents: finds the symbols that y and z can take, on images [1, 3, H, W] in [0, 1], sides multiples of 64. It may
+            put the codec's channels of y in another order before.
         operations: gives what the codec's networks read of their inputs.
     """
 
@@ -256,7 +257,7 @@ def decoder_graph(
 
 @torch.no_grad()
 def latents_of(codec: HyperpriorCodec, images: Iterable[Tensor]) -> LatentRanges:
-    """The latents of `codec`.
+    """The latents of `codec`, the channels of which may stand in another order afterwards.
 
     Args:
         images: [1, 3, H, W] in [0, 1], sides multiples of 64.

@@ -51,12 +51,15 @@ def _encoder(
     """g_a, then h_a on log(1 + |y|)."""
     graph = GraphWriter(form)
     g_a = cast(PatchAnalysis, codec.g_a)
-    patches = graph.node("SpaceToDepth", [open_image(graph)], blocksize=PATCH)
+    if form.channels_last:
+        patches = graph.pixels("image", PATCH, layers["g_a.stem"].input)
+    else:
+        patches = graph.node("SpaceToDepth", [open_image(graph)], blocksize=PATCH)
     order = _space_to_depth_order()
-    stem = graph.projection(patches, _reading(layers["g_a.stem"], order))
+    stem = graph.in_floats((patches, _reading(layers["g_a.stem"], order)))
     trunk = _trunk(graph, stem, "g_a.trunk", len(g_a.trunk), layers)
-    linear = graph.projection(patches, _reading(layers["g_a.linear"], order))
-    y = graph.node("Add", [linear, graph.projection(trunk, layers["g_a.head"])])
+    linear = _reading(layers["g_a.linear"], order)
+    y = graph.in_floats((patches, linear), (trunk, layers["g_a.head"]))
     if latents.has_gains:
         y = graph.node("Mul", [y, "gain"])
     coded = _without_means(graph, y, codec, layers)
@@ -75,18 +78,19 @@ def _decoder(
     if latents.has_gains and not form.is_float:
         steps = graph.node("Round", [steps])
     digits = _digits(graph, steps, latents.narrow_from)
-    order = _depth_to_space_order()
-    stem = _of_digits(graph, digits, layers["g_s.stem"], latents.narrow_from)
+    stem = graph.in_floats(*_of_digits(digits, layers["g_s.stem"], latents.narrow_from))
     trunk = _trunk(graph, stem, "g_s.trunk", len(g_s.trunk), layers)
-    linear = _of_digits(graph, digits, _writing(layers["g_s.linear"], order), latents.narrow_from)
-    head = graph.projection(trunk, _writing(layers["g_s.head"], order))
-    quarter = graph.shuffled(graph.node("Add", [linear, head]), PATCH // POST)
+    order, of_post = _depth_to_space_order(), _space_to_depth_order(POST)
+    linear = _of_digits(digits, _writing(layers["g_s.linear"], order), latents.narrow_from)
+    head = _writing(layers["g_s.head"], order)
+    quarter = graph.shuffled(graph.in_floats(*linear, (trunk, head)), PATCH // POST, "DCR")
     for i in range(len(g_s.post)):
-        inside = graph.relu(graph.convolution(quarter, layers[f"g_s.post.{i}.conv_in"]))
-        outside = graph.convolution(inside, layers[f"g_s.post.{i}.conv_out"])
-        quarter = graph.node("Add", [quarter, outside])
+        conv_in = _reading(layers[f"g_s.post.{i}.conv_in"], of_post)
+        conv_out = _writing(layers[f"g_s.post.{i}.conv_out"], of_post)
+        inside = graph.relu(graph.convolution(quarter, conv_in))
+        quarter = graph.node("Add", [quarter, graph.in_floats((inside, conv_out))])
     x_hat = graph.each(
-        "Add", graph.shuffled(quarter, POST), graph.scalar(PIXEL_OFFSET * PIXEL_STEP)
+        "Add", graph.shuffled(quarter, POST, "DCR"), graph.scalar(PIXEL_OFFSET * PIXEL_STEP)
     )
     return decoder_model(graph, x_hat, latents)
 
@@ -96,9 +100,9 @@ def _trunk(graph: GraphWriter, x: str, name: str, blocks: int, layers: Layers) -
         block = f"{name}.{i}"
         mixed = graph.relu(graph.convolution(x, layers[f"{block}.mix_in"]))
         mixed = graph.relu(graph.convolution(mixed, layers[f"{block}.mix"]))
-        x = graph.node("Add", [x, graph.projection(mixed, layers[f"{block}.mix_out"])])
+        x = graph.node("Add", [x, graph.in_floats((mixed, layers[f"{block}.mix_out"]))])
         fed = graph.relu(graph.convolution(x, layers[f"{block}.feed_in"]))
-        x = graph.node("Add", [x, graph.projection(fed, layers[f"{block}.feed_out"])])
+        x = graph.node("Add", [x, graph.in_floats((fed, layers[f"{block}.feed_out"]))])
     return x
 
 
@@ -141,7 +145,7 @@ def _means(
     hidden = graph.relu(graph.convolution(known, layers["g_s.context.conv_in"]))
     last = layers["g_s.context.conv_out"]
     scaled = replace(last, weight_step=(last.weight_step * scale).astype(np.float32))
-    return graph.node("Mul", [graph.projection(hidden, scaled), is_odd])
+    return graph.node("Mul", [graph.in_floats((hidden, scaled)), is_odd])
 
 
 def _odd_places(graph: GraphWriter, x: str) -> str:
@@ -208,23 +212,24 @@ def _digits(graph: GraphWriter, y: str, wide: int) -> tuple[str, str | None]:
 
 
 def _of_digits(
-    graph: GraphWriter, digits: tuple[str, str | None], layer: IntegerLayer, wide: int
-) -> str:
+    digits: tuple[str, str | None], layer: IntegerLayer, wide: int
+) -> list[tuple[str, IntegerLayer]]:
+    """The terms (x, layer) whose sum is `layer` of `digits`, as `GraphWriter.in_floats` takes them."""
     low, high = digits
     # In steps of the layer's own grid, which then stands in the step of its weights.
-    layer = replace(layer, weight_step=layer.weight_step * np.float32(layer.input.step))
-    result = graph.projection(low, replace(layer, input=_DIGITS))
+    layer = replace(
+        layer, weight_step=layer.weight_step * np.float32(layer.input.step), input=_DIGITS
+    )
     if high is None:
-        return result
+        return [(low, layer)]
     of_high = replace(
         layer,
         name=f"{layer.name}.high",
         weight=layer.weight[:, :wide],
         weight_step=layer.weight_step * np.float32(DIGIT),
         bias=np.zeros_like(layer.bias),
-        input=_DIGITS,
     )
-    return graph.node("Add", [result, graph.projection(high, of_high)])
+    return [(low, layer), (high, of_high)]
 
 
 def _reading(layer: IntegerLayer, order: Order) -> IntegerLayer:
@@ -242,18 +247,19 @@ def _writing(layer: IntegerLayer, order: Order) -> IntegerLayer:
     )
 
 
-def _space_to_depth_order() -> Order:
+def _space_to_depth_order(block: int = PATCH) -> Order:
     """pixel_unshuffle has channels (colour, row, column), SpaceToDepth (row, column, colour)."""
-    return np.arange(3 * PATCH * PATCH).reshape(3, PATCH, PATCH).transpose(1, 2, 0).reshape(-1)
+    places = np.arange(3 * block * block).reshape(3, block, block)
+    return places.transpose(1, 2, 0).reshape(-1)
 
 
 def _depth_to_space_order() -> Order:
-    """pixel_shuffle(16) then pixel_unshuffle(4) as one DepthToSpace(4).
+    """pixel_shuffle(16) then pixel_unshuffle(4) as one DepthToSpace(4), to channels as SpaceToDepth(4) has them.
 
     A row of the patch is 4 p + r: p moves to space, r stays a channel of the quarter resolution; columns likewise.
     """
     places = np.arange(3 * PATCH * PATCH).reshape(3, PATCH // POST, POST, PATCH // POST, POST)
-    return places.transpose(0, 2, 4, 1, 3).reshape(-1)
+    return places.transpose(1, 3, 2, 4, 0).reshape(-1)
 
 
 # Which symbols a codec's latents can take once it is exported, seen on images.
@@ -267,8 +273,8 @@ _CHANNELS_A_KERNEL = 8
 
 @torch.no_grad()
 def _latents(codec: PatchCodec, images: Iterable[Tensor]) -> LatentRanges:
-    """The first channels, up to the last that needs it, hold more than 8 bits; the principal components come first, so that
-    these are few.
+    """The channels that hold more than 8 bits come first, those of a context before all: g_s reads their high digits in a
+    product of their own.
 
     In a codec of all rates what counts is y in steps of the grid of g_s; a symbol has the fewest of them at the highest
     quality, where y has the most symbols: there it is seen.
@@ -278,13 +284,15 @@ def _latents(codec: PatchCodec, images: Iterable[Tensor]) -> LatentRanges:
     largest = torch.zeros(codec.M)
     for x in images:
         largest = torch.maximum(largest, codec.g_a(x).abs().amax((0, 2, 3)))
-    wide = torch.nonzero(largest * (HIGHEST_STEP if has_gains else 1) > _WIDE_FROM).flatten()
-    if not len(wide):
+    is_wide = largest * (HIGHEST_STEP if has_gains else 1) > _WIDE_FROM
+    if not is_wide.any():
         return LatentRanges(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, 0, has_gains)
     context = cast(PatchSynthesis, codec.g_s).context
-    # A mean comes on top of its symbol.
-    most = max(int(wide[-1]) + 1, 0 if context is None else context.channels)
-    channels = -(-most // _CHANNELS_A_KERNEL) * _CHANNELS_A_KERNEL
+    if context is not None:
+        # A mean comes on top of its symbol.
+        is_wide[: context.channels] = True
+    codec.reorder_latents(torch.argsort((~is_wide).int(), stable=True))
+    channels = -(-int(is_wide.sum()) // _CHANNELS_A_KERNEL) * _CHANNELS_A_KERNEL
     return LatentRanges(codec.M, codec.Z, WIDE_MAX, SYMBOL_MAX, min(channels, codec.M), has_gains)
 
 

@@ -6,35 +6,23 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL
 from PIL import Image, features
 
-from hwkd.codec.codec import Codec
-from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import InputError, unknown
 from hwkd.images import Pixels
 from hwkd.measure.coder import (
-    BundleCodec,
     Coder,
-    ImageCodec,
     StepClock,
     ready,
 )
 from hwkd.measure.quality import Evaluation, ImageQuality, compared, evaluation_of
 from hwkd.measure.timing import MIN_RUNS_INTERVAL, summarize
 from hwkd.metrics import psnr_db as psnr_of
-from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
 from hwkd.quantity import Quantity, joint_level, not_known
-from hwkd.runtime.bundle import BUNDLE_SUFFIX, is_bundle
-from hwkd.runtime.session import runtime_label, usable_cores
-
-if TYPE_CHECKING:
-    from hwkd.measure.eager.coding import TorchCodec
 
 # JPEG and WebP through Pillow, on the same images and the same machine as a learned codec.
 
@@ -388,128 +376,6 @@ def _avif(threads: int) -> Callable[[Pixels, int], bytes]:
         return sink.getvalue()
 
     return write
-
-
-# Coding one image with a model, or with JPEG and WebP at a given rate, for eyes to compare. torch only where a model takes it.
-#
-# A model is coded as `hwkd evaluate` does it: into real bytes, and back from them.
-
-QUALITY_RANGES = {"jpeg": (1, 95), "webp": (0, 100)}
-"""The lowest and the highest setting at which an equal rate is looked for."""
-
-
-@dataclass(frozen=True, eq=False)
-class Matched:
-    """An image by a classic codec at a requested rate.
-
-    Attributes:
-        quality: the codec's setting.
-        side: "near" the rate; "above" where even the lowest quality takes more bytes, "below" where even the highest
-            takes fewer.
-    """
-
-    stream_bytes: int
-    pixels: Pixels
-    quality: int
-    side: str
-
-
-def load_codecs(texts: Iterable[str]) -> tuple[ImageCodec[bytes], ...]:
-    """The models that `texts` name, as `hwkd evaluate` takes them. If several have one name, each name also gets its text.
-
-    Their setting is what runs them and in which precision.
-
-    Raises:
-        InputError: one is given twice; as hwkd.codec.codec.Codec.load and hwkd.distill.run_folder.load_model.
-        HwkdError: as they.
-    """
-    given = list(texts)
-    for text in given:
-        if given.count(text) > 1:
-            raise InputError(f"{text} is given twice: leave one out")
-    codecs = [_load(shipped_or_as_given(text)) for text in given]
-    names = [codec.name for codec in codecs]
-    return tuple(
-        codec if names.count(codec.name) == 1 else replace(codec, name=f"{codec.name} ({text})")
-        for codec, text in zip(codecs, given, strict=True)
-    )
-
-
-def check_classic(name: str, width: int, height: int) -> None:
-    """Refuse an image that JPEG or WebP cannot hold, by its `name`, before anything slow.
-
-    Raises:
-        InputError: a side over their limits, or Pillow lies without WebP.
-    """
-    if not features.check("webp"):
-        raise InputError("this Pillow was built without WebP; install Pillow from its wheel")
-    most = min(MAX_SIDE.values())
-    if max(width, height) > most:
-        raise InputError(
-            f"{name} is {width}x{height}, and beside WebP a side may have {most} pixels: cut it, or leave it out"
-        )
-
-
-def matched(codec: str, image: Pixels, stream_bytes: int) -> Matched:
-    """`image` by "jpeg" or "webp", at the quality with the file size nearest to `stream_bytes`; at a tie the smaller file.
-
-    Files are taken to grow with the quality, so halving finds the two settings around the rate. `check_classic` must have
-    accepted the image.
-    """
-    low, high = QUALITY_RANGES[codec]
-    files = {quality: encode_any(codec, image, quality) for quality in (low, high)}
-    while high - low > 1 and len(files[low]) < stream_bytes < len(files[high]):
-        middle = (low + high) // 2
-        files[middle] = encode_any(codec, image, middle)
-        low, high = (middle, high) if len(files[middle]) <= stream_bytes else (low, middle)
-    quality = min((low, high), key=lambda at: abs(len(files[at]) - stream_bytes))
-    data = files[quality]
-    side = "near"
-    if len(data) > stream_bytes and quality == QUALITY_RANGES[codec][0]:
-        side = "above"
-    if len(data) < stream_bytes and quality == QUALITY_RANGES[codec][1]:
-        side = "below"
-    # A copy: Pillow's own memory may only be read, which torch, for MS-SSIM, warns of.
-    return Matched(len(data), decode(data).copy(), quality, side)
-
-
-def classic_made(codec: str) -> str:
-    """The library that codes "jpeg" or "webp" here, with its settings."""
-    if codec == "webp":
-        return f"libwebp {features.version('webp')}, method {WEBP_METHOD}"
-    turbo = features.version("libjpeg_turbo")
-    library = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
-    return f"{library}, {SETTINGS['jpeg']['subsampling']}, standard Huffman tables"
-
-
-def _load(text: str) -> "BundleCodec | TorchCodec":
-    if is_bundle(text):
-        codec = Codec.load(text)
-        manifest = codec.bundle.manifest
-        made = (
-            f"int8 bundle (weights {manifest.weight_bits}, activations {manifest.act_bits} bits), run by "
-            f"{runtime_label(codec.runtime)}{_at_default(is_all_rates=manifest.qualities is not None)}"
-        )
-        return BundleCodec(codec, f"{manifest.name}{BUNDLE_SUFFIX}", made)
-    from hwkd.distill.run_folder import load_model
-    from hwkd.measure.eager.coding import TorchCodec, make_tables
-
-    loaded = load_model(text)
-    loaded.codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
-    # As for an evaluation: the tables fit the weights, whatever the file holds.
-    make_tables(loaded.codec, anew=True)
-    torch = f"torch {version('torch')}"
-    made = f"float32, run by {torch}"
-    if loaded.bits is not None:
-        bits = f"{loaded.bits.weights_in_words()}/{loaded.bits.act_bits}"
-        made = f"{bits} bits simulated in float32, run by {torch}"
-    made += _at_default(is_all_rates=loaded.codec.serves_all_rates)
-    return TorchCodec(loaded.codec, loaded.name, made, usable_cores())
-
-
-def _at_default(*, is_all_rates: bool) -> str:
-    """Words for what a model of all rates is shown at."""
-    return f", at quality {DEFAULT_QUALITY}" if is_all_rates else ""
 
 
 # JPEG, WebP and AVIF through Pillow, at their smallest, as curves beside a model's. Nothing is timed.

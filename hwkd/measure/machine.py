@@ -346,7 +346,7 @@ def _extra(marker: str) -> str:
 
 # What this machine has that hwkd can use: packages, instruction sets, GPUs, sensors, limits.
 #
-# Only looks; hwkd.cli.doctor judges. /sys and /proc are parameters, so that any machine can be described.
+# Only looks; hwkd.cli.showing.doctor judges. /sys and /proc are parameters, so that any machine can be described.
 
 INSTRUCTION_SETS = {
     "avx2": "AVX2",

@@ -303,6 +303,24 @@ class PatchCodec(HyperpriorCodec):
         """The scales of the table at the place that h_s gives; the means are zero."""
         return SCALE_MIN * torch.exp(LOG_SCALE_STEP * self.scale_index(z_hat)), None
 
+    @torch.no_grad()
+    def reorder_latents(self, order: Tensor) -> None:
+        """Put channel order[i] of y at place i; a codec with the same images otherwise.
+
+        Args:
+            order: a permutation of M channels that leaves those of a context where they are.
+        """
+        g_a, g_s = cast(PatchAnalysis, self.g_a), cast(PatchSynthesis, self.g_s)
+        h_a, h_s = cast(nn.Sequential, self.h_a)[0], cast(nn.Sequential, self.h_s)[-1]
+        for writing in (g_a.linear, g_a.head, cast(nn.Conv2d, h_s)):
+            writing.weight.copy_(writing.weight[order])
+            assert writing.bias is not None
+            writing.bias.copy_(writing.bias[order])
+        for reading in (g_s.linear, g_s.stem, cast(nn.Conv2d, h_a)):
+            reading.weight.copy_(reading.weight[:, order])
+        if self.gains is not None:
+            self.gains.deviations.copy_(self.gains.deviations[:, order])
+
     def gains_at_anchors(self) -> Anchors | None:
         """The gains at the anchors of a codec of all rates."""
         return None if self.gains is None else self.gains.at_anchors()

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hwkd.cli.options import add_output_options, emit
+from hwkd.cli.tables import TableOptions, emit
 from hwkd.codec.entropy import decode, encode, use_compiled
 from hwkd.codec.tables import Tables
 from hwkd.measure.machine import host_facts
@@ -73,7 +73,7 @@ def main() -> None:
     """Draw, code both ways in turn, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=30)
-    add_output_options(parser)
+    TableOptions.add_to(parser)
     args = parser.parse_args()
     parts = draw_parts()
     use_compiled()
@@ -104,7 +104,10 @@ def main() -> None:
         f"The first call of the process, llvmlite's import included, torch's not: {first_call_s:.2f} s.",
         f"Host: {host_facts()}.",
     ]
-    emit(Table("Entropy coding of one 768x512 image", columns, tuple(rows), tuple(notes)), args)
+    emit(
+        Table("Entropy coding of one 768x512 image", columns, tuple(rows), tuple(notes)),
+        TableOptions.of(args),
+    )
 
 
 def draw_parts() -> dict[str, Part]:

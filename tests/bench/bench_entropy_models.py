@@ -19,7 +19,7 @@ import onnx
 import torch
 
 from hwkd.bits import BitPlan
-from hwkd.cli.options import add_output_options, emit
+from hwkd.cli.tables import TableOptions, emit
 from hwkd.codec.codec import Codec
 from hwkd.codec.entropy import use_compiled
 from hwkd.distill.data import calibration_crops
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=60.0, help="for each size")
     parser.add_argument("--sizes", nargs="+", default=["768x512", "4000x3000"])
-    add_output_options(parser)
+    TableOptions.add_to(parser)
     args = parser.parse_args()
     with_means = student_spec("patch", (96,) * 3, 320, 48, 48, all_rates=True)
     assert isinstance(with_means, PatchSpec)
@@ -152,7 +152,7 @@ def main() -> None:
         "are added. Untrained weights.",
         f"Host: {host_facts()}.",
     )
-    emit(Table("Ways to predict y", columns, tuple(rows), notes), args)
+    emit(Table("Ways to predict y", columns, tuple(rows), notes), TableOptions.of(args))
 
 
 if __name__ == "__main__":

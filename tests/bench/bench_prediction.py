@@ -9,8 +9,8 @@ N=96 are predicted and measured: encoder and decoder, eager torch, each number o
 import argparse
 from statistics import median
 
-from hwkd.cli.options import add_output_options, emit
-from hwkd.cli.profile import parse_threads
+from hwkd.cli.measuring.profile import parse_threads
+from hwkd.cli.tables import TableOptions, emit
 from hwkd.measure.eager.models import load_subject
 from hwkd.measure.eager.profile import profile_host
 from hwkd.measure.predict.constants import constants_from
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", help="numbers of threads (default: 1 and all cores)")
     parser.add_argument("--seconds", type=float, default=8.0, help="for each model and threads")
-    add_output_options(parser)
+    TableOptions.add_to(parser)
     args = parser.parse_args()
     cores = parse_threads(None)[0]
     threads = parse_threads(args.threads or ",".join({str(n): "" for n in (1, cores)}))
@@ -78,7 +78,7 @@ def main() -> None:
     ]
     columns = ("model", "side", "threads", "measured_ms", "predicted_ms", "error_percent")
     title = f"Networks in eager torch at {WIDTH}x{HEIGHT}: predicted against measured"
-    emit(Table(title, columns, tuple(rows), tuple(notes)), args)
+    emit(Table(title, columns, tuple(rows), tuple(notes)), TableOptions.of(args))
 
 
 if __name__ == "__main__":

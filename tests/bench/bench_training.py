@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import torch
 
-from hwkd.cli.distill import _precision
-from hwkd.cli.options import add_output_options, emit
+from hwkd.cli.tables import TableOptions, emit
+from hwkd.cli.training.distill import _precision
 from hwkd.distill.batches import Part
 from hwkd.distill.losses import LossWeights, drawn
 from hwkd.distill.optimizers import Average
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=60.0, help="for each size")
     parser.add_argument("--batch", type=int, nargs="+", default=[4, 8, 16])
-    add_output_options(parser)
+    TableOptions.add_to(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -119,7 +119,7 @@ def main() -> None:
         "against the first",
     )
     note = f"Medians, in turn; {args.threads} threads, {device}, {'bf16' if bf16 else 'fp32'}. Host: {host_facts()}."
-    emit(Table("Training throughput", columns, tuple(rows), (note,)), args)
+    emit(Table("Training throughput", columns, tuple(rows), (note,)), TableOptions.of(args))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from statistics import fmean, stdev
 import torch
 from scipy.stats import t as student_t
 
-from hwkd.cli.options import add_output_options, emit
+from hwkd.cli.tables import TableOptions, emit
 from hwkd.distill.config import RunConfig
 from hwkd.distill.data import ImageSet, load_images
 from hwkd.distill.losses import LossWeights
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--adam-lr", type=float, default=5e-4)
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--threads", type=int, default=1)
-    add_output_options(parser)
+    TableOptions.add_to(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     images = load_images(args.data, 256, 0, lambda _: None)
@@ -205,7 +205,7 @@ def main() -> None:
         "rate is not measured.",
         f"Host: {host_facts()}.",
     )
-    emit(Table("Arms", columns, tuple(rows), notes), args)
+    emit(Table("Arms", columns, tuple(rows), notes), TableOptions.of(args))
 
 
 if __name__ == "__main__":

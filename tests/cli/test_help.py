@@ -16,6 +16,14 @@ def examples(text):
     return [line.strip() for line in below.splitlines() if line.strip()]
 
 
+def module_name(command):
+    return f"hwkd.cli.{COMMANDS[command][0]}.{command}"
+
+
+def module_of(command):
+    return import_module(module_name(command))
+
+
 def help_of(capsys, *words):
     assert main([*words, "--help"]) == 0
     out, err = capsys.readouterr()
@@ -38,13 +46,13 @@ def test_help_shows_examples_that_parse(capsys, words):
 
 def test_the_main_help_names_every_command_with_its_purpose(capsys):
     text = " ".join(help_of(capsys).split())
-    for line in COMMANDS.values():
+    for _, line in COMMANDS.values():
         assert line in text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_table_of_commands_says_what_the_command_says(name):
-    assert COMMANDS[name] == import_module(f"hwkd.cli.{name}").HELP
+    assert COMMANDS[name][1] == module_of(name).HELP
 
 
 def loaded_modules(*words):
@@ -70,7 +78,7 @@ def test_the_version_and_the_list_of_commands_import_no_command(words):
 
 def test_a_command_imports_no_other():
     loaded = loaded_modules("decode", "--help")
-    assert not {f"hwkd.cli.{name}" for name in COMMANDS if name != "decode"} & loaded
+    assert not {module_name(name) for name in COMMANDS if name != "decode"} & loaded
     assert not loaded & {"llvmlite", "onnxruntime", "openvino", "rich", "torch"}
 
 
@@ -88,7 +96,7 @@ def test_encoding_one_image_loads_what_it_runs(tmp_path):
 def test_help_fits_80_columns_but_for_the_examples(capsys, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "80")
     usage = help_of(capsys, name).partition("examples:")[0]
-    purpose = import_module(f"hwkd.cli.{name}").HELP
+    purpose = module_of(name).HELP
     assert not [line for line in usage.splitlines() if len(line) > 80 and line != purpose]
 
 
@@ -207,7 +215,7 @@ def test_a_command_without_its_packages_says_what_to_install(monkeypatch, capsys
     def run(_):
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr("hwkd.cli.models.run", run)
+    monkeypatch.setattr("hwkd.cli.showing.models.run", run)
     assert main(["models"]) == 1
     assert capsys.readouterr().err == (
         'hwkd: error: this takes torch, which is not installed: pip install "hwkd[train]" in an environment with '
@@ -219,6 +227,6 @@ def test_a_module_of_hwkd_that_is_missing_is_no_lack_of_packages(monkeypatch, ca
     def run(_):
         raise ModuleNotFoundError("No module named 'hwkd.none'", name="hwkd.none")
 
-    monkeypatch.setattr("hwkd.cli.models.run", run)
+    monkeypatch.setattr("hwkd.cli.showing.models.run", run)
     assert main(["models"]) == 1
     assert "this should not happen, ModuleNotFoundError" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 import pytest
 
 from hwkd.cli.main import main
-from hwkd.cli.options import SHIPPED_FIRST, refuse_unknown
+from hwkd.cli.model_names import SHIPPED_FIRST, refuse_unknown
 from hwkd.codec import shipped
 from hwkd.errors import InputError
 
@@ -49,7 +49,7 @@ def test_what_is_no_bare_name_is_judged_where_it_is_loaded(text):
 
 @pytest.mark.parametrize("command", ["evaluate", "profile"])
 def test_a_mistyped_bundle_is_told_without_torch(refused, monkeypatch, command):
-    monkeypatch.setattr("hwkd.cli.profile.installed_version", lambda name: None)
+    monkeypatch.setattr("hwkd.cli.measuring.profile.installed_version", lambda name: None)
     assert refused([command, "litle"]).startswith("unknown model 'litle': did you mean little?")
 
 

@@ -105,7 +105,7 @@ def test_what_should_not_happen_is_one_line_and_says_how_to_learn_more(monkeypat
     def fails(_args):
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr("hwkd.cli.models.run", fails)
+    monkeypatch.setattr("hwkd.cli.showing.models.run", fails)
     assert main(["models"]) == 1
     assert capsys.readouterr().err == (
         "hwkd: error: this should not happen, IndexError: list index out of range; -v shows where it came from\n"
@@ -118,7 +118,7 @@ def test_memory_that_runs_out_is_one_line(monkeypatch, capsys):
     def fails(_args):
         raise MemoryError
 
-    monkeypatch.setattr("hwkd.cli.models.run", fails)
+    monkeypatch.setattr("hwkd.cli.showing.models.run", fails)
     assert main(["models"]) == 1
     assert capsys.readouterr().err.startswith("hwkd: error: there is not enough memory; close")
 

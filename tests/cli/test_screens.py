@@ -5,8 +5,8 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from hwkd.cli import models
 from hwkd.cli.main import main
+from hwkd.cli.showing import models
 from hwkd.metrics import Curve
 
 QUICK = ("--size", "128x64", "--seconds", "0.01", "--no-memory", "--threads", "1")

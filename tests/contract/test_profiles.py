@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from hwkd.cli.profile import record_path
+from hwkd.cli.measuring.profile import record_path
 from hwkd.codec.shipped import named_bundle, shipped
 from hwkd.files import data_folder
 from hwkd.measure.bundles import load_bundle_subject

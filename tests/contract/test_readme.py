@@ -78,7 +78,10 @@ def test_the_documents_have_commands_to_check():
 
 @pytest.mark.parametrize("line", TYPED)
 def test_every_command_parses(line, monkeypatch):
-    for command in ("bench", "verify"):  # --threads takes as many as there are cores
+    for command in (
+        "measuring.bench",
+        "coding.verify",
+    ):  # --threads takes as many as there are cores
         monkeypatch.setattr(f"hwkd.cli.{command}.usable_cores", lambda: 8)
     _, *argv = shlex.split(line, comments=True)
     assert build_parser().parse_args(argv).command in COMMANDS

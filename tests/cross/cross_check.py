@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hwkd.cli.options import add_output_options, emit_all
+from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.codec.verify import crops, mixed
 from hwkd.images import embedded_images
 from hwkd.report.table import Table
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--arm", type=Path, default=ROOT / "build/arm/arm-python")
-    add_output_options(parser)
+    TableOptions.add_to(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -64,7 +64,7 @@ def main() -> int:
         writers(sides),
         image_table(pixels, sides),
     )
-    emit_all(tables, args)
+    emit_all(tables, TableOptions.of(args))
     return 0 if counted and not any(sum(pair) for pair in counted.values()) else 1
 
 

@@ -122,7 +122,7 @@ def test_profile_says_what_the_command_is_told(monkeypatch):
         seen.append((options, command))
         keep(None)
 
-    monkeypatch.setattr("hwkd.cli.profile.profile_each", profile_each)
+    monkeypatch.setattr("hwkd.cli.measuring.profile.profile_each", profile_each)
     hwkd.profile(Path("runs/a"))
     hwkd.profile(
         Path("patch-q5"),
@@ -183,7 +183,7 @@ def test_wrong_input_is_an_input_error_of_one_line(call, said):
 
 
 def command_parser():
-    from hwkd.cli.distill import configure
+    from hwkd.cli.training.distill import configure
 
     parser = argparse.ArgumentParser()
     configure(parser)

@@ -71,6 +71,33 @@ def test_the_help_says_the_default_once():
     assert "a or b (default: a) --side N even (default: 2) --more DIR again --unit" in text
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shared(Options):
+    full: bool = option("all of it", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ours(Shared):
+    steps: int = option("of it", "S", whole(0, 9), default=4, group="how long")
+
+
+def test_shared_options_come_after_the_commands_own_and_outside_of_its_groups():
+    parser = argparse.ArgumentParser()
+    Ours.add_to(parser)
+    text = " ".join(parser.format_help().split())
+    assert "[--steps S] [--full]" in text
+    assert text.endswith("--full all of it how long: --steps S of it (default: 4)")
+    assert Ours.of(parser.parse_args(["--full"])) == Ours(full=True, steps=4)
+
+
+def test_an_action_below_a_command_keeps_what_came_before_its_name():
+    parser = argparse.ArgumentParser()
+    Shared.add_to(parser)
+    Ours.add_to(parser.add_subparsers().add_parser("go"))
+    assert Ours.of(parser.parse_args(["--full", "go", "--steps", "3"])) == Ours(full=True, steps=3)
+    assert Ours.of(parser.parse_args(["go"])) == Ours()
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

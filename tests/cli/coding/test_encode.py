@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hwkd.cli import coding, encode
+from hwkd.cli.coding import encode, jobs
 from hwkd.cli.main import main
 from hwkd.codec import shipped
 from hwkd.codec.codec import Codec
@@ -152,7 +152,7 @@ def test_a_full_disk_ends_the_run_over_a_folder(run, photo, tmp_path, monkeypatc
             raise HwkdError("the disk is full")
         written.append(path.name)
 
-    monkeypatch.setattr("hwkd.cli.coding.write_bytes", until_full)
+    monkeypatch.setattr("hwkd.cli.coding.jobs.write_bytes", until_full)
     assert run(tmp_path / "in", tmp_path / "out") == (1, "", "hwkd: error: the disk is full\n")
     assert written == ["0.png.hwk", "1.png.hwk"]
 
@@ -267,7 +267,7 @@ def test_max_pixels_bounds_what_is_encoded(run, image, tmp_path):
 
 def test_max_pixels_raises_every_limit(run, image, tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    monkeypatch.setattr("hwkd.images.BAND_PIXELS", 100)
+    monkeypatch.setattr("hwkd.images.rgb.BAND_PIXELS", 100)
     monkeypatch.setattr("hwkd.codec.codec.MAX_PIXELS", 100)
     assert run(image, tmp_path / "a.hwk", "--max-pixels", "7000")[0] == 0
 
@@ -507,7 +507,7 @@ def test_one_small_image_is_coded_in_what_is_ready_first(run, image, tmp_path, m
     twin.write_bytes(image.read_bytes())
     several = run(image, twin, f"{tmp_path / 'into'}/", "-v")[2]
     assert "threads for each" in several and soon not in several
-    monkeypatch.setattr(coding, "SOON_PIXELS", 1)
+    monkeypatch.setattr(jobs, "SOON_PIXELS", 1)
     assert soon not in run(image, tmp_path / "c.hwk", "-v")[2]
 
 

@@ -123,7 +123,7 @@ def test_a_psnr_gives_the_lowest_quality_that_has_it_and_is_told(
     ],
 )
 def test_sizes_are_read_in_powers_of_1000_and_of_1024(text, size):
-    from hwkd.cli.encode import size_in_bytes
+    from hwkd.cli.coding.encode import size_in_bytes
 
     assert size_in_bytes(text) == size
 

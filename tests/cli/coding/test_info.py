@@ -17,7 +17,7 @@ from tests.tables import tables_of
 @pytest.fixture(autouse=True)
 def none_ships(tmp_path, monkeypatch):
     """No bundle ships, and the current folder is an own one."""
-    monkeypatch.setattr("hwkd.cli.info.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("hwkd.cli.coding.info.SHIPPED", tmp_path / "shipped")
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
 

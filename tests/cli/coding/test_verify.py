@@ -126,7 +126,7 @@ def test_without_scikit_image_all_images_are_made_in_code(verified, monkeypatch)
     def missing(split):
         raise InputError("scikit-image is not installed")
 
-    monkeypatch.setattr("hwkd.cli.verify.embedded_images", missing)
+    monkeypatch.setattr("hwkd.cli.coding.verify.embedded_images", missing)
     words = ("--images", "2", "--threads", "1", "--runtime", "onnxruntime")
     matrix, _ = verified(*words)
     assert matrix["notes"][1] == (
@@ -187,7 +187,7 @@ def test_images_that_differ_by_more_than_a_step_are_said_and_no_failure(verified
     monkeypatch.setattr(WatchedCodec, "image", darker)
     # Light, so that half of it is far away.
     monkeypatch.setattr(
-        "hwkd.cli.verify.crops", lambda images: iter([np.full((64, 64, 3), 200, np.uint8)])
+        "hwkd.cli.coding.verify.crops", lambda images: iter([np.full((64, 64, 3), 200, np.uint8)])
     )
     _, readers = verified("--images", "1", "--threads", "1")
     (row,) = (row for row in readers["rows"] if "openvino" in row["reader"])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hwkd.cli.distill import after_restart
 from hwkd.cli.main import main
+from hwkd.cli.training.distill import after_restart
 from hwkd.distill.distributed import Processes
 from hwkd.distill.options import DistillOptions
 from hwkd.distill.run_folder import Event, append_event
@@ -177,7 +177,7 @@ def test_a_compressed_shard(refused, distill_argv, shard):
 
 
 def test_images_that_do_not_fit_in_memory(refused, distill_argv, image_folder, monkeypatch):
-    monkeypatch.setattr("hwkd.distill.decode.free_memory_bytes", lambda *_: 200_000)
+    monkeypatch.setattr("hwkd.distill.catalogue.free_memory_bytes", lambda *_: 200_000)
     assert refused(distill_argv) == (
         f"the images of {image_folder} take 0.0 GB decoded, and 0.0 GB of memory are free, of which images may take "
         "80%: read them while training, with --stream, or give fewer"

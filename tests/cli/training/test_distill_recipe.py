@@ -235,7 +235,7 @@ def teacher():
 
 @pytest.mark.parametrize(("name", "spec", "lmbda"), DESCRIBED, ids=lambda v: str(v)[:20])
 def test_a_shipped_recipe_describes_a_student(name, spec, lmbda, teacher, photo, tmp_path):
-    from hwkd.cli.distill import Start, loss_weights, planned, run_config
+    from hwkd.cli.training.distill import Start, loss_weights, planned, run_config
     from hwkd.distill.data import ImageSet
     from hwkd.distill.distributed import ALONE
     from hwkd.models.build import build

@@ -99,7 +99,7 @@ def test_a_study_that_another_program_holds_is_one_line(capsys, tmp_path, monkey
 @pytest.fixture
 def small(tiny_teacher_file, tmp_path, monkeypatch):
     """A search for students of the tiny teacher, on embedded photographs, in seconds."""
-    monkeypatch.setattr("hwkd.cli.fit.PAPER_N", (16, 96))
+    monkeypatch.setattr("hwkd.cli.training.fit.PAPER_N", (16, 96))
     return [
         *PI,
         *("--teacher", str(tiny_teacher_file), "--trials", "2", "--steps", "2", "--crop", "64"),

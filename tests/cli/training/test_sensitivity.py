@@ -10,7 +10,7 @@ import torch
 
 from hwkd.bits import BitPlan, parse_bits, parse_layer_bits
 from hwkd.cli.main import build_parser, main
-from hwkd.cli.sensitivity import latency_note, parse_tried
+from hwkd.cli.training.sensitivity import latency_note, parse_tried
 from hwkd.codec.shipped import shipped
 from hwkd.distill.options import DistillOptions
 from hwkd.distill.recipe import with_recipe

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hwkd.distill.catalogue import ImageBytes
 from hwkd.distill.data import (
     Crops,
     DeviceCrops,
@@ -26,7 +27,6 @@ from hwkd.distill.data import (
     open_stream,
     whole_image,
 )
-from hwkd.distill.decode import ImageBytes
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import find_images
 

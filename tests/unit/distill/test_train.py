@@ -129,11 +129,11 @@ BY_MINUTES: dict[str, Any] = {**FLOAT_ONLY, "float_steps": None, "minutes": 0.1}
 
 
 def test_minutes_become_steps_by_the_measured_speed(tmp_path: Path, run, clock: Clock) -> None:
-    # 0.2 minutes at half a second a step: 3/4 of 24 steps in float, 1/4 quantized.
-    minutes: dict[str, Any] = {"float_steps": None, "qat_steps": None, "minutes": 0.2}
+    # 0.4 minutes at half a second a step: 3/4 of 48 steps in float, 1/4 quantized.
+    minutes: dict[str, Any] = {"float_steps": None, "qat_steps": None, "minutes": 0.4}
     outcome = run(tmp_path, loss=RD_ONLY, **minutes)
-    assert outcome.steps == {"float": 18, "qat": 6}
-    assert outcome.seconds == pytest.approx(12.0)
+    assert outcome.steps == {"float": 36, "qat": 12}
+    assert outcome.seconds == pytest.approx(24.0)
 
 
 def test_the_first_steps_do_not_count_towards_the_speed(tmp_path: Path, run, clock: Clock) -> None:
@@ -153,10 +153,17 @@ def test_resuming_keeps_the_steps_whatever_the_speed_then(
     assert outcome.seconds == pytest.approx(7 * 0.5 + 5 * 3.0)
 
 
-def test_a_time_too_short_for_the_timing_ends_right_after_it(
-    tmp_path: Path, run, clock: Clock
+def test_a_time_too_short_for_the_timing_takes_steps_of_which_the_timed_ones_see_no_fall(
+    tmp_path: Path, run, config, clock: Clock
 ) -> None:
-    assert run(tmp_path, **{**BY_MINUTES, "minutes": 0.001}).steps == {"float": 5}
+    """So that a run of as many steps repeats it: 0.35 of 7 steps fall, after the fourth."""
+    minutes: dict[str, Any] = {**BY_MINUTES, "minutes": 0.001}
+    outcome = run(tmp_path / "minutes", **minutes)
+    assert outcome.steps == {"float": 7}
+    steps = with_steps(replace(config, **minutes), outcome.steps)
+    run(tmp_path / "steps", **{**minutes, "minutes": None, "float_steps": steps.float_steps})
+    one, other = (read_state(tmp_path / name).student for name in ("minutes", "steps"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def test_a_stop_before_the_length_is_known_keeps_nothing_and_says_so(

@@ -76,7 +76,7 @@ def test_onnx_runtime_runs_a_matrix_product_in_integers_though_its_weight_is_sto
 ):
     graph = GraphWriter(ONNX_RUNTIME)
     one_by_one = replace(layer("g.0"), weight=layer("g.0").weight[:, :, :1, :1], padding=0)
-    root = graph.node("Sqrt", [graph.projection("x", one_by_one)])
+    root = graph.node("Sqrt", [graph.in_floats(("x", one_by_one))])
     declared = {root: tensor("out", FLOAT, [1, 8, "h", "w"])}
     model = graph.model("test", [tensor("x", FLOAT, [1, 8, "h", "w"])], declared)
     found = executed(model.SerializeToString(), "encoder", "onnxruntime")

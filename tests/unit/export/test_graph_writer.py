@@ -12,13 +12,22 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from hwkd.errors import HwkdError
-from hwkd.export.graph_writer import FLOAT, IR_VERSION, Form, GraphWriter, as_subpixel, tensor
+from hwkd.export.graph_writer import (
+    FLOAT,
+    IR_VERSION,
+    UINT8,
+    Form,
+    GraphWriter,
+    as_subpixel,
+    tensor,
+)
 from hwkd.quantize.integer import Grid, IntegerLayer
 from hwkd.runtime.session import open_session, present_runtimes
 
 PORTABLE = Form()
 TRANSPOSED = Form(keeps_transposed=True)
 SIGNED = Form(keeps_transposed=True, signed=True)
+LAST = Form(channels_last=True)
 EACH_FORM = {
     "portable": PORTABLE,
     "transposed": TRANSPOSED,
@@ -84,7 +93,7 @@ def by_torch(x: np.ndarray, layer: IntegerLayer, step: float, low: int, high: in
     bias = torch.from_numpy(layer.bias).double() * steps * layer.input.step
     if layer.kind == "transposed":
         return F.conv_transpose2d(q, weight, bias, 2, 2, 1).numpy()
-    return F.conv2d(q, weight, bias, padding=1, groups=layer.groups).numpy()
+    return F.conv2d(q, weight, bias, padding=layer.padding, groups=layer.groups).numpy()
 
 
 @pytest.mark.usefixtures("in_one_thread")
@@ -257,19 +266,12 @@ def test_operators_on_each_value_are_written_before_the_shuffle_and_the_dead_one
         shuffled = graph.relu(graph.shuffled("x", 2))
         return graph.quantized(shuffled, Grid(0.5, 0, 15))
 
-    model = built(write, channels=8)
-    # Clipped and rounded at a quarter of the size, moved once as 8 bits, and the pair that stands right before what
-    # comes next.
-    assert operators(model) == [
-        "Relu",
-        "Clip",
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "DepthToSpace",
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "Identity",
-    ]
+    # Clipped and rounded at a quarter of the size, moved once as 8 bits; for ONNX Runtime the pair stands right before
+    # what comes next, too.
+    pair = ["QuantizeLinear", "DequantizeLinear"]
+    for form, behind in ((PORTABLE, []), (LAST, pair)):
+        model = built(write, form, channels=8)
+        assert operators(model) == ["Relu", "Clip", *pair, "DepthToSpace", *behind, "Identity"]
     x = np.random.default_rng(0).uniform(-4, 12, (1, 8, 3, 5))
     expected = on_grid(np.maximum(shuffle_by_torch(x, 2), 0), 0.5, 0, 15)
     for runtime, found in outputs(model, x).items():
@@ -335,36 +337,82 @@ PROJECTION = replace(
     weight=np.random.default_rng(5).integers(-60, 61, (8, 4, 1, 1)).astype(np.int8),
     padding=0,
 )
+SQUARE = replace(
+    PROJECTION,
+    name="g.square",
+    weight=np.random.default_rng(7).integers(-60, 61, (8, 4, 3, 3)).astype(np.int8),
+    padding=1,
+)
+POSITIVE = replace(SQUARE, name="g.positive", input=Grid(0.25, 0, 255))
 
 
 @pytest.mark.usefixtures("in_one_thread")
-def test_a_projection_is_the_convolution_that_it_stands_for() -> None:
+@pytest.mark.parametrize(
+    "layers",
+    [(PROJECTION,), (SQUARE,), (POSITIVE,), (PROJECTION, SQUARE)],
+    ids=["1x1", "3x3", "3x3 of positive values", "a sum"],
+)
+def test_a_sum_in_floats_is_that_of_the_convolutions(layers: tuple[IntegerLayer, ...]) -> None:
     x = np.random.default_rng(6).uniform(-40, 40, (1, 4, 3, 4))
-    q = torch.from_numpy(on_grid(x, 0.25, -128, 127))
-    steps = torch.from_numpy(PROJECTION.weight_step).double()
-    weight = torch.from_numpy(PROJECTION.weight).double() * steps[:, None, None, None]
-    bias = torch.from_numpy(PROJECTION.bias).double() * steps * 0.25
-    expected = F.conv2d(q, weight, bias).numpy()
-    for form, operator in ((PORTABLE, "Conv"), (Form(matmul=True), "MatMul")):
-        model = built(lambda graph: graph.projection("x", PROJECTION), form)
-        named = [node.op_type for node in model.graph.node if node.name == "g.projection"]
-        assert named == [operator]
+    expected = sum(
+        by_torch(x, layer, layer.input.step, layer.input.low, layer.input.high) for layer in layers
+    )
+    for form, operator in ((PORTABLE, "Conv"), (LAST, "MatMul")):
+        model = built(lambda graph: graph.in_floats(*(("x", layer) for layer in layers)), form)
+        names = [layer.name for layer in layers]
+        named = [node.op_type for node in model.graph.node if node.name in names]
+        assert named == [operator] * len(layers)
         for runtime, found in outputs(model, x).items():
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4, err_msg=runtime)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3, err_msg=runtime)
 
 
 @pytest.mark.usefixtures("in_one_thread")
-def test_both_forms_of_a_projection_hold_the_same_bytes() -> None:
+@pytest.mark.parametrize("layer", [PROJECTION, SQUARE], ids=["1x1", "3x3"])
+def test_both_forms_of_a_layer_hold_the_same_bytes(layer: IntegerLayer) -> None:
     held = []
-    for form in (PORTABLE, Form(matmul=True)):
-        model = built(lambda graph: graph.projection("x", PROJECTION), form)
+    for form in (PORTABLE, LAST):
+        model = built(lambda graph: graph.in_floats(("x", layer)), form)
         held += [
             numpy_helper.to_array(one).tobytes()
             for one in model.graph.initializer
-            if one.name == "g.projection.weight"
+            if one.name == f"{layer.name}.weight"
         ]
-    # The weight as it was made, [C_out, C_in], row by row.
-    assert held == [PROJECTION.weight.tobytes()] * 2
+    # The weight as it was made, row by row.
+    assert held == [layer.weight.tobytes()] * 2
+
+
+@pytest.mark.usefixtures("in_one_thread")
+def test_a_shuffle_of_rows_of_blocks_is_the_same_in_each_form() -> None:
+    x = np.arange(144.0).reshape(1, 12, 4, 3)
+    # (row, column, C) to torch's (C, row, column).
+    expected = shuffle_by_torch(x.reshape(4, 3, 4, 3).transpose(1, 0, 2, 3).reshape(x.shape), 2)
+    for form in (PORTABLE, LAST):
+        model = built(lambda graph: graph.shuffled("x", 2, "DCR"), form, channels=12)
+        assert ("DepthToSpace" in [node.op_type for node in model.graph.node]) == (form == PORTABLE)
+        for runtime, found in outputs(model, x).items():
+            np.testing.assert_array_equal(found, expected, err_msg=runtime)
+
+
+@pytest.mark.usefixtures("in_one_thread")
+def test_pixels_reach_a_layer_as_they_are() -> None:
+    grid = Grid(float(np.float32(1 / 255)), 0, 255)
+    layer = replace(
+        PROJECTION,
+        weight=np.random.default_rng(5).integers(-60, 61, (8, 48, 1, 1)).astype(np.int8),
+        input=grid,
+    )
+    graph = GraphWriter(LAST)
+    out = graph.in_floats((graph.pixels("image", 4, grid), layer))
+    named = [tensor("image", UINT8, [1, "H", "W", 3])]
+    model = graph.model("pixels", named, {out: tensor("y", FLOAT, [1, 8, "h", "w"])})
+    assert "QuantizeLinear" not in [node.op_type for node in model.graph.node]
+    image = np.random.default_rng(0).integers(0, 256, (1, 8, 12, 3)).astype(np.uint8)
+    # (row, column, colour) of each block of 4.
+    rows = image.reshape(2, 4, 3, 4, 3).transpose(1, 3, 4, 0, 2).reshape(1, 48, 2, 3)
+    expected = by_torch(rows / 255, layer, grid.step, 0, 255)
+    for runtime in present_runtimes():
+        found = open_session(model.SerializeToString(), runtime, 1).run({"image": image})["y"]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3, err_msg=runtime)
 
 
 def transposed_layer(C_in: int, C_out: int, rng: np.random.Generator) -> IntegerLayer:

@@ -1,0 +1,326 @@
+"""`hwkd compare`: profile records as resource comparison tables, as papers print them; results of training."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hwkd.cli.tables import TableOptions, emit_all
+from hwkd.cli.talk import stderr_console
+from hwkd.errors import InputError, unknown
+from hwkd.images import ImageSource, open_images
+from hwkd.measure.bundles import records_named
+from hwkd.measure.classic import LABELS
+from hwkd.measure.energy.measure import LINKS, Link, measure_classic, parse_link
+from hwkd.measure.energy.meter import Meter
+from hwkd.measure.energy.sensors import KINDS, open_meter
+from hwkd.measure.machine import host_facts, host_name
+from hwkd.measure.record import Record
+from hwkd.options import FIGURE_KINDS, option, whole
+from hwkd.quantity import Quantity, not_known
+from hwkd.report.compare.break_even import Sender, break_even_table, classic_sender
+from hwkd.report.compare.paper import paper_sheets
+from hwkd.report.compare.published import read_paper, read_published_curves
+from hwkd.report.compare.rows import WHICH, SettingFilter, compare
+from hwkd.report.compare.sheet import to_table
+from hwkd.report.compare.tables import (
+    AXES,
+    glance_sheet,
+    pareto_sheet,
+    parse_axes,
+    sheets,
+)
+from hwkd.report.results import read_result_files, results_tables, shipped_results
+from hwkd.report.table import Table
+
+HELP = "profile records side by side, or results on Kodak against published curves"
+
+EXAMPLES = """examples:
+  hwkd compare jetson-nano
+  hwkd compare profiles/teacher.json profiles/ --runtime onnxruntime --threads 2
+  hwkd compare my-board.toml
+  hwkd compare profiles/ --paper --format latex -o tables.tex
+  hwkd compare profiles/ --link lte --data photos/
+  hwkd compare profiles/ --settings all --pareto psnr_db,bpp,total_mj --format csv
+  hwkd compare --results --format md
+  hwkd compare --results results/ --plot rd.svg
+"""
+
+MOST_THREADS = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(TableOptions):
+    """The options of `hwkd compare`: of profile records from `profiles` to `data`, of results `results` and `plot`."""
+
+    profiles: tuple[str, ...] = option(
+        "a record (.json), a folder of them, a shipped TARGET/MODEL or TARGET, or a board of your own (.toml); the first one is what the others "
+        "are compared with, and one that is given twice is taken once",
+        "PROFILE",
+        default=(),
+        positional=True,
+        nargs="*",
+    )
+    paper: bool = option(
+        "three more tables: our rows beside those that arXiv 2509.10366 published", default=False
+    )
+    per_pixel: bool = option(
+        "MACs for a pixel, latency and energy for a megapixel: for records of different image sizes",
+        default=False,
+    )
+    settings: str = option(
+        "of each record the first setting that has a figure and fits, or all (default: first)",
+        default="first",
+        choices=WHICH,
+    )
+    runtime: str | None = option('settings of this runtime only ("openvino")', "NAME")
+    threads: int | None = option(
+        "settings of this number of threads only", "N", whole(1, MOST_THREADS)
+    )
+    unit: str | None = option("settings of this unit only (cpu, gpu)", "NAME")
+    precision: str | None = option("settings of this precision only (fp32, int8)", "P")
+    pareto: str | None = option(
+        "one more table: which rows no other beats on these axes, with commas between: "
+        f"{', '.join(AXES)} (default: psnr_db,bpp, and total_mj and total_ms where every row has them)",
+        "AXES",
+        nargs="?",
+        const="",
+    )
+    link: str | None = option(
+        "energy to encode and send, against JPEG and WebP at equal quality on this machine: wifi, lte, lora, all, "
+        "or joule per bit (2e-7)",
+        "LINK",
+    )
+    data: Path | None = option(
+        "images for --link, the ones the profile was evaluated on (default: the embedded photographs)",
+        "DIR",
+    )
+    results: str | None = option(
+        "instead of records: the results of `hwkd evaluate --save-results` in FOLDER, on Kodak, against published "
+        "curves and the paper's (default: those that ship with hwkd)",
+        "FOLDER",
+        nargs="?",
+        const="",
+    )
+    plot: Path | None = option(
+        f"draw the rate-distortion curves of --results ({', '.join(FIGURE_KINDS)})", "FILE"
+    )
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `hwkd compare` to `parser`."""
+    CompareOptions.add_to(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the records, compare, print.
+
+    Raises:
+        InputError: there is no such record, image sizes differ, no setting fits, an axis is unknown, or options do not go
+            together; also as `show_results`.
+    """
+    options = CompareOptions.of(args)
+    check_results_options(options)
+    if options.results is not None:
+        show_results(options)
+        return 0
+    links = None if options.link is None else parse_links(options.link)
+    if options.data is not None and links is None:
+        raise InputError("--data gives the images for --link: add it, or leave --data out")
+    axes = None if options.pareto is None else parse_axes(options.pareto)
+    sets = [records_named(text) for text in options.profiles]
+    if options.format == "table":
+        sets = [trained_first(records) for records in sets]
+    records = [record for each in sets for record in each]
+    wanted = SettingFilter(options.runtime, options.threads, options.unit, options.precision)
+    compared = compare(records, wanted, options.settings, is_per_pixel=options.per_pixel)
+    tables = [
+        *sheets(compared),
+        *(paper_sheets(compared, read_paper()) if options.paper else ()),
+        *(() if axes is None else (pareto_sheet(compared, axes),)),
+    ]
+    shown = [to_table(sheet, options.format) for sheet in tables]
+    if links is not None:
+        shown += link_tables(records, links, options.data)
+    asked_for = shown[len(sheets(compared)) :]
+    glance = to_table(glance_sheet(compared), options.format)
+    left_out = (
+        "intervals",
+        "changes against the first row",
+        "size, computation and energy in full",
+    )
+    emit_all(tuple(shown), options, first=((glance, *asked_for), left_out))
+    return 0
+
+
+def trained_first(records: tuple[Record, ...]) -> tuple[Record, ...]:
+    """The records of one PROFILE in reading order: trained models, the best quality first, then all others as they were."""
+    known = [record for record in records if record.quality is not None]
+    known.sort(key=lambda record: -(record.quality.psnr_db if record.quality else 0))
+    return (*known, *(record for record in records if record.quality is None))
+
+
+# `hwkd compare --results`: results of trained models against published curves, as tables and as a plot.
+
+_FOR_RECORDS = (
+    *("paper", "per_pixel", "settings", "runtime", "threads", "unit", "precision", "pareto"),
+    *("link", "data"),
+)
+"""Options that apply to profile records only."""
+
+
+def check_results_options(options: CompareOptions) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        InputError: neither records nor --results, or both; --plot without --results, or a kind of plot that cannot be drawn;
+            an option that would have no effect.
+    """
+    if options.results is None:
+        if options.plot is not None:
+            raise InputError("--plot draws what --results reads: add it, or leave --plot out")
+        if not options.profiles:
+            raise InputError(
+                "nothing to compare: give a PROFILE (`hwkd compare jetson-nano`), or --results"
+            )
+        return
+    if options.profiles:
+        raise InputError(
+            f"--results prints tables of its own: leave out {' '.join(options.profiles)}, or --results"
+        )
+    given = options.given()
+    for name in _FOR_RECORDS:
+        if name in given:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} is for profile records: leave it out, or --results")
+    if options.plot is not None and options.plot.suffix.lower() not in FIGURE_KINDS:
+        raise unknown("kind of plot", options.plot.suffix, FIGURE_KINDS)
+
+
+def show_results(options: CompareOptions) -> None:
+    """Print the tables of `options.results`, and draw `options.plot` if it is given.
+
+    Raises:
+        InputError: there are no results, or a file is not a result.
+        HwkdError: a package for BD-rates or the plot is not installed.
+    """
+    folder = Path(options.results) if options.results else shipped_results()
+    files = read_result_files(folder)
+    tables = results_tables(files, options.format)
+    if options.plot is not None:
+        from hwkd.report.plots.rd import draw_rd
+
+        if not files.results:
+            raise InputError(f"{folder} holds no curve to plot; add one, or leave --plot out")
+        draw_rd(files, read_published_curves(), read_paper(), options.plot)
+    models, *others = tables
+    emit_all(tables, options, first=((*others[:2], models, *others[2:]), ()))
+
+
+# `hwkd compare --link`: energy to encode and to send, against JPEG and WebP on the same machine and images.
+
+ALL = "all"
+
+
+def parse_links(text: str) -> tuple[Link, ...]:
+    """The link that `text` names, or all links for "all". Raises InputError as `parse_link`."""
+    return tuple(LINKS.values()) if text == ALL else (parse_link(text),)
+
+
+def link_tables(
+    records: Sequence[Record], links: Sequence[Link], data: Path | None
+) -> tuple[Table, ...]:
+    """A table for each comparable record: of this machine, with known quality on these images and known encoding energy.
+
+    JPEG and WebP are measured with the sensor that measured the record's energy. Notes below the last table list what is
+    not compared.
+
+    Args:
+        data: folder of the images; None for the embedded photographs.
+
+    Raises:
+        InputError: no record is comparable (the message names what each one lacks), or its sensor is not there now.
+    """
+    images = open_images(data).readable()
+    images_sha256 = images.sha256()
+    usable = []
+    lacking: dict[str, list[str]] = {}
+    for record in records:
+        lack = _lack(record, images, images_sha256)
+        if lack is None:
+            usable.append(record)
+        else:
+            lacking.setdefault(lack, []).append(f"{record.model.name} on {record.target}")
+    if not usable:
+        folder = "" if data is None else f" {data}"
+        raise InputError(
+            f"--link needs a profile of a trained model on this machine, on {images}; make one with `hwkd profile MODEL "
+            f"--target host --evaluate{folder} --save DIR`. {_said(lacking)}"
+        )
+    # A break-even between a sensor's figure and an estimate would be meaningless.
+    names = dict.fromkeys(_meter_name(record) for record in usable)
+    meters = {name: open_meter(name).meter for name in names}
+    with stderr_console().status("measuring JPEG and WebP"):
+        tables = [_table(r, links, images, meters[_meter_name(r)]) for r in usable]
+    if lacking:
+        notes = (*tables[-1].notes, f"Not compared: {_said(lacking)}.")
+        tables[-1] = replace(tables[-1], notes=notes)
+    return tuple(tables)
+
+
+def _said(lacking: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{', '.join(whose)}: {lack}" for lack, whose in lacking.items())
+
+
+def _lack(record: Record, images: ImageSource, images_sha256: str | None) -> str | None:
+    """The reason why a record cannot be compared; None if it can.
+
+    Args:
+        images_sha256: sha256 of `images`.
+    """
+    here = host_name(host_facts())
+    if not record.is_host:
+        return "predicted, and JPEG and WebP cannot be timed there"
+    if record.target != here:
+        return f"another machine, this one is {here}"
+    if record.quality is None:
+        return "its quality was not measured"
+    if record.quality.on != str(images):
+        return f"its quality is known on {record.quality.on} only"
+    if record.quality.images_sha256 != images_sha256:
+        return f"its quality is of other images called {record.quality.on}: what the files hold differs"
+    if _energy(record).value is None:
+        return f"its energy is not known ({_energy(record).reason})"
+    if _meter_name(record) not in KINDS:
+        return (
+            f"its energy was found by {_energy(record).by!r}, which is no sensor that hwkd can open"
+        )
+    return None
+
+
+def _energy(record: Record) -> Quantity:
+    """The energy to encode one image, from pixels to bytes."""
+    for entry in record.entries:
+        if (entry.name, entry.side, entry.part) == ("energy_mj", "encode", "end_to_end"):
+            return entry.quantity
+    return not_known("it was profiled without energy, or without trained weights")
+
+
+def _meter_name(record: Record) -> str:
+    """The name of the sensor that measured the record's energy; `by` begins with it (hwkd.measure.energy.measure)."""
+    return _energy(record).by.partition(":")[0]
+
+
+def _table(record: Record, links: Sequence[Link], images: ImageSource, meter: Meter) -> Table:
+    quality = record.quality
+    assert quality is not None
+    bits = Quantity(
+        quality.bpp * record.pixels, "computed", f"mean bits per pixel on {quality.on} x pixels"
+    )
+    student = Sender(record.model.name, _energy(record).scaled(1e-3), bits)
+    classics = []
+    for codec in LABELS:
+        found = measure_classic(codec, images, quality.psnr_db, meter)
+        energy_mj = found.encode_mj_per_mpx.scaled(record.pixels / 1e6)
+        classics.append(classic_sender(found.equal, record.pixels, energy_mj))
+    return break_even_table(student, classics, links, quality.psnr_db)
