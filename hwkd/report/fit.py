@@ -75,6 +75,17 @@ def front_table(result: FitResult) -> Table:
     return Table(title, COLUMNS, tuple(rows), notes_of(result, best), _LEAST)
 
 
+def best_in_words(result: FitResult) -> str:
+    """What the search found, in a sentence; "" before a student within the budget is trained for all steps."""
+    best = best_of(result.found)
+    if best is None:
+        return ""
+    latency = quantity_text(best.cost.latency_ms)
+    return (
+        f"Best: trial {best.number}, {best.spec}: {latency} ms, rd_loss {_digits(best.rd_loss, 4)}."
+    )
+
+
 def trials_table(result: FitResult) -> Table:
     """Every trial with all its known figures, for machines."""
     columns = (

@@ -49,7 +49,11 @@ def whole(table: "Table", width: int | None) -> str:
 
 
 def screen(
-    tables: Sequence["Table"], width: int | None, verdict: str = "", also: Sequence[str] = ()
+    tables: Sequence["Table"],
+    width: int | None,
+    verdict: str = "",
+    also: Sequence[str] = (),
+    in_full: str = f"{IN_FULL} shows all",
 ) -> str:
     """The most important parts of `tables`, in about LINES lines, and a line that lists what is left out.
 
@@ -58,6 +62,7 @@ def screen(
     Args:
         verdict: the first line.
         also: what the caller left out, in words.
+        in_full: where all of it is, in words.
     """
     fitted = [_Fitted.of(table, width) for table in tables]
     head = wrap(verdict, width, 2).splitlines()
@@ -98,7 +103,7 @@ def screen(
     text = "\n".join([*head, "\n\n".join(parts)])
     if not lost:
         return text
-    left_out = f"Left out: {'; '.join(lost)}. {IN_FULL} shows all."
+    left_out = f"Left out: {'; '.join(lost)}. {in_full}."
     return f"{text}\n{wrap(left_out, width, 2)}"
 
 

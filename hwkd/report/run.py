@@ -15,7 +15,8 @@ from hwkd.measure.machine import describe_host, installed_version
 from hwkd.measure.quality import Evaluation, evaluate
 from hwkd.measure.timing import MIN_RUNS_INTERVAL, Latency, codec_latency
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
-from hwkd.report.narrow import wrap
+from hwkd.quantity import BRACKETS, MIB, NA, number_text, places_of_three, quantity_text
+from hwkd.report.narrow import LINES, screen, wrap
 from hwkd.report.table import Table, render
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 
 # The figures of one run: teacher beside student, each with the way it was found. Pure.
-
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -215,9 +214,15 @@ class Assembled:
         write_text(folder / "report.md", report_markdown(self.report))
         write_text(folder / "report.json", json.dumps(report_json(self.report), indent=2) + "\n")
 
-    def terminal(self, width: int | None) -> str:
-        """The report for a terminal of `width` columns; None: nothing is wrapped."""
-        return report_terminal(self.report, width)
+    def terminal(self, width: int | None, folder: Path | None = None) -> str:
+        """The report for a terminal of `width` columns; None: nothing is wrapped.
+
+        Args:
+            folder: where it was written: what is longer than a screen is left out here. None: all of it.
+        """
+        if folder is None:
+            return report_terminal(self.report, width)
+        return report_screen(self.report, width, f"{folder}/report.md holds all")
 
 
 def assemble(
@@ -335,8 +340,6 @@ def _figures(
 
 # The report of one run as a table, for the terminal, as Markdown and as JSON. Pure.
 
-NA = "n/a"
-
 
 def report_table(report: RunReport) -> Table:
     """Teacher beside student, one figure a row, with the change and how the figure was found.
@@ -367,12 +370,47 @@ def report_terminal(report: RunReport, width: int | None = None) -> str:
     plan = [f"- {sentence}" for sentence in report.precision_plan]
     return "\n".join(
         [
+            wrap(report_verdict(report), width, 2),
             *(wrap(line, width, 9) for line in lines),
             render(report_table(report), "table", width),
             "precision plan:",
             *(wrap(line, width, 2) for line in plan),
         ]
     )
+
+
+def report_screen(report: RunReport, width: int | None, in_full: str) -> str:
+    """As report_terminal, or the most important parts where that is longer than a screen, which begin with the changes.
+
+    Args:
+        in_full: where all of it is, in words.
+    """
+    text = report_terminal(report, width)
+    if len(text.splitlines()) <= LINES:
+        return text
+    also = ("teacher, student and host", "the precision plan")
+    return screen((report_table(report),), width, report_verdict(report), also, in_full)
+
+
+_IN_SHORT = (
+    "psnr_db",
+    "bpp",
+    "weight_mib",
+    "kmac_per_pixel",
+    "encode_latency_ms",
+    "decode_latency_ms",
+)
+
+
+def report_verdict(report: RunReport) -> str:
+    """What the student saves and costs, in a sentence."""
+    changes = {figure.name: _change(figure) for figure in figures(report)}
+    known = [
+        f"{name} {changes[name].removesuffix(' =')}{' (within the spread)' * changes[name].endswith(' =')}"
+        for name in _IN_SHORT
+        if changes[name] != NA
+    ]
+    return f"{report.student.name} against {report.teacher.name}: {', '.join(known)}."
 
 
 def report_markdown(report: RunReport) -> str:
@@ -458,13 +496,11 @@ def _cell(value: float | Latency | None, digits: int) -> str:
             return NA
         case Latency():
             # Three digits are enough beside an interval.
-            places = max(0, 2 - math.floor(math.log10(max(value.median_ms, 0.01))))
-            if value.interval95_ms is None:
-                return f"{value.median_ms:.{places}f} [{NA}]"
-            low, high = value.interval95_ms
-            return f"{value.median_ms:.{places}f} [{low:.{places}f}, {high:.{places}f}]"
+            places = places_of_three(max(value.median_ms, 0.01))
+            text = quantity_text(value.quantity("the clock"), places, interval=BRACKETS)
+            return f"{text} [{NA}]" if value.interval95_ms is None else text
         case _:
-            return f"{value:,.{digits}f}"
+            return number_text(value, digits)
 
 
 def _change(figure: ReportQuantity) -> str:

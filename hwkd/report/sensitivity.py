@@ -1,7 +1,7 @@
 """Sensitivity to bits: its file, its tables, and the recipes it proposes. Pure."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,25 @@ def allocations_table(
     return Table(
         "Allocations", columns, tuple(rows), said, ("mean_bits", "added_percent", "rd_loss")
     )
+
+
+def allocations_in_words(
+    found: Sensitivity,
+    checked: Sequence[CheckedAllocation],
+    proposed: Iterable[Allocation],
+    images: str,
+) -> str:
+    """What the `proposed` ones of these allocations save and cost against the first, the model as it is."""
+    first, names = checked[0], [allocation.name for allocation in proposed]
+    parts = []
+    for each in checked:
+        if each.allocation.name in names:
+            loss = each.coded.rd_loss(found.lmbda) / first.coded.rd_loss(found.lmbda)
+            parts.append(
+                f"{each.allocation.name}: {each.allocation.weight_bytes / KIB:,.1f} KiB in place of "
+                f"{first.allocation.weight_bytes / KIB:,.1f}, rd_loss {100 * (loss - 1):+,.2f} %"
+            )
+    return f"{'; '.join(parts)}, measured on {images}."
 
 
 def bits_table(checked: Sequence[CheckedAllocation]) -> Table:

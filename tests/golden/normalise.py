@@ -53,6 +53,7 @@ RULES = {
         (r"(?m), \d+ s$", ", <n> s"),
         # The change of a latency is "=" where the intervals overlap.
         (r"(?m)^([│|] \w+_latency_ms) +[│|].*$", r"\1 <measured>"),
+        (r" \(within the spread\)", ""),
         # Of a model in float, another processor finds other extremes.
         (r"(weights shortened for the bound: )[^\n\"]*", r"\1<measured>"),
         (r"(symbols differ, by )\d+", r"\1<n>"),

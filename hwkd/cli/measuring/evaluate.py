@@ -477,14 +477,19 @@ def run(args: argparse.Namespace) -> int:
     # The curves of classic codecs are long, so they come after the tables made of them.
     curves = [table for table in tables if classic is not None and table.columns[0] == "codec"]
     first = [table for table in tables if table not in curves]
-    emit_all(tuple(tables), options, first=((*first, *curves), ()))
+    left_out: tuple[str, ...] = ()
+    if options.per_image:
+        # Where not every row has room, the averages are what matters.
+        first[0] = _quality_table(evaluated, str(images), per_image=False)
+        left_out = ("the figures of each image",)
+    emit_all(tuple(tables), options, first=((*first, *curves), left_out))
     if options.save_results:
         said = f"hwkd evaluate on {images}; bpp of real bytes"
         save_results(options.save_results, groups[0], evaluated, said)
-    left_out = len(given.paths) - len(images.paths)
-    if left_out:
+    unread = len(given.paths) - len(images.paths)
+    if unread:
         raise HwkdError(
-            f"{left_out} of {len(given.paths)} images were left out for the reasons above; the figures are those of the others"
+            f"{unread} of {len(given.paths)} images were left out for the reasons above; the figures are those of the others"
         )
     return 0
 

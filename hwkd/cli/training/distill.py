@@ -356,7 +356,7 @@ def run(args: argparse.Namespace) -> int:
     done = distilled(DistillOptions.given_in(args))
     if done is not None:
         folder, assembled = done
-        print(assembled.terminal(terminal_width()))
+        print(assembled.terminal(terminal_width(), None if listing.full else folder))
         print(f"written: {folder}/student.safetensors, report.md, report.json")
     return 0
 

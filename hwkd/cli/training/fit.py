@@ -22,7 +22,8 @@ from hwkd.measure.machine import find_processor, host_facts, host_name
 from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import FAMILIES, HyperpriorSpec, Spec, lmbda_of
 from hwkd.options import LAST_SEED, MOST, crop, option, positive, whole
-from hwkd.report.fit import FitResult, fit_plots, front_table, trials_table
+from hwkd.report.fit import FitResult, best_in_words, fit_plots, front_table, trials_table
+from hwkd.report.narrow import wrap
 from hwkd.report.plots.figures import draw_plot
 from hwkd.report.plots.plot import file_name
 from hwkd.report.table import render
@@ -280,9 +281,12 @@ def run(args: argparse.Namespace) -> int:
     untrained = tuple((n, costs(paper_spec(n))) for n in shown)
     result = FitResult(settings, place.name, found, costs.setting, costs.notes, untrained)
     # Printed before the files are written: so the results are seen even if the files cannot be written.
-    print(printed((front_table(result),), terminal_width(), is_full=options.full))
+    width = terminal_width()
+    print(
+        printed((front_table(result),), width, is_full=options.full, verdict=best_in_words(result))
+    )
     written = write_result(result, folder, place.distill_target)
-    print(f"written: {folder}/{', '.join(written)}")
+    print(wrap(f"written: {folder}/{', '.join(written)}", width, 2))
     return 0
 
 

@@ -1,12 +1,13 @@
 """`hwkd quantize`: what post-training quantization does to a trained model, by Brevitas or by torchao."""
 
 import argparse
+import math
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwkd.bits import BitPlan, parse_bits
-from hwkd.cli.tables import TableOptions, emit
+from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
 from hwkd.images import open_images
@@ -111,7 +112,16 @@ def run(args: argparse.Namespace) -> int:
     if after is None:
         notes.append(f"psnr_db and bpp of PT2E graphs are n/a: {ONE_SIZE}.")
     columns = ("model", "weight_mib", "psnr_db", "bpp")
-    emit(Table(f"{loaded.name}, quantized", columns, tuple(rows), tuple(notes)), options)
+    verdict = (
+        f"{options.backend} {options.bits}: {stored / weight_bytes(loaded.codec):.2f} of the size"
+    )
+    if after is not None:
+        psnr_db, bpp = after.psnr_db - before.psnr_db, 100 * (after.bpp / before.bpp - 1)
+        # Of an image that comes back without error, PSNR is infinite.
+        shown = f", psnr_db {psnr_db:+.3f}" if math.isfinite(psnr_db) else ""
+        verdict += f"{shown}, bpp {bpp:+.1f} %"
+    table = Table(f"{loaded.name}, quantized", columns, tuple(rows), tuple(notes))
+    emit_all((table,), options, f"{verdict}.")
     return 0
 
 

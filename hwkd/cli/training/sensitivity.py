@@ -43,6 +43,7 @@ from hwkd.report.sensitivity import (
     NAME,
     RecipeBase,
     SensitivitySource,
+    allocations_in_words,
     allocations_table,
     bits_table,
     layers_table,
@@ -200,7 +201,8 @@ def run(args: argparse.Namespace) -> int:
     # Printed before the files are written: so the results are seen even if the files cannot be written.
     layers, *others = tables
     to_terminal = TableOptions(format=options.format, full=options.full)
-    emit_all(tables, to_terminal, first=((*others, layers), ()))
+    verdict = allocations_in_words(found, checked, recipes.values(), told.checked_on)
+    emit_all(tables, to_terminal, verdict, first=((*others, layers), ()))
     said = write_folder(folder, told, found, checked, tables, recipes, origin)
     for sentence in said:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -6,8 +6,8 @@ import pytest
 
 from hwkd.bits import BitPlan
 from hwkd.models.spec import HyperpriorSpec, PatchSpec
-from hwkd.quantity import Quantity, not_known
-from hwkd.report.fit import FitResult, fit_plots, front_table, trials_table
+from hwkd.quantity import Quantity, not_known, quantity_text
+from hwkd.report.fit import FitResult, best_in_words, fit_plots, front_table, trials_table
 from hwkd.report.plots.figures import draw_plot
 from hwkd.search.cost import Budget, Cost
 from hwkd.search.settings import Settings, TeacherFacts
@@ -88,6 +88,14 @@ def test_the_front_stands_above_what_it_is_compared_with(result):
         ("0", "paper N=16", "4.0000", "180 (90.0 to 360)"),
         ("1", "equal widths", "1.5000", "90.0 (45.0 to 180)"),
     ]
+
+
+def test_the_best_stands_first_in_a_sentence(result):
+    assert best_in_words(result) == (
+        "Best: trial 2, patch M=64 H=16 Z=16 C=64 widths=24-40-64 post=16: "
+        f"{quantity_text(FOUND[2].cost.latency_ms)} ms, rd_loss 1.2000."
+    )
+    assert best_in_words(replace(result, found=FOUND[4:])) == ""
 
 
 def test_notes_say_what_was_won_and_what_is_not_sure(result):

@@ -27,6 +27,7 @@ from hwkd.report.run import (
     assemble,
     report_json,
     report_markdown,
+    report_screen,
     report_table,
     report_terminal,
 )
@@ -145,7 +146,7 @@ def test_the_report_is_written_for_people_and_for_programs(
     assert held["student"]["total_macs"] == G_A + H_A + H_S + G_S
     assert held["student"]["missing"].keys() == {"ms_ssim"}
     shown = assembled.terminal(None)
-    assert shown.startswith("teacher: tiny-teacher (patch M=12 H=8 Z=8 C=16 widths=16-16 post=8; ")
+    assert "\nteacher: tiny-teacher (patch M=12 H=8 Z=8 C=16 widths=16-16 post=8; " in shown
 
 
 def test_what_a_model_of_all_rates_is_evaluated_at_is_said(tiny_specs) -> None:
@@ -305,9 +306,26 @@ def test_a_narrow_terminal_folds_cells_but_no_name(width):
     assert any("encode_latency_ms" in line for line in lines)
 
 
+def test_what_the_student_saves_and_costs_stands_first_on_a_screen():
+    verdict = (
+        "student-8bit against teacher-q5: psnr_db -0.500, bpp +0.0 %, weight_mib -93.8 %, kmac_per_pixel -90.0 %, "
+        "encode_latency_ms -75.0 %, decode_latency_ms -2.5 % (within the spread)."
+    )
+    assert report_terminal(REPORT).startswith(f"{verdict}\nteacher: teacher-q5 (gdn")
+    long = replace(REPORT, precision_plan=REPORT.precision_plan * 9)
+    lines = report_screen(long, 80, "runs/a/report.md holds all").splitlines()
+    assert len(lines) <= 41 and max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert text.startswith(verdict) and "│ psnr_db │ 34.500 │ 34.000 │" in text
+    assert "Left out: teacher, student and host; the precision plan; " in text
+    assert text.endswith("runs/a/report.md holds all.")
+    # What fits is whole.
+    assert report_screen(REPORT, None, "x") == report_terminal(REPORT)
+
+
 def test_the_terminal_form_has_the_plan_after_the_table():
     text = report_terminal(REPORT)
-    assert text.startswith("teacher: teacher-q5 (gdn N=128 M=192 H=128 Z=128; weights/teacher")
+    assert "\nteacher: teacher-q5 (gdn N=128 M=192 H=128 Z=128; weights/teacher" in text
     assert text.endswith(
         "precision plan:\n- The encoder runs in int8.\n- The Nano's GPU has no int8 arithmetic."
     )

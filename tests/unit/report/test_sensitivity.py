@@ -18,6 +18,7 @@ from hwkd.report.plots.sensitivity import write_figure
 from hwkd.report.sensitivity import (
     RecipeBase,
     SensitivitySource,
+    allocations_in_words,
     allocations_table,
     bits_table,
     layers_table,
@@ -79,6 +80,9 @@ def test_allocations_are_held_against_the_model_as_it_is() -> None:
         CheckedAllocation(three, Coded(2.0, 1 / K, 30.0)),
     ]
     table = allocations_table(FOUND, checked, "others", ("a note",))
+    assert allocations_in_words(FOUND, checked, [three], "others") == (
+        "uniform 3 bits: 4.0 KiB in place of 4.9, rd_loss +50.00 %, measured on others."
+    )
     as_it_is = ("4 to 8", "5.33", "4.9", "1.0000", "30.000", "2.0000", "+0.00", "+0.00")
     at_three = ("3", "3.00", "4.0", "2.0000", "30.000", "3.0000", "+50.00", "+100.00")
     assert table.rows == (("as it is, 4 to 8 bits", *as_it_is), ("uniform 3 bits", *at_three))
