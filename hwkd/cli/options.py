@@ -8,7 +8,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from hwkd.codec.shipped import shipped
-from hwkd.errors import unknown
+from hwkd.errors import HwkdError, unknown
 from hwkd.files import write_text
 from hwkd.images import MAX_PIXELS
 from hwkd.options import whole
@@ -73,6 +73,8 @@ def emit_all(
 ) -> None:
     """Like `emit`, for several tables with an empty line between them; JSON is one document.
 
+    A file that cannot be written loses no figures: then they are printed.
+
     Args:
         verdict: the first line of the output for people.
         first: as in `printed`.
@@ -87,8 +89,12 @@ def emit_all(
         text = printed(tables, width, is_full=is_full, verdict=verdict, first=first)
     if args.output is None:
         print(text)
-    else:
+        return
+    try:
         write_text(args.output, text + "\n")
+    except HwkdError:
+        print(text, flush=True)
+        raise
 
 
 def printed(
