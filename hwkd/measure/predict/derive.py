@@ -13,11 +13,11 @@ from hwkd.measure.predict.constants import Fitted, at_class, carried_on, constan
 from hwkd.measure.predict.fit import Prediction, fit, predict
 from hwkd.measure.predict.other_runtimes import (
     POOLED_DEVICE,
-    CheckedTiming,
     Evidence,
     Network,
     OtherTiming,
-    check,
+    base_prediction,
+    column_of,
     evidence,
     pooled_table,
     read_other,
@@ -102,6 +102,97 @@ def derive(path: Path | None, bars: Bars, *, needs_targets: bool = True) -> Deri
 
     constants = {name: carried_on(target, base[name], step) for name, target in targets.items()}
     return Derived(fitted, targets, constants, others, found, layers, left_out)
+
+
+@dataclass(frozen=True)
+class CheckedTiming:
+    """A published time beside its prediction. The step to its runtime is found without the network; the constants below
+    it may be fitted on that network in another runtime or precision.
+
+    Attributes:
+        unit: a unit of the target.
+        ln_error: logarithm of predicted over published time.
+        ln_sd: the prediction's own standard deviation.
+        is_apart: whether something else ran than was predicted, as it seems (`OtherTiming.is_apart`).
+        from_fit: whether it is among the times that the constants are fitted on, each network left out in turn.
+        without_source: (ln_error, ln_sd) of the prediction with the step found without the row's source too, as for a version
+            and a day of which nobody knows anything; None where no step depends on it.
+    """
+
+    target: str
+    unit: str
+    network: str
+    precision: str
+    runtime: str
+    ln_error: float
+    ln_sd: float
+    is_apart: bool = False
+    from_fit: bool = False
+    without_source: tuple[float, float] | None = None
+
+
+def check(
+    rows: Sequence[OtherTiming],
+    targets: Mapping[str, Target],
+    layers: Mapping[Network, Sequence[LayerCost]],
+    constants: Mapping[str, Sequence[Constants]],
+    found: Evidence,
+    left_out: Mapping[tuple[str, bool], Prediction],
+    of_gpu: Callable[[Sequence[LayerCost], Sequence[Constants], OtherTiming], Prediction],
+) -> tuple[CheckedTiming, ...]:
+    """Every row with constants for its target and unit.
+
+    The step to the row's runtime is found anew without the row's network, and once more without its source too. The spread
+    of a class is as in `constants`.
+    """
+    checked = []
+    for row in rows:
+        if row.device not in targets:
+            continue
+        target = targets[row.device]
+        unit = next(u for u in target.units if u.name == row.unit)
+        mine = [c for c in constants[row.device] if c.unit == row.unit]
+        of_row = layers[row.network]
+        if unit.kind == "gpu":
+            prediction = of_gpu(of_row, mine, row)
+            every = [(0.0, 0.0)]
+        else:
+            bare = [replace(c, carried=()) for c in mine]
+            base = base_prediction(row, of_row, bare)
+            if base is None:
+                continue
+            alike = [c for c in mine if (c.precision == "int8") == row.is_int8]
+            used = min(alike, key=lambda c: abs(math.log(c.threads / row.threads)))
+            if used.device == POOLED_DEVICE:
+                base = left_out.get((column_of(row), row.is_int8), base)
+            prediction = base
+            kept = [s for s in used.carried if s.to != used.predicted_runtime]
+            every = []
+            for source in (False, True):
+                # The runtime of the constants itself needs no step, but another version of it on another day is a little off.
+                fresh = found.without(row, source=source).step(row.device, unit, used, row.family)
+                steps = (fresh, *kept)
+                every.append((sum(s.ln_factor for s in steps), sum(s.sd**2 for s in steps)))
+        errors = [
+            (
+                math.log(prediction.ms / row.ms) + ln_factor,
+                math.sqrt(prediction.ln_sd**2 + variance),
+            )
+            for ln_factor, variance in every
+        ]
+        checked.append(
+            CheckedTiming(
+                row.device,
+                row.unit,
+                f"{row.network[0]} {row.network[1]}x{row.network[2]}",
+                row.precision,
+                row.runtime,
+                *errors[0],
+                row.is_apart,
+                without_source=errors[1] if len(errors) > 1 else None,
+            )
+        )
+    return tuple(checked)
 
 
 def checked_others(derived: Derived) -> tuple[CheckedTiming, ...]:
