@@ -439,8 +439,8 @@ def other_table(checked: Sequence[CheckedTiming], classes: Collection[str]) -> T
     notes = (
         "The step to a runtime is found without the network; the constants below it may be fitted on that network in another "
         "runtime or precision, but for those fitted on times of these runtimes, which are fitted without it.",
-        "network left out: times that the constants are fitted on, predicted by a fit without the network. They are of the "
-        "table before, and not counted in the rows of all.",
+        "network left out: times that the constants are fitted on, predicted by a fit without the network, with the "
+        "spread for another version as the target's prediction has it. They are of the table before, and not counted in the rows of all.",
         "source left out: the step is found without the times of the row's source too, as for a version and a day of which "
         "nobody knows anything, which is what an interval is for. boards: without the classes of machines "
         f"({', '.join(classes)}): all rows of one are of one machine, and say once how far a machine is off.",

@@ -213,14 +213,16 @@ def checked_others(derived: Derived) -> tuple[CheckedTiming, ...]:
         derived.left_out,
         of_gpu,
     )
-    return (*checked, *_from_fit(derived.fitted[1].left_out, derived.targets))
+    return (*checked, *_from_fit(derived))
 
 
-def _from_fit(of_gpus: CrossValidation, targets: Mapping[str, Target]) -> list[CheckedTiming]:
-    """TensorRT's times that the GPUs' constants are fitted on, each network left out."""
+def _from_fit(derived: Derived) -> list[CheckedTiming]:
+    """TensorRT's times that the GPUs' constants are fitted on, each network left out; with the spread that the target's
+    prediction has for another version."""
+    of_gpus = derived.fitted[1].left_out
     places = {
         unit.timings.device: (name, unit.name)
-        for name, target in targets.items()
+        for name, target in derived.targets.items()
         for unit in target.units
         if unit.timings and unit.timings.is_same_device and unit.kind == "gpu"
     }
@@ -229,10 +231,12 @@ def _from_fit(of_gpus: CrossValidation, targets: Mapping[str, Target]) -> list[C
         if c.device not in places or c.runtime == NCNN:
             continue
         target, unit = places[c.device]
+        used = next(of for of in derived.constants[target] if of.unit == unit)
         for n, (column, _) in enumerate(of_gpus.population.columns):
             error, sd = float(of_gpus.ln_error[d, n]), float(of_gpus.ln_sd[d, n])
             if math.isfinite(error):
                 name = column.replace("@", " ")
+                sd = math.sqrt(sd**2 + used.carried_variance)
                 found.append(
                     CheckedTiming(target, unit, name, "fp16", c.runtime, error, sd, from_fit=True)
                 )
