@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import get_terminal_size
 
+from hwkd.errors import HwkdError
 from hwkd.files import write_text
 from hwkd.options import Options, option
 from hwkd.report.narrow import LINES, screen, wrap
@@ -47,6 +48,8 @@ def emit_all(
 ) -> None:
     """Like `emit`, for several tables with an empty line between them; JSON is one document.
 
+    A file that cannot be written loses no figures: then they are printed.
+
     Args:
         verdict: the first line of the output for people.
         first: as in `printed`.
@@ -59,8 +62,12 @@ def emit_all(
         text = printed(tables, width, is_full=is_full, verdict=verdict, first=first)
     if options.output is None:
         print(text)
-    else:
+        return
+    try:
         write_text(options.output, text + "\n")
+    except HwkdError:
+        print(text, flush=True)
+        raise
 
 
 def printed(

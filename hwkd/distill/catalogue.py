@@ -9,6 +9,7 @@ from typing import IO
 
 from hwkd.errors import InputError
 from hwkd.images import (
+    MACOS,
     MAX_PIXELS,
     SUFFIXES,
     Pixels,
@@ -168,7 +169,7 @@ def read_catalogue(source: Path, crop: int, tell: Callable[[str], None]) -> Cata
     notes += _note("that cannot be read", unreadable)
     notes += _note(
         "of a key that was taken, or with more dots in the name than the one before its ending, which webdataset takes for "
-        "parts of one sample",
+        "parts of one sample, or for hidden files",
         others,
     )
     how = f"{len(shards)} shard{'s' * (len(shards) != 1)}" if shards else "streamed"
@@ -287,7 +288,7 @@ def shard_images(
                 key, suffix = _split(member.name)
                 if not member.isreg() or suffix not in SUFFIXES or key == taken:
                     path = Path(member.name)
-                    if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                    if path.suffix.lower() in SUFFIXES and not path.name.startswith(MACOS):
                         passed_over(member.name)
                     continue
                 taken = key

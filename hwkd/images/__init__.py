@@ -14,6 +14,7 @@ from hwkd.images.files import (
     write_png,
 )
 from hwkd.images.folders import (
+    MACOS,
     SUFFIXES,
     ImageSource,
     also_among,
@@ -28,6 +29,7 @@ from hwkd.images.rgb import Pixels, pixels_of
 
 __all__ = [
     "FORMATS",
+    "MACOS",
     "MAX_PIXELS",
     "SUFFIXES",
     "BrokenImage",

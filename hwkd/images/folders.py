@@ -22,6 +22,9 @@ OTHER_SUFFIXES = (
 )
 """Endings of other image files, which are passed over in a folder: some of these cannot be read."""
 
+MACOS = "._"
+"""The start of the files that macOS puts beside a file itself, for its metadata, where a file system has no other place."""
+
 _NAMED = 5
 """Number of files that a note names."""
 
@@ -82,13 +85,11 @@ def find_files(
                 pass_over(path, "is a link to a folder, which is not followed")
         for name in files:
             path = Path(top, name)
-            suffix = path.suffix.lower()
+            # By the end of the name: pathlib's suffix of ".png" is empty, and that of "a.png " has the blank.
+            suffix = os.path.splitext(f"-{name}")[1].strip().lower()
             if suffix in related:
                 pass_over(path, f"does not end in one of {' '.join(suffixes)}")
-            elif suffix not in suffixes:
-                continue
-            elif name.startswith("._"):
-                # macOS puts these beside the file itself on every file system that has no other place for its metadata.
+            elif suffix not in suffixes or name.startswith(MACOS):
                 continue
             elif path.is_file():
                 found.append(path)

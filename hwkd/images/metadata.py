@@ -1,14 +1,19 @@
 """Metadata of an image file: its orientation, and the colour space of its pixels.
 
-Pillow reports only a part of it, and refuses whole images for some damage in it. If a file declares a colour space that
-cannot be applied, a note reports it: such colours are never taken for sRGB silently.
+Pillow reports only a part of it, and refuses whole images for some damage in it. Colours of a space that the file declares
+by numbers (primaries and a transfer function) are converted. If they cannot be, a note reports it: such colours are never
+taken for sRGB silently.
 """
 
+import math
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import ExifTags, Image
 
 HEAD_BYTES = 2**16
@@ -34,8 +39,12 @@ _JPEG_KEPT = (0xE0, 0xEE)
 """The application segments that are kept: JFIF's, and Adobe's, which defines how the colours are stored."""
 _SOS = 0xDA
 
-_SRGB_PRIMARIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+_D65 = (0.3127, 0.3290)
+_SRGB_PRIMARIES = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 """White, red, green, blue, x and y of each (ITU-R BT.709, IEC 61966-2-1)."""
+_ADOBE_RGB_PRIMARIES = (*_D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+_ADOBE_RGB_GAMMA = 563 / 256
+"""Adobe RGB (1998), version 2005-05, section 4.3."""
 _NEAR = 0.005
 _SRGB_GAMMA = 1 / 2.2
 _GAMMA_NEAR = 0.01
@@ -55,6 +64,90 @@ _PRIMARIES = {1: "BT.709", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3", 22: "EB
 _TRANSFERS = {1: "BT.709", 8: "linear", 13: "sRGB", 14: "BT.2020", 16: "PQ", 18: "HLG"}
 """The transfer functions of ITU-T H.273 that pictures use."""
 _UNSPECIFIED = 2
+_KNOWN_PRIMARIES = {
+    1: _SRGB_PRIMARIES,
+    9: (*_D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+}
+_KNOWN_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, 13: None}
+"""The numbers of H.273 that are converted, as in `DeclaredSpace`. PQ and HLG need a display's brightness, and are not."""
+
+_GAMMAS = (0.2, 5.0)
+"""The range of exponents that are applied; outside of it, a file is taken to be damaged."""
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+"""From XYZ to the responses in which white points are adapted (ICC.1:2022, annex E)."""
+_STEPS = 2**16 - 1
+"""Steps of linear light between which sRGB's curve is looked up: the darkest 8-bit level is twenty of them."""
+
+
+@dataclass(frozen=True)
+class DeclaredSpace:
+    """An RGB space that a file declares by numbers.
+
+    Attributes:
+        name: the space in words.
+        gamma: linear light is a sample to the power of it; None for sRGB's curve.
+        primaries: x and y of white, red, green and blue.
+    """
+
+    name: str
+    gamma: float | None = None
+    primaries: tuple[float, ...] = _SRGB_PRIMARIES
+
+    def to_srgb(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """`pixels`, [H, W, 3] in this space, in sRGB. Colours outside of sRGB are clipped; white stays white.
+
+        Raises:
+            ValueError: numbers that make no space.
+        """
+        low, high = _GAMMAS
+        if self.gamma is not None and not low <= self.gamma <= high:
+            raise ValueError(f"gamma {self.gamma:g}")
+        levels = np.arange(256, dtype=np.float32) / 255
+        light = _linear(levels) if self.gamma is None else levels**self.gamma
+        mixed = light.astype(np.float32)[pixels] @ self._to_linear_srgb().T
+        stepped = (np.clip(mixed, 0, 1) * _STEPS + 0.5).astype(np.uint16)
+        return _curve()[stepped]
+
+    def _to_linear_srgb(self) -> npt.NDArray[np.float32]:
+        return (np.linalg.inv(_to_d65(_SRGB_PRIMARIES)) @ _to_d65(self.primaries)).astype(
+            np.float32
+        )
+
+
+def _linear(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Linear light of sRGB samples from 0 to 1 (IEC 61966-2-1)."""
+    return np.where(samples <= 0.04045, samples / 12.92, ((samples + 0.055) / 1.055) ** 2.4)
+
+
+def _curve() -> npt.NDArray[np.uint8]:
+    """[_STEPS + 1], the 8-bit sRGB sample of each step of linear light."""
+    light = np.arange(_STEPS + 1, dtype=np.float32) / _STEPS
+    samples = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    levels: npt.NDArray[np.uint8] = np.rint(255 * samples).astype(np.uint8)
+    return levels
+
+
+def _to_d65(primaries: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    """[3, 3], from linear RGB of `primaries` to XYZ, with their white adapted to D65.
+
+    Raises:
+        ValueError: numbers that make no space.
+    """
+    xy = np.array(primaries, float).reshape(4, 2)
+    if not np.isfinite(xy).all() or (xy[:, 1] <= 0).any():
+        raise ValueError("primaries without light")
+    white, *of_rgb = (np.array([x, y, 1 - x - y]) / y for x, y in xy)
+    columns = np.stack(of_rgb, axis=1)
+    if abs(np.linalg.det(columns)) < _NEAR:
+        raise ValueError("primaries on one line")
+    to_xyz = columns * np.linalg.solve(columns, white)
+    x, y = _D65
+    d65 = _BRADFORD @ np.array([x, y, 1 - x - y]) / y
+    adapted = np.linalg.inv(_BRADFORD) @ np.diag(d65 / (_BRADFORD @ white)) @ _BRADFORD
+    return np.asarray(adapted @ to_xyz)
 
 
 def without_metadata(data: bytes) -> bytes | None:
@@ -104,40 +197,48 @@ def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, tuple[str, ...]
         return None, ("its EXIF data cannot be read, and whether it lies upright is not known",)
 
 
-def colour_signals(image: Image.Image, head: bytes) -> tuple[str, ...]:
-    """The colour spaces that the file declares, in words, except sRGB and profiles that Pillow passes on.
+def colour_signals(image: Image.Image, head: bytes) -> tuple[DeclaredSpace | None, tuple[str, ...]]:
+    """The space that the file declares by numbers, if it is not sRGB, and what else it declares, in words.
+
+    The space is None where a colour profile, which Pillow passes on, counts instead.
 
     Args:
         head: the first HEAD_BYTES of the file.
     """
     has_profile = bool(image.info.get("icc_profile"))
-    said: list[str] = []
-    # Of several signals the strongest counts (PNG, third edition, section 4.3).
-    coded = _coded_colours(image, head)
-    if coded:
-        said.append(coded)
-    elif not has_profile:
+    # Of several signals the strongest counts (PNG, third edition, section 4.3). In an AVIF it is the profile.
+    found: DeclaredSpace | str = ""
+    if not has_profile or image.format == "PNG":
+        found = _coded_colours(image, head)
+    if not found and not has_profile:
         found = _png(image) or _exif(image) or _tiff(image) or _bmp(head) or _jpeg_2000(image, head)
-        said += [found] if found else []
+    said = []
+    if found and not isinstance(found, DeclaredSpace):
+        said.append(as_srgb(found))
     if ("icc_profile" in image.info and not has_profile) or _lacks_parts(image):
         said.append("its colour profile cannot be used and was dropped")
-    return tuple(said)
+    return found if isinstance(found, DeclaredSpace) else None, tuple(said)
 
 
-def _as_srgb(what: str) -> str:
+def as_srgb(what: str) -> str:
+    """The note on colours that are not converted."""
     return f"its colours are {what}, and were taken as sRGB"
 
 
-def _png(image: Image.Image) -> str:
+def _png(image: Image.Image) -> DeclaredSpace | None:
     if image.format != "PNG" or "srgb" in image.info:
-        return ""
+        return None
     gamma, primaries = image.info.get("gamma"), image.info.get("chromaticity")
-    parts = []
+    parts: list[str] = []
+    exponent, of_file = None, _SRGB_PRIMARIES
     if gamma is not None and abs(gamma - _SRGB_GAMMA) > _GAMMA_NEAR:
         parts.append(f"of gamma {gamma:.5g} (gAMA)")
-    if primaries is not None and not _are_srgb(primaries):
+        # gAMA is the exponent from light to a sample.
+        exponent = 1 / gamma if gamma > 0 else math.inf
+    if primaries is not None and len(primaries) == 8 and not _are_srgb(primaries):
         parts.append("of other primaries (cHRM)")
-    return _as_srgb(" and ".join(parts)) if parts else ""
+        of_file = primaries
+    return DeclaredSpace(" and ".join(parts), exponent, of_file) if parts else None
 
 
 def _are_srgb(primaries: tuple[float, ...]) -> bool:
@@ -146,7 +247,7 @@ def _are_srgb(primaries: tuple[float, ...]) -> bool:
     )
 
 
-def _coded_colours(image: Image.Image, head: bytes) -> str:
+def _coded_colours(image: Image.Image, head: bytes) -> DeclaredSpace | str:
     """The colours of a cICP chunk (PNG) or an nclx box (AVIF, HEIF): numbers of ITU-T H.273."""
     primaries = transfer = _UNSPECIFIED
     if image.format == "PNG":
@@ -166,12 +267,15 @@ def _coded_colours(image: Image.Image, head: bytes) -> str:
     is_srgb = primaries in (1, _UNSPECIFIED) and transfer in (1, 6, 13, _UNSPECIFIED)
     if is_srgb or 0 in (primaries, transfer):
         return ""
-    named = (
-        f"{_PRIMARIES.get(primaries, primaries)} with transfer {_TRANSFERS.get(transfer, transfer)}"
-    )
-    return _as_srgb(
-        f"of H.273's {named} (cICP)" if image.format == "PNG" else f"of H.273's {named}"
-    )
+    named = f"of H.273's {_PRIMARIES.get(primaries, primaries)} with transfer {_TRANSFERS.get(transfer, transfer)}"
+    if image.format == "PNG":
+        named += " (cICP)"
+    # Unspecified ones are those that nearly all pictures have.
+    known = _KNOWN_PRIMARIES.get(1 if primaries == _UNSPECIFIED else primaries)
+    curve = 13 if transfer in (1, 6, _UNSPECIFIED) else transfer
+    if known is None or curve not in _KNOWN_GAMMAS:
+        return named
+    return DeclaredSpace(named, _KNOWN_GAMMAS[curve], known)
 
 
 def _start_of(head: bytes, kind: bytes) -> int:
@@ -179,7 +283,7 @@ def _start_of(head: bytes, kind: bytes) -> int:
     return len(head) if at < 0 else at
 
 
-def _exif(image: Image.Image) -> str:
+def _exif(image: Image.Image) -> DeclaredSpace | str:
     try:
         exif = image.getexif()
         more = exif.get_ifd(ExifTags.IFD.Exif)
@@ -189,24 +293,24 @@ def _exif(image: Image.Image) -> str:
     except Exception:  # `turn_of` reports that the data cannot be read
         return ""
     if str(index).strip("\0 ") == "R03" or space == 2:
-        return _as_srgb("Adobe RGB by its EXIF data")
+        return DeclaredSpace("Adobe RGB by its EXIF data", _ADOBE_RGB_GAMMA, _ADOBE_RGB_PRIMARIES)
     if isinstance(gamma, Real) and abs(float(gamma) - 2.2) > 0.05:
-        return _as_srgb(f"of gamma {float(gamma):g} by its EXIF data")
-    return _as_srgb("of no known space by its EXIF data") if space == 0xFFFF else ""
+        return DeclaredSpace(f"of gamma {float(gamma):g} by its EXIF data", float(gamma))
+    return "of no known space by its EXIF data" if space == 0xFFFF else ""
 
 
-def _tiff(image: Image.Image) -> str:
+def _tiff(image: Image.Image) -> DeclaredSpace | str:
     tags: Any = getattr(image, "tag_v2", None)
     if tags is None:
         return ""
     try:
         white, primaries = tags.get(318), tags.get(319)
-        if primaries is not None and len(primaries) == 6:
-            found = tuple(map(float, (*(white or _SRGB_PRIMARIES[:2]), *primaries)))
-            if not _are_srgb(found):
-                return _as_srgb("of other primaries (tag 319)")
         if tags.get(301) is not None:
-            return _as_srgb("of a transfer function of their own (tag 301)")
+            return "of a transfer function of their own (tag 301)"
+        if primaries is not None and len(primaries) == 6:
+            found = tuple(map(float, (*(white or _D65), *primaries)))
+            if not _are_srgb(found):
+                return DeclaredSpace("of other primaries (tag 319)", None, found)
     except (TypeError, ValueError, ZeroDivisionError):
         return ""
     return ""
@@ -218,10 +322,10 @@ def _bmp(head: bytes) -> str:
         return ""
     kind = head[70:74]
     if kind in (b"DEBM", b"KNIL"):  # "MBED" and "LINK", the lowest byte first
-        return _as_srgb("of a colour profile, which BMP's reader does not hand on")
+        return "of a colour profile, which BMP's reader does not hand on"
     has_primaries = any(head[74:122])
     if kind == bytes(4) and has_primaries:
-        return _as_srgb("of primaries and gammas of their own (BMP)")
+        return "of primaries and gammas of their own (BMP)"
     return ""
 
 
@@ -233,12 +337,10 @@ def _jpeg_2000(image: Image.Image, head: bytes) -> str:
         return ""
     method = head[at + 4]
     if method in (2, 3):
-        return _as_srgb("of a colour profile, which JPEG 2000's reader does not hand on")
+        return "of a colour profile, which JPEG 2000's reader does not hand on"
     (space,) = struct.unpack_from(">I", head, at + 7)
     # sRGB, grey and sYCC, which its reader turns into RGB.
-    return (
-        "" if method != 1 or space in (16, 17, 18) else _as_srgb(f"of space {space} of JPEG 2000")
-    )
+    return "" if method != 1 or space in (16, 17, 18) else f"of space {space} of JPEG 2000"
 
 
 def _lacks_parts(image: Image.Image) -> bool:

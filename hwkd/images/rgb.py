@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from hwkd.errors import InputError
-from hwkd.images.metadata import colour_signals, turn_of
+from hwkd.images.metadata import DeclaredSpace, as_srgb, colour_signals, turn_of
 
 if TYPE_CHECKING:
     from PIL import ImageCms
@@ -36,7 +36,8 @@ class UnusableSamples(ValueError):
 def to_rgb(image: Image.Image, head: bytes = b"") -> tuple[Pixels, tuple[str, ...]]:
     """The pixels of an open image, and what it loses.
 
-    The image is turned by its EXIF orientation. If a profile gives its colours in another space, they are converted to sRGB.
+    The image is turned by its EXIF orientation. If a profile, or numbers beside the pixels, give its colours in another space,
+    they are converted to sRGB.
     Grey becomes three equal channels. Alpha is dropped, as by Pillow's convert("RGB"). 16-bit samples keep their high byte,
     as Pillow does for 16-bit RGB; its own convert would clip 16-bit grey to white instead.
 
@@ -60,7 +61,7 @@ def to_rgb(image: Image.Image, head: bytes = b"") -> tuple[Pixels, tuple[str, ..
     is_white_zero = image.mode.startswith("I") and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     image.load()
     turn, unread = turn_of(image)
-    coloured = colour_signals(image, head)
+    space, coloured = colour_signals(image, head)
     _check_samples(image)
     image = _full_range(image, bits, is_white_zero=is_white_zero)
     if _has_alpha(image):
@@ -71,7 +72,7 @@ def to_rgb(image: Image.Image, head: bytes = b"") -> tuple[Pixels, tuple[str, ..
         image = image.transpose(turn)
     if image.mode in _GREY or image.mode.startswith("I"):
         dropped.append("grey became three channels")
-    convert, said = _conversion(image)
+    convert, said = _conversion(image) if space is None else _from_space(image, space)
     return _converted(image, convert), (*dropped, *said, *unread, *coloured)
 
 
@@ -166,6 +167,22 @@ def _conversion(image: Image.Image) -> tuple[_Convert, tuple[str, ...]]:
         raise
     except Exception:
         return _to_mode("RGB"), ("its colour profile cannot be used and was dropped",)
+
+
+def _from_space(image: Image.Image, space: DeclaredSpace) -> tuple[_Convert, tuple[str, ...]]:
+    to_rgb = _to_mode("RGB")
+    try:
+        if image.mode in ("CMYK", "LAB"):
+            raise ValueError("numbers of RGB beside other samples")
+        space.to_srgb(np.zeros((1, 1, 3), np.uint8))
+    except ValueError:
+        convert, said = _conversion(image)
+        return convert, (*said, as_srgb(space.name))
+
+    def convert_from(part: Image.Image) -> Image.Image:
+        return Image.fromarray(space.to_srgb(np.asarray(to_rgb(part))))
+
+    return convert_from, (f"colours {space.name} were converted to sRGB",)
 
 
 def _to_srgb(image: Image.Image, icc: bytes) -> tuple[_Convert, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from hwkd.images import Pixels
 from hwkd.measure.classic import ALL_LABELS, SETTING, classic_coder
 from hwkd.measure.coder import SIDES, Absent, Coder, bundle_coder, runs_of, split, spread_of_y
 from hwkd.measure.machine import host_facts, installed_version
-from hwkd.measure.timing import keep_memory, measure_in_turn, pinned, watch_machine
+from hwkd.measure.timing import keep_memory, pinned, rounds_until_stopped, watch_machine
 from hwkd.quantity import Quantity, joint_level, not_known
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.session import runtime_label
@@ -163,13 +163,16 @@ class BenchRow:
 
 @dataclass(frozen=True)
 class Bench:
-    """The figures for one image of width x height. reference: the row that speedups are against. notes: sentences."""
+    """The figures for one image of width x height. reference: the row that speedups are against. notes: sentences.
+    is_stopped: Ctrl-C ended the rounds early.
+    """
 
     width: int
     height: int
     reference: BenchRow
     rows: tuple[BenchRow, ...]
     notes: tuple[str, ...]
+    is_stopped: bool = False
 
 
 def bench(
@@ -196,7 +199,9 @@ def bench(
     show("measuring")
     # The processor is warm: every coder has coded the image.
     with pinned(wanted.threads) as pinning, watch_machine() as watch:
-        latencies = measure_in_turn(runs_of(able), warmup=WARMUP_ROUNDS, seconds=wanted.seconds)
+        latencies, is_stopped = rounds_until_stopped(
+            runs_of(able), warmup=WARMUP_ROUNDS, seconds=wanted.seconds
+        )
     by = f"wall clock, {pinning}"
     measured = {i: {side: latencies[i, side].quantity(by) for side in SIDES} for i in able}
     first = next(iter(able))
@@ -216,7 +221,7 @@ def bench(
         f"Host: {host_facts()}.",
         *(f"{note[0].upper()}{note[1:]}." for note in watch.notes),
     )
-    return Bench(image.shape[1], image.shape[0], every[first], every, notes)
+    return Bench(image.shape[1], image.shape[0], every[first], every, notes, is_stopped)
 
 
 def speedup(reference: Quantity, own: Quantity) -> Quantity:

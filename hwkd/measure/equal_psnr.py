@@ -24,7 +24,7 @@ from hwkd.measure.classic import (
 )
 from hwkd.measure.coder import SIDES, BundleCodec, ImageCodec
 from hwkd.measure.machine import host_facts
-from hwkd.measure.timing import keep_memory, measure_in_turn, pinned, watch_machine
+from hwkd.measure.timing import keep_memory, pinned, rounds_until_stopped, watch_machine
 from hwkd.metrics import psnr_db as psnr_of
 from hwkd.qualities import HIGHEST, LOWEST
 from hwkd.quantity import Quantity, as_written
@@ -114,7 +114,7 @@ def compare_at_psnr(
     threads: int,
     seconds: float,
     show: Callable[[str], None] = lambda _: None,
-) -> EqualPsnr:
+) -> tuple[EqualPsnr, bool]:
     """Code `images` by JPEG, WebP, AVIF and every bundle in each runtime, all at a mean PSNR of `psnr_db`.
 
     Counts: 8-bit pixels in memory to bytes in memory, and back. Does not count: files, loading, the first round.
@@ -124,6 +124,8 @@ def compare_at_psnr(
         bundles: bundles by their names in the table; each of all rates.
         seconds: time for all timed rounds together; six rounds at least.
         show: receives the current step, in words.
+    Returns:
+        (the figures, whether Ctrl-C ended the rounds early).
     Raises:
         InputError: a codec that does not reach that PSNR on these images, or goes below it at no quality; a bundle of
             one rate; this Pillow lies without WebP or AVIF; as hwkd.codec.codec.Codec.
@@ -140,7 +142,7 @@ def compare_at_psnr(
         (i, side): partial(_all_of, one, side) for i, one in enumerate(found) for side in SIDES
     }
     with pinned(threads) as pinning, watch_machine() as watch:
-        latencies = measure_in_turn(rounds, warmup=WARMUP_ROUNDS, seconds=seconds)
+        latencies, is_stopped = rounds_until_stopped(rounds, warmup=WARMUP_ROUNDS, seconds=seconds)
     by = f"wall clock, {pinning}, mean over {len(images)} images"
     rows = tuple(
         CodecAtPsnr(
@@ -165,7 +167,8 @@ def compare_at_psnr(
         *(f"{note[0].upper()}{note[1:]}." for note in watch.notes),
     )
     pixels = fmean(image.shape[0] * image.shape[1] for _, image in images)
-    return EqualPsnr(psnr_db, where, len(images), pixels, str(host_facts()), rows, notes)
+    compared = EqualPsnr(psnr_db, where, len(images), pixels, str(host_facts()), rows, notes)
+    return compared, is_stopped
 
 
 def write_equal_psnr(path: Path, found: EqualPsnr) -> None:

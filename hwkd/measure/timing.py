@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hwkd.errors import InputError
 from hwkd.measure.machine import clock_mhz
@@ -94,6 +94,18 @@ def measure_latency(
     return measure_in_turn({"": fn}, warmup=warmup, repeats=repeats, seconds=seconds)[""]
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C when there were enough rounds for figures.
+
+    Attributes:
+        latencies: those of the whole rounds before it, by name.
+    """
+
+    def __init__(self, latencies: Mapping[Any, Latency]) -> None:
+        super().__init__()
+        self.latencies = latencies
+
+
 def measure_in_turn(
     runs: Mapping[Name, Callable[[], object]],
     *,
@@ -113,6 +125,7 @@ def measure_in_turn(
 
     Raises:
         InputError: as `measure_latency`; nothing to run.
+        Stopped: Ctrl-C after MIN_RUNS_INTERVAL rounds.
     """
     if (repeats is None) == (seconds is None):
         raise InputError(
@@ -135,10 +148,16 @@ def measure_in_turn(
     start = time.perf_counter_ns()
     rounds = 0
     while True:
-        for name, fn in runs.items():
-            before = time.perf_counter_ns()
-            fn()
-            times[name].append((time.perf_counter_ns() - before) / 1e6)
+        try:
+            for name, fn in runs.items():
+                before = time.perf_counter_ns()
+                fn()
+                times[name].append((time.perf_counter_ns() - before) / 1e6)
+        except KeyboardInterrupt:
+            if rounds < MIN_RUNS_INTERVAL:
+                raise
+            whole = {name: summarize(run_times[:rounds]) for name, run_times in times.items()}
+            raise Stopped(whole) from None
         rounds += 1
         if repeats is not None:
             enough = rounds >= repeats
@@ -147,6 +166,16 @@ def measure_in_turn(
             enough = rounds >= MIN_RUNS_INTERVAL and spent_s >= (seconds or 0)
         if enough:
             return {name: summarize(run_times) for name, run_times in times.items()}
+
+
+def rounds_until_stopped(
+    runs: Mapping[Name, Callable[[], object]], *, warmup: int, seconds: float
+) -> tuple[Mapping[Name, Latency], bool]:
+    """(latencies of `runs` in turn, whether Ctrl-C ended them early). Raises as `measure_in_turn`, but for Stopped."""
+    try:
+        return measure_in_turn(runs, warmup=warmup, seconds=seconds), False
+    except Stopped as stopped:
+        return stopped.latencies, True
 
 
 def codec_latency(

@@ -184,8 +184,8 @@ def cost_notes(result: FitResult) -> Iterator[str]:
     if found:
         how = found.pop()
         yield (
-            f"latency_ms, energy_mj: {how} for {result.target} ({result.setting}), the greater of encode and decode, of the "
-            f"networks without entropy coding, for one image of {WIDTH}x{HEIGHT}; the budget is held to the value, not to "
+            f"latency_ms, energy_mj: {how} for {result.target} ({result.setting}), the greater of encode and decode, from end "
+            f"to end (entropy coding included), for one image of {WIDTH}x{HEIGHT}; the budget is held to the value, not to "
             "the ends of its interval. kmac_per_pixel: counted, all four networks. stored_mib: of weights and scales, computed."
         )
 

@@ -27,7 +27,7 @@ class Cost:
 
     Attributes:
         kmac_per_pixel: 1000 multiply-accumulates per pixel of all four networks, each once, counted.
-        latency_ms: latency of the slower of encode and decode, networks without entropy coding.
+        latency_ms: latency of the slower of encode and decode, from end to end (of the networks where no more is known).
         energy_mj: the greater energy of encode and decode.
         least_mib: size of its weights at the fewest bits that may be chosen.
         full_mib: size of its weights at the most bits that the kernels take.
@@ -221,8 +221,12 @@ class PredictedCosts:
             )
         setting = known[0].setting
         self.setting = str(setting)
-        self.notes = tuple(n for n in notes if n.startswith(f"{self._target.name}, {setting.unit}"))
         chosen = [e for e in entries if e.setting == setting]
+        self.notes = tuple(n for n in notes if n.startswith(f"{self._target.name}, {setting.unit}"))
+        if _part(chosen, "latency_ms") == NETWORKS:
+            self.notes += (
+                f"latency_ms, energy_mj: of the networks alone; what entropy coding takes on {self._target.name} is not known.",
+            )
         return Cost(
             macs_per_pixel(layers, WIDTH, HEIGHT) / 1000,
             greater(chosen, "latency_ms"),
@@ -233,13 +237,21 @@ class PredictedCosts:
 
 
 def greater(entries: list[Entry], name: str) -> Quantity:
-    """The greater of encode's and decode's figure; `by` has which."""
-    of_name = [e for e in entries if (e.name, e.part) == (name, "networks")]
+    """The greater of encode's and decode's figure, from end to end where that is there; `by` has which."""
+    of_name = [e for e in entries if (e.name, e.part) == (name, _part(entries, name))]
     unknown = next((e.quantity for e in of_name if e.quantity.value is None), None)
     if unknown is not None:
         return unknown
     found = max(of_name, key=lambda e: e.quantity.value or 0.0)
     return replace(found.quantity, by=f"{found.side}: {found.quantity.by}")
+
+
+NETWORKS = "networks"
+
+
+def _part(entries: list[Entry], name: str) -> str:
+    """The part of coding that the figures `name` count by: all of it, or the networks."""
+    return next((e.part for e in entries if (e.name, e.part) == (name, "end_to_end")), NETWORKS)
 
 
 # Making candidates fit a budget: shrunk until they do, the widest that does, the nearest where none does.

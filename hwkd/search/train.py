@@ -19,7 +19,7 @@ from hwkd.measure.coder import Coder, int8_setting, open_coders, stage_latencies
 from hwkd.measure.energy.meter import Meter
 from hwkd.measure.energy.sensors import open_meter
 from hwkd.measure.profile import energy_entries, photograph
-from hwkd.measure.record import Entry
+from hwkd.measure.record import Setting
 from hwkd.measure.timing import pinned
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.spec import Spec
@@ -313,10 +313,11 @@ class Measured:
         self.weight_bits = kernel_bits(like)
         self.setting = str(int8_setting(runtime_label(self._runtime), threads))
         self.notes: tuple[str, ...] = (
-            "Measured with each teacher's filters before training: how long a network takes does not depend on its weights.",
+            "Measured with each teacher's filters before training: a network takes as long with any weights, entropy "
+            "coding a little longer where more bits are written.",
         )
         if self._meter is not None:
-            self.notes += ("energy_mj: above idle, of the whole way with entropy coding.",)
+            self.notes += ("energy_mj: above idle.",)
 
     def __call__(self, spec: Spec) -> Cost:
         """The cost of the student of `spec`.
@@ -333,19 +334,18 @@ class Measured:
         # OpenVINO counts cores once for the whole process: opened before the cores are fixed.
         coders = open_coders(bundle, [self._runtime], photograph(WIDTH, HEIGHT), self._threads)
         entries = stage_latencies(coders, threads=self._threads, seconds=SECONDS)
-        networks = [e for e in entries if e.part == "networks"]
         (coder,) = coders.values()
         assert isinstance(coder, Coder)  # `open_coders` raises where no runtime runs the bundle
         layers = student_layers(spec, WIDTH, HEIGHT)
         return Cost(
             macs_per_pixel(layers, WIDTH, HEIGHT) / 1000,
-            greater(networks, "latency_ms"),
-            self._energy(coder, networks),
+            greater(entries, "latency_ms"),
+            self._energy(coder, entries[0].setting),
             stored_mib(spec, LEAST_BITS),
             stored_mib(spec, self.weight_bits),
         )
 
-    def _energy(self, coder: Coder, networks: list[Entry]) -> Quantity:
+    def _energy(self, coder: Coder, setting: Setting) -> Quantity:
         if self._meter is None:
             return not_known(self._no_meter)
         with pinned(self._threads):
@@ -353,7 +353,7 @@ class Measured:
                 {"encode": coder.encode, "decode": coder.decode},
                 self._meter,
                 "end_to_end",
-                networks[0].setting,
+                setting,
                 pixels=WIDTH * HEIGHT,
                 seconds=SECONDS,
                 country=None,

@@ -33,6 +33,20 @@ def hwkd(*words, closed=(), **environment):
     )
 
 
+def test_a_file_that_cannot_be_written_loses_no_figures(tmp_path, photo, tiny_bundle, capsys):
+    """Hours of measuring may lie before it."""
+    (tmp_path / "data").mkdir()
+    write_png(tmp_path / "data" / "a.png", photo(64, 64, 0))
+    argv = ("evaluate", tiny_bundle, "--data", tmp_path / "data", "--format", "csv", "-o", tmp_path)
+    assert main([str(word) for word in argv]) == 2
+    out, err = capsys.readouterr()
+    header, row = out.splitlines()
+    assert header.startswith("model,") and float(row.split(",")[1]) > 0
+    assert err.endswith(
+        f"cannot write {tmp_path}: Is a directory; give a place that you may write to\n"
+    )
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
 def test_a_table_is_printed_in_every_encoding(encoding):
     done = hwkd("targets", PYTHONIOENCODING=encoding)

@@ -102,8 +102,15 @@ class Job:
             write_bytes(self.target, content)
 
     def say(self, line: str) -> None:
-        """Print `line`; on standard error if the output takes standard output."""
-        say(line, sys.stderr if self.target is None else sys.stdout)
+        """Print `line`; on standard error if the output takes standard output, by whatever name."""
+        say(line, sys.stderr if self.target is None or _is_stdout(self.target) else sys.stdout)
+
+
+def _is_stdout(path: Path) -> bool:
+    try:
+        return is_special(path) and os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):  # a stream without a file has no number
+        return False
 
 
 def say(line: str, file: TextIO) -> None:

@@ -115,6 +115,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and return the exit code.
 
+    Ctrl-C ends the rounds; what they have found is printed.
+
     Raises:
         InputError: a file, name or number that does not exist; raised before anything is measured.
         HwkdError: no bundle runs in any runtime.
@@ -142,6 +144,8 @@ def run(args: argparse.Namespace) -> int:
     with stderr_console().status("opening") as status:
         found = bench(image, bundles, wanted, status.update)
     emit_all(bench_tables(found, words, options.format), options)
+    if found.is_stopped:
+        raise KeyboardInterrupt
     return 0
 
 
@@ -168,7 +172,7 @@ def _run_at_psnr(
         source = open_images(options.data).readable()
         images, where = list(source), str(source)
     with stderr_console().status("opening") as status:
-        found = compare_at_psnr(
+        found, is_stopped = compare_at_psnr(
             images,
             where,
             bundles,
@@ -185,6 +189,8 @@ def _run_at_psnr(
         from hwkd.report.plots.equal_psnr import draw_equal_psnr
 
         draw_equal_psnr(found, options.plot)
+    if is_stopped:
+        raise KeyboardInterrupt
     return 0
 
 
@@ -330,8 +336,8 @@ def equal_psnr_table(found: EqualPsnr, fmt: str) -> Table:
     labels = (
         Label("codec", tuple(row.name for row in found.rows)),
         Label("setting", tuple(row.setting for row in found.rows)),
-        Label("threads", tuple(str(row.threads) for row in found.rows)),
-        Label("quality", tuple(str(row.quality) for row in found.rows)),
+        Label("threads", tuple(number(row.threads) for row in found.rows)),
+        Label("quality", tuple(number(row.quality) for row in found.rows)),
     )
     rows = tuple(
         (

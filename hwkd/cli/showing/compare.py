@@ -1,7 +1,7 @@
 """`hwkd compare`: profile records as resource comparison tables, as papers print them; results of training."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -140,16 +140,28 @@ def run(args: argparse.Namespace) -> int:
         *(() if axes is None else (pareto_sheet(compared, axes),)),
     ]
     shown = [to_table(sheet, options.format) for sheet in tables]
-    if links is not None:
-        shown += link_tables(records, links, options.data)
-    asked_for = shown[len(sheets(compared)) :]
+    of_records = len(sheets(compared))
     glance = to_table(glance_sheet(compared), options.format)
     left_out = (
         "intervals",
         "changes against the first row",
         "size, computation and energy in full",
     )
-    emit_all(tuple(shown), options, first=((glance, *asked_for), left_out))
+
+    def show() -> None:
+        emit_all(tuple(shown), options, first=((glance, *shown[of_records:]), left_out))
+
+    if links is not None:
+        before = len(shown)
+        try:
+            for table in link_tables(records, links, options.data):
+                shown.append(table)
+        except BaseException:
+            # As in `hwkd evaluate`: what was measured is printed whatever ends the rest, be it Ctrl-C.
+            if len(shown) > before:
+                show()
+            raise
+    show()
     return 0
 
 
@@ -229,8 +241,10 @@ def parse_links(text: str) -> tuple[Link, ...]:
 
 def link_tables(
     records: Sequence[Record], links: Sequence[Link], data: Path | None
-) -> tuple[Table, ...]:
+) -> Iterator[Table]:
     """A table for each comparable record: of this machine, with known quality on these images and known encoding energy.
+
+    Each is there as soon as it is measured.
 
     JPEG and WebP are measured with the sensor that measured the record's energy. Notes below the last table list what is
     not compared.
@@ -261,11 +275,12 @@ def link_tables(
     names = dict.fromkeys(_meter_name(record) for record in usable)
     meters = {name: open_meter(name).meter for name in names}
     with stderr_console().status("measuring JPEG and WebP"):
-        tables = [_table(r, links, images, meters[_meter_name(r)]) for r in usable]
-    if lacking:
-        notes = (*tables[-1].notes, f"Not compared: {_said(lacking)}.")
-        tables[-1] = replace(tables[-1], notes=notes)
-    return tuple(tables)
+        for record in usable:
+            table = _table(record, links, images, meters[_meter_name(record)])
+            if lacking and record is usable[-1]:
+                notes = (*table.notes, f"Not compared: {_said(lacking)}.")
+                table = replace(table, notes=notes)
+            yield table
 
 
 def _said(lacking: Mapping[str, Sequence[str]]) -> str:

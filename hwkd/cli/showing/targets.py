@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
@@ -13,10 +13,9 @@ from hwkd.cli.tables import TableOptions, emit, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
 from hwkd.files import data_folder
-from hwkd.measure.predict.derive import Bars, checked_others, derive
+from hwkd.measure.predict.derive import Bars, CheckedTiming, checked_others, derive
 from hwkd.measure.predict.fit import Z90
 from hwkd.measure.predict.published import Accuracy, CrossValidation
-from hwkd.measure.predict.runtime_steps import CheckedTiming
 from hwkd.options import option
 from hwkd.quantize.precision import PrecisionPlan, plan_precision
 from hwkd.report.table import Table, Valued, missing, number, numbers, span
@@ -175,7 +174,12 @@ def run_validate(options: ValidateOptions) -> int:
     tables = [overall_table(left_out), network_table(left_out), device_table(left_out, worst)]
     if options.timings is None:
         checked = checked_others(derived)
-        tables += [other_table(checked), other_worst_table(checked, worst)]
+        classes = [
+            name
+            for name, constants in derived.constants.items()
+            if any(c.class_step is not None for c in constants)
+        ]
+        tables += [other_table(checked, classes), other_worst_table(checked, worst)]
     emit_all(tables, options)
     return 0
 
@@ -418,10 +422,13 @@ def device_table(left_out: tuple[CrossValidation, ...], worst: int | None) -> Ta
     return Table(title, ("configuration", *_COLUMNS, "furthest_off"), tuple(rows))
 
 
-def other_table(checked: Sequence[CheckedTiming]) -> Table:
+def other_table(checked: Sequence[CheckedTiming], classes: Collection[str]) -> Table:
     """The second set: one row for each target, unit, precision and runtime, below one for the unit as a whole.
 
     Times that the constants are fitted on are already in the first set. They have separate rows, and one for all.
+
+    Args:
+        classes: the targets that are a class of machines.
     """
     rows = []
     for target, unit in dict.fromkeys((c.target, c.unit) for c in checked):
@@ -433,14 +440,25 @@ def other_table(checked: Sequence[CheckedTiming]) -> Table:
             name = runtime + LEFT_OUT * from_fit
             rows.append((target, unit, precision, name, *_cells(_accuracy(chosen))))
     fitted_on = [c for c in checked if c.from_fit]
-    rows.append(("all", "all", "all", "all", *_cells(_accuracy(_counted(checked)))))
+    counted = _counted(checked)
+    rows.append(("all", "all", "all", "all", *_cells(_accuracy(counted))))
+    unseen = [c for c in counted if c.without_source is not None]
+    of_boards = [c for c in unseen if c.target not in classes]
+    for name, chosen in (("all", unseen), (BOARDS, of_boards)):
+        if chosen:
+            found = np.array([c.without_source for c in chosen])
+            accuracy = Accuracy.of(found[:, 0], found[:, 1])
+            rows.append((name, "all", "all", "all" + NO_SOURCE, *_cells(accuracy)))
     if fitted_on:
         rows.append(("all", "all", "all", "all" + LEFT_OUT, *_cells(_accuracy(fitted_on))))
     notes = (
         "The step to a runtime is found without the network; the constants below it may be fitted on that network in another "
         "runtime or precision, but for those fitted on times of these runtimes, which are fitted without it.",
-        "network left out: times that the constants are fitted on, predicted by a fit without the network. They are of the "
-        "table before, and not counted in the rows of all.",
+        "network left out: times that the constants are fitted on, predicted by a fit without the network, with the "
+        "spread for another version as the target's prediction has it. They are of the table before, and not counted in the rows of all.",
+        "source left out: the step is found without the times of the row's source too, as for a version and a day of which "
+        "nobody knows anything, which is what an interval is for. boards: without the classes of machines "
+        f"({', '.join(classes)}): all rows of one are of one machine, and say once how far a machine is off.",
         "apart: what ran is not what is predicted, by the source's own remark or by the board's power (networks quantized in "
         "part, small cores); these rows are shown and not counted in the rows above them.",
         "The interval holds the spread between runtimes, that of a class of machines, and one thread or all where the "
@@ -473,6 +491,8 @@ def _interval(c: CheckedTiming) -> str:
 
 
 LEFT_OUT = ", network left out"
+NO_SOURCE = ", source left out"
+BOARDS = "boards"
 
 
 def _counted(checked: Sequence[CheckedTiming]) -> list[CheckedTiming]:

@@ -64,7 +64,7 @@ class FitOptions(ScreenOptions):
         group="the device, and what a student may cost there",
     )
     max_ms: float | None = option(
-        "of the slower of encode and decode of a 768x512 image, networks", "MS", positive
+        "of the slower of encode and decode of a 768x512 image, from end to end", "MS", positive
     )
     max_mj: float | None = option("energy, of the greater of the two", "MJ", positive)
     max_mib: float | None = option(

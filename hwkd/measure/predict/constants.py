@@ -184,7 +184,8 @@ def carried_on(
     constants: Sequence[Constants],
     runtime_step: Callable[[str, ExecutionUnit, Constants], Carried],
 ) -> tuple[Constants, ...]:
-    """`constants` with the step to the unit's own runtime, before those that they have.
+    """`constants` with the step to the unit's own runtime (another version of it, if it was timed), before those that they
+    have.
 
     Args:
         runtime_step: the step from the constants to the runtime of the unit.
@@ -194,8 +195,7 @@ def carried_on(
     for c in constants:
         unit = units[c.unit]
         steps = list(c.carried)
-        if unit.runtime.name != c.runtime:
-            steps.insert(0, _rounded_step(runtime_step(target.name, unit, c)))
+        steps.insert(0, _rounded_step(runtime_step(target.name, unit, c)))
         is_float = c.precision != "int8" and unit.runtime.name != c.runtime
         precision = FLOAT_OF.get(unit.runtime.name, c.precision) if is_float else c.precision
         predicts = unit.runtime.name if unit.runtime.name != c.runtime else ""
@@ -243,7 +243,9 @@ def _constants(
     ln_ns = {
         term: round(float(t + np.log(1e6)), DECIMALS) for term, t in zip(TERMS, theta, strict=True)
     }
-    covariance = fitted.covariance[row][np.ix_(of_block, of_block)]
+    # A codec's networks are in no fit.
+    widening = float(errors.widening[row])
+    covariance = widening**2 * fitted.covariance[row][np.ix_(of_block, of_block)]
     number = np.isfinite(population.ln_times[row, columns]).sum()
     if is_int8 and number == 0:
         number = np.isfinite(population.ln_times[row]).sum()
@@ -257,7 +259,7 @@ def _constants(
         source=configuration.source or source,
         scheme="kinds",
         networks=int(number),
-        sigma=round(fitted.sigma, DECIMALS),
+        sigma=round(widening * float(fitted.sigma[row]), DECIMALS),
         unseen=round(_spread_of_kinds(fitted.theta[:, of_block]), DECIMALS),
         ln_ns=ln_ns,
         covariance=tuple(tuple(round(float(v), DECIMALS) for v in line) for line in covariance),

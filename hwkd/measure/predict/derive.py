@@ -15,6 +15,7 @@ from hwkd.measure.predict.other_runtimes import (
     POOLED_DEVICE,
     Network,
     OtherTiming,
+    base_prediction,
     pooled_table,
     read_other,
 )
@@ -31,7 +32,7 @@ from hwkd.measure.predict.published import (
     read_timings,
     size_of,
 )
-from hwkd.measure.predict.runtime_steps import CheckedTiming, Evidence, check, evidence
+from hwkd.measure.predict.runtime_steps import Evidence, column_of, evidence
 from hwkd.measure.predict.target import guessed_int8
 from hwkd.target import Carried, Constants, ExecutionUnit, Target, list_targets, load_target
 
@@ -101,6 +102,97 @@ def derive(path: Path | None, bars: Bars, *, needs_targets: bool = True) -> Deri
     return Derived(fitted, targets, constants, others, found, layers, left_out)
 
 
+@dataclass(frozen=True)
+class CheckedTiming:
+    """A published time beside its prediction. The step to its runtime is found without the network; the constants below
+    it may be fitted on that network in another runtime or precision.
+
+    Attributes:
+        unit: a unit of the target.
+        ln_error: logarithm of predicted over published time.
+        ln_sd: the prediction's own standard deviation.
+        is_apart: whether something else ran than was predicted, as it seems (`OtherTiming.is_apart`).
+        from_fit: whether it is among the times that the constants are fitted on, each network left out in turn.
+        without_source: (ln_error, ln_sd) of the prediction with the step found without the row's source too, as for a version
+            and a day of which nobody knows anything; None where no step depends on it.
+    """
+
+    target: str
+    unit: str
+    network: str
+    precision: str
+    runtime: str
+    ln_error: float
+    ln_sd: float
+    is_apart: bool = False
+    from_fit: bool = False
+    without_source: tuple[float, float] | None = None
+
+
+def check(
+    rows: Sequence[OtherTiming],
+    targets: Mapping[str, Target],
+    layers: Mapping[Network, Sequence[LayerCost]],
+    constants: Mapping[str, Sequence[Constants]],
+    found: Evidence,
+    left_out: Mapping[tuple[str, bool], Prediction],
+    of_gpu: Callable[[Sequence[LayerCost], Sequence[Constants], OtherTiming], Prediction],
+) -> tuple[CheckedTiming, ...]:
+    """Every row with constants for its target and unit.
+
+    The step to the row's runtime is found anew without the row's network, and once more without its source too. The spread
+    of a class is as in `constants`.
+    """
+    checked = []
+    for row in rows:
+        if row.device not in targets:
+            continue
+        target = targets[row.device]
+        unit = next(u for u in target.units if u.name == row.unit)
+        mine = [c for c in constants[row.device] if c.unit == row.unit]
+        of_row = layers[row.network]
+        if unit.kind == "gpu":
+            prediction = of_gpu(of_row, mine, row)
+            every = [(0.0, 0.0)]
+        else:
+            bare = [replace(c, carried=()) for c in mine]
+            base = base_prediction(row, of_row, bare)
+            if base is None:
+                continue
+            alike = [c for c in mine if (c.precision == "int8") == row.is_int8]
+            used = min(alike, key=lambda c: abs(math.log(c.threads / row.threads)))
+            if used.device == POOLED_DEVICE:
+                base = left_out.get((column_of(row), row.is_int8), base)
+            prediction = base
+            kept = [s for s in used.carried if s.to != used.predicted_runtime]
+            every = []
+            for source in (False, True):
+                # The runtime of the constants itself needs no step, but another version of it on another day is a little off.
+                fresh = found.without(row, source=source).step(row.device, unit, used, row.family)
+                steps = (fresh, *kept)
+                every.append((sum(s.ln_factor for s in steps), sum(s.sd**2 for s in steps)))
+        errors = [
+            (
+                math.log(prediction.ms / row.ms) + ln_factor,
+                math.sqrt(prediction.ln_sd**2 + variance),
+            )
+            for ln_factor, variance in every
+        ]
+        checked.append(
+            CheckedTiming(
+                row.device,
+                row.unit,
+                f"{row.network[0]} {row.network[1]}x{row.network[2]}",
+                row.precision,
+                row.runtime,
+                *errors[0],
+                row.is_apart,
+                without_source=errors[1] if len(errors) > 1 else None,
+            )
+        )
+    return tuple(checked)
+
+
 def checked_others(derived: Derived) -> tuple[CheckedTiming, ...]:
     """The second set: every time of another runtime, and TensorRT's with the network left out."""
 
@@ -119,14 +211,16 @@ def checked_others(derived: Derived) -> tuple[CheckedTiming, ...]:
         derived.left_out,
         of_gpu,
     )
-    return (*checked, *_from_fit(derived.fitted[1].left_out, derived.targets))
+    return (*checked, *_from_fit(derived))
 
 
-def _from_fit(of_gpus: CrossValidation, targets: Mapping[str, Target]) -> list[CheckedTiming]:
-    """TensorRT's times that the GPUs' constants are fitted on, each network left out."""
+def _from_fit(derived: Derived) -> list[CheckedTiming]:
+    """TensorRT's times that the GPUs' constants are fitted on, each network left out; with the spread that the target's
+    prediction has for another version."""
+    of_gpus = derived.fitted[1].left_out
     places = {
         unit.timings.device: (name, unit.name)
-        for name, target in targets.items()
+        for name, target in derived.targets.items()
         for unit in target.units
         if unit.timings and unit.timings.is_same_device and unit.kind == "gpu"
     }
@@ -135,10 +229,12 @@ def _from_fit(of_gpus: CrossValidation, targets: Mapping[str, Target]) -> list[C
         if c.device not in places or c.runtime == NCNN:
             continue
         target, unit = places[c.device]
+        used = next(of for of in derived.constants[target] if of.unit == unit)
         for n, (column, _) in enumerate(of_gpus.population.columns):
             error, sd = float(of_gpus.ln_error[d, n]), float(of_gpus.ln_sd[d, n])
             if math.isfinite(error):
                 name = column.replace("@", " ")
+                sd = math.sqrt(sd**2 + used.carried_variance)
                 found.append(
                     CheckedTiming(target, unit, name, "fp16", c.runtime, error, sd, from_fit=True)
                 )

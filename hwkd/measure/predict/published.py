@@ -25,6 +25,8 @@ FEWEST = 10
 """A configuration of ncnn with fewer float networks is left out: the first devices were timed with other versions."""
 FEWEST_OTHER = 5
 """The same for other runtimes, of which less was published."""
+FEWEST_ERRORS = 50
+"""Errors of left-out networks that say how far off a runtime's predictions are; with fewer, all of the population count."""
 ALIASES = {
     "mobilenet_v1_1.0": "mobilenet",
     "mobilenet_v2_1.0": "mobilenet_v2",
@@ -225,12 +227,14 @@ class CrossValidation:
 
     ln_error: [D, N], ln(predicted / published), nan where nothing was published, and for a network that alone has work
     in some term: once it is left out, nothing speaks for that term. ln_sd: [D, N], the standard deviation that the
-    prediction gave itself.
+    prediction gave itself. widening: [D], the factor on the standard deviations of the fit that a network outside of it
+    needs; in ln_sd is the one found without the network.
     """
 
     population: Population
     ln_error: Array
     ln_sd: Array
+    widening: Array
 
     def accuracy(self, rows: Mask | None = None, columns: Mask | None = None) -> "Accuracy":
         """Over the chosen rows and columns (masks; None: all)."""
@@ -290,5 +294,27 @@ def leave_networks_out(
                 continue
             ln_ms, ln_sd = fitted.predict(population.work[n])
             error[:, n] = ln_ms - population.ln_times[:, n]
-            sd[:, n] = np.sqrt(ln_sd**2 + fitted.sigma**2)
-    return CrossValidation(population, error, sd)
+            sd[:, n] = ln_sd
+    squares = (error / sd) ** 2
+    for network in dict.fromkeys(names):
+        others = np.array([name != network for name in names])
+        sd[:, ~others] *= _widening(population, squares[:, others])[:, None]
+    return CrossValidation(population, error, sd, _widening(population, squares))
+
+
+def _widening(population: Population, squares: Array) -> Array:
+    """[D], the root mean square of errors in standard deviations, over all devices of the same runtime.
+
+    The devices' own sigma is that of networks in the fit. What a kind of network has in common on all devices is fitted with
+    them there, and not known of one that was left out.
+
+    Args:
+        squares: [D, N], of errors over their standard deviations, nan where there is none.
+    """
+    found = np.full(len(squares), math.sqrt(np.nanmean(squares)))
+    for runtime in population.runtimes:
+        of_runtime = population.rows_of(runtime)
+        known = squares[of_runtime]
+        if np.isfinite(known).sum() >= FEWEST_ERRORS:
+            found[of_runtime] = math.sqrt(np.nanmean(known))
+    return found

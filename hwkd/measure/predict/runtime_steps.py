@@ -10,12 +10,13 @@ and versions with it. m, tau, delta and s are found by the method of moments. u'
 every prediction already.
 
 The step to a runtime on a board is the posterior mean of b + u. Its spread is the rest beyond the spread of the constants:
-tau where nobody timed that runtime, delta where nobody timed it on that board, and the difference between networks.
+tau where nobody timed that runtime, delta where nobody timed it on that board, and the difference between networks. Few
+runtimes were timed in a class: for one that was not, tau is that of all classes, or that of its own where this is larger.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +30,6 @@ from hwkd.measure.predict.other_runtimes import (
     OtherTiming,
     Residual,
     arithmetic_class,
-    base_prediction,
     residuals,
 )
 from hwkd.measure.predict.published import network_of
@@ -62,6 +62,8 @@ def step(found: Sequence[Residual], of: str, runtime: str, base: str, device: st
     here = [g for g in own if g.device == device]
     elsewhere = [g for g in own if g.device != device]
     centre, variance = moments.mean, moments.tau2
+    if not own:
+        variance = max(variance, _tau2_of_all(found, base))
     for g in elsewhere:
         noise2 = moments.noise2(g) + moments.delta2 + g.common2
         weight = variance / (variance + noise2)
@@ -88,6 +90,15 @@ def step(found: Sequence[Residual], of: str, runtime: str, base: str, device: st
         n_all,
         f"{how}, {beside or 'no'} other{'s' * (beside != 1)} beside",
     )
+
+
+def _tau2_of_all(found: Sequence[Residual], base: str) -> float:
+    """The variance between runtimes within a class, one for all classes."""
+    classes: dict[str, list[Residual]] = defaultdict(list)
+    for r in found:
+        classes[r.of].append(r)
+    sets = [Moments.of(grouped(mine, base), base).runtimes for mine in classes.values()]
+    return _between2(sets, FEWEST_SD**2)
 
 
 def _times(n: int) -> str:
@@ -168,6 +179,7 @@ class Moments:
         delta2: variance of one runtime from board to board.
         mean, tau2: mean and variance of the runtimes' differences. The runtime of the constants is among them, with
             difference 0.
+        runtimes: the differences, each (mean, variance of it).
     """
 
     groups: tuple[TimedNetworks, ...]
@@ -175,6 +187,7 @@ class Moments:
     delta2: float = VERSION_SD**2 + FEWEST_SD**2
     mean: float = 0.0
     tau2: float = FEWEST_SD**2
+    runtimes: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(cls, groups: tuple[TimedNetworks, ...], base: str) -> "Moments":
@@ -194,9 +207,10 @@ class Moments:
         ]
         delta2 = _between2(known, VERSION_SD**2 + FEWEST_SD**2)
         # The runtime of the constants is known to lie at 0.
-        means = [(0.0, 0.0), *(_weighted(mine, delta2) for mine in known)]
+        means = ((0.0, 0.0), *(_weighted(mine, delta2) for mine in known))
         tau2 = _between2([means], FEWEST_SD**2)
-        return replace(draft, delta2=delta2, mean=float(np.mean([m for m, _ in means])), tau2=tau2)
+        mean = float(np.mean([m for m, _ in means]))
+        return replace(draft, delta2=delta2, mean=mean, tau2=tau2, runtimes=means)
 
     def within2(self, groups: Sequence[TimedNetworks]) -> float:
         """The variance between the networks of these groups, shrunk to `prior2` as by PRIOR_FREE degrees of freedom."""
@@ -273,30 +287,6 @@ def _any_sd(found: Sequence[Residual], base: str) -> float:
 
 
 @dataclass(frozen=True)
-class CheckedTiming:
-    """A published time beside its prediction. The step to its runtime is found without the network; the constants below
-    it may be fitted on that network in another runtime or precision.
-
-    Attributes:
-        unit: a unit of the target.
-        ln_error: logarithm of predicted over published time.
-        ln_sd: the prediction's own standard deviation.
-        is_apart: whether something else ran than was predicted, as it seems (`OtherTiming.is_apart`).
-        from_fit: whether it is among the times that the constants are fitted on, each network left out in turn.
-    """
-
-    target: str
-    unit: str
-    network: str
-    precision: str
-    runtime: str
-    ln_error: float
-    ln_sd: float
-    is_apart: bool = False
-    from_fit: bool = False
-
-
-@dataclass(frozen=True)
 class Evidence:
     """The residuals that give the steps between runtimes.
 
@@ -312,11 +302,17 @@ class Evidence:
         """The residuals to compare the constants `base` with."""
         return self.own if base.device == POOLED_DEVICE else self.plain
 
-    def without(self, network: str) -> "Evidence":
-        """All but those of one network."""
+    def without(self, row: OtherTiming, *, source: bool) -> "Evidence":
+        """All but those of the row's network and, if `source`, those of its source."""
+        network = network_of(row.network[0])
 
         def kept(found: tuple[Residual, ...]) -> tuple[Residual, ...]:
-            return tuple(r for r in found if network_of(r.row.network[0]) != network)
+            return tuple(
+                r
+                for r in found
+                if network_of(r.row.network[0]) != network
+                and not (source and r.row.source == row.source)
+            )
 
         return Evidence(kept(self.own), kept(self.plain))
 
@@ -350,7 +346,7 @@ def evidence(
     pooled = [r for r in rows if r.device == POOLED_TARGET and r.is_int8]
     replaced = []
     for r in residuals(pooled, targets, layers, own):
-        alone = left_out.get((_column(r.row), True))
+        alone = left_out.get((column_of(r.row), True))
         if alone is not None:
             r = replace(r, ln_ratio=math.log(r.row.ms / alone.ms), base=alone)
         replaced.append(r)
@@ -358,58 +354,7 @@ def evidence(
     return Evidence((*others, *replaced), residuals(rows, targets, layers, plain))
 
 
-def _column(row: OtherTiming) -> str:
+def column_of(row: OtherTiming) -> str:
+    """The name of the row's network in a table of published timings."""
     name, width, height = row.network
     return f"{name}@{width}x{height}"
-
-
-def check(
-    rows: Sequence[OtherTiming],
-    targets: Mapping[str, Target],
-    layers: Mapping[Network, Sequence[LayerCost]],
-    constants: Mapping[str, Sequence[Constants]],
-    found: Evidence,
-    left_out: Mapping[tuple[str, bool], Prediction],
-    of_gpu: Callable[[Sequence[LayerCost], Sequence[Constants], OtherTiming], Prediction],
-) -> tuple[CheckedTiming, ...]:
-    """Every row with constants for its target and unit.
-
-    The step to the row's runtime is found anew without the row's network. The spread of a class is as in `constants`.
-    """
-    checked = []
-    for row in rows:
-        if row.device not in targets:
-            continue
-        target = targets[row.device]
-        unit = next(u for u in target.units if u.name == row.unit)
-        mine = [c for c in constants[row.device] if c.unit == row.unit]
-        of_row = layers[row.network]
-        if unit.kind == "gpu":
-            prediction = of_gpu(of_row, mine, row)
-            steps: tuple[Carried, ...] = ()
-        else:
-            bare = [replace(c, carried=()) for c in mine]
-            base = base_prediction(row, of_row, bare)
-            if base is None:
-                continue
-            alike = [c for c in mine if (c.precision == "int8") == row.is_int8]
-            used = min(alike, key=lambda c: abs(math.log(c.threads / row.threads)))
-            if used.device == POOLED_DEVICE:
-                base = left_out.get((_column(row), row.is_int8), base)
-            kept = [s for s in used.carried if s.to != used.predicts]
-            fresh = found.without(network_of(row.network[0]))
-            # The runtime of the constants itself needs no step, but another version of it on another day is a little off.
-            prediction, steps = base, (fresh.step(row.device, unit, used, row.family), *kept)
-        checked.append(
-            CheckedTiming(
-                row.device,
-                row.unit,
-                f"{row.network[0]} {row.network[1]}x{row.network[2]}",
-                row.precision,
-                row.runtime,
-                math.log(prediction.ms / row.ms) + sum(s.ln_factor for s in steps),
-                math.sqrt(prediction.ln_sd**2 + sum(s.sd**2 for s in steps)),
-                row.is_apart,
-            )
-        )
-    return tuple(checked)

@@ -162,7 +162,8 @@ def board_power(target: Target, unit: ExecutionUnit) -> Power | str:
             (first + least) / 2 if least < first else first,
             min(least, first),
             first,
-            f"a power between the budgets of its smallest and its set mode, {least:g} and {first:g} W (no measured figure)",
+            f"a power between the budgets of its smallest and its set mode, {least:g} and {first:g} W (no measured figure "
+            f"of its {unit.name})",
         )
     return f"the power of {target.name} under load is unknown: {load.unknown}"
 

@@ -566,6 +566,9 @@ def _fact(fact: Fact, unit: str = "") -> str:
 def _power(target: Target) -> Iterator[str]:
     yield f"idle {_fact(target.idle_w, ' W')}"
     yield f"under load {_fact(target.load_w, ' W')}"
+    for unit in target.units:
+        if unit.load_w is not None:
+            yield f"while its {unit.name} runs networks {_fact(unit.load_w, ' W')}"
     for mode in target.power_modes:
         yield f"mode {mode.name}: {mode.power_w:g} W" + (f" ({mode.note})" if mode.note else "")
 

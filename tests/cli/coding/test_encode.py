@@ -517,3 +517,13 @@ def test_verbose_says_what_is_chosen_and_where_an_error_came_from(run, image, tm
     code, _, err = run(image, tmp_path / "a.hwk", "-v")
     assert code == 2 and "Traceback" in err and err.splitlines()[-1].startswith("hwkd: error: ")
     assert "Traceback" not in run(image, tmp_path / "a.hwk")[2]
+
+
+def test_standard_output_by_its_path_holds_the_stream_alone(tiny_bundle, image, tmp_path):
+    words = [sys.executable, "-m", "hwkd", "encode", image, "/dev/stdout", "--model", tiny_bundle]
+    piped = subprocess.run([*map(str, words), "--threads", "1"], capture_output=True, check=True)
+    assert piped.stdout == expected(tiny_bundle, image)
+    assert b" -> /dev/stdout " in piped.stderr
+    with (tmp_path / "s.hwk").open("wb") as file:
+        subprocess.run([*map(str, words), "--threads", "1"], stdout=file, check=True)
+    assert (tmp_path / "s.hwk").read_bytes() == piped.stdout

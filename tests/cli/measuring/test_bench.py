@@ -7,6 +7,7 @@ from PIL import Image
 from hwkd.cli.main import main
 from hwkd.codec.codec import Codec
 from hwkd.images import read_rgb
+from hwkd.measure.timing import measure_in_turn
 from hwkd.runtime.session import usable_cores
 from tests.tables import is_missing, tables_of, value_of
 
@@ -28,6 +29,20 @@ def found(tiny_bundle, image_file, tmp_path_factory):
     argv = ["bench", tiny_bundle, *QUICK, "--image", image_file, "--format", "json", "-o", output]
     assert main([str(word) for word in argv]) == 0
     return tables_of(output.read_text())
+
+
+@pytest.mark.parametrize("more", [(), ("--psnr", "34")])
+def test_ctrl_c_ends_the_rounds_and_prints_what_they_found(more, image_file, monkeypatch, capsys):
+    def stopped(runs, **options):
+        return measure_in_turn(runs, warmup=0, repeats=6), True
+
+    module = "equal_psnr" if more else "bench"
+    monkeypatch.setattr(f"hwkd.measure.{module}.rounds_until_stopped", stopped)
+    argv = ["bench", "patch-small", *QUICK, "--image", image_file, *more, "--format", "json"]
+    argv += [] if more else ["--against", "none"]
+    assert main([str(word) for word in argv]) == 130
+    out, err = capsys.readouterr()
+    assert tables_of(out)[0]["rows"] and err == "hwkd: interrupted\n"
 
 
 def test_every_coder_has_a_row(found):
@@ -231,11 +246,15 @@ def test_no_runtime_at_all_is_told(refused, tiny_bundle, monkeypatch):
     )
 
 
-def test_an_output_that_is_a_folder_is_told(refused, tiny_bundle, image_file, tmp_path):
-    folder = tmp_path / "taken"
-    folder.mkdir()
+def test_an_output_that_is_a_folder_is_told_and_the_figures_printed(
+    tiny_bundle, image_file, tmp_path, capsys
+):
     argv = ["bench", tiny_bundle, *QUICK, "--image", image_file, "--against", "none"]
-    assert refused([*argv, "--runtime", "onnxruntime", "-o", folder]).startswith("cannot write ")
+    argv += ["--runtime", "onnxruntime", "-o", tmp_path]
+    assert main([str(word) for word in argv]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("End to end against tiny-patch")
+    assert err.startswith(f"hwkd: error: cannot write {tmp_path}: ")
 
 
 def test_a_bundle_of_all_rates_is_timed_at_one_quality_which_names_it(

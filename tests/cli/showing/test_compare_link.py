@@ -4,7 +4,7 @@ import pytest
 
 from hwkd.cli.main import main
 from hwkd.cli.showing.compare import link_tables, parse_links
-from hwkd.errors import InputError
+from hwkd.errors import HwkdError, InputError
 from hwkd.images import ImageSource, open_images
 from hwkd.measure.classic import EqualQuality
 from hwkd.measure.energy.measure import LINKS, Classic
@@ -22,6 +22,7 @@ from hwkd.measure.record import (
 )
 from hwkd.models.spec import HyperpriorSpec, spec_to_json
 from hwkd.quantity import Quantity, not_known
+from hwkd.report.table import Table
 from tests.fakes.steady_meter import SteadyMeter
 from tests.tables import is_missing, tables_of
 
@@ -137,7 +138,7 @@ def test_jpeg_is_measured_at_the_records_quality_with_the_records_sensor(
     other = replace(
         RECORD, model=replace(RECORD.model, name="other"), entries=(energy(1.0, "codecarbon: 4 W"),)
     )
-    link_tables([RECORD, other], parse_links("lte"), image_folder)
+    list(link_tables([RECORD, other], parse_links("lte"), image_folder))
     assert classic == [
         (codec, "6 images of images", 34.0, sensor)
         for sensor in ("rapl", "codecarbon")
@@ -147,7 +148,7 @@ def test_jpeg_is_measured_at_the_records_quality_with_the_records_sensor(
 
 
 def test_a_sensor_is_opened_once_for_all_records(image_folder, classic, opened):
-    assert len(link_tables([RECORD, RECORD], parse_links("lte"), image_folder)) == 2
+    assert len(list(link_tables([RECORD, RECORD], parse_links("lte"), image_folder))) == 2
     assert opened == ["rapl"]
 
 
@@ -196,7 +197,7 @@ def test_what_is_not_compared_is_told_below_the_last_table(image_folder, classic
 )
 def test_what_a_record_lacks_is_said(image_folder, record, lack, opened):
     with pytest.raises(InputError) as caught:
-        link_tables([record], parse_links("lte"), image_folder)
+        list(link_tables([record], parse_links("lte"), image_folder))
     assert str(caught.value) == (
         "--link needs a profile of a trained model on this machine, on 6 images of images; make one with `hwkd profile "
         f"MODEL --target host --evaluate {image_folder} --save DIR`. {lack}"
@@ -207,10 +208,10 @@ def test_what_a_record_lacks_is_said(image_folder, record, lack, opened):
 def test_the_embedded_photographs_are_the_default(classic):
     on = str(open_images(None))
     record = replace(RECORD, quality=replace(RECORD.quality, on=on))
-    link_tables([record], parse_links("lte"), None)
+    list(link_tables([record], parse_links("lte"), None))
     assert classic[0][1] == "2 embedded photographs (chelsea.png, rocket.jpg)"
     with pytest.raises(InputError, match=r"--target host --evaluate --save DIR`\. student on"):
-        link_tables([RECORD], parse_links("lte"), None)
+        list(link_tables([RECORD], parse_links("lte"), None))
 
 
 @pytest.fixture
@@ -274,3 +275,20 @@ def test_a_wrong_link_is_one_line(refused, records, argv, message):
 def test_images_that_are_not_there_are_told(refused, records, tmp_path):
     argv = ["compare", records, "--link", "lte", "--data", tmp_path / "none"]
     assert refused(argv).startswith(f"no such folder: {tmp_path / 'none'}")
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "said"),
+    [(KeyboardInterrupt(), 130, "interrupted"), (HwkdError("no power"), 1, "error: no power")],
+)
+def test_what_was_measured_is_printed_whatever_ends_the_rest(ends, code, said, monkeypatch, capsys):
+    def one_and_no_more(*_):
+        yield Table("Energy of one record", ("a",), (("1",),))
+        raise ends
+
+    monkeypatch.setattr("hwkd.cli.compare.link_tables", one_and_no_more)
+    argv = ["compare", "jetson-nano/patch-small.hwkd", "--link", "lte", "--format", "md"]
+    assert main(argv) == code
+    out, err = capsys.readouterr()
+    assert "Energy of one record" in out and "| 1 |" in out
+    assert err == f"hwkd: {said}\n"

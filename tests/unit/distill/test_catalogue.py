@@ -111,11 +111,11 @@ def test_members_that_are_no_images_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_images_whose_names_have_more_dots_are_told(tmp_path: Path) -> None:
-    members = ("2024.05.1.png", "0.png", "0.jpg", "1.seg.png", "1.json", "._2.png")
+    members = ("2024.05.1.png", "0.png", "0.jpg", "1.seg.png", "1.json", "._2.png", ".3.png")
     told: list[str] = []
     shard = _write(tmp_path / "a.tar", dict.fromkeys(members, b"-"))
     assert [name for name, *_ in shard_images(shard, told.append)] == ["0.png"]
-    assert told == ["2024.05.1.png", "0.jpg", "1.seg.png"]
+    assert told == ["2024.05.1.png", "0.jpg", "1.seg.png", ".3.png"]
 
 
 def test_of_one_key_the_first_image_is_taken(tmp_path: Path) -> None:

@@ -28,6 +28,13 @@ def test_find_images_goes_down_sorts_and_takes_every_suffix_in_any_case(tmp_path
     assert find_images(tmp_path) == tuple(tmp_path / name for name in sorted(wanted))
 
 
+def test_find_images_goes_by_the_end_of_a_name(tmp_path):
+    """Neither a name that is a suffix alone, nor one with a blank behind it, is dropped without a word."""
+    for name in (".png", "a.png ", "._b.png", "png", "c.png.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images(tmp_path)] == [".png", "a.png "]
+
+
 def test_find_images_names_a_missing_folder(tmp_path):
     with pytest.raises(InputError) as error:
         find_images(tmp_path / "none")

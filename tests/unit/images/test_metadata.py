@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 from hwkd.images import BrokenImage, pixels_of, read_image
 from hwkd.images.metadata import NOT_USABLE
 
-PIXELS = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
 NO_TURN = "its EXIF data cannot be read, and whether it lies upright is not known"
 
 
@@ -119,26 +119,196 @@ SRGB_XY = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 P3_XY = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
 
 
+ADOBE_XY = (0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+BT2020_XY = (0.3127, 0.329, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046)
+D50_P3_XY = (0.3457, 0.3585, *P3_XY[2:])
+SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+"""As the ICC's parametric curve of type 3 has it."""
+
+
+def icc(curve, primaries):
+    """The bytes of an ICC profile. curve: an exponent, or the parameters of type 3. primaries: x, y of white, R, G, B."""
+    white, *of_rgb = (np.array([x, y, 1 - x - y]) / y for x, y in np.reshape(primaries, (4, 2)))
+    columns = np.stack(of_rgb, 1)
+    bradford = np.array(
+        [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+    )
+    d50 = np.array([0.9642, 1, 0.8249])
+    adapt = np.linalg.inv(bradford) @ np.diag(bradford @ d50 / (bradford @ white)) @ bradford
+    to_d50 = adapt @ (columns * np.linalg.solve(columns, white))
+
+    def fixed(*values):
+        return b"".join(struct.pack(">i", round(float(v) * 2**16)) for v in values)
+
+    parameters = curve if isinstance(curve, tuple) else (curve,)
+    kind = 3 if len(parameters) > 1 else 0
+    tags = {
+        b"wtpt": b"XYZ " + bytes(4) + fixed(*d50),
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 2) + b"x" + bytes(81),
+        b"cprt": b"text" + bytes(4) + b"x" + bytes(3),
+    }
+    for n, letter in enumerate((b"r", b"g", b"b")):
+        tags[letter + b"XYZ"] = b"XYZ " + bytes(4) + fixed(*to_d50[:, n])
+        tags[letter + b"TRC"] = (
+            b"para" + bytes(4) + struct.pack(">HH", kind, 0) + fixed(*parameters)
+        )
+    table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    size = struct.pack(">I", start + len(body))
+    head = size + b"lcms" + struct.pack(">I", 0x04200000) + b"mntrRGB XYZ " + bytes(12) + b"acsp"
+    return head + bytes(28) + fixed(*d50) + bytes(48) + table + body
+
+
+def adobe_rgb_tiff():
+    """A TIFF with the interoperability index R03 where EXIF puts it, two tables below the first."""
+    at = len(b"II*\0") + 4
+    shape = [(256, 4, 16), (257, 4, 8), (258, 3, 8), (259, 3, 1), (262, 3, 2), (273, 4, 8 + 192)]
+    shape += [(277, 3, 3), (278, 4, 8), (279, 4, PIXELS.size), (34665, 4, 8 + 140)]
+    body = b"".join(
+        table(entries).ljust(size, b"\0")
+        for entries, size in ((shape, 140), ([(0xA005, 4, 8 + 170)], 30), ([(1, 2, 0x333052)], 22))
+    )
+    return b"II*\0" + struct.pack("<I", at) + body + PIXELS.tobytes()
+
+
+def table(entries):
+    """A TIFF's table of (tag, kind, value); a kind of 2 is a text of three letters."""
+    held = [struct.pack("<HHII", tag, kind, 4 if kind == 2 else 1, v) for tag, kind, v in entries]
+    return struct.pack("<H", len(held)) + b"".join(held) + bytes(4)
+
+
+def gamma_and_primaries(gamma, *primaries):
+    png = with_chunk(b"gAMA", struct.pack(">I", round(100_000 * gamma)))
+    return with_chunk(b"cHRM", chromaticities(*primaries), png)
+
+
+@pytest.mark.parametrize(
+    ("content", "space", "what"),
+    [
+        (
+            lambda: with_chunk(b"gAMA", struct.pack(">I", 100_000)),
+            (1, SRGB_XY),
+            "of gamma 1 (gAMA)",
+        ),
+        (
+            lambda: with_chunk(b"cHRM", chromaticities(*P3_XY)),
+            (SRGB_CURVE, P3_XY),
+            "of other primaries (cHRM)",
+        ),
+        (
+            lambda: gamma_and_primaries(0.55, *D50_P3_XY),
+            (1 / 0.55, D50_P3_XY),
+            "of gamma 0.55 (gAMA) and of other primaries (cHRM)",
+        ),
+        (
+            lambda: cicp(9, 13),
+            (SRGB_CURVE, BT2020_XY),
+            "of H.273's BT.2020 with transfer sRGB (cICP)",
+        ),
+        (lambda: cicp(12, 8), (1, P3_XY), "of H.273's Display P3 with transfer linear (cICP)"),
+        (
+            lambda: saved("JPEG", exif=exif(interop="R03")),
+            (563 / 256, ADOBE_XY),
+            "Adobe RGB by its EXIF data",
+        ),
+        (
+            lambda: saved("WEBP", exif=exif({0xA001: 2}), lossless=True),
+            (563 / 256, ADOBE_XY),
+            "Adobe RGB by its EXIF data",
+        ),
+        (
+            adobe_rgb_tiff,
+            (563 / 256, ADOBE_XY),
+            "Adobe RGB by its EXIF data",
+        ),
+        (
+            lambda: saved("AVIF", exif=exif(interop="R03"), quality=100),
+            (563 / 256, ADOBE_XY),
+            "Adobe RGB by its EXIF data",
+        ),
+        (
+            lambda: saved("PNG", exif=exif({0xA500: 1.0})),
+            (1, SRGB_XY),
+            "of gamma 1 by its EXIF data",
+        ),
+        (
+            lambda: saved("TIFF", tiffinfo={319: P3_XY[2:]}),
+            (SRGB_CURVE, P3_XY),
+            "of other primaries (tag 319)",
+        ),
+    ],
+)
+def test_colours_that_are_declared_by_numbers_become_srgb(content, space, what):
+    """As LittleCMS converts them with a profile that says the same."""
+    found = read(content())
+    assert found.dropped == (f"colours {what} were converted to sRGB",)
+    stored = Image.open(io.BytesIO(content())).convert("RGB")
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc(*space)))
+    transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB", 1)
+    expected = np.asarray(ImageCms.applyTransform(stored, transform)).astype(int)
+    assert np.abs(found.pixels - expected).max() <= 1
+    assert np.abs(np.asarray(stored) - expected).max() > 20  # there is something to convert
+
+
+def test_grey_of_another_gamma_becomes_srgb():
+    levels = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    found = read(with_chunk(b"gAMA", struct.pack(">I", 100_000), saved(image=levels)))
+    light = np.arange(256) / 255
+    samples = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(found.pixels[0] - 255 * samples[:, None]).max() <= 0.51
+
+
+def test_a_profile_counts_before_numbers_but_for_cicp():
+    """PNG, third edition, section 4.3."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    with_profile = saved(icc_profile=srgb)
+    assert read(with_chunk(b"gAMA", struct.pack(">I", 100_000), with_profile)).dropped == ()
+    coded = read(with_chunk(b"cICP", bytes((12, 13, 0, 1)), with_profile))
+    assert coded.dropped == (
+        "colours of H.273's Display P3 with transfer sRGB (cICP) were converted to sRGB",
+    )
+    avif = saved("AVIF", quality=100, icc_profile=srgb)
+    at = avif.find(b"colrnclx")
+    assert at > 0
+    p3 = avif[: at + 8] + struct.pack(">HH", 12, 13) + avif[at + 12 :]
+    assert read(p3).dropped == () and (read(p3).pixels == read(avif).pixels).all()
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (lambda: with_chunk(b"gAMA", struct.pack(">I", 100_000)), "of gamma 1 (gAMA)"),
-        (lambda: with_chunk(b"cHRM", chromaticities(*P3_XY)), "of other primaries (cHRM)"),
         (lambda: cicp(9, 16), "of H.273's BT.2020 with transfer PQ (cICP)"),
-        (lambda: saved("JPEG", exif=exif(interop="R03")), "Adobe RGB by its EXIF data"),
-        (lambda: saved("JPEG", exif=exif({0xA001: 2})), "Adobe RGB by its EXIF data"),
+        (lambda: cicp(22, 13), "of H.273's EBU 3213 with transfer sRGB (cICP)"),
         (
-            lambda: saved("WEBP", exif=exif({0xA001: 0xFFFF})),
+            lambda: saved("WEBP", exif=exif({0xA001: 0xFFFF}), lossless=True),
             "of no known space by its EXIF data",
         ),
-        (lambda: saved("PNG", exif=exif({0xA500: 1.0})), "of gamma 1 by its EXIF data"),
-        (lambda: saved("TIFF", tiffinfo={319: P3_XY[2:]}), "of other primaries (tag 319)"),
         (lambda: v5_bmp(b"DEBM"), "of a colour profile, which BMP's reader does not hand on"),
         (lambda: v5_bmp(bytes(4), 1), "of primaries and gammas of their own (BMP)"),
+        # Numbers that make no space.
+        (lambda: with_chunk(b"gAMA", struct.pack(">I", 1)), "of gamma 1e-05 (gAMA)"),
+        (lambda: with_chunk(b"cHRM", bytes(32)), "of other primaries (cHRM)"),
+        (
+            lambda: with_chunk(b"cHRM", chromaticities(*4 * (0.3, 0.3))),
+            "of other primaries (cHRM)",
+        ),
     ],
 )
-def test_colours_that_are_not_srgb_are_told(content, what):
-    assert read(content()).dropped == (f"its colours are {what}, and were taken as sRGB",)
+def test_colours_that_cannot_be_converted_are_told(content, what):
+    found = read(content())
+    assert found.dropped == (f"its colours are {what}, and were taken as sRGB",)
+    assert (found.pixels == PIXELS).all()
+
+
+def test_numbers_of_rgb_beside_other_samples_are_told():
+    cmyk = Image.fromarray(PIXELS).convert("CMYK")
+    found = read(saved("JPEG", cmyk, exif=exif(interop="R03")))
+    assert found.dropped == (
+        "CMYK became RGB without a colour profile",
+        "its colours are Adobe RGB by its EXIF data, and were taken as sRGB",
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,13 +341,19 @@ def v5_bmp(space, gamma=0):
     return b"BM" + struct.pack("<IHHI", size + len(pixels), 0, 0, size) + header + pixels
 
 
-def test_the_space_of_an_avif_is_told():
+def test_the_space_of_an_avif_is_converted_or_told():
     content = saved("AVIF", quality=100)
     at = content.index(b"colrnclx")
     assert "its colours" not in "".join(read(content).dropped)
-    content = content[: at + 8] + struct.pack(">HH", 12, 13) + content[at + 12 :]
-    assert read(content).dropped == (
-        "its colours are of H.273's Display P3 with transfer sRGB, and were taken as sRGB",
+
+    def coded(*numbers):
+        return read(content[: at + 8] + struct.pack(">HH", *numbers) + content[at + 12 :]).dropped
+
+    assert coded(12, 13) == (
+        "colours of H.273's Display P3 with transfer sRGB were converted to sRGB",
+    )
+    assert coded(9, 18) == (
+        "its colours are of H.273's BT.2020 with transfer HLG, and were taken as sRGB",
     )
 
 

@@ -21,6 +21,7 @@ from hwkd.measure.timing import (
     measure_latency,
     notes_between,
     pinned,
+    rounds_until_stopped,
     snapshot,
     summarize,
     watch_machine,
@@ -147,6 +148,36 @@ def test_seconds_are_spent_on_all_together(clock):
     assert {x.runs for x in measure_in_turn(runs, warmup=0, seconds=0.001).values()} == {6}
     # Rounds of 6 ms.
     assert {x.runs for x in measure_in_turn(runs, warmup=0, seconds=0.06).values()} == {10}
+
+
+@pytest.mark.parametrize("whole", [6, 9])
+def test_ctrl_c_keeps_the_whole_rounds_before_it(clock, whole):
+    def second():
+        clock.sleep(0.002)
+        calls.append("b")
+        if len(calls) > whole:
+            raise KeyboardInterrupt
+
+    calls = []
+    runs = {"a": lambda: clock.sleep(0.001), "b": second}
+    latencies, is_stopped = rounds_until_stopped(runs, warmup=0, seconds=60.0)
+    assert is_stopped
+    assert {name: (x.median_ms, x.runs) for name, x in latencies.items()} == {
+        "a": (pytest.approx(1.0), whole),
+        "b": (pytest.approx(2.0), whole),
+    }
+
+
+def test_ctrl_c_before_there_are_figures_goes_on_to_the_caller(clock):
+    def stop():
+        clock.sleep(0.002)
+        calls.append("b")
+        if len(calls) > 5:
+            raise KeyboardInterrupt
+
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        rounds_until_stopped({"b": stop}, warmup=0, seconds=60.0)
 
 
 def test_nothing_to_run_is_refused():

@@ -1,6 +1,7 @@
 """Short trainings of tiny students from a tiny teacher."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from hwkd.search.cost import PredictedCosts, stored_bytes
 from hwkd.search.space import Space, family_space
 from hwkd.search.train import Diverged, Measured, Trainer, rate_share
 from hwkd.target import load_target
+from tests.fakes.steady_meter import SteadyMeter
 from tests.unit.search.conftest import small_settings
 
 
@@ -158,6 +160,24 @@ def test_a_student_is_exported_and_timed_once(costs, monkeypatch):
     assert cost.least_mib == predicted.least_mib
     monkeypatch.setattr(train, "export", None)
     assert costs(spec) is cost
+
+
+def test_a_sensors_energy_is_from_end_to_end_as_the_latency(costs, monkeypatch):
+    teacher, _ = costs
+    monkeypatch.setattr(train, "SENSORS", ("rapl",))
+    monkeypatch.setattr(train, "open_meter", lambda kind: SimpleNamespace(meter=SteadyMeter()))
+    stages, timed = train.stage_latencies, []
+    monkeypatch.setattr(
+        train,
+        "stage_latencies",
+        lambda *args, **options: timed.append(stages(*args, **options)) or timed[0],
+    )
+    costs = Measured(load_target("x86-avx2"), lambda family: teacher, 1)
+    part = family_space("patch", teacher.spec)
+    cost = costs(part.spec(part.cheapest()))
+    assert cost.energy_mj.found == "measured" and cost.energy_mj.value > 0
+    whole = [e.quantity.value for e in timed[0] if e.part == "end_to_end"]
+    assert len(whole) == 2 and cost.latency_ms.value == max(whole)
 
 
 def test_without_a_runtime_nothing_can_be_measured(monkeypatch):

@@ -8,8 +8,8 @@ from hwkd.cli.showing.targets import (
     other_worst_table,
     overall_table,
 )
+from hwkd.measure.predict.derive import CheckedTiming
 from hwkd.measure.predict.published import Configuration, CrossValidation, Population
-from hwkd.measure.predict.runtime_steps import CheckedTiming
 
 ACCURACY = (
     "count",
@@ -27,7 +27,7 @@ def left_out(name, columns, configurations, ratios):
     population = Population(
         name, configurations, columns, (), np.zeros((shape[1], 0)), np.zeros(shape)
     )
-    return CrossValidation(population, ln_error, np.full(shape, 0.1))
+    return CrossValidation(population, ln_error, np.full(shape, 0.1), np.ones(shape[0]))
 
 
 CPU = left_out(
@@ -127,7 +127,7 @@ OTHERS = (
 
 
 def test_the_second_set_has_a_row_for_each_unit_and_for_each_runtime_in_it():
-    rows = {row[:4]: row[4:] for row in other_table(OTHERS).rows}
+    rows = {row[:4]: row[4:] for row in other_table(OTHERS, ()).rows}
     assert list(rows) == [
         ("pi", "cpu", "all", "all"),
         ("pi", "cpu", "fp32", "TFLite"),
@@ -142,6 +142,20 @@ def test_the_second_set_has_a_row_for_each_unit_and_for_each_runtime_in_it():
     assert rows["pi", "cpu", "all", "all"][3] == "50.0"
     assert rows["all", "all", "all", "all"][0] == "2"
     assert rows["all", "all", "all", "all, network left out"][0] == "1"
+
+
+def test_the_second_set_is_counted_without_the_sources_too_and_classes_apart():
+    others = (
+        checked(1.1, without_source=(0.3, 0.2)),
+        checked(2.0, without_source=(0.4, 0.2)),
+        checked(1.0, target="servers", without_source=(0.0, 1.0)),
+        checked(9.0, is_apart=True, without_source=(9.0, 0.2)),
+        checked(1.0, target="a gpu"),
+    )
+    rows = {row[:4]: row[4:] for row in other_table(others, ("servers",)).rows}
+    # 1.645 x 0.2 is 0.329.
+    assert rows["all", "all", "all", "all, source left out"][::3] == ("3", "66.7")
+    assert rows["boards", "all", "all", "all, source left out"][::3] == ("2", "50.0")
 
 
 def test_the_worst_rows_come_first_and_say_whether_they_are_inside():

@@ -8,6 +8,7 @@ import pytest
 from hwkd.errors import InputError
 from hwkd.files import data_folder
 from hwkd.measure.layers import LayerCost
+from hwkd.measure.predict.derive import check
 from hwkd.measure.predict.fit import Prediction, predict
 from hwkd.measure.predict.other_runtimes import (
     APART,
@@ -25,7 +26,6 @@ from hwkd.measure.predict.runtime_steps import (
     VERSION_SD,
     Evidence,
     Moments,
-    check,
     grouped,
     step,
 )
@@ -276,7 +276,8 @@ def test_a_check_predicts_as_the_target_does_and_says_so():
         ("b 8x8", True),
     ]
     for c, timed, without in zip(checked, rows, "abb", strict=True):
-        fresh = found.without(without).step("arm-server", target.cpu, used, "TFLite")
+        named = replace(timed, network=(without, 8, 8))
+        fresh = found.without(named, source=False).step("arm-server", target.cpu, used, "TFLite")
         ms = alone.ms * 2 * math.exp(fresh.ln_factor)
         assert c.ln_error == pytest.approx(math.log(ms / timed.ms))
         assert c.ln_sd == pytest.approx(math.sqrt(alone.ln_sd**2 + 0.5**2 + fresh.sd**2))

@@ -12,6 +12,7 @@ from hwkd.measure.predict.published import (
     Configuration,
     CrossValidation,
     Population,
+    _widening,
     leave_networks_out,
     population,
     read_timings,
@@ -221,6 +222,31 @@ def test_the_intervals_hold_about_as_many_as_they_claim():
     assert 0.80 <= accuracy.coverage <= 0.98
 
 
+def test_what_networks_have_in_common_on_all_devices_widens_the_intervals():
+    """Each network takes longer or shorter than its terms say, on every device alike, which no fit with it shows."""
+    made = drawn(24, 14, 0)
+    common = np.random.default_rng(7).normal(0, 0.3, 14)
+    found = leave_networks_out(replace(made, ln_times=made.ln_times + common))
+    plain = leave_networks_out(made)
+    assert found.widening[0] > 1.2 * plain.widening[0]
+    assert np.ptp(found.widening) == 0
+    assert 0.80 <= found.accuracy().coverage <= 0.98
+    unwidened = found.ln_sd / found.widening[:, None]
+    assert Accuracy.of(found.ln_error, unwidened).coverage < found.accuracy().coverage
+
+
+def test_a_runtime_with_enough_errors_is_widened_by_its_own():
+    made = drawn(24, 14, 0)
+    runtimes = ["ncnn"] * 16 + ["other"] * 7 + ["rare"]
+    named = [replace(c, runtime=r) for c, r in zip(made.configurations, runtimes, strict=True)]
+    squares = np.full((24, 14), 4.0)
+    squares[16:23], squares[23] = 1.0, 100.0
+    population = replace(made, configurations=tuple(named))
+    widening = _widening(population, squares)
+    # Of 14 errors of the rare one all runtimes count: (16 x 4 + 7 + 100) / 24.
+    assert widening[[0, 16, 23]].tolist() == pytest.approx([2.0, 1.0, math.sqrt(171 / 24)])
+
+
 def test_what_was_not_published_has_no_error(left_out):
     assert np.isnan(left_out.ln_error[2, 7])
     assert np.isfinite(left_out.ln_error).sum() == DEVICES * (NETWORKS_LEFT_OUT + INT8) - 1
@@ -240,7 +266,10 @@ def test_the_network_left_out_is_not_used_in_either_precision(made, left_out):
     other = leave_networks_out(replace(made, ln_times=ln_times))
     before = (left_out.ln_error + made.ln_times)[:, columns]
     np.testing.assert_allclose((other.ln_error + ln_times)[:, columns], before, atol=1e-9)
-    np.testing.assert_allclose(other.ln_sd[:, columns], left_out.ln_sd[:, columns], atol=1e-9)
+    # But for the one factor that the other networks' errors give, in whose fits it was.
+    factor = (other.ln_sd / left_out.ln_sd)[:, columns]
+    np.testing.assert_allclose(factor, factor[0, 0], rtol=1e-9)
+    assert factor[0, 0] == pytest.approx(1, abs=0.5)
     # While the predictions of another network do change.
     change = (other.ln_error + ln_times)[:, 0] - (left_out.ln_error + made.ln_times)[:, 0]
     assert np.abs(change).max() > 0.01
@@ -276,7 +305,7 @@ def test_accuracy_of_nothing_is_unknown():
 def test_rows_and_columns_choose(made):
     error = np.full((DEVICES, NETWORKS_LEFT_OUT + INT8), np.nan)
     error[0, 0], error[0, 1], error[1, 0] = math.log(1.1), math.log(1.2), math.log(1.4)
-    of = CrossValidation(made, error, np.ones_like(error))
+    of = CrossValidation(made, error, np.ones_like(error), np.ones(DEVICES))
     first_row = np.arange(DEVICES) == 0
     first_column = np.arange(NETWORKS_LEFT_OUT + INT8) == 0
     assert of.accuracy().count == 3

@@ -388,6 +388,12 @@ def test_fact_that_is_not_known_says_why_and_power_modes_are_listed():
     assert any(text.startswith("mode MAXN: 10 W") for text in power)
 
 
+def test_power_that_was_measured_of_one_unit_stands_beside_what_nobody_measured():
+    power = target_card(load_target("jetson-xavier-nx"), []).power
+    assert power[1].startswith("under load n/a (no figure for all units at work")
+    assert power[2] == "while its gpu runs networks 9.9 to 14.9 W"
+
+
 def test_plan_is_that_of_the_first_quantized_model(make_record, figure):
     records = [
         on_nano(make_record, figure, "in-float"),
