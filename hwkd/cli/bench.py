@@ -14,10 +14,11 @@ from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import Pixels, open_images, read_rgb
 from hwkd.measure.bench import COMPRESSAI, NONE, Bench, BenchPlan, BenchRow, bench
-from hwkd.measure.classic import BENCH_SETTINGS_TEXT, MAX_QUALITY
+from hwkd.measure.classic import MAX_QUALITY
 from hwkd.measure.coder import SIDES, STEPS_TEXT
 from hwkd.measure.equal_psnr import EqualPsnr, compare_at_psnr, write_equal_psnr
 from hwkd.measure.machine import installed_version
+from hwkd.measure.pillow_formats import BENCH_SETTINGS_TEXT
 from hwkd.measure.profile import photograph
 from hwkd.options import Options, figure_path, option, positive, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST

@@ -230,7 +230,7 @@ def show_results(args: argparse.Namespace) -> None:
             raise InputError(f"{folder} holds no curve to plot; add one, or leave --plot out")
         draw_rd(files, read_published_curves(), read_paper(), args.plot)
     models, *others = tables
-    emit_all(tables, args, first=((*others[:2], models, *others[2:]), ()))
+    emit_all(tables, args, first=((*others, models), ()))
 
 
 # `hwkd compare --link`: energy to encode and to send, against JPEG and WebP on the same machine and images.

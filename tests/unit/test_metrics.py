@@ -11,7 +11,7 @@ from hwkd.metrics import (
     mse,
     psnr_db,
     rate_change_percent,
-    shared_psnr_range,
+    shared_range,
 )
 
 ANCHOR = Curve("anchor", (0.25, 0.5, 1.0, 2.0), (28.0, 31.0, 34.0, 38.0))
@@ -49,7 +49,7 @@ def test_bd_rate_of_two_straight_lines_is_the_integral_over_the_shared_range():
     # log10 bpp = psnr / 10 - 3 and = psnr / 10 - 3 + (psnr - 30) / 20: over 30..40 they are 0.25 apart on average.
     a = Curve("a", (1.0, 10.0), (30.0, 40.0))
     b = Curve("b", (10**-0.75, 10**0.75, 10**2.25), (25.0, 35.0, 45.0))
-    assert shared_psnr_range(a, b) == (30.0, 40.0)
+    assert shared_range(a, b) == (30.0, 40.0)
     assert bd_rate_percent(a, b) == pytest.approx(100 * (10**0.25 - 1))
 
 

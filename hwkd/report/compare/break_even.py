@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from hwkd.errors import InputError
-from hwkd.measure.classic import LABELS, SETTINGS_TEXT, EqualQuality
+from hwkd.measure.classic import LABELS, EqualQuality
 from hwkd.measure.energy.measure import Link
+from hwkd.measure.pillow_formats import SETTINGS_TEXT
 from hwkd.quantity import FOUND, MARKS, Quantity, not_known
 from hwkd.report.table import Table, figure, missing, span
 from hwkd.target import CONFIDENCES

@@ -12,8 +12,9 @@ from PIL import Image
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import ImageSource, Pixels
-from hwkd.measure.classic import LABELS, Matched, check_classic, classic_made, matched
+from hwkd.measure.classic import LABELS, Matched, check_classic, matched
 from hwkd.measure.coder import ImageCodec
+from hwkd.measure.pillow_formats import smallest_in_words
 from hwkd.measure.quality import MS_SSIM_SIDE, NO_MS_SSIM, ms_ssim
 from hwkd.metrics import psnr_db
 from hwkd.report.page.templating import render_template
@@ -307,7 +308,7 @@ def _views(
         near = matched(codec, image, stream_bytes)
         figures = _figures(image, near.pixels, near.stream_bytes)
         note = _note(near, codecs[-1].name, 8 * stream_bytes / (image.shape[0] * image.shape[1]))
-        made.append((View(label, classic_made(codec), note, figures, ""), near.pixels))
+        made.append((View(label, smallest_in_words(codec), note, figures, ""), near.pixels))
     return made
 
 

@@ -18,18 +18,14 @@ from hwkd.measure.classic import (
     ClassicPoint,
     at_psnr,
     check_classic,
-    check_codecs,
     classic_curve,
-    classic_made,
-    decode,
     encode,
-    encode_any,
     equal_quality,
     evaluate_classic,
     load_codecs,
-    made,
     matched,
 )
+from hwkd.measure.pillow_formats import decode, encode_any
 from hwkd.quantity import Quantity
 
 
@@ -175,7 +171,7 @@ def test_an_image_that_comes_back_without_error_is_refused():
 
 
 def test_a_pillow_without_webp_is_told(photo, monkeypatch):
-    monkeypatch.setattr("hwkd.measure.classic.features.check", lambda _: False)
+    monkeypatch.setattr("hwkd.measure.pillow_formats.features.check", lambda _: False)
     with pytest.raises(InputError, match="built without WebP"):
         encode("webp", photo(16, 16, 0), 50)
 
@@ -185,7 +181,8 @@ def test_classic_codecs_need_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-SETTINGS = {"jpeg": {"subsampling": "4:2:0"}, "webp": {"method": 6}}
+JPEG = {"subsampling": "4:2:0", "optimize": True, "progressive": True}
+SETTINGS = {"jpeg": JPEG, "webp": {"method": 6}}
 
 
 def by_pillow(codec, image, quality):
@@ -271,14 +268,6 @@ def test_an_image_that_webp_cannot_hold_is_refused():
         check_classic("wide.png", 16384, 1)
 
 
-def test_what_codes_is_named_with_its_version_and_settings():
-    assert "method 6" in classic_made("webp")
-    assert "4:2:0" in classic_made("jpeg")
-    assert all(
-        any(c.isdigit() for c in classic_made(codec).split(",")[0]) for codec in QUALITY_RANGES
-    )
-
-
 def test_bundles_are_coded_and_shown_without_torch(tiny_bundle, tmp_path, photo):
     write_png(tmp_path / "images" / "photo.png", photo(64, 64, 6))
     program = (
@@ -304,7 +293,7 @@ def test_a_bundle_of_all_rates_is_shown_at_the_default_quality_and_says_so(rates
 # JPEG, WebP and AVIF as curves: their bytes at their smallest settings, and the means over images.
 
 SETTINGS_CLASSIC_QUALITY = {
-    "jpeg": {"subsampling": "4:2:0"},
+    "jpeg": JPEG,
     "webp": {"method": 6},
     "avif": {"subsampling": "4:2:0", "speed": 4},
 }
@@ -351,16 +340,3 @@ def test_an_image_that_is_too_large_is_named():
     assert str(caught.value) == (
         "long.png is 16384x1, too large for WebP: a side may have 16383 pixels; cut it, or leave it out"
     )
-
-
-@pytest.mark.parametrize("codec", ["webp", "avif"])
-def test_a_codec_that_pillow_lacks_is_told(monkeypatch, codec):
-    monkeypatch.setattr(classic.features, "check", lambda name: name != codec)
-    check_codecs(name for name in SETTINGS_CLASSIC_QUALITY if name != codec)
-    with pytest.raises(InputError, match=f"built without {classic.ALL_LABELS[codec]}; install"):
-        check_codecs(SETTINGS_CLASSIC_QUALITY)
-
-
-def test_what_made_them_is_told_of_those_asked_for():
-    assert "WebP by webp " in made(["webp"]) and ", lossy, method 6" in made(["webp"])
-    assert "JPEG" not in made(["webp", "avif"])
