@@ -136,7 +136,7 @@ def break_even_table(
             sender.name,
             _with_interval(sender.encode_energy_j.scaled(1e3)),
             figure(_plain(sender.bits.scaled(1e-3)), sender.bits.scaled(1e-3)),
-            *(_total(sender, link) for link in links),
+            *(with_link(sender, link) for link in links),
         )
         for sender in senders
     )
@@ -195,7 +195,8 @@ def _joint_level(a: Quantity, b: Quantity) -> float | None:
     return level if level > 0 else None
 
 
-def _total(sender: Sender, link: Link) -> str:
+def with_link(sender: Sender, link: Link) -> str:
+    """A cell with the energy to encode and send over `link`, in mJ."""
     energy, bits = sender.encode_energy_j, sender.bits
     if energy.value is None or bits.value is None:
         return missing("; ".join(q.reason for q in (energy, bits) if q.value is None))
