@@ -236,11 +236,15 @@ def show_results(args: argparse.Namespace) -> None:
     """Print the tables of `args.results`, and draw `args.plot` if it is given.
 
     Raises:
-        InputError: there are no results, or a file is not a result.
+        InputError: there are no results, or a file is not a result; a plot of results on other images than Kodak.
         HwkdError: a package for BD-rates or the plot is not installed.
     """
     folder = Path(args.results) if args.results else shipped_results()
     files = read_result_files(folder)
+    if args.plot is not None and files.images:
+        raise InputError(
+            f"--plot draws results on Kodak beside published curves, and {folder} is of {files.images}: leave it out"
+        )
     tables = results_tables(files, args.format)
     if args.plot is not None:
         from hwkd.report.plots.rd import draw_rd
@@ -248,8 +252,9 @@ def show_results(args: argparse.Namespace) -> None:
         if not files.results:
             raise InputError(f"{folder} holds no curve to plot; add one, or leave --plot out")
         draw_rd(files, read_published_curves(), read_paper(), args.plot)
-    models, *others = tables
-    emit_all(tables, args, first=((*others, models), ()))
+    # What people ask first is who needs fewer bits.
+    rates = tuple(t for t in tables if t.title.startswith(("BD-rate", "Single models")))
+    emit_all(tables, args, first=((*rates, *(t for t in tables if t not in rates)), ()))
 
 
 # `hwkd compare --link`: which codec is the better choice. Of a target that is not here: predicted, from the shipped benches.

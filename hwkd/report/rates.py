@@ -15,7 +15,7 @@ from hwkd.metrics import (
 from hwkd.quantity import NA
 from hwkd.report.compare.published import PublishedCurves
 from hwkd.report.compare.tables import FOR_MACHINES
-from hwkd.report.table import Table, missing, number
+from hwkd.report.table import Table, Valued, missing, number, span
 from hwkd.results import Result
 
 _EQUAL = {PSNR: "PSNR", MS_SSIM: "MS-SSIM"}
@@ -74,7 +74,7 @@ def bd_rate_table(
 ) -> Table:
     """BD-rate of each curve against each published one, with the qualities that both reach.
 
-    For machines percent, low and high have a column each; for people they share a cell.
+    For machines percent, low and high have a column each; for people the range that most of a row share has one.
 
     Args:
         equal: hwkd.metrics.PSNR or MS_SSIM.
@@ -94,34 +94,67 @@ def _bd_rates(
     notes: Sequence[str],
 ) -> Table:
     is_for_machines = fmt in FOR_MACHINES
-    columns = ["curve", "points"]
+    columns = ["curve", "points", *(() if is_for_machines else (equal,))]
     for anchor in anchors:
         columns += _machine_columns(anchor.name, equal) if is_for_machines else [anchor.name]
     rows, reasons = [], []
     for curve in curves:
-        cells = [curve.name, number(len(curve.bpp))]
+        found: list[tuple[float, float, float] | str] = []
         for anchor in anchors:
             try:
-                low, high = shared_range(anchor, curve, equal)
-                percent = bd_rate_percent(anchor, curve, equal)
+                found.append(
+                    (
+                        bd_rate_percent(anchor, curve, equal),
+                        *shared_range(anchor, curve, equal),
+                    )
+                )
             except InputError as error:
                 reasons.append(f"{curve.name} against {anchor.name} is {NA}: {error}.")
-                cells += [missing(str(error))] * (3 if is_for_machines else 1)
-                continue
-            if is_for_machines:
-                cells += [number(value, ".3f") for value in (percent, low, high)]
-            elif equal == PSNR:
-                cells.append(f"{percent:+.1f} ({low:.1f} to {high:.1f} dB)")
-            else:
-                cells.append(f"{percent:+.1f} ({low:.3f} to {high:.3f})")
-        rows.append(tuple(cells))
-    how = f"Mean change of rate at equal {_EQUAL[equal]}, {BD_METHOD}, which stands in brackets; negative: fewer bits than the "
-    how += "published codec." if against == "published curves" else "other codec."
+                found.append(str(error))
+        cells = _for_machines(found) if is_for_machines else _for_people(found, equal)
+        rows.append((curve.name, number(len(curve.bpp)), *cells))
+    other = "published" if against == "published curves" else "other"
+    how = (
+        f"Mean change of rate at equal {_EQUAL[equal]}, {BD_METHOD}: {equal}, or in brackets where it is another; negative: "
+        f"fewer bits than the {other} codec."
+    )
     if equal == MS_SSIM:
         how += " MS-SSIM: of the mean over the images, on its axis as -10 log10(1 - MS-SSIM)."
     measure = "" if equal == PSNR else f" in {_EQUAL[equal]}"
     title = f"BD-rate{measure} against {against}, in percent"
     return Table(title, tuple(columns), tuple(rows), (how, *notes, *reasons))
+
+
+def _for_machines(found: Sequence[tuple[float, float, float] | str]) -> Iterator[Valued]:
+    for one in found:
+        if isinstance(one, str):
+            yield from [missing(one)] * 3
+        else:
+            yield from (number(value, ".3f") for value in one)
+
+
+def _for_people(found: Sequence[tuple[float, float, float] | str], equal: str) -> Iterator[Valued]:
+    """The range that most of them share, then the percentages; a range beside those that have another."""
+    digits = ".1f" if equal == PSNR else ".3f"
+    spans = [f"{x[1]:{digits}} to {x[2]:{digits}}" for x in found if not isinstance(x, str)]
+    if not spans:
+        yield missing("there is no BD-rate")
+    else:
+        usual = max(spans, key=spans.count)
+        _, low, high = next(
+            x
+            for x in found
+            if not isinstance(x, str) and f"{x[1]:{digits}} to {x[2]:{digits}}" == usual
+        )
+        yield span(usual, low, high)
+    for one in found:
+        if isinstance(one, str):
+            yield missing(one)
+            continue
+        percent, low, high = one
+        own = f"{low:{digits}} to {high:{digits}}"
+        own = "" if own == usual else f" ({own})"
+        yield Valued(f"{percent:+.1f}{own}", percent)
 
 
 def rate_change_table(

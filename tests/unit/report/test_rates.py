@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -24,8 +25,25 @@ def rows(table):
 def test_bd_rate_of_half_the_rate_is_minus_50_with_the_shared_range():
     half = curve("half", (0.5 * 10**0.2, 5.0, 50.0), (32.0, 40.0, 50.0))
     (row,) = rows(bd_rate_table([half], PUBLISHED, "md"))
-    assert (row["curve"], row["points"], row["line"]) == ("half", "3", "-50.0 (32.0 to 40.0 dB)")
+    assert (row["curve"], row["points"], row["line"]) == ("half", "3", "-50.0")
+    assert row["psnr_db"] == "32.0 to 40.0"
     assert row["far"] == "n/a"
+
+
+def test_a_range_of_its_own_stands_beside_the_percentage():
+    wide = curve("wide", (0.5 * 10**-1, 0.5, 5.0, 50.0), (20.0, 30.0, 40.0, 50.0))
+    long = PublishedCurve("long", "", "", (0.1, 1.0, 10.0), (20.0, 30.0, 40.0), (0.8, 0.9, 0.99))
+    twice = replace(PUBLISHED, curves=(LINE, replace(LINE, name="same"), long))
+    (row,) = rows(bd_rate_table([wide], twice, "md"))
+    assert row["psnr_db"] == "30.0 to 40.0"
+    assert [row[name] for name in ("line", "same", "long")] == [
+        *("-50.0", "-50.0", "-50.0 (20.0 to 40.0)"),
+    ]
+
+
+def test_without_any_bd_rate_there_is_no_range():
+    (row,) = rows(bd_rate_table([curve("low", (0.1, 0.2), (10.0, 11.0))], PUBLISHED, "md"))
+    assert {row[column] for column in ("psnr_db", "line", "far")} == {"n/a"}
 
 
 def test_machines_get_percent_and_range_in_columns_and_the_reason_below():
@@ -65,7 +83,7 @@ def test_at_equal_ms_ssim_the_axis_is_its_distance_from_1_in_db():
     """0.9 and 0.99 are 10 and 20 dB: the rate of log10 bpp = dB / 10 - 1 is met, and half of it is -50 %."""
     half = curve("half", (0.5, 5.0), (30.0, 33.0), (0.9, 0.99))
     (row,) = rows(bd_rate_table([half], PUBLISHED, "md", MS_SSIM))
-    assert row["line"] == "-50.0 (0.900 to 0.990)"
+    assert (row["line"], row["ms_ssim"]) == ("-50.0", "0.900 to 0.990")
     table = bd_rate_table([half], PUBLISHED, "json", MS_SSIM)
     (row,) = rows(table)
     assert (row["line_percent"], row["line_low_ms_ssim"]) == ("-50.000", "0.900")
@@ -87,8 +105,10 @@ def test_codecs_measured_here_are_compared_on_the_same_images_only():
     psnr, ms_ssim = measured_rate_tables([ours, elsewhere], CLASSIC, "md")
     assert psnr.title == "BD-rate against codecs measured on 3 images of photos, in percent"
     assert ms_ssim.title.startswith("BD-rate in MS-SSIM against codecs measured on 3 images")
-    assert rows(psnr) == [{"curve": "ours", "points": "2", "WebP": "-50.0 (30.0 to 40.0 dB)"}]
-    assert rows(ms_ssim)[0]["WebP"] == "-50.0 (0.900 to 0.990)"
+    assert rows(psnr) == [
+        {"curve": "ours", "points": "2", "psnr_db": "30.0 to 40.0", "WebP": "-50.0"}
+    ]
+    assert rows(ms_ssim)[0]["ms_ssim"] == "0.900 to 0.990"
     for table in (psnr, ms_ssim):
         assert "Measured here, on the same images: how WebP was made." in table.notes
         assert "Not said to be of these images: elsewhere." in table.notes
