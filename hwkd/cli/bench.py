@@ -1,4 +1,4 @@
-"""`hwkd bench`: compares bundles with CompressAI and with JPEG, WebP and AVIF, end to end, in one run."""
+"""`hwkd bench`: compares bundles with CompressAI and with the formats of Pillow, end to end, in one run."""
 
 import argparse
 from collections import Counter
@@ -29,7 +29,7 @@ from hwkd.report.table import Table, number
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.session import preferred_runtimes, runtime_label, usable_cores
 
-HELP = "time bundles end to end beside CompressAI, JPEG, WebP and AVIF, and say where it goes"
+HELP = "time bundles end to end beside CompressAI, JPEG, WebP, AVIF and JPEG XL, and say where it goes"
 
 EXAMPLES = """examples:
   hwkd bench student.hwkd
@@ -94,7 +94,7 @@ class BenchOptions(Options):
         short="-q",
     )
     classic_quality: int | None = option(
-        "of JPEG, WebP and AVIF (default: what comes nearest to the first bundle's PSNR)",
+        "of JPEG, WebP, AVIF and JPEG XL (default: what comes nearest to the first bundle's PSNR)",
         "Q",
         whole(1, MAX_QUALITY),
     )
