@@ -29,7 +29,9 @@ from hwkd.report.table import Table, number
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.session import preferred_runtimes, runtime_label, usable_cores
 
-HELP = "time bundles end to end beside CompressAI, JPEG, WebP, AVIF and JPEG XL, and say where it goes"
+HELP = (
+    "time bundles end to end beside CompressAI, JPEG, WebP, AVIF and JPEG XL, and say where it goes"
+)
 
 EXAMPLES = """examples:
   hwkd bench student.hwkd

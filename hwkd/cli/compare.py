@@ -41,7 +41,7 @@ from hwkd.report.compare.tables import (
 )
 from hwkd.report.results import read_result_files, results_tables, shipped_results
 from hwkd.report.table import Table
-from hwkd.target import list_targets, load_target
+from hwkd.target import Target, list_targets, load_target
 
 HELP = "profile records side by side, or results on Kodak against published curves"
 
@@ -153,7 +153,9 @@ def run(args: argparse.Namespace) -> int:
         *(() if axes is None else (pareto_sheet(compared, axes),)),
     ]
     shown = [to_table(sheet, args.format) for sheet in tables]
-    devices = [] if links is None or args.data is not None else target_devices(compared.rows)
+    boards = [load_target(text) for text in args.profiles if text.endswith(".toml")]
+    is_predicted = links is not None and args.data is None
+    devices = target_devices(compared.rows, boards) if is_predicted else []
     if links is not None:
         shown += device_tables(devices, links)
         if not devices or any(record.is_host and is_here(record) for record in records):
@@ -260,13 +262,20 @@ def show_results(args: argparse.Namespace) -> None:
 # `hwkd compare --link`: which codec is the better choice. Of a target that is not here: predicted, from the shipped benches.
 
 
-def target_devices(rows: Sequence[Row]) -> list[Device]:
-    """Each target of predicted rows at each quality of the shipped benches; those of which nothing is known are left out."""
+def target_devices(rows: Sequence[Row], boards: Sequence[Target]) -> list[Device]:
+    """Each target of predicted rows at each quality of the shipped benches; those of which nothing is known are left out.
+
+    Args:
+        boards: targets that do not ship.
+    """
+    of_user = {board.name: board for board in boards}
     found = []
     for name in dict.fromkeys(row.record.target for row in rows if not row.record.is_host):
-        if name in list_targets():
-            own = [row for row in rows if row.record.target == name]
-            found += [target_device(bench, own, load_target(name)) for bench in shipped_benches()]
+        if name not in of_user and name not in list_targets():
+            continue
+        target = of_user.get(name) or load_target(name)
+        own = [row for row in rows if row.record.target == name]
+        found += [target_device(bench, own, target) for bench in shipped_benches()]
     return [device for device in found if device is not None]
 
 

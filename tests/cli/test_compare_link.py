@@ -5,6 +5,7 @@ import pytest
 from hwkd.cli.compare import link_tables, parse_links
 from hwkd.cli.main import main
 from hwkd.errors import InputError
+from hwkd.files import data_folder
 from hwkd.images import ImageSource, open_images
 from hwkd.measure.classic import EqualQuality
 from hwkd.measure.energy.measure import LINKS, Classic
@@ -293,3 +294,12 @@ def test_without_a_record_the_answer_is_that_of_the_bench(capsys):
     out = capsys.readouterr().out
     assert out.startswith("At 34 dB on AMD EPYC (avx2): to encode and send, ")
     assert "Done first at 34 dB" in out and "Energy to encode" not in out
+
+
+def test_of_a_board_of_ones_own_too(capsys, tmp_path):
+    board = data_folder("targets") / "raspberry-pi-4.toml"
+    text = board.read_text(encoding="utf-8")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text.replace('name = "raspberry-pi-4"', 'name = "mine"', 1), encoding="utf-8")
+    assert main(["compare", str(mine), "--link", "lte", "--format", "md"]) == 0
+    assert "Done first at 34 dB, by the speed of the link: mine, cpu" in capsys.readouterr().out
