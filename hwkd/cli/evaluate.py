@@ -490,8 +490,7 @@ def run(args: argparse.Namespace) -> int:
         save_results(options.save_results, groups[0], evaluated, said, str(images))
     if options.save_classic is not None:
         for codec, curve in _classic_curves(found).items():
-            how = f"{made((codec,))}; hwkd evaluate --classic, bpp of real bytes"
-            result = Result(curve, how, images=str(images))
+            result = Result(curve, made((codec,)), images=str(images))
             write_result(options.save_classic / f"{codec}.json", result)
     left_out = len(given.paths) - len(images.paths)
     if left_out:
