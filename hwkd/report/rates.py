@@ -56,7 +56,7 @@ def measured_rate_tables(
     left_out = [r.curve.name for r in results if len(r.curve.bpp) > 1 and r.images != images]
     where = f"codecs measured on {images}" if images else "codecs measured on images without a name"
     notes = (
-        "Measured here, on the same images, real bytes (`hwkd evaluate --classic`): "
+        "Measured here, on the same images, real bytes (`hwkd evaluate MODEL --classic`): "
         f"{'; '.join(r.description.rstrip('.') for r in classic)}.",
         *((f"Not said to be of these images: {', '.join(left_out)}.",) if left_out else ()),
     )
