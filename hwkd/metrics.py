@@ -14,6 +14,9 @@ from hwkd.errors import HwkdError, InputError
 BD_METHOD = "PCHIP on log10(bpp) over the shared range"
 """How BD figures are made here, for the line below a table."""
 
+PSNR, MS_SSIM = "psnr_db", "ms_ssim"
+"""What two curves can be held equal in."""
+
 _PEAK = 255.0
 _NOT_INSTALLED = '{} is not installed: pip install "hwkd[report]"'
 
@@ -69,27 +72,33 @@ class Curve:
             )
 
 
-def shared_psnr_range(anchor: Curve, test: Curve) -> tuple[float, float]:
-    """The PSNRs, in dB, that both curves reach: what `bd_rate_percent` averages over.
+def shared_range(anchor: Curve, test: Curve, equal: str = PSNR) -> tuple[float, float]:
+    """The PSNRs in dB, or the MS-SSIMs, 0..1, that both curves reach: what `bd_rate_percent` averages over.
 
+    Args:
+        equal: PSNR or MS_SSIM.
     Raises:
-        InputError: a curve with fewer than two points, or none shared.
+        InputError: a curve with fewer than two points or without MS-SSIM, or nothing shared.
     """
-    return _shared("dB", anchor, anchor.psnr_db, test, test.psnr_db)
+    unit = "dB" if equal == PSNR else "in MS-SSIM"
+    return _shared(unit, anchor, _values(anchor, equal), test, _values(test, equal))
 
 
-def bd_rate_percent(anchor: Curve, test: Curve) -> float:
-    """Mean change of rate from `anchor` to `test` at equal PSNR, in percent; negative means `test` is cheaper.
+def bd_rate_percent(anchor: Curve, test: Curve, equal: str = PSNR) -> float:
+    """Mean change of rate from `anchor` to `test` at equal quality, in percent; negative means `test` is cheaper.
 
-    (10 ^ mean(log10 bpp_test(psnr) - log10 bpp_anchor(psnr)) - 1) * 100 over the PSNRs both reach, each curve
-    interpolated by PCHIP (Bjontegaard, VCEG-M33, with the monotone interpolation now usual; library `bjontegaard`).
+    (10 ^ mean(log10 bpp_test(q) - log10 bpp_anchor(q)) - 1) * 100 over the qualities q that both reach, each curve
+    interpolated by PCHIP (Bjontegaard, VCEG-M33, with the monotone interpolation now usual; library `bjontegaard`). q is
+    the PSNR in dB, or -10 log10(1 - MS-SSIM) of the mean MS-SSIM.
 
+    Args:
+        equal: PSNR or MS_SSIM.
     Raises:
-        InputError: fewer than two points, no shared range, or a PSNR that does not rise with the rate.
+        InputError: as `shared_range`; a quality that does not rise with the rate.
         HwkdError: the library is not installed.
     """
-    shared_psnr_range(anchor, test)
-    points = (*_rising(anchor), *_rising(test))
+    shared_range(anchor, test, equal)
+    points = (*_rising(anchor, equal), *_rising(test, equal))
     return float(_bjontegaard().bd_rate(*points, "pchip", False, min_overlap=0))
 
 
@@ -160,12 +169,30 @@ def _shared(
     return low, high
 
 
-def _rising(curve: Curve) -> tuple[list[float], list[float]]:
-    points = sorted(zip(curve.bpp, curve.psnr_db, strict=True))
+def _values(curve: Curve, equal: str) -> tuple[float, ...]:
+    """The PSNRs or MS-SSIMs of a curve."""
+    if equal == PSNR:
+        return curve.psnr_db
+    if curve.ms_ssim is None:
+        raise InputError(f"curve {curve.name!r} tells no MS-SSIM")
+    if max(curve.ms_ssim) >= 1:
+        raise InputError(
+            f"curve {curve.name!r} has an MS-SSIM of {max(curve.ms_ssim):g}; below 1 is accepted: take its point out"
+        )
+    return curve.ms_ssim
+
+
+def _rising(curve: Curve, equal: str = PSNR) -> tuple[list[float], list[float]]:
+    """The rates in order, and the PSNR of each, or its MS-SSIM, in dB."""
+    name = "PSNR" if equal == PSNR else "MS-SSIM"
+    values = _values(curve, equal)
+    if equal == MS_SSIM:
+        values = tuple(-10 * math.log10(1 - value) for value in values)
+    points = sorted(zip(curve.bpp, values, strict=True))
     for (r0, d0), (r1, d1) in pairwise(points):
         if r1 <= r0 or d1 <= d0:
             raise InputError(
                 f"curve {curve.name!r} does not rise from ({r0:.3f} bpp, {d0:.2f} dB) to ({r1:.3f} bpp, {d1:.2f} dB); "
-                "a BD figure needs PSNR that grows with the rate: take one of the two points out"
+                f"a BD figure needs {name} that grows with the rate: take one of the two points out"
             )
     return [r for r, _ in points], [d for _, d in points]

@@ -1,6 +1,7 @@
 """Rate-distortion results in CompressAI's JSON form, so that curves travel between the two.
 
-Beside CompressAI's keys a file of ours has "models": for each point, which model it is and what made it.
+Beside CompressAI's keys a file of ours has "models": for each point, which model it is and what made it, and "images": on
+which images.
 """
 
 import json
@@ -76,6 +77,7 @@ class Result:
     Attributes:
         description: how the curve was measured.
         models: one for each of its points, or none.
+        images: the set it was measured on, in words ("24 images of kodak"); "" where the file does not say.
 
     Raises:
         InputError: another number of models.
@@ -84,6 +86,7 @@ class Result:
     curve: Curve
     description: str
     models: tuple[TrainedModel, ...] = ()
+    images: str = ""
 
     def __post_init__(self) -> None:
         if self.models and len(self.models) != len(self.curve.bpp):
@@ -102,8 +105,8 @@ def read_result(path: Path) -> Result:
     """Read a file in CompressAI's format; the curve's name is the file's "name".
 
     {"name": .., "description": .., "results": {"psnr-rgb": [..], "ms-ssim-rgb": [..], "bpp": [..], ..}}; other
-    entries of the results (coding times) are not read. A number in place of a list is a curve of one point. "models", which
-    CompressAI's files lack, is a list of objects with the fields of TrainedModel.
+    entries of the results (coding times) are not read. A number in place of a list is a curve of one point. "models" and
+    "images", which CompressAI's files lack, are a list of objects with the fields of TrainedModel, and a text.
 
     Raises:
         InputError: no such file, not JSON, or not of that form.
@@ -120,7 +123,7 @@ def read_result(path: Path) -> Result:
         raise InputError(
             f'{path} lacks "bpp" or "psnr-rgb"; its results hold {", ".join(sorted(results)) or "nothing"}'
         )
-    name, description = raw.get("name"), raw.get("description")
+    name, description, images = (raw.get(key) for key in ("name", "description", "images"))
     curve = Curve(
         name if isinstance(name, str) and name else path.stem,
         bpp,
@@ -129,7 +132,8 @@ def read_result(path: Path) -> Result:
     )
     said = description if isinstance(description, str) else ""
     try:
-        return Result(curve, said, _models(raw.get("models", [])))
+        on = images if isinstance(images, str) else ""
+        return Result(curve, said, _models(raw.get("models", [])), on)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -147,6 +151,7 @@ def write_result(path: Path, result: Result) -> None:
     content: dict[str, Any] = {
         "name": curve.name,
         "description": result.description,
+        **({"images": result.images} if result.images else {}),
         "results": results,
     }
     if result.models:

@@ -28,6 +28,16 @@ settings.register_profile("hwkd", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("hwkd")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def without_jpeg_xl() -> Iterator[None]:
+    """Where the plugin for JPEG XL is installed it is not seen, so that tests print the same everywhere."""
+    from hwkd.measure import pillow_formats
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pillow_formats, "find_spec", lambda name: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Every test starts from the same random numbers, whatever ran before it."""

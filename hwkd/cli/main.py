@@ -34,7 +34,7 @@ COMMANDS = {
     "decode": ("coding", "write the images that streams (.hwk) hold"),
     "info": ("coding", "say what a bundle (.hwkd) or a stream (.hwk) is, and check it for damage"),
     "verify": ("coding", "check that a bundle's streams decode to the same symbols in every runtime here"),
-    "bench": ("measuring", "time bundles end to end beside CompressAI, JPEG, WebP and AVIF, and say where it goes"),
+    "bench": ("measuring", "time bundles end to end beside CompressAI, JPEG, WebP, AVIF and JPEG XL, and say where it goes"),
     "report": ("showing", "one page that opens offline: tables, plots, a card for each target; figures for a paper; images side by side"),
     "models": ("showing", "list the trained models that come with hwkd, and CompressAI's that it fetches"),
     "targets": ("showing", "list the devices hwkd knows, show the facts about one, fit and validate what is predicted for them"),

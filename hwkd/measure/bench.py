@@ -1,13 +1,14 @@
-"""Coders end to end, side by side, in one run: CompressAI, bundles in each runtime, JPEG, WebP and AVIF."""
+"""Coders end to end, side by side, in one run: CompressAI, bundles in each runtime, and the formats of Pillow."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import Pixels
-from hwkd.measure.classic import ALL_LABELS, SETTING, classic_coder
+from hwkd.measure.classic import SETTING, classic_coder
 from hwkd.measure.coder import SIDES, Absent, Coder, bundle_coder, runs_of, split, spread_of_y
 from hwkd.measure.machine import host_facts, installed_version
+from hwkd.measure.pillow_formats import ALL_LABELS
 from hwkd.measure.timing import keep_memory, pinned, rounds_until_stopped, watch_machine
 from hwkd.quantity import Quantity, joint_level, not_known
 from hwkd.runtime.bundle import Bundle
@@ -28,8 +29,8 @@ class BenchPlan:
     """What takes part, and how it is measured.
 
     against: COMPRESSAI, NONE, or a checkpoint as hwkd.models.teacher.load_teacher takes it. runtimes: for every
-    bundle. threads: for every coder that can use them. seconds: for all timed runs together. classic_quality: of JPEG,
-    WebP and AVIF; None: whatever comes nearest to the first bundle's PSNR. quality: of the bundles of all rates; None:
+    bundle. threads: for every coder that can use them. seconds: for all timed runs together. classic_quality: of the
+    formats of Pillow; None: whatever comes nearest to the first bundle's PSNR. quality: of the bundles of all rates; None:
     their default.
     """
 
@@ -44,7 +45,7 @@ class BenchPlan:
 def entries(
     image: Pixels, bundles: Mapping[str, Bundle], wanted: BenchPlan, show: Callable[[str], None]
 ) -> tuple[Entry, ...]:
-    """CompressAI, each bundle in each runtime, then JPEG, WebP and AVIF; arguments as of hwkd.measure.bench.bench.
+    """CompressAI, each bundle in each runtime, then the formats of Pillow; arguments as of hwkd.measure.bench.bench.
 
     Raises:
         InputError, HwkdError: no bundle runs in any of the runtimes; a checkpoint that there is not.
@@ -74,7 +75,7 @@ def entries(
     if wanted.against == COMPRESSAI:
         show("CompressAI")
         theirs.append(_random_weights(image, bundles[name], runtime, first, wanted))
-    show("JPEG, WebP and AVIF")
+    show("JPEG, WebP, AVIF and JPEG XL")
     classic = [_classic(codec, image, first, wanted) for codec in ALL_LABELS]
     return (*theirs, *ours.values(), *classic)
 

@@ -1,16 +1,13 @@
-"""JPEG, WebP and AVIF through Pillow, on the same images and the same machine as a learned codec."""
+"""The formats of Pillow, on the same images and the same machine as a learned codec."""
 
-import io
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
-import numpy as np
 import PIL
-from PIL import Image, features
 
 from hwkd.errors import InputError, unknown
 from hwkd.images import Pixels
@@ -18,6 +15,18 @@ from hwkd.measure.coder import (
     Coder,
     StepClock,
     ready,
+)
+from hwkd.measure.pillow_formats import (
+    ALL_LABELS,
+    ALL_MAX_SIDES,
+    THREADED,
+    check_codecs,
+    check_side,
+    decode,
+    encode_any,
+    library,
+    reader,
+    writer,
 )
 from hwkd.measure.quality import Evaluation, ImageQuality, compared, evaluation_of
 from hwkd.measure.timing import MIN_RUNS_INTERVAL, summarize
@@ -34,18 +43,6 @@ QUALITIES = tuple(range(5, 96, 5))
 
 MIN_QUALITY, MAX_QUALITY = 5, 95
 """The range of the search for equal quality. libjpeg's scale ends at 95: beyond, files grow and images hardly change."""
-
-MAX_SIDE = {"jpeg": 65500, "webp": 16383}
-"""Pixels, by libjpeg and libwebp."""
-
-SETTINGS: dict[str, dict[str, object]] = {
-    "jpeg": {"subsampling": "4:2:0", "optimize": False, "progressive": False},
-    "webp": {"method": 4, "lossless": False},
-}
-"""Pillow's own defaults, written here so that they hold for every version."""
-
-SETTINGS_TEXT = "JPEG with 4:2:0 and its standard Huffman tables, WebP lossy with method 4"
-"""SETTINGS in words, for the line below a table."""
 
 Images = Iterable[tuple[str, Pixels]]
 
@@ -92,23 +89,15 @@ def encode(codec: str, image: Pixels, quality: int) -> bytes:
     """The bytes of `image`, [H, W, 3] uint8, by the codec ("jpeg" or "webp") with SETTINGS.
 
     Raises:
-        InputError: another codec, a quality outside 1..95, a side over MAX_SIDE, or Pillow lies without WebP.
+        InputError: another codec, a quality outside 1..95, a side over ALL_MAX_SIDES, or Pillow lies without WebP.
     """
     _check(codec, quality)
-    if max(image.shape[:2]) > MAX_SIDE[codec]:
+    if max(image.shape[:2]) > ALL_MAX_SIDES[codec]:
         raise InputError(
             f"{image.shape[1]}x{image.shape[0]} is too large for {LABELS[codec]}: a side may have "
-            f"{MAX_SIDE[codec]} pixels; cut it"
+            f"{ALL_MAX_SIDES[codec]} pixels; cut it"
         )
-    sink = io.BytesIO()
-    Image.fromarray(image).save(sink, format=codec.upper(), quality=quality, **SETTINGS[codec])
-    return sink.getvalue()
-
-
-def decode(data: bytes) -> Pixels:
-    """The image, [H, W, 3] uint8, in bytes that `encode` wrote."""
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
+    return writer(codec, 1)(image, quality)
 
 
 def classic_curve(
@@ -250,8 +239,7 @@ def _check(codec: str, quality: int) -> None:
         raise InputError(
             f"quality {quality} is out of range; {LABELS[codec]} takes 1 to {MAX_QUALITY} here"
         )
-    if codec == "webp" and not features.check("webp"):
-        raise InputError("this Pillow was built without WebP; install Pillow from its wheel")
+    check_codecs((codec,))
 
 
 def _time_ms(fn: Callable[[], object]) -> float:
@@ -276,13 +264,10 @@ def _between(a: Quantity, b: Quantity, weight: float, by: str) -> Quantity:
 
 
 def _library(codec: str) -> str:
-    name = {"jpeg": "libjpeg_turbo", "webp": "webp"}[codec]
-    return f"Pillow {PIL.__version__} with {name} {features.version(name) or 'of unknown version'}"
+    return f"Pillow {PIL.__version__} with {library(codec)}"
 
 
-# JPEG, WebP and AVIF in a bench, at the quality that comes nearest to a learned codec's.
-
-BENCH_SETTINGS_TEXT = f"{SETTINGS_TEXT}, AVIF with 4:2:0 and speed 6"
+# The formats in a bench, at the quality that comes nearest to a learned codec's.
 
 SETTING = f"Pillow {PIL.__version__}"
 
@@ -293,12 +278,14 @@ class PillowCodec:
 
     Attributes:
         write: returns an image's bytes at a quality.
+        read: returns the image in them.
     """
 
     name: str
     quality: int
     threads: int
     write: Callable[[Pixels, int], bytes]
+    read: Callable[[bytes], Pixels]
     setting: str = SETTING
     clock: StepClock | None = None
     entropy: tuple[str, ...] = ()
@@ -308,38 +295,41 @@ class PillowCodec:
         return self.write(image, self.quality)
 
     def decode(self, stream: bytes) -> Pixels:
-        """As `decode` of this module."""
-        return decode(stream)
+        """As hwkd.measure.pillow_formats.decode."""
+        return self.read(stream)
+
+
+def pillow_codec(codec: str, name: str, quality: int, threads: int) -> PillowCodec:
+    """One of ALL_LABELS as a codec, with the settings of BENCH_SETTINGS_TEXT.
+
+    Args:
+        threads: number of threads for those of THREADED; the others use one.
+    Raises:
+        InputError: as hwkd.measure.pillow_formats.check_codecs.
+    """
+    own = threads if codec in THREADED else 1
+    return PillowCodec(name, quality, own, writer(codec, own), reader(codec, own))
 
 
 def classic_coder(
     codec: str, image: Pixels, psnr_db: float, quality: int | None, threads: int
 ) -> Coder:
-    """One of LABELS as a coder of `image`, [H, W, 3] uint8.
+    """One of ALL_LABELS as a coder of `image`, [H, W, 3] uint8.
 
     Args:
         psnr_db: the PSNR to come near to.
         quality: Pillow's, in place of the one that `nearest_quality` finds.
-        threads: number of threads for AVIF; the other codecs use one.
+        threads: as of `pillow_codec`.
     Raises:
-        InputError: as hwkd.measure.classic.encode; this Pillow lies without AVIF.
+        InputError: as `pillow_codec`; an image that is too large.
     """
-    write = bench_writer(codec, threads)
+    check_codecs((codec,))
+    check_side(codec, "the image", image)
+    made = pillow_codec(codec, ALL_LABELS[codec], MIN_QUALITY, threads)
     if quality is None:
-        quality = nearest_quality(lambda at: write(image, at), image, psnr_db)
+        quality = nearest_quality(lambda at: made.write(image, at), image, psnr_db)
     name = f"{ALL_LABELS[codec]} quality {quality}"
-    return ready(PillowCodec(name, quality, threads if codec == AVIF else 1, write), image)
-
-
-def bench_writer(codec: str, threads: int) -> Callable[[Pixels, int], bytes]:
-    """A function that returns an image's bytes at a quality, with the settings of BENCH_SETTINGS_TEXT.
-
-    Args:
-        threads: number of threads for AVIF; the other codecs use one.
-    Raises:
-        InputError: this Pillow lies without AVIF.
-    """
-    return _avif(threads) if codec == AVIF else partial(encode, codec)
+    return ready(replace(made, name=name, quality=quality), image)
 
 
 def nearest_quality(encode: Callable[[int], bytes], image: Pixels, psnr_db: float) -> int:
@@ -359,68 +349,10 @@ def nearest_quality(encode: Callable[[int], bytes], image: Pixels, psnr_db: floa
     return min((low, high), key=lambda quality: abs(reached(quality) - psnr_db))
 
 
-def _avif(threads: int) -> Callable[[Pixels, int], bytes]:
-    if not features.check(AVIF):
-        raise InputError("this Pillow was built without AVIF; install Pillow 11.3 or newer")
-
-    def write(image: Pixels, quality: int) -> bytes:
-        sink = io.BytesIO()
-        Image.fromarray(image).save(
-            sink,
-            format="AVIF",
-            quality=quality,
-            speed=6,
-            subsampling="4:2:0",
-            max_threads=threads,
-        )
-        return sink.getvalue()
-
-    return write
-
-
-# JPEG, WebP and AVIF through Pillow, at their smallest, as curves beside a model's. Nothing is timed.
-
-AVIF = "avif"
-ALL_LABELS = {**LABELS, AVIF: "AVIF"}
-"""The codecs, and their names in tables."""
+# The formats at their smallest, as curves beside a model's. Nothing is timed.
 
 CURVE_QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 """Pillow's settings of a curve: what libjpeg's scale covers."""
-
-WEBP_METHOD = 6
-"""The slowest and smallest."""
-
-AVIF_SPEED = 4
-"""Slower and smaller than Pillow's own 6; 0 would take minutes for an image."""
-
-ALL_MAX_SIDES = {**MAX_SIDE, AVIF: 65536}
-"""Pixels, by libjpeg, libwebp and libavif."""
-
-_SETTINGS: Mapping[str, Mapping[str, object]] = {
-    "jpeg": SETTINGS["jpeg"],
-    "webp": {**SETTINGS["webp"], "method": WEBP_METHOD},
-    AVIF: {"subsampling": "4:2:0", "speed": AVIF_SPEED},
-}
-
-
-def check_codecs(codecs: Iterable[str]) -> None:
-    """Refuse a codec that this Pillow has not.
-
-    Raises:
-        InputError: it lies without WebP or AVIF.
-    """
-    for codec in codecs:
-        if codec != "jpeg" and not features.check(codec):
-            raise InputError(
-                f"this Pillow was built without {ALL_LABELS[codec]}; install Pillow 11.3 or newer from its wheel"
-            )
-
-
-def encode_any(codec: str, image: Pixels, quality: int) -> bytes:
-    """The bytes of `image`, [H, W, 3] uint8, by one of LABELS at Pillow's `quality`."""
-    sink = io.BytesIO()
-    Image.fromarray(image).save(sink, format=codec.upper(), quality=quality, **_SETTINGS[codec])
-    return sink.getvalue()
 
 
 def evaluate_classic(
@@ -440,12 +372,7 @@ def evaluate_classic(
     """
 
     def one(quality: int, name: str, image: Pixels) -> ImageQuality:
-        height, width = image.shape[:2]
-        if max(width, height) > ALL_MAX_SIDES[codec]:
-            raise InputError(
-                f"{name} is {width}x{height}, too large for {ALL_LABELS[codec]}: a side may have {ALL_MAX_SIDES[codec]} pixels; cut "
-                "it, or leave it out"
-            )
+        check_side(codec, name, image)
         data = encode_any(codec, image, quality)
         # A copy: Pillow's own memory may only be read, which torch, for MS-SSIM, warns of.
         return compared(name, image, data, decode(data).copy(), None)
@@ -457,18 +384,3 @@ def evaluate_classic(
         quality: evaluation_of(partial(one, quality), images, told(quality))
         for quality in qualities
     }
-
-
-def made(codecs: Iterable[str]) -> str:
-    """The libraries that code `codecs` here, with versions and settings, in words."""
-    told = {
-        "jpeg": ("libjpeg_turbo", "4:2:0, standard Huffman tables"),
-        "webp": ("webp", f"lossy, method {WEBP_METHOD}"),
-        AVIF: ("avif", f"4:2:0, speed {AVIF_SPEED}"),
-    }
-    parts = []
-    for codec in codecs:
-        library, settings = told[codec]
-        version = features.version(library) or "of unknown version"
-        parts.append(f"{ALL_LABELS[codec]} by {library} {version}, {settings}")
-    return f"Pillow {PIL.__version__}: {'; '.join(parts)}"

@@ -13,17 +13,10 @@ from hwkd.codec.entropy import use_compiled
 from hwkd.errors import InputError
 from hwkd.files import write_text
 from hwkd.images import Pixels
-from hwkd.measure.classic import (
-    ALL_LABELS,
-    BENCH_SETTINGS_TEXT,
-    MAX_QUALITY,
-    MIN_QUALITY,
-    PillowCodec,
-    bench_writer,
-    check_codecs,
-)
+from hwkd.measure.classic import MAX_QUALITY, MIN_QUALITY, pillow_codec
 from hwkd.measure.coder import SIDES, BundleCodec, ImageCodec
 from hwkd.measure.machine import host_facts
+from hwkd.measure.pillow_formats import ALL_LABELS, BENCH_SETTINGS_TEXT, JXL, check_codecs, lacking
 from hwkd.measure.timing import keep_memory, pinned, rounds_until_stopped, watch_machine
 from hwkd.metrics import psnr_db as psnr_of
 from hwkd.qualities import HIGHEST, LOWEST
@@ -115,7 +108,7 @@ def compare_at_psnr(
     seconds: float,
     show: Callable[[str], None] = lambda _: None,
 ) -> tuple[EqualPsnr, bool]:
-    """Code `images` by JPEG, WebP, AVIF and every bundle in each runtime, all at a mean PSNR of `psnr_db`.
+    """Code `images` by the formats of Pillow and every bundle in each runtime, all at a mean PSNR of `psnr_db`.
 
     Counts: 8-bit pixels in memory to bytes in memory, and back. Does not count: files, loading, the first round.
 
@@ -131,9 +124,12 @@ def compare_at_psnr(
             one rate; this Pillow lies without WebP or AVIF; as hwkd.codec.codec.Codec.
         HwkdError: as hwkd.codec.codec.Codec.
     """
-    check_codecs(ALL_LABELS)
+    # A plugin is a wish of the user's, a Pillow without WebP a fault.
+    without_jxl = lacking(JXL)
+    codecs = [codec for codec in ALL_LABELS if codec != JXL or not without_jxl]
+    check_codecs(codecs)
     memory = keep_memory()
-    scales = [_classic(codec, threads) for codec in ALL_LABELS]
+    scales = [_classic(codec, threads) for codec in codecs]
     for name, bundle in bundles.items():
         scales += [_bundle(name, bundle, runtime, threads) for runtime in runtimes]
     found = [settle(scale, images, psnr_db, show) for scale in scales]
@@ -161,6 +157,7 @@ def compare_at_psnr(
         f"bytes: the mean over the images at a mean PSNR of {psnr_db:g} dB (8-bit RGB), between two neighbouring "
         "qualities: the logarithm of the bytes is taken as a line over PSNR. The times are of the quality whose PSNR is nearer.",
         f"{BENCH_SETTINGS_TEXT}.",
+        *((f"{ALL_LABELS[JXL]} is n/a: {without_jxl}.",) if without_jxl else ()),
         f"In turn, {latencies[0, 'encode'].runs} rounds after {WARMUP_ROUNDS} to warm up; a round encodes and decodes every "
         "image with each codec.",
         f"Method: {by}; JPEG and WebP have one thread; {memory} (hwkd/measure/timing.py says why).",
@@ -205,11 +202,10 @@ class Settled:
 
 
 def _classic(codec: str, threads: int) -> Scale:
-    write = bench_writer(codec, threads)
+    made = pillow_codec(codec, ALL_LABELS[codec], MIN_QUALITY, threads)
 
     def at(quality: int) -> ImageCodec[bytes]:
-        own = threads if codec == "avif" else 1
-        return PillowCodec(ALL_LABELS[codec], quality, own, write)
+        return replace(made, quality=quality)
 
     return Scale(ALL_LABELS[codec], at(MIN_QUALITY).setting, MIN_QUALITY, MAX_QUALITY, at)
 

@@ -1,14 +1,15 @@
 """A folder of results as tables: every model, rates at equal PSNR, quantization, control arms, all at a glance."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 from hwkd.errors import InputError
 from hwkd.files import data_folder
-from hwkd.metrics import BD_METHOD, bd_rate_percent, rate_change_percent, shared_psnr_range
+from hwkd.measure.pillow_formats import ALL_LABELS
+from hwkd.metrics import BD_METHOD, bd_rate_percent, shared_range
 from hwkd.models.spec import lmbda_of
 from hwkd.quantity import NA, PUBLISHED
 from hwkd.report.compare.published import (
@@ -19,7 +20,7 @@ from hwkd.report.compare.published import (
     read_paper,
     read_published_curves,
 )
-from hwkd.report.compare.sheet import FOR_MACHINES
+from hwkd.report.rates import is_on, measured_rate_tables, published_rate_tables
 from hwkd.report.table import Table, missing, number, span
 from hwkd.results import Result, TrainedModel, read_result
 from hwkd.runtime.manifest import NOT_RECORDED
@@ -29,8 +30,12 @@ from hwkd.schema import read_json, read_table
 #
 # NAME.json is a model or curve as it ships. Beside it NAME-float.json may be its float student, NAME-qat.json the
 # student quantized in training and NAME-ptq.json the one quantized after training, both computed in torch.
+# classic/CODEC.json are JPEG, WebP and others on the same images, sets/SET/ is such a folder for other images.
 
 ARMS = "control-arms.json"
+CLASSIC, SETS = "classic", "sets"
+"""Folders in a folder of results: of classic codecs on the same images; of results on other images."""
+
 VARIANTS = ("float", "ptq", "qat")
 """The last part of a file's name for another form of the same student."""
 
@@ -73,10 +78,21 @@ class ResultFiles:
     Attributes:
         results: results by the names of their files, without suffix, in order of `in_order`.
         arms: the control arms; None if the folder has none.
+        classic: curves of classic codecs, measured with the results, by the names of their files.
+        sets: the results on other images, by the names of their folders.
     """
 
     results: Mapping[str, Result]
     arms: ControlArms | None
+    classic: Mapping[str, Result] = field(default_factory=dict)
+    sets: Mapping[str, "ResultFiles"] = field(default_factory=dict)
+
+    @property
+    def images(self) -> str:
+        """The set that all results were measured on, in words, where all say so and it is not IMAGES; else ""."""
+        told = {result.images for result in self.results.values()}
+        (images,) = told if len(told) == 1 else ("",)
+        return "" if is_on(IMAGES, images) else images
 
     @property
     def shipped(self) -> dict[str, Result]:
@@ -109,7 +125,7 @@ def models_of(result: Result) -> tuple[TrainedModel, ...]:
 
 
 def read_result_files(folder: Path) -> ResultFiles:
-    """All results in `folder`, the files directly in it.
+    """All results in `folder`: the files directly in it, and those of its folders CLASSIC and SETS.
 
     Raises:
         InputError: there is no such folder, it has no results, or a file is not a result; the message names it.
@@ -123,7 +139,19 @@ def read_result_files(folder: Path) -> ResultFiles:
         )
     found = {path.stem: read_result(path) for path in paths if path.name != ARMS}
     arms = _read_arms(folder / ARMS) if (folder / ARMS).exists() else None
-    return ResultFiles({stem: found[stem] for stem in in_order(found)}, arms)
+    classic = {p.stem: read_result(p) for p in (folder / CLASSIC).glob("*.json")}
+    return ResultFiles(
+        {stem: found[stem] for stem in in_order(found)},
+        arms,
+        {codec: classic[codec] for codec in sorted(classic, key=_place)},
+        {path.name: read_result_files(path) for path in sorted((folder / SETS).glob("*/"))},
+    )
+
+
+def _place(codec: str) -> tuple[int, str]:
+    """Where a codec stands in a table: as in ALL_LABELS, others after them."""
+    known = list(ALL_LABELS)
+    return known.index(codec) if codec in known else len(known), codec
 
 
 def in_order(results: Mapping[str, Result]) -> list[str]:
@@ -164,8 +192,14 @@ _COLUMNS = (
 _LEAST = ("figures", "lmbda", "steps", "hours", "rd_loss", "ms_ssim", "precision")
 
 
-def models_table(results: Mapping[str, Result], published: PublishedCurves, paper: Paper) -> Table:
-    """A row for every point of `results`, then the published hyperprior, then the paper's rows."""
+def models_table(
+    results: Mapping[str, Result], published: PublishedCurves, paper: Paper, images: str = ""
+) -> Table:
+    """A row for every point of `results`; then the published hyperprior and the paper's rows, which are on IMAGES.
+
+    Args:
+        images: the set that all results are on, in words, where it is another: nothing is published on it.
+    """
     rows: list[tuple[str, ...]] = [
         (
             model.label,
@@ -185,6 +219,9 @@ def models_table(results: Mapping[str, Result], published: PublishedCurves, pape
         for result in results.values()
         for model, psnr_db, ms_ssim, bpp in _points(result)
     ]
+    if images:
+        notes = tuple(_our_notes(results, is_elsewhere_told=True))
+        return Table(f"Models on {images}", _COLUMNS, tuple(rows), notes, _LEAST)
     rows += [_hyperprior_row(published, paper), *(_paper_row(paper, row) for row in paper.rows)]
     notes = (*_our_notes(results), *_published_notes(published, paper))
     return Table(f"Models on {IMAGES}", _COLUMNS, tuple(rows), notes, _LEAST)
@@ -226,16 +263,16 @@ def _kmac_per_pixel(paper: Paper, row: PaperRow) -> float:
     return row.gmacs * 1e6 / (paper.width * paper.height)
 
 
-def _our_notes(results: Mapping[str, Result]) -> Iterator[str]:
+def _our_notes(results: Mapping[str, Result], *, is_elsewhere_told: bool = False) -> Iterator[str]:
     said = dict.fromkeys(result.description for result in results.values() if result.description)
     if said:
         yield f"{MEASURED}: {'; '.join(said)}. Means over the images, 8-bit output decoded from the bytes."
     elsewhere = [
         result.curve.name
         for result in results.values()
-        if IMAGES.casefold() not in result.description.casefold()
+        if not is_on(IMAGES, result.images or result.description)
     ]
-    if elsewhere:
+    if elsewhere and not is_elsewhere_told:
         yield (
             f"Not said to be measured on {IMAGES}, as the published figures are: {', '.join(elsewhere)}. On other images "
             "they cannot be compared."
@@ -277,104 +314,6 @@ def _published_notes(published: PublishedCurves, paper: Paper) -> Iterator[str]:
     )
 
 
-# Our results against published curves at equal PSNR: BD-rates of curves, changes of rate of single models.
-
-
-def rate_tables(
-    results: Mapping[str, Result], published: PublishedCurves, fmt: str
-) -> tuple[Table, ...]:
-    """A table of the curves of two or more points, and one of the single models, for format `fmt`."""
-    curves = [result for result in results.values() if len(result.curve.bpp) > 1]
-    single = [result for result in results.values() if len(result.curve.bpp) == 1]
-    return (
-        *((bd_rate_table(curves, published, fmt),) if curves else ()),
-        *((rate_change_table(single, published, is_source_told=bool(curves)),) if single else ()),
-    )
-
-
-def bd_rate_table(results: Sequence[Result], published: PublishedCurves, fmt: str) -> Table:
-    """BD-rate of each curve against each published one, with the PSNRs that both reach.
-
-    For machines percent, low and high have a column each; for people they share a cell.
-    """
-    is_for_machines = fmt in FOR_MACHINES
-    anchors = [anchor.curve for anchor in published.curves]
-    columns = ["curve", "points"]
-    for anchor in anchors:
-        columns += _machine_columns(anchor.name) if is_for_machines else [anchor.name]
-    rows, reasons = [], []
-    for result in results:
-        cells = [result.curve.name, number(len(result.curve.bpp))]
-        for anchor in anchors:
-            try:
-                low, high = shared_psnr_range(anchor, result.curve)
-                percent = bd_rate_percent(anchor, result.curve)
-            except InputError as error:
-                reasons.append(f"{result.curve.name} against {anchor.name} is {NA}: {error}.")
-                cells += [missing(str(error))] * (3 if is_for_machines else 1)
-                continue
-            if is_for_machines:
-                cells += [number(value, ".3f") for value in (percent, low, high)]
-            else:
-                cells.append(f"{percent:+.1f} ({low:.1f} to {high:.1f} dB)")
-        rows.append(tuple(cells))
-    notes = (
-        f"Mean change of rate at equal PSNR, {BD_METHOD}, which stands in brackets; negative: fewer bits than the "
-        "published codec.",
-        source_note(published),
-        *reasons,
-    )
-    title = "BD-rate against published curves, in percent"
-    return Table(title, tuple(columns), tuple(rows), notes)
-
-
-def rate_change_table(
-    results: Sequence[Result], published: PublishedCurves, *, is_source_told: bool = False
-) -> Table:
-    """The change of rate of each single model against each published curve at the model's PSNR.
-
-    Args:
-        is_source_told: whether a table above has the note on the source of the published curves.
-    """
-    anchors = [anchor.curve for anchor in published.curves]
-    rows, reasons = [], []
-    for result in results:
-        (psnr_db,), (bpp,) = result.curve.psnr_db, result.curve.bpp
-        name = result.curve.name
-        cells, lacking = [name, number(psnr_db, ".3f"), number(bpp, ".4f")], []
-        for anchor in anchors:
-            try:
-                cells.append(number(rate_change_percent(anchor, bpp, psnr_db), "+.1f"))
-            except InputError as error:
-                cells.append(missing(str(error)))
-                lacking.append(str(error))
-        rows.append(tuple(cells))
-        if lacking:
-            reasons.append(f"{NA} in the row of {name}: {'; '.join(lacking)}.")
-    notes = (
-        "No BD-rate, which takes a curve: the rate against the published codec's at the one PSNR of the model, the "
-        "published log10(bpp) interpolated by PCHIP over PSNR; negative: fewer bits.",
-        *(() if is_source_told else (source_note(published),)),
-        *reasons,
-    )
-    columns = ("model", "psnr_db", "bpp", *(anchor.name for anchor in anchors))
-    title = "Single models: change of rate at equal PSNR against published curves, in percent"
-    return Table(title, columns, tuple(rows), notes)
-
-
-def source_note(published: PublishedCurves) -> str:
-    """The source of the published curves."""
-    notes = "; ".join(f"{curve.name}: {curve.note}" for curve in published.curves if curve.note)
-    return (
-        f"Published curves: {published.source} on {published.images}, {published.repository}, commit "
-        f"{published.commit[:12]} ({notes})."
-    )
-
-
-def _machine_columns(name: str) -> list[str]:
-    return [f"{name}_{part}" for part in ("percent", "low_db", "high_db")]
-
-
 # The cost of quantization: students in integers against their float selves. Pure.
 
 _FORMS = {
@@ -390,7 +329,7 @@ def quantized_table(files: ResultFiles) -> Table | None:
     rows, reasons = [], []
     for student, form, result, reference in _pairs(files):
         try:
-            low, high = shared_psnr_range(reference.curve, result.curve)
+            low, high = shared_range(reference.curve, result.curve)
             percent = number(bd_rate_percent(reference.curve, result.curve), "+.2f")
             shared = span(f"{low:.2f} to {high:.2f}", low, high)
         except InputError as error:
@@ -478,7 +417,8 @@ def arms_table(control: ControlArms) -> Table:
 
 
 def results_tables(files: ResultFiles, fmt: str) -> tuple[Table, ...]:
-    """The tables for which there is a file: models as they ship, rates against published curves, quantization, control arms.
+    """The tables for which there is a file: models as they ship, rates against codecs measured on the same images and against
+    published curves, quantization, control arms; then rates on other images.
 
     Args:
         fmt: one of hwkd.report.table.FORMATS; one cell for people is several cells for machines.
@@ -489,11 +429,18 @@ def results_tables(files: ResultFiles, fmt: str) -> tuple[Table, ...]:
     tables: list[Table] = []
     if files.results:
         published = read_published_curves()
-        tables.append(models_table(files.shipped, published, read_paper()))
-        tables += rate_tables(files.results, published, fmt)
+        results = list(files.results.values())
+        tables.append(models_table(files.shipped, published, read_paper(), files.images))
+        tables += measured_rate_tables(results, list(files.classic.values()), fmt)
+        if not files.images:
+            tables += published_rate_tables(results, published, fmt)
         quantized = quantized_table(files)
         if quantized is not None:
             tables.append(quantized)
     if files.arms is not None:
         tables.append(arms_table(files.arms))
+    for other in files.sets.values():
+        tables += measured_rate_tables(
+            list(other.results.values()), list(other.classic.values()), fmt
+        )
     return tuple(tables)

@@ -5,13 +5,14 @@ import pytest
 
 from hwkd.errors import InputError
 from hwkd.metrics import (
+    MS_SSIM,
     Curve,
     bd_psnr_db,
     bd_rate_percent,
     mse,
     psnr_db,
     rate_change_percent,
-    shared_psnr_range,
+    shared_range,
 )
 
 ANCHOR = Curve("anchor", (0.25, 0.5, 1.0, 2.0), (28.0, 31.0, 34.0, 38.0))
@@ -49,7 +50,7 @@ def test_bd_rate_of_two_straight_lines_is_the_integral_over_the_shared_range():
     # log10 bpp = psnr / 10 - 3 and = psnr / 10 - 3 + (psnr - 30) / 20: over 30..40 they are 0.25 apart on average.
     a = Curve("a", (1.0, 10.0), (30.0, 40.0))
     b = Curve("b", (10**-0.75, 10**0.75, 10**2.25), (25.0, 35.0, 45.0))
-    assert shared_psnr_range(a, b) == (30.0, 40.0)
+    assert shared_range(a, b) == (30.0, 40.0)
     assert bd_rate_percent(a, b) == pytest.approx(100 * (10**0.25 - 1))
 
 
@@ -72,6 +73,31 @@ def test_bd_rate_needs_shared_psnrs():
         bd_rate_percent(ANCHOR, far)
     with pytest.raises(InputError, match=r"'far' \(3.000 to 4.000 bpp\).*share no range"):
         bd_psnr_db(ANCHOR, far)
+
+
+def test_bd_rate_at_equal_ms_ssim_is_over_its_distance_from_1_in_db():
+    # 0.9, 0.99 and 0.999 are 10, 20 and 30 dB: log10 bpp = dB / 10 - 2, and half of that rate.
+    a = Curve("a", (0.1, 1.0), (30.0, 31.0), (0.9, 0.99))
+    b = Curve("b", (0.5, 5.0), (36.0, 50.0), (0.99, 0.999))
+    wide = Curve("wide", (0.1, 1.0, 10.0), (30.0, 31.0, 32.0), (0.9, 0.99, 0.999))
+    assert shared_range(wide, b, MS_SSIM) == (0.99, 0.999)
+    assert bd_rate_percent(wide, b, MS_SSIM) == pytest.approx(-50)
+    with pytest.raises(InputError, match=r"'b' \(0.990 to 0.999 in MS-SSIM\).*share no range"):
+        bd_rate_percent(a, b, MS_SSIM)
+
+
+@pytest.mark.parametrize(
+    ("ms_ssim", "message"),
+    [
+        (None, "curve 'c' tells no MS-SSIM"),
+        ((0.9, 1.0), "curve 'c' has an MS-SSIM of 1; below 1 is accepted"),
+        ((0.9, 0.89), "a BD figure needs MS-SSIM that grows with the rate"),
+    ],
+)
+def test_ms_ssim_that_has_no_place_on_the_axis_is_told(ms_ssim, message):
+    anchor = Curve("anchor", (0.1, 1.0), (30.0, 31.0), (0.8, 0.99))
+    with pytest.raises(InputError, match=message):
+        bd_rate_percent(anchor, Curve("c", (0.1, 1.0), (30.0, 31.0), ms_ssim), MS_SSIM)
 
 
 def test_bd_figures_need_quality_that_grows_with_the_rate():

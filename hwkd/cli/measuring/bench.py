@@ -1,4 +1,4 @@
-"""`hwkd bench`: compares bundles with CompressAI and with JPEG, WebP and AVIF, end to end, in one run."""
+"""`hwkd bench`: compares bundles with CompressAI and with the formats of Pillow, end to end, in one run."""
 
 import argparse
 from collections import Counter
@@ -15,10 +15,11 @@ from hwkd.codec.shipped import named_bundle, shipped_or_as_given
 from hwkd.errors import InputError
 from hwkd.images import Pixels, open_images, read_rgb
 from hwkd.measure.bench import COMPRESSAI, NONE, Bench, BenchPlan, BenchRow, bench
-from hwkd.measure.classic import BENCH_SETTINGS_TEXT, MAX_QUALITY
+from hwkd.measure.classic import MAX_QUALITY
 from hwkd.measure.coder import SIDES, STEPS_TEXT
 from hwkd.measure.equal_psnr import EqualPsnr, compare_at_psnr, write_equal_psnr
 from hwkd.measure.machine import installed_version
+from hwkd.measure.pillow_formats import BENCH_SETTINGS_TEXT
 from hwkd.measure.profile import photograph
 from hwkd.options import figure_path, option, positive, whole
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST
@@ -30,7 +31,9 @@ from hwkd.report.table import Table, number
 from hwkd.runtime.bundle import Bundle, read_bundle
 from hwkd.runtime.session import preferred_runtimes, runtime_label, usable_cores
 
-HELP = "time bundles end to end beside CompressAI, JPEG, WebP and AVIF, and say where it goes"
+HELP = (
+    "time bundles end to end beside CompressAI, JPEG, WebP, AVIF and JPEG XL, and say where it goes"
+)
 
 EXAMPLES = """examples:
   hwkd bench student.hwkd
@@ -95,7 +98,7 @@ class BenchOptions(TableOptions):
         short="-q",
     )
     classic_quality: int | None = option(
-        "of JPEG, WebP and AVIF (default: what comes nearest to the first bundle's PSNR)",
+        "of JPEG, WebP, AVIF and JPEG XL (default: what comes nearest to the first bundle's PSNR)",
         "Q",
         whole(1, MAX_QUALITY),
     )

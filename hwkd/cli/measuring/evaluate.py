@@ -16,8 +16,9 @@ from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import SUFFIXES, ImageSource, open_images
 from hwkd.measure.bundles import macs_per_pixel
-from hwkd.measure.classic import ALL_LABELS, check_codecs, evaluate_classic, made
-from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_psnr_range
+from hwkd.measure.classic import evaluate_classic
+from hwkd.measure.pillow_formats import ALL_LABELS, JXL, check_codecs, lacking, made
+from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_range
 from hwkd.options import option, whole
 from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, check_within, lmbda_at
 from hwkd.report.table import Table, missing, number, span
@@ -299,10 +300,12 @@ def _check_finite(evaluated: Sequence[Evaluated]) -> None:
 
 
 def save_results(
-    path: Path, group: CurveModels, evaluated: Sequence[Evaluated], description: str
+    path: Path, group: CurveModels, evaluated: Sequence[Evaluated], description: str, images: str
 ) -> None:
     """Write the curve of `group` with the known facts of each point.
 
+    Args:
+        description, images: as of hwkd.results.Result.
     Raises:
         InputError: a point is not finite.
         Others: as hwkd.results.write_result.
@@ -311,7 +314,7 @@ def save_results(
     named = replace(group, name=group.name or group.models[0].name)
     known = {id(model): model.trained() for model in group.models}
     trained = tuple(_trained(known[id(one.model)], one) for one in named.points(evaluated))
-    write_result(path, Result(named.curve(evaluated), description, trained))
+    write_result(path, Result(named.curve(evaluated), description, trained, images))
 
 
 def _trained(known: TrainedModel, one: Evaluated) -> TrainedModel:
@@ -336,7 +339,7 @@ def bd_table(
         for anchor in anchors:
             try:
                 curve = group.curve(evaluated)
-                low, high = shared_psnr_range(anchor, curve)
+                low, high = shared_range(anchor, curve)
                 rate = number(bd_rate_percent(anchor, curve), "+.2f")
                 shared = span(f"{low:.2f} to {high:.2f}", low, high)
             except InputError as error:
@@ -404,8 +407,8 @@ class EvaluateOptions(TableOptions):
         "NAME",
     )
     classic: tuple[str, ...] | None = option(
-        f"code the images with {', '.join(ALL_LABELS)} (default: all three) at many qualities as well: their curves, and "
-        "BD-rates of the models' curves against them",
+        f"code the images with {', '.join(ALL_LABELS)} (default: all of them; jxl takes the extra of that name) at many "
+        "qualities as well: their curves, and BD-rates of the models' curves against them",
         "CODEC",
         nargs="*",
         choices=tuple(ALL_LABELS),
@@ -422,6 +425,11 @@ class EvaluateOptions(TableOptions):
         "`hwkd compare --results` reads it",
         "FILE.json",
     )
+    save_classic: Path | None = option(
+        "with --classic: write the curve of each codec to this folder (webp.json, ..); as FOLDER/classic it is what "
+        "`hwkd compare --results FOLDER` sets models against",
+        "DIR",
+    )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -434,10 +442,9 @@ def run(args: argparse.Namespace) -> int:
     options = EvaluateOptions.of(args)
     # Wrong input is reported before the slow part.
     anchors = [read_curve(path) for path in options.against]
-    classic = (
-        None if options.classic is None else tuple(dict.fromkeys(options.classic or ALL_LABELS))
-    )
-    check_codecs(classic or ())
+    classic = _codecs(options.classic)
+    if options.save_classic is not None and classic is None:
+        raise InputError("--save-classic writes what --classic measures: add it, or leave it out")
     refuse_unknown(options.models)
     given = open_images(options.data)
     images = given.readable()
@@ -483,9 +490,13 @@ def run(args: argparse.Namespace) -> int:
         first[0] = _quality_table(evaluated, str(images), per_image=False)
         left_out = ("the figures of each image",)
     emit_all(tuple(tables), options, first=((*first, *curves), left_out))
+    said = f"hwkd evaluate on {images}; bpp of real bytes"
     if options.save_results:
-        said = f"hwkd evaluate on {images}; bpp of real bytes"
-        save_results(options.save_results, groups[0], evaluated, said)
+        save_results(options.save_results, groups[0], evaluated, said, str(images))
+    if options.save_classic is not None:
+        for codec, curve in _classic_curves(found).items():
+            result = Result(curve, made((codec,)), images=str(images))
+            write_result(options.save_classic / f"{codec}.json", result)
     unread = len(given.paths) - len(images.paths)
     if unread:
         raise HwkdError(
@@ -494,16 +505,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _codecs(asked: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The codecs to measure; all of them where none is named. Raises InputError where Pillow lacks one."""
+    codecs = None if asked is None else tuple(dict.fromkeys(asked or ALL_LABELS))
+    # JPEG XL is an extra: where it is not asked for by name, its row says why it is missing.
+    check_codecs(codec for codec in codecs or () if asked or codec != JXL)
+    return codecs
+
+
 def _classic(
     codecs: tuple[str, ...], images: ImageSource, show: Callable[[str], None]
 ) -> "dict[str, dict[int, Evaluation]]":
-    """The evaluation of each codec at each quality, by codec and quality."""
+    """The evaluation of each codec at each quality, by codec and quality; none of a codec that is not here."""
 
     def progress(codec: str, quality: int, image: "ImageQuality") -> None:
         show(f"{_named(ALL_LABELS[codec], quality)}: {image.name} done")
 
     return {
-        codec: evaluate_classic(codec, images, progress=partial(progress, codec))
+        codec: {}
+        if lacking(codec)
+        else evaluate_classic(codec, images, progress=partial(progress, codec))
         for codec in codecs
     }
 
@@ -577,22 +598,35 @@ def _classic_tables(
     """The points of the classic codecs, and the models' curves against theirs."""
     labels = [ALL_LABELS[codec] for codec in found]
     names = labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
-    rows = tuple(
+    columns = ("codec", "quality", "psnr_db", "ms_ssim", "bpp")
+    rows = [
         (ALL_LABELS[codec], number(quality), *_three_cells(evaluation))
         for codec, by_quality in found.items()
         for quality, evaluation in by_quality.items()
+    ]
+    absent = [codec for codec, by_quality in found.items() if not by_quality]
+    rows += [(ALL_LABELS[codec], *[missing(lacking(codec))] * 4) for codec in absent]
+    there = [codec for codec in found if codec not in absent]
+    notes = (
+        f"{made(there)}. Figures as of the models; quality: Pillow's setting.",
+        *(f"{ALL_LABELS[codec]} is n/a: {lacking(codec)}." for codec in absent),
     )
-    notes = (f"{made(found)}. Figures as of the models; quality: Pillow's setting.",)
-    columns = ("codec", "quality", "psnr_db", "ms_ssim", "bpp")
-    curves = []
+    curves = list(_classic_curves(found).values())
+    return (
+        Table(f"{names} on {where}", columns, tuple(rows), notes),
+        bd_table(f"Against {names} on the same images", groups, evaluated, curves),
+    )
+
+
+def _classic_curves(found: "dict[str, dict[int, Evaluation]]") -> dict[str, Curve]:
+    """The curves of the codecs that are here, by codec."""
+    curves = {}
     for codec, by_quality in found.items():
         # A point without error has no place on a curve.
         points = [e for e in by_quality.values() if math.isfinite(e.psnr_db)]
-        curves += [curve_of(ALL_LABELS[codec], points)] if points else []
-    return (
-        Table(f"{names} on {where}", columns, rows, notes),
-        bd_table(f"Against {names} on the same images", groups, evaluated, curves),
-    )
+        if points:
+            curves[codec] = curve_of(ALL_LABELS[codec], points)
+    return curves
 
 
 def _named(name: str, quality: int | None) -> str:

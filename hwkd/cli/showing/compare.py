@@ -14,14 +14,23 @@ from hwkd.measure.classic import LABELS
 from hwkd.measure.energy.measure import LINKS, Link, measure_classic, parse_link
 from hwkd.measure.energy.meter import Meter
 from hwkd.measure.energy.sensors import KINDS, open_meter
+from hwkd.measure.equal_psnr import EqualPsnr, read_equal_psnr
 from hwkd.measure.machine import host_facts, host_name
 from hwkd.measure.record import Record
 from hwkd.options import FIGURE_KINDS, option, whole
 from hwkd.quantity import Quantity, not_known
 from hwkd.report.compare.break_even import Sender, break_even_table, classic_sender
+from hwkd.report.compare.crossover import (
+    Device,
+    answer,
+    bench_device,
+    energy_table,
+    target_device,
+    time_table,
+)
 from hwkd.report.compare.paper import paper_sheets
 from hwkd.report.compare.published import read_paper, read_published_curves
-from hwkd.report.compare.rows import WHICH, SettingFilter, compare
+from hwkd.report.compare.rows import WHICH, Row, SettingFilter, compare
 from hwkd.report.compare.sheet import to_table
 from hwkd.report.compare.tables import (
     AXES,
@@ -32,6 +41,7 @@ from hwkd.report.compare.tables import (
 )
 from hwkd.report.results import read_result_files, results_tables, shipped_results
 from hwkd.report.table import Table
+from hwkd.target import Target, list_targets, load_target
 
 HELP = "profile records side by side, or results on Kodak against published curves"
 
@@ -87,8 +97,9 @@ class CompareOptions(TableOptions):
         const="",
     )
     link: str | None = option(
-        "energy to encode and send, against JPEG and WebP at equal quality on this machine: wifi, lte, lora, all, "
-        "or joule per bit (2e-7)",
+        "which codec is the better choice: the link speeds at which each is done first, and energy to encode and send "
+        "over wifi, lte, lora, all, or at so many joule per bit (2e-7). Of records of this machine: energy measured "
+        "against JPEG and WebP. Without PROFILE: the machine of the shipped bench",
         "LINK",
     )
     data: Path | None = option(
@@ -128,6 +139,10 @@ def run(args: argparse.Namespace) -> int:
     if options.data is not None and links is None:
         raise InputError("--data gives the images for --link: add it, or leave --data out")
     axes = None if options.pareto is None else parse_axes(options.pareto)
+    if links is not None and not options.profiles:
+        devices = [bench_device(found) for found in shipped_benches()]
+        emit_all(device_tables(devices, links), options, _answers(devices, links))
+        return 0
     sets = [records_named(text) for text in options.profiles]
     if options.format == "table":
         sets = [trained_first(records) for records in sets]
@@ -141,6 +156,9 @@ def run(args: argparse.Namespace) -> int:
     ]
     shown = [to_table(sheet, options.format) for sheet in tables]
     of_records = len(sheets(compared))
+    boards = [load_target(text) for text in options.profiles if text.endswith(".toml")]
+    is_predicted = links is not None and options.data is None
+    devices = target_devices(compared.rows, boards) if is_predicted else []
     glance = to_table(glance_sheet(compared), options.format)
     left_out = (
         "intervals",
@@ -149,13 +167,17 @@ def run(args: argparse.Namespace) -> int:
     )
 
     def show() -> None:
-        emit_all(tuple(shown), options, first=((glance, *shown[of_records:]), left_out))
+        asked_for = shown[of_records:]
+        first = (glance, *asked_for) if links is None else (*asked_for, glance)
+        emit_all(tuple(shown), options, _answers(devices, links or ()), (first, left_out))
 
     if links is not None:
+        shown += device_tables(devices, links)
         before = len(shown)
         try:
-            for table in link_tables(records, links, options.data):
-                shown.append(table)
+            if not devices or any(record.is_host and is_here(record) for record in records):
+                for table in link_tables(records, links, options.data):
+                    shown.append(table)
         except BaseException:
             # As in `hwkd evaluate`: what was measured is printed whatever ends the rest, be it Ctrl-C.
             if len(shown) > before:
@@ -191,7 +213,7 @@ def check_results_options(options: CompareOptions) -> None:
     if options.results is None:
         if options.plot is not None:
             raise InputError("--plot draws what --results reads: add it, or leave --plot out")
-        if not options.profiles:
+        if not options.profiles and options.link is None:
             raise InputError(
                 "nothing to compare: give a PROFILE (`hwkd compare jetson-nano`), or --results"
             )
@@ -213,11 +235,15 @@ def show_results(options: CompareOptions) -> None:
     """Print the tables of `options.results`, and draw `options.plot` if it is given.
 
     Raises:
-        InputError: there are no results, or a file is not a result.
+        InputError: there are no results, or a file is not a result; a plot of results on other images than Kodak.
         HwkdError: a package for BD-rates or the plot is not installed.
     """
     folder = Path(options.results) if options.results else shipped_results()
     files = read_result_files(folder)
+    if options.plot is not None and files.images:
+        raise InputError(
+            f"--plot draws results on Kodak beside published curves, and {folder} is of {files.images}: leave it out"
+        )
     tables = results_tables(files, options.format)
     if options.plot is not None:
         from hwkd.report.plots.rd import draw_rd
@@ -225,11 +251,48 @@ def show_results(options: CompareOptions) -> None:
         if not files.results:
             raise InputError(f"{folder} holds no curve to plot; add one, or leave --plot out")
         draw_rd(files, read_published_curves(), read_paper(), options.plot)
-    models, *others = tables
-    emit_all(tables, options, first=((*others[:2], models, *others[2:]), ()))
+    # What people ask first is who needs fewer bits.
+    rates = tuple(t for t in tables if t.title.startswith(("BD-rate", "Single models")))
+    emit_all(tables, options, first=((*rates, *(t for t in tables if t not in rates)), ()))
 
 
-# `hwkd compare --link`: energy to encode and to send, against JPEG and WebP on the same machine and images.
+# `hwkd compare --link`: which codec is the better choice. Of a target that is not here: predicted, from the shipped benches.
+
+
+def target_devices(rows: Sequence[Row], boards: Sequence[Target]) -> list[Device]:
+    """Each target of predicted rows at each quality of the shipped benches; those of which nothing is known are left out.
+
+    Args:
+        boards: targets that do not ship.
+    """
+    of_user = {board.name: board for board in boards}
+    found = []
+    for name in dict.fromkeys(row.record.target for row in rows if not row.record.is_host):
+        if name not in of_user and name not in list_targets():
+            continue
+        target = of_user.get(name) or load_target(name)
+        own = [row for row in rows if row.record.target == name]
+        found += [target_device(bench, own, target) for bench in shipped_benches()]
+    return [device for device in found if device is not None]
+
+
+def shipped_benches() -> tuple[EqualPsnr, ...]:
+    """The shipped results of `hwkd bench --psnr`, the lowest quality first."""
+    found = [read_equal_psnr(path) for path in (shipped_results() / "bench").glob("*.json")]
+    return tuple(sorted(found, key=lambda one: one.psnr_db))
+
+
+def device_tables(devices: Sequence[Device], links: Sequence[Link]) -> tuple[Table, ...]:
+    """Of each device who is done first, then of each who takes the least energy, where that is known."""
+    energies = [energy_table(device, links) for device in devices]
+    return (*map(time_table, devices), *(table for table in energies if table is not None))
+
+
+def _answers(devices: Sequence[Device], links: Sequence[Link]) -> str:
+    return " ".join(answer(device, links) for device in devices)
+
+
+# Of records of this machine: energy to encode and to send, against JPEG and WebP on the same machine and images.
 
 ALL = "all"
 
@@ -283,6 +346,11 @@ def link_tables(
             yield table
 
 
+def is_here(record: Record) -> bool:
+    """Whether the record's target is called as this machine is."""
+    return record.target == host_name(host_facts())
+
+
 def _said(lacking: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{', '.join(whose)}: {lack}" for lack, whose in lacking.items())
 
@@ -293,11 +361,10 @@ def _lack(record: Record, images: ImageSource, images_sha256: str | None) -> str
     Args:
         images_sha256: sha256 of `images`.
     """
-    here = host_name(host_facts())
     if not record.is_host:
         return "predicted, and JPEG and WebP cannot be timed there"
-    if record.target != here:
-        return f"another machine, this one is {here}"
+    if not is_here(record):
+        return f"another machine, this one is {host_name(host_facts())}"
     if record.quality is None:
         return "its quality was not measured"
     if record.quality.on != str(images):

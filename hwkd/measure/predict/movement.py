@@ -133,11 +133,18 @@ def coded(
     Args:
         side: "encode" or "decode".
     """
+    return carried(CODING_NS[side] * latents / 1e6, unit, constants) if latents else None
+
+
+def carried(ms: float, unit: ExecutionUnit, constants: Sequence[Constants]) -> Prediction | None:
+    """How long code outside of networks takes in one thread of `unit`, a CPU, that takes `ms` on the machine of
+    profiles/amd-epyc-2-cores: hwkd's coder, JPEG and the like. None where nothing is known to predict it from.
+    """
     slower = _ln_slower(unit, constants)
-    if slower is None or not latents:
+    if slower is None:
         return None
-    ms = CODING_NS[side] * latents / 1e6 * math.exp(slower.ln / 2)
-    return Prediction(ms, math.sqrt(CODING_SD**2 + slower.half_variance), 0.0)
+    spread = math.sqrt(CODING_SD**2 + slower.half_variance)
+    return Prediction(ms * math.exp(slower.ln / 2), spread, 0.0)
 
 
 def moved(

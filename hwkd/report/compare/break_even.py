@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from hwkd.errors import InputError
-from hwkd.measure.classic import LABELS, SETTINGS_TEXT, EqualQuality
+from hwkd.measure.classic import LABELS, EqualQuality
 from hwkd.measure.energy.measure import Link
+from hwkd.measure.pillow_formats import SETTINGS_TEXT
 from hwkd.quantity import (
     FOUND,
     MARKS,
@@ -142,7 +143,7 @@ def break_even_table(
             sender.name,
             _cell(sender.encode_energy_j.scaled(1e3)),
             _cell(sender.bits.scaled(1e-3)),
-            *(_total(sender, link) for link in links),
+            *(with_link(sender, link) for link in links),
         )
         for sender in senders
     )
@@ -192,7 +193,8 @@ def _interval(figure: Quantity) -> tuple[float, float]:
     return cast(float, figure.low), cast(float, figure.high)
 
 
-def _total(sender: Sender, link: Link) -> str:
+def with_link(sender: Sender, link: Link) -> str:
+    """A cell with the energy to encode and send over `link`, in mJ."""
     energy, bits = sender.encode_energy_j, sender.bits
     if energy.value is None or bits.value is None:
         return missing("; ".join(q.reason for q in (energy, bits) if q.value is None))
@@ -206,14 +208,14 @@ def _total(sender: Sender, link: Link) -> str:
 
 def _energies(result: BreakEven) -> str:
     return " against ".join(
-        f"{_value_text(sender.encode_energy_j.scaled(1e3))} mJ"
+        f"{value_text(sender.encode_energy_j.scaled(1e3))} mJ"
         for sender in (result.student, result.classic)
     )
 
 
 def _bits(result: BreakEven) -> str:
     return " against ".join(
-        f"{_value_text(sender.bits.scaled(1e-3))} kbit"
+        f"{value_text(sender.bits.scaled(1e-3))} kbit"
         for sender in (result.student, result.classic)
     )
 
@@ -240,7 +242,8 @@ def _cell(of: Quantity) -> str:
     return figure(quantity_text(of, is_marked=True), of)
 
 
-def _value_text(of: Quantity) -> str:
+def value_text(of: Quantity) -> str:
+    """The value with the mark of how it was found, without its interval."""
     return quantity_text(of, interval=None, is_marked=True)
 
 

@@ -9,14 +9,21 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image
 
 from hwkd.codec.codec import Codec
 from hwkd.codec.shipped import shipped_or_as_given
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import ImageSource, Pixels
-from hwkd.measure.classic import LABELS, MAX_SIDE, SETTINGS, WEBP_METHOD, decode, encode_any
+from hwkd.measure.classic import LABELS
 from hwkd.measure.coder import BundleCodec, ImageCodec
+from hwkd.measure.pillow_formats import (
+    ALL_MAX_SIDES,
+    check_codecs,
+    decode,
+    encode_any,
+    smallest_in_words,
+)
 from hwkd.measure.quality import MS_SSIM_SIDE, NO_MS_SSIM, ms_ssim
 from hwkd.metrics import psnr_db
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
@@ -78,9 +85,8 @@ def check_classic(name: str, width: int, height: int) -> None:
     Raises:
         InputError: a side over their limits, or Pillow lies without WebP.
     """
-    if not features.check("webp"):
-        raise InputError("this Pillow was built without WebP; install Pillow from its wheel")
-    most = min(MAX_SIDE.values())
+    check_codecs(LABELS)
+    most = min(ALL_MAX_SIDES[codec] for codec in LABELS)
     if max(width, height) > most:
         raise InputError(
             f"{name} is {width}x{height}, and beside WebP a side may have {most} pixels: cut it, or leave it out"
@@ -108,15 +114,6 @@ def matched(codec: str, image: Pixels, stream_bytes: int) -> Matched:
         side = "below"
     # A copy: Pillow's own memory may only be read, which torch, for MS-SSIM, warns of.
     return Matched(len(data), decode(data).copy(), quality, side)
-
-
-def classic_made(codec: str) -> str:
-    """The library that codes "jpeg" or "webp" here, with its settings."""
-    if codec == "webp":
-        return f"libwebp {features.version('webp')}, method {WEBP_METHOD}"
-    turbo = features.version("libjpeg_turbo")
-    library = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
-    return f"{library}, {SETTINGS['jpeg']['subsampling']}, standard Huffman tables"
 
 
 def _load(text: str) -> "BundleCodec | TorchCodec":
@@ -438,7 +435,7 @@ def _views(
         near = matched(codec, image, stream_bytes)
         figures = _figures(image, near.pixels, near.stream_bytes)
         note = _note(near, codecs[-1].name, 8 * stream_bytes / (image.shape[0] * image.shape[1]))
-        made.append((View(label, classic_made(codec), note, figures, ""), near.pixels))
+        made.append((View(label, smallest_in_words(codec), note, figures, ""), near.pixels))
     return made
 
 

@@ -8,7 +8,8 @@ from hwkd.quantity import NA, PUBLISHED
 from hwkd.report.compare.published import Paper, PublishedCurves
 from hwkd.report.plots.figures import draw_plot
 from hwkd.report.plots.plot import PAPER, Point, Scatter, Series, exact
-from hwkd.report.results import IMAGES, ResultFiles, models_of, source_note
+from hwkd.report.rates import is_on, source_note
+from hwkd.report.results import IMAGES, ResultFiles, models_of
 from hwkd.report.table import Table
 from hwkd.results import Result, TrainedModel
 
@@ -125,7 +126,7 @@ def _notes(results: list[Result], published: PublishedCurves, paper: Paper) -> I
     for description, names in by_description.items():
         whose = "all curves and models of ours" if len(by_description) == 1 else ", ".join(names)
         yield f"Measured: {whose}, {description or 'how is not recorded'}; means over the images."
-    elsewhere = [r.curve.name for r in results if IMAGES.casefold() not in r.description.casefold()]
+    elsewhere = [r.curve.name for r in results if not is_on(IMAGES, r.images or r.description)]
     if elsewhere:
         yield (
             f"Not said to be measured on {IMAGES}, as the published figures are: {', '.join(elsewhere)}. On other images "

@@ -1,4 +1,4 @@
-"""`hwkd evaluate` of models of all rates, each a curve by itself, and beside JPEG, WebP and AVIF."""
+"""`hwkd evaluate` of models of all rates, each a curve by itself, and beside the formats of Pillow."""
 
 import json
 from types import SimpleNamespace
@@ -149,18 +149,27 @@ def test_models_of_one_rate_are_a_curve_of_their_own_beside(
     )
 
 
-def test_jpeg_webp_and_avif_are_measured_on_the_same_images(run, in_torch, folder, tmp_path):
+def test_the_formats_are_measured_on_the_same_images_and_their_curves_saved(
+    run, in_torch, folder, tmp_path
+):
     saved = tmp_path / "rates.json"
     words = ("rates", "--data", folder, "-q", "20,50,80,100")
-    _, points, bd = run(*words, "--classic", "--save-results", saved)
-    assert points["title"] == "JPEG, WebP and AVIF on 2 images of images"
+    _, points, bd = run(
+        *words, "--classic", "--save-results", saved, "--save-classic", tmp_path / "classic"
+    )
+    assert points["title"] == "JPEG, WebP, AVIF and JPEG XL on 2 images of images"
     assert points["columns"] == ["codec", "quality", "psnr_db", "ms_ssim", "bpp"]
     codecs = column(points, "codec")
-    assert codecs == sorted(codecs, key=["JPEG", "WebP", "AVIF"].index)
+    assert codecs == sorted(codecs, key=["JPEG", "WebP", "AVIF", "JPEG XL"].index)
+    # An extra that is not installed in these tests.
+    reason = 'pillow-jxl-plugin is not installed: pip install "hwkd[jxl]"'
+    assert points["rows"][-1]["codec"] == "JPEG XL"
+    assert points["rows"][-1]["bpp"] == {"value": None, "reason": reason}
+    assert f"JPEG XL is n/a: {reason}." in points["notes"]
     assert all(codecs.count(codec) >= 8 for codec in ("JPEG", "WebP", "AVIF"))
-    for setting in ("standard Huffman tables", "lossy, method 6", "4:2:0, speed 4"):
+    for setting in ("optimized Huffman tables", "lossy, method 6", "4:2:0, speed 4"):
         assert setting in points["notes"][0]
-    assert bd["title"] == "Against JPEG, WebP and AVIF on the same images"
+    assert bd["title"] == "Against JPEG, WebP, AVIF and JPEG XL on the same images"
     assert column(bd, "against") == ["JPEG", "WebP", "AVIF"]
     jpeg = [row for row in points["rows"] if row["codec"] == "JPEG"]
     anchor = SimpleNamespace(
@@ -168,9 +177,33 @@ def test_jpeg_webp_and_avif_are_measured_on_the_same_images(run, in_torch, folde
         bpp=tuple(float(row["bpp"]) for row in jpeg),
         psnr_db=tuple(float(row["psnr_db"]) for row in jpeg),
     )
+    assert sorted(path.name for path in (tmp_path / "classic").iterdir()) == [
+        *("avif.json", "jpeg.json", "webp.json"),
+    ]
+    kept = read_result(tmp_path / "classic" / "webp.json")
+    assert kept.curve.name == "WebP" and kept.images == "2 images of images"
+    assert "WebP by libwebp" in kept.description and "method 6" in kept.description
+    webp = [row for row in points["rows"] if row["codec"] == "WebP"]
+    assert kept.curve.bpp == pytest.approx([float(row["bpp"]) for row in webp], abs=1e-4)
+    assert read_result(saved).images == "2 images of images"
     # From the digits that the table shows.
     by_hand = bd_rate_percent(anchor, read_curve(saved))
     assert float(bd["rows"][0]["bd_rate_percent"]) == pytest.approx(by_hand, abs=0.5)
+
+
+def test_a_codec_that_is_asked_for_by_name_must_be_there(refused, rates_bundle, folder):
+    assert refused(["evaluate", rates_bundle, "--data", folder, "--classic", "jxl"]) == (
+        'JPEG XL cannot be coded: pillow-jxl-plugin is not installed: pip install "hwkd[jxl]"'
+    )
+
+
+def test_curves_of_classic_codecs_are_saved_where_they_are_measured(
+    refused, rates_bundle, folder, tmp_path
+):
+    words = ["evaluate", rates_bundle, "--data", folder, "--save-classic", tmp_path]
+    assert refused(words) == (
+        "--save-classic writes what --classic measures: add it, or leave it out"
+    )
 
 
 def test_one_classic_codec_may_be_chosen(run, rates_bundle, folder):
@@ -223,7 +256,7 @@ def test_what_is_no_single_curve_is_told_before_anything_is_measured(
 def test_a_pillow_without_avif_is_told_before_anything_is_measured(
     refused, rates_bundle, folder, monkeypatch
 ):
-    monkeypatch.setattr("hwkd.measure.classic.features.check", lambda name: name != "avif")
+    monkeypatch.setattr("hwkd.measure.pillow_formats.features.check", lambda name: name != "avif")
     assert refused(["evaluate", rates_bundle, "--data", folder, "--classic"]) == (
         "this Pillow was built without AVIF; install Pillow 11.3 or newer from its wheel"
     )

@@ -302,6 +302,15 @@ def test_options_that_do_not_go_together_are_refused(refused, argv, message):
     assert refused(argv).startswith(message)
 
 
+def test_results_on_other_images_have_no_plot_beside_kodaks_curves(refused, tmp_path):
+    elsewhere = Result(Curve("a", (0.2, 0.5), (27.0, 31.0)), "d", images="2 images of photos")
+    write_result(tmp_path / "a.json", elsewhere)
+    error = refused([*COMMAND, tmp_path, "--plot", tmp_path / "rd.svg"])
+    assert error == (
+        f"--plot draws results on Kodak beside published curves, and {tmp_path} is of 2 images of photos: leave it out"
+    )
+
+
 def test_arms_alone_cannot_be_plotted(refused, folder_compare_results, tmp_path):
     for file in folder_compare_results.glob("*.json"):
         if file.name != "control-arms.json":

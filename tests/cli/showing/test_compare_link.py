@@ -5,6 +5,7 @@ import pytest
 from hwkd.cli.main import main
 from hwkd.cli.showing.compare import link_tables, parse_links
 from hwkd.errors import HwkdError, InputError
+from hwkd.files import data_folder
 from hwkd.images import ImageSource, open_images
 from hwkd.measure.classic import EqualQuality
 from hwkd.measure.energy.measure import LINKS, Classic
@@ -286,9 +287,46 @@ def test_what_was_measured_is_printed_whatever_ends_the_rest(ends, code, said, m
         yield Table("Energy of one record", ("a",), (("1",),))
         raise ends
 
-    monkeypatch.setattr("hwkd.cli.compare.link_tables", one_and_no_more)
-    argv = ["compare", "jetson-nano/patch-small.hwkd", "--link", "lte", "--format", "md"]
+    monkeypatch.setattr("hwkd.cli.showing.compare.link_tables", one_and_no_more)
+    argv = [
+        "compare",
+        "jetson-nano/patch-small.hwkd",
+        "--link",
+        "lte",
+        "--data",
+        ".",
+        "--format",
+        "md",
+    ]
     assert main(argv) == code
     out, err = capsys.readouterr()
     assert "Energy of one record" in out and "| 1 |" in out
     assert err == f"hwkd: {said}\n"
+
+
+def test_of_a_board_that_is_not_here_the_answer_is_predicted(capsys):
+    """From the records that ship and the shipped bench."""
+    assert main(["compare", "raspberry-pi-4", "--link", "lte", "--format", "json"]) == 0
+    tables = tables_of(capsys.readouterr().out)
+    time, energy = tables[-2:]
+    assert time["title"].startswith("Done first at 34 dB, by the speed of the link: raspberry-pi-4")
+    codecs = [row["codec"] for row in time["rows"]]
+    assert codecs[0] == "JPEG" and codecs[-3:] == ["patch-large", "patch-medium", "patch-small"]
+    assert {row["encode_ms"]["found"] for row in time["rows"]} == {"predicted"}
+    assert energy["columns"] == ["codec", "encode_mj", "lte_total_mj"]
+
+
+def test_without_a_record_the_answer_is_that_of_the_bench(capsys):
+    assert main(["compare", "--link", "all"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("At 34 dB on AMD EPYC (avx2): to encode and send, ")
+    assert "Done first at 34 dB" in out and "Energy to encode" not in out
+
+
+def test_of_a_board_of_ones_own_too(capsys, tmp_path):
+    board = data_folder("targets") / "raspberry-pi-4.toml"
+    text = board.read_text(encoding="utf-8")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text.replace('name = "raspberry-pi-4"', 'name = "mine"', 1), encoding="utf-8")
+    assert main(["compare", str(mine), "--link", "lte", "--format", "md"]) == 0
+    assert "Done first at 34 dB, by the speed of the link: mine, cpu" in capsys.readouterr().out

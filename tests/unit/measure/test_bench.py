@@ -157,7 +157,7 @@ def test_a_classic_coder_is_pillows(photo, codec):
 
 
 def test_a_pillow_without_avif_is_told(photo, monkeypatch):
-    monkeypatch.setattr("hwkd.measure.classic.features.check", lambda _: False)
+    monkeypatch.setattr("hwkd.measure.pillow_formats.features.check", lambda _: False)
     with pytest.raises(InputError, match="built without AVIF"):
         classic_coder("avif", photo(16, 16, 0), 30.0, 50, 1)
 
@@ -326,7 +326,7 @@ def test_a_bundle_is_measured_in_every_runtime_beside_the_others(bundle, photo):
     image = photo(96, 128, 0)
     found = bench(image, {"mine": bundle}, replace(QUICK, runtimes=("openvino", "onnxruntime")))
     names = [(row.name.partition(" ")[0], row.setting.partition(" ")[0]) for row in found.rows]
-    classic = [(name, "Pillow") for name in ("JPEG", "WebP", "AVIF")]
+    classic = [(name, "Pillow") for name in ("JPEG", "WebP", "AVIF", "JPEG")]
     assert names == [("mine", "openvino"), ("mine", "onnxruntime"), *classic]
     assert found.reference is found.rows[0]
     for row in found.rows[:2]:
@@ -378,9 +378,13 @@ def test_where_no_runtime_can_be_used_there_is_no_bench(bundle, photo, broken_in
 
 
 def test_what_pillow_cannot_write_is_left_out_with_the_reason(bundle, photo, monkeypatch):
-    monkeypatch.setattr("hwkd.measure.classic.features.check", lambda _: False)
+    monkeypatch.setattr("hwkd.measure.pillow_formats.features.check", lambda _: False)
     found = bench(photo(64, 64, 0), {"mine": bundle}, QUICK)
-    avif = found.rows[-1]
+    *_, avif, jxl = found.rows
+    assert (jxl.name, jxl.latency_ms["encode"].value) == ("JPEG XL", None)
+    assert jxl.psnr_db.reason == (
+        'JPEG XL cannot be coded: pillow-jxl-plugin is not installed: pip install "hwkd[jxl]"'
+    )
     assert (avif.name, avif.latency_ms["encode"].value) == ("AVIF", None)
     assert avif.latency_ms["encode"].reason.startswith("this Pillow was built without AVIF")
 

@@ -105,6 +105,10 @@ def test_every_codec_is_settled_at_the_same_psnr_and_timed(found):
     assert [row.name for row in found.rows] == ["JPEG", "WebP", "AVIF", "mine"]
     assert [row.is_bundle for row in found.rows] == [False, False, False, True]
     assert found.rate_percent(found.rows[0]) == 0
+    assert (
+        'JPEG XL is n/a: pillow-jxl-plugin is not installed: pip install "hwkd[jxl]".'
+        in found.notes
+    )
     assert (found.count, found.pixels, found.psnr_db) == (2, 96 * 64, TARGET_DB)
     for row in found.rows:
         # One step of any of the scales is less than this on such small images.

@@ -1,28 +1,20 @@
 import json
-import math
 
 import pytest
 
 from hwkd.errors import InputError
 from hwkd.metrics import Curve
-from hwkd.report.compare.published import (
-    PublishedCurve,
-    PublishedCurves,
-    read_paper,
-    read_published_curves,
-)
+from hwkd.report.compare.published import read_paper, read_published_curves
 from hwkd.report.results import (
     ARMS,
     Arm,
     ControlArms,
     ResultFiles,
     arms_table,
-    bd_rate_table,
     loss_changes_percent,
     models_of,
     models_table,
     quantized_table,
-    rate_change_table,
     read_result_files,
     results_tables,
     student_of,
@@ -109,12 +101,6 @@ def test_a_damaged_result_is_named(tmp_path):
         read_result_files(tmp_path)
 
 
-# log10 bpp = psnr / 10 - 3.
-LINE = PublishedCurve("line", "line.json", "", (1.0, 10.0), (30.0, 40.0), (0.9, 0.99))
-FAR = PublishedCurve("far", "far.json", "its encoder", (1.0, 2.0), (50.0, 55.0), (0.9, 0.99))
-PUBLISHED = PublishedCurves("somebody", "somewhere", "0123456789abcdef", "Kodak", "", (LINE, FAR))
-
-
 def curve(name, bpp, psnr, models=(), ms_ssim=None):
     return Result(Curve(name, bpp, psnr, ms_ssim), "hwkd evaluate on Kodak", models)
 
@@ -184,37 +170,6 @@ def test_hardware_is_told_once():
     notes = models().notes
     assert "Trained on one core: ours." in notes
     assert "Trained on hardware that is not recorded: plain." in notes
-
-
-def test_bd_rate_of_half_the_rate_is_minus_50_with_the_shared_range():
-    half = curve("half", (0.5 * 10**0.2, 5.0, 50.0), (32.0, 40.0, 50.0))
-    (row,) = rows(bd_rate_table([half], PUBLISHED, "md"))
-    assert (row["curve"], row["points"], row["line"]) == ("half", "3", "-50.0 (32.0 to 40.0 dB)")
-    assert row["far"] == "n/a"
-
-
-def test_machines_get_percent_and_range_in_columns_and_the_reason_below():
-    half = curve("half", (0.5, 5.0), (30.0, 40.0))
-    table = bd_rate_table([half], PUBLISHED, "csv")
-    (row,) = rows(table)
-    assert (row["line_percent"], row["line_low_db"], row["line_high_db"]) == (
-        *("-50.000", "30.000", "40.000"),
-    )
-    assert row["far_percent"] == row["far_low_db"] == row["far_high_db"] == "n/a"
-    assert any(note.startswith("half against far is n/a: ") for note in table.notes)
-    assert any("somewhere, commit 0123456789ab (far: its encoder)" in note for note in table.notes)
-
-
-def test_a_single_model_has_a_change_of_rate_that_is_no_bd_rate():
-    single = curve("single", (2 * 10**0.5,), (35.0,))
-    table = rate_change_table([single], PUBLISHED)
-    (row,) = rows(table)
-    assert (row["model"], row["line"], row["far"]) == ("single", "+100.0", "n/a")
-    assert table.notes[0].startswith("No BD-rate")
-    assert (
-        table.notes[-1]
-        == "n/a in the row of single: 35.00 dB is outside of far's 50.00 to 55.00 dB."
-    )
 
 
 def form(name, factor, loss, precision):
@@ -313,6 +268,7 @@ def test_a_page_holds_the_tables_that_there_are_results_for():
     assert [title.split(":")[0] for title in titles] == [
         "Models on Kodak",
         "BD-rate against published curves, in percent",
+        "BD-rate in MS-SSIM against published curves, in percent",
         "Single models",
         "Control arms",
     ]
@@ -327,10 +283,44 @@ def test_of_a_student_and_its_other_forms_only_what_ships_is_among_the_models():
     assert names == ["q1", "q5"]
 
 
-def test_bd_rate_against_the_shipped_curve_of_itself_is_0():
-    published = read_published_curves()
-    jpeg = published.named("JPEG")
-    (row,) = rows(bd_rate_table([Result(jpeg.curve, "")], published, "json"))
-    assert math.isclose(float(row["JPEG_percent"]), 0, abs_tol=1e-6)
-    # Computed apart from hwkd (test_published_curves).
-    assert float(row["VTM_percent"]) == pytest.approx(208.49, abs=0.05)
+def on(images, *curves):
+    """A folder's results on `images` as `hwkd evaluate` saves them."""
+    return {c.curve.name: Result(c.curve, "hwkd evaluate", c.models, images) for c in curves}
+
+
+def test_results_on_other_images_stand_alone():
+    """Nothing is published on them, so nothing published is beside them."""
+    files = ResultFiles(on("2 images of photos", OURS), None)
+    (models,) = results_tables(files, "md")
+    assert models.title == "Models on 2 images of photos"
+    assert {row["figures"] for row in rows(models)} == {"measured here"}
+    assert not [note for note in models.notes if "Kodak" in note or "paper" in note]
+
+
+def test_a_folder_holds_classic_codecs_and_results_on_other_images(tmp_path):
+    classic = on("24 images of kodak", curve("WebP", (0.5, 5.0), (30.0, 40.0)))["WebP"]
+    ours = on("24 images of kodak", OURS)["ours"]
+    other = tmp_path / "sets" / "photos"
+    write_result(tmp_path / "ours.json", ours)
+    write_result(tmp_path / "classic" / "webp.json", classic)
+    write_result(other / "ours.json", Result(ours.curve, "", images="2 images of photos"))
+    write_result(
+        other / "classic" / "jpeg.json", Result(classic.curve, "", images="2 images of photos")
+    )
+    found = read_result_files(tmp_path)
+    assert list(found.classic) == ["webp"]
+    assert found.sets["photos"].images == "2 images of photos"
+    titles = [table.title for table in results_tables(found, "md")]
+    assert titles[0] == "Models on Kodak"
+    assert titles[1] == "BD-rate against codecs measured on 24 images of kodak, in percent"
+    assert titles[-2:] == [
+        "BD-rate against codecs measured on 2 images of photos, in percent",
+        "BD-rate in MS-SSIM against codecs measured on 2 images of photos, in percent",
+    ]
+
+
+def test_classic_codecs_come_in_the_order_of_every_table(tmp_path):
+    write_result(tmp_path / "ours.json", OURS)
+    for name in ("zip", "avif", "jxl", "jpeg"):
+        write_result(tmp_path / "classic" / f"{name}.json", OURS)
+    assert list(read_result_files(tmp_path).classic) == ["jpeg", "avif", "jxl", "zip"]

@@ -30,8 +30,8 @@ def test_curves_come_first_then_single_models_then_what_others_published():
     published = [curve.name for curve in read_published_curves().curves]
     names = [series.name for series in plot().series]
     assert names == ["small", "gdn-16", *published, "arXiv 2509.10366"]
-    assert [series.is_published for series in plot().series] == [False] * 2 + [True] * 8
-    assert [series.is_line for series in plot().series] == [True, False] + [True] * 7 + [False]
+    assert [series.is_published for series in plot().series] == [False] * 2 + [True] * 9
+    assert [series.is_line for series in plot().series] == [True, False] + [True] * 8 + [False]
 
 
 def test_a_point_says_which_model_it_is():
