@@ -116,7 +116,7 @@ def test_totals_and_break_even_by_hand(image_folder, classic):
     rows = {row[0]: row[1:] for row in table.rows}
     # A megapixel: 0.8 and 1.3 bits a pixel are 800 and 1300 kbit; over 1 uJ a bit 800 and 1300 mJ.
     assert rows["student"] == ("300", "800", "~1,100")
-    assert rows["JPEG"] == ("50", "~1,300", "~1,350")
+    assert rows["JPEG"] == ("50.0", "~1,300", "~1,350")
     assert rows["WebP"] == ("400", "~800", "~1,200")
     # (300 - 50) mJ over the 500 kbit saved.
     assert any("student beats JPEG from ~5.0e-7 J/bit on" in note for note in table.notes)
