@@ -12,8 +12,9 @@ import pytest
 
 from hwkd.files import data_folder
 from hwkd.measure.layers import TERMS
-from hwkd.measure.predict.other_runtimes import SHIPPED, VERSION_SD, pooled_table, read_other
+from hwkd.measure.predict.other_runtimes import SHIPPED, pooled_table, read_other
 from hwkd.measure.predict.published import TENSORRT, read_timings
+from hwkd.measure.predict.runtime_steps import VERSION_SD
 from hwkd.models.spec import FAMILIES
 from hwkd.quantize.precision import plan_precision
 from hwkd.schema import read_toml
