@@ -50,8 +50,8 @@ class Form:
 ONNX_RUNTIME = Form(channels_last=True)
 """It never runs ConvTranspose in int8, nor a convolution out of which floats come, and its signed kernels took 3 to 4
 times as long as the unsigned ones. As matrix products the patch encoder took half the time. SpaceToDepth and DepthToSpace
-move one value at a time: channels last, where a row of a patch is one piece, the small patch decoder took 0.6 of the time,
-the encoder 0.75. OpenVINO is slower so: 36 in place of 17 ms (small patch decoder), as it orders channels itself."""
+move one value at a time: channels last, where a row of a patch is one piece, the graphs of the small patch codec took 0.78 of
+the processor time. OpenVINO orders channels itself, and took twice as long so (small patch decoder)."""
 
 OPENVINO = Form(log_by_roots=True)
 """On AVX2 it runs transposed convolution in float32: as 3x3 convolutions in int8 the decoder took 0.6 of the time (N=64,
@@ -142,7 +142,7 @@ class GraphWriter:
         return output
 
     def _moved_to_space(self, x: str, block: int) -> str:
-        """Depth to space as one move of what is a row of a block, channels last: a third of DepthToSpace's time."""
+        """Depth to space as one move of rows of blocks, channels last."""
         last = self.node("Transpose", [x], perm=[0, 2, 3, 1])
         rows = self._reshaped(last, [0, 0, 0, block, -1])
         moved = self.node("Transpose", [rows], perm=[0, 1, 3, 2, 4])
@@ -157,7 +157,7 @@ class GraphWriter:
         """
         if not self.form.channels_last:
             # In steps of one sample: OpenVINO left a layer in float32 whose input is dequantized 8-bit values, and a product
-            # with 1 / 255 before the rounding took 0.8 of 12 ms (small patch encoder).
+            # with 1 / 255 before the rounding took 0.8 of 8 ms (small patch encoder).
             planes = self.node("Transpose", [image], perm=[0, 3, 1, 2])
             patches = self.cast(self.node("SpaceToDepth", [planes], blocksize=block), FLOAT)
             arguments = [self.scalar(1.0), self.scalar(0, np.uint8)]
