@@ -289,11 +289,14 @@ def test_rows_hold_quotients_and_shares_that_add_up(photo, monkeypatch):
     monkeypatch.setattr(bench_module, "entries", lambda *_: (gone, slow, fast))
     monkeypatch.setattr(
         bench_module,
-        "measure_in_turn",
-        lambda runs, **_: {
-            place: Latency(median, 0.0, None, 7)
-            for place, median in zip(runs, medians, strict=True)
-        },
+        "rounds_until_stopped",
+        lambda runs, **_: (
+            {
+                place: Latency(median, 0.0, None, 7)
+                for place, median in zip(runs, medians, strict=True)
+            },
+            False,
+        ),
     )
     busy = LoadWatch(("the machine was busy",))
     monkeypatch.setattr(bench_module, "watch_machine", lambda: nullcontext(busy))
