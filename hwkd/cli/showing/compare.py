@@ -266,19 +266,22 @@ def target_devices(rows: Sequence[Row], boards: Sequence[Target]) -> list[Device
         boards: targets that do not ship.
     """
     of_user = {board.name: board for board in boards}
+    # Times of other codecs come from the machine whose speed is known beside the targets', wherever the bench ran since.
+    of = {bench.psnr_db: bench for bench in shipped_benches("bench/carried")}
+    benches = [bench for bench in shipped_benches() if bench.psnr_db in of]
     found = []
     for name in dict.fromkeys(row.record.target for row in rows if not row.record.is_host):
         if name not in of_user and name not in list_targets():
             continue
         target = of_user.get(name) or load_target(name)
         own = [row for row in rows if row.record.target == name]
-        found += [target_device(bench, own, target) for bench in shipped_benches()]
+        found += [target_device(bench, of[bench.psnr_db], own, target) for bench in benches]
     return [device for device in found if device is not None]
 
 
-def shipped_benches() -> tuple[EqualPsnr, ...]:
-    """The shipped results of `hwkd bench --psnr`, the lowest quality first."""
-    found = [read_equal_psnr(path) for path in (shipped_results() / "bench").glob("*.json")]
+def shipped_benches(folder: str = "bench") -> tuple[EqualPsnr, ...]:
+    """The shipped results of `hwkd bench --psnr` in `folder` of the results, the lowest quality first."""
+    found = [read_equal_psnr(path) for path in (shipped_results() / folder).glob("*.json")]
     return tuple(sorted(found, key=lambda one: one.psnr_db))
 
 

@@ -18,7 +18,7 @@ NEVER = "never"
 
 
 @dataclass(frozen=True)
-class Coder:
+class CodecOnDevice:
     """A codec on one device at one quality, for one image.
 
     Attributes:
@@ -44,7 +44,7 @@ class Device:
     name: str
     psnr_db: float
     images: str
-    coders: tuple[Coder, ...]
+    coders: tuple[CodecOnDevice, ...]
     notes: tuple[str, ...]
 
 
@@ -84,7 +84,7 @@ def bench_device(found: EqualPsnr) -> Device:
     reason = "the bench measured no energy"
     names = [row.name for row in found.rows]
     coders = tuple(
-        Coder(
+        CodecOnDevice(
             row.name if names.count(row.name) == 1 else f"{row.name} ({row.setting})",
             _bytes(row),
             row.encode_ms,
@@ -103,10 +103,13 @@ def bench_device(found: EqualPsnr) -> Device:
     )
 
 
-def target_device(found: EqualPsnr, rows: Sequence[Row], target: Target) -> Device | None:
-    """A target that is not here: bundles as its records predict them, the other codecs carried over from the bench.
+def target_device(
+    found: EqualPsnr, reference: EqualPsnr, rows: Sequence[Row], target: Target
+) -> Device | None:
+    """A target that is not here: bundles as its records predict them, the other codecs carried over from `reference`.
 
     Args:
+        reference: a bench at the same PSNR on the machine that `carried` starts from.
         rows: of that target. A bundle of `found` without times among them is left out.
     Returns: None where no bundle has times, or nothing tells how fast the target's processor is.
     """
@@ -124,12 +127,14 @@ def target_device(found: EqualPsnr, rows: Sequence[Row], target: Target) -> Devi
                     ("energy_mj", "encode"),
                 )
             )
-            bundles.append((own, Coder(row.name, _bytes(row), encode_ms, decode_ms, energy_mj)))
+            bundles.append(
+                (own, CodecOnDevice(row.name, _bytes(row), encode_ms, decode_ms, energy_mj))
+            )
     if not bundles:
         return None
     others = []
     power_w = _power_w(bundles[0][1])
-    for row in found.rows:
+    for row in reference.rows:
         if not row.is_bundle:
             times = [_carried(q, target) for q in (row.encode_ms, row.decode_ms)]
             if None in times:
@@ -140,7 +145,7 @@ def target_device(found: EqualPsnr, rows: Sequence[Row], target: Target) -> Devi
                 if power_w is None
                 else encode_ms.scaled(power_w)
             )
-            others.append(Coder(row.name, _bytes(row), encode_ms, decode_ms, energy_mj))
+            others.append(CodecOnDevice(row.name, _bytes(row), encode_ms, decode_ms, energy_mj))
     widest = max(
         q.high / q.value
         for coder in (*others, *(coder for _, coder in bundles))
@@ -150,7 +155,7 @@ def target_device(found: EqualPsnr, rows: Sequence[Row], target: Target) -> Devi
     setting = bundles[0][0].setting
     notes = (
         f"Times: predicted; of bundles by {target.name}.toml, of the other codecs as hwkd's own coder is, from what one "
-        f"thread took on {found.host.split(',')[0]}. Each may be up to {widest:.1f} times as long or as short ({LEVEL:.0%}), "
+        f"thread took on {reference.host.split(',')[0]}. Each may be up to {widest:.1f} times as long or as short ({LEVEL:.0%}), "
         "and borders between codecs move as their times do.",
     )
     name = f"{target.name}" if setting is None else f"{target.name}, {setting}"
@@ -163,7 +168,7 @@ def target_device(found: EqualPsnr, rows: Sequence[Row], target: Target) -> Devi
     )
 
 
-_WAYS: tuple[tuple[str, str, Callable[[Coder], tuple[Quantity, ...]]], ...] = (
+_WAYS: tuple[tuple[str, str, Callable[[CodecOnDevice], tuple[Quantity, ...]]], ...] = (
     ("send", "to encode and send", lambda coder: (coder.encode_ms,)),
     (
         "show",
@@ -218,14 +223,14 @@ def answer(device: Device, links: Sequence[Link]) -> str:
 
 
 def _bands(
-    coders: Sequence[Coder], times: Callable[[Coder], tuple[Quantity, ...]]
+    coders: Sequence[CodecOnDevice], times: Callable[[CodecOnDevice], tuple[Quantity, ...]]
 ) -> tuple[Band, ...]:
     return bands(
         [(c.name, sum(q.value or 0.0 for q in times(c)) / 1e3, 8 * c.stream_bytes) for c in coders]
     )
 
 
-def _sender(coder: Coder) -> Sender:
+def _sender(coder: CodecOnDevice) -> Sender:
     bits = Quantity(8 * coder.stream_bytes, "estimated", "bytes of the bench")
     return Sender(coder.name, coder.energy_mj.scaled(1e-3), bits)
 
@@ -279,7 +284,7 @@ def _entry(row: Row, name: str, side: str) -> Quantity:
     return not_known("it is not in the record") if entry is None else entry.quantity
 
 
-def _power_w(coder: Coder) -> float | None:
+def _power_w(coder: CodecOnDevice) -> float | None:
     """The power that the record's energy was predicted with."""
     if coder.energy_mj.value is None or not coder.encode_ms.value:
         return None

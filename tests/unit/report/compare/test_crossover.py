@@ -115,7 +115,7 @@ def board():
 
 def test_on_a_board_bundles_are_as_recorded_and_the_others_carried_over(board):
     row, target = board
-    device = target_device(FOUND, [row], target)
+    device = target_device(FOUND, FOUND, [row], target)
     jpeg, avif, small = device.coders
     whole = {
         side: row.entry("latency_ms", side, "end_to_end").quantity for side in ("encode", "decode")
@@ -131,9 +131,19 @@ def test_on_a_board_bundles_are_as_recorded_and_the_others_carried_over(board):
     assert avif.energy_mj.value == pytest.approx(watts * avif.encode_ms.value)
 
 
+def test_the_others_are_carried_from_the_machine_that_is_known_wherever_the_bench_ran(board):
+    row, target = board
+    faster = replace(FOUND, rows=(at("JPEG", 1000.0, 0.5, 0.5), *FOUND.rows[1:]), host="another, 2")
+    device = target_device(faster, FOUND, [row], target)
+    assert device.coders[0].encode_ms.value == pytest.approx(
+        carried(1.0, target.cpu, target.constants).ms
+    )
+    assert "took on a machine." in device.notes[0] and "another" not in device.notes[0]
+
+
 def test_energy_is_that_of_coding_and_of_the_bits_and_the_least_is_named(board):
     row, target = board
-    device = target_device(FOUND, [row], target)
+    device = target_device(FOUND, FOUND, [row], target)
     table = energy_table(device, (LINKS["lora"],))
     jpeg = device.coders[0]
     low = jpeg.energy_mj.value + 1e3 * 8000 * LINKS["lora"].low
@@ -146,6 +156,6 @@ def test_energy_is_that_of_coding_and_of_the_bits_and_the_least_is_named(board):
 def test_a_board_without_times_of_these_bundles_is_left_out(board):
     row, target = board
     other = replace(FOUND, rows=(*FOUND.rows[:2], at("mine", 10.0, 1.0, 1.0, is_bundle=True)))
-    assert target_device(other, [row], target) is None
+    assert target_device(other, FOUND, [row], target) is None
     unknown = replace(target, constants=())
-    assert target_device(FOUND, [row], unknown) is None
+    assert target_device(FOUND, FOUND, [row], unknown) is None
