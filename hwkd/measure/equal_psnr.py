@@ -16,7 +16,14 @@ from hwkd.images import Pixels
 from hwkd.measure.classic import MAX_QUALITY, MIN_QUALITY, pillow_codec
 from hwkd.measure.coder import SIDES, BundleCodec, ImageCodec
 from hwkd.measure.machine import host_facts
-from hwkd.measure.pillow_formats import ALL_LABELS, BENCH_SETTINGS_TEXT, JXL, check_codecs, lacking
+from hwkd.measure.pillow_formats import (
+    ALL_LABELS,
+    BENCH_SETTINGS_TEXT,
+    JXL,
+    PILLOW_SETTINGS_TEXT,
+    check_codecs,
+    lacking,
+)
 from hwkd.measure.timing import keep_memory, pinned, rounds_until_stopped, watch_machine
 from hwkd.metrics import psnr_db as psnr_of
 from hwkd.qualities import HIGHEST, LOWEST
@@ -156,7 +163,7 @@ def compare_at_psnr(
     notes = (
         f"bytes: the mean over the images at a mean PSNR of {psnr_db:g} dB (8-bit RGB), between two neighbouring "
         "qualities: the logarithm of the bytes is taken as a line over PSNR. The times are of the quality whose PSNR is nearer.",
-        f"{BENCH_SETTINGS_TEXT}.",
+        f"{PILLOW_SETTINGS_TEXT if without_jxl else BENCH_SETTINGS_TEXT}.",
         *((f"{ALL_LABELS[JXL]} is n/a: {without_jxl}.",) if without_jxl else ()),
         f"In turn, {latencies[0, 'encode'].runs} rounds after {WARMUP_ROUNDS} to warm up; a round encodes and decodes every "
         "image with each codec.",
