@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -45,6 +46,10 @@ def seeded() -> None:
     np.random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+EXPORTED_ON = (96, 128, 0)
+"""Height, width and seed of the photo that tiny bundles are exported on."""
 
 
 def make_photo(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
@@ -255,11 +260,31 @@ def tiny_teacher_file(tmp_path: Path, made_teacher: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorCodec]":
+def made_codecs() -> "list[tuple[HyperpriorCodec, dict[str, Tensor]]]":
+    """The codecs that `tiny_codec_of` has made, each with a copy of its state."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def shared_codecs_stay(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that changes a codec which others share fails itself, and not one of those."""
+    yield
+    if "tiny_codec_of" in request.fixturenames:
+        for codec, state in request.getfixturevalue("made_codecs"):
+            codec.set_lmbda(0.025)
+            for name, value in codec.state_dict().items():
+                assert value.equal(state[name]), f"the test changes {name} of a shared codec"
+
+
+@pytest.fixture(scope="session")
+def tiny_codec_of(
+    tiny_specs: "dict[str, Spec]", made_codecs: "list[tuple[HyperpriorCodec, dict[str, Tensor]]]"
+) -> "Callable[[str], HyperpriorCodec]":
     """tiny_codec_of(family): a tiny codec quantized to 7/8 bits on made photos, with its tables; not to be changed.
 
     Every branch of it does something, and its latents and scales are those of a codec that codes: no training. Its steps are
-    powers of two, so that every processor and every runtime computes the same (tests/fakes/exact_codec.py).
+    powers of two, so that every processor and every runtime computes the same (tests/fakes/exact_codec.py). Its channels
+    of y stand in the order of `tiny_bundle_of`.
     """
 
     @cache
@@ -268,6 +293,8 @@ def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorC
         import torch
 
         from hwkd.bits import BitPlan
+        from hwkd.export.graphs import latents_of
+        from hwkd.models.base import padded
         from hwkd.models.build import build
         from hwkd.models.inherit import fit_to_data
         from hwkd.models.patch import PatchCodec
@@ -299,7 +326,9 @@ def tiny_codec_of(tiny_specs: "dict[str, Spec]") -> "Callable[[str], HyperpriorC
         quantized = post_training_quantize(codec.eval(), BitPlan(7, 8), [x[:, :, :128]])
         put_on_powers_of_two(quantized)
         quantized.update(force=True)
-        return quantized
+        ordered, _ = latents_of(quantized, [padded(make_photo(*EXPORTED_ON), 64)])
+        made_codecs.append((ordered, deepcopy(ordered.state_dict())))
+        return ordered
 
     return make
 
@@ -328,7 +357,7 @@ def tiny_bundle_of(
             bits=BitPlan(7, 8),
             provenance={"data": "made in code"},
         )
-        images = {"photo": make_photo(96, 128, 0)}
+        images = {"photo": make_photo(*EXPORTED_ON)}
         prepared = prepare(source, load_target("x86-avx2"), images)
         path = tmp_path_factory.mktemp("bundle") / f"tiny-{family}.hwkd"
         write_bundle_file(path, prepared, images)

@@ -100,7 +100,7 @@ def prepare(source: Source, target: Target, images: Mapping[str, Pixels]) -> Pre
     """The integers of `source` for `target`.
 
     Weights of more bits than the target's kernels take lose their last bits. Those of h_s lose what the bound of its sums
-    requires. The codec's channels of y may stand in another order afterwards.
+    requires. The codec of what is returned may have its channels of y in another order.
 
     Args:
         images: images by name, to find the range of the latents.
@@ -112,7 +112,7 @@ def prepare(source: Source, target: Target, images: Mapping[str, Pixels]) -> Pre
     codec = source.codec
     codec.update(force=True)
     seen = (padded(centre(image), codec.downsampling_factor) for image in images.values())
-    latents = latents_of(codec, seen)
+    codec, latents = latents_of(codec, seen)
     layers = integer_layers(codec)
     quantization = target.preferred.quantization
     weight_bits = source.bits.weight_bits
@@ -124,7 +124,7 @@ def prepare(source: Source, target: Target, images: Mapping[str, Pixels]) -> Pre
     }
     scales = codec.gaussian_conditional.scale_table.double().numpy()
     return Prepared(
-        source,
+        replace(source, codec=codec),
         target,
         weight_bits,
         held,

@@ -220,14 +220,13 @@ class Graphs:
     Attributes:
         encoder: makes the graph of g_a, h_a and rounding.
         decoder: makes the graph of g_s and rounding.
-        latents: finds the symbols that y and z can take, on images [1, 3, H, W] in [0, 1], sides multiples of 64. It may
-            put the codec's channels of y in another order before.
+        latents: as `latents_of`.
         operations: gives what the codec's networks read of their inputs.
     """
 
     encoder: MakeGraph
     decoder: MakeGraph
-    latents: Callable[[Any, Iterable[Tensor]], LatentRanges]
+    latents: Callable[[Any, Iterable[Tensor]], tuple[Any, LatentRanges]]
     operations: Callable[[Any], Operations]
 
 
@@ -256,8 +255,12 @@ def decoder_graph(
 
 
 @torch.no_grad()
-def latents_of(codec: HyperpriorCodec, images: Iterable[Tensor]) -> LatentRanges:
-    """The latents of `codec`, the channels of which may stand in another order afterwards.
+def latents_of(
+    codec: HyperpriorCodec, images: Iterable[Tensor]
+) -> tuple[HyperpriorCodec, LatentRanges]:
+    """`codec` with its channels of y in the order that the graphs need, and the latents' ranges.
+
+    A copy where the order changes: `codec` keeps its own.
 
     Args:
         images: [1, 3, H, W] in [0, 1], sides multiples of 64.

@@ -41,9 +41,11 @@ def _decoder(
     return decoder_model(graph, x_hat, latents)
 
 
-def _latents(codec: ConvHyperprior, images: Iterable[Tensor]) -> LatentRanges:
+def _latents(
+    codec: ConvHyperprior, images: Iterable[Tensor]
+) -> tuple[ConvHyperprior, LatentRanges]:
     """Every symbol has 8 bits, as in training."""
-    return LatentRanges(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, codec.M)
+    return codec, LatentRanges(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, codec.M)
 
 
 def _operations(codec: ConvHyperprior) -> Operations:

@@ -4,6 +4,7 @@ torch's pixel_unshuffle and pixel_shuffle become one SpaceToDepth or DepthToSpac
 put in order in the weights beforehand.
 """
 
+import copy
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
@@ -272,7 +273,7 @@ _CHANNELS_A_KERNEL = 8
 
 
 @torch.no_grad()
-def _latents(codec: PatchCodec, images: Iterable[Tensor]) -> LatentRanges:
+def _latents(codec: PatchCodec, images: Iterable[Tensor]) -> tuple[PatchCodec, LatentRanges]:
     """The channels that hold more than 8 bits come first, those of a context before all: g_s reads their high digits in a
     product of their own.
 
@@ -286,14 +287,16 @@ def _latents(codec: PatchCodec, images: Iterable[Tensor]) -> LatentRanges:
         largest = torch.maximum(largest, codec.g_a(x).abs().amax((0, 2, 3)))
     is_wide = largest * (HIGHEST_STEP if has_gains else 1) > _WIDE_FROM
     if not is_wide.any():
-        return LatentRanges(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, 0, has_gains)
+        return codec, LatentRanges(codec.M, codec.Z, SYMBOL_MAX, SYMBOL_MAX, 0, has_gains)
     context = cast(PatchSynthesis, codec.g_s).context
     if context is not None:
         # A mean comes on top of its symbol.
         is_wide[: context.channels] = True
+    codec = copy.deepcopy(codec)
     codec.reorder_latents(torch.argsort((~is_wide).int(), stable=True))
     channels = -(-int(is_wide.sum()) // _CHANNELS_A_KERNEL) * _CHANNELS_A_KERNEL
-    return LatentRanges(codec.M, codec.Z, WIDE_MAX, SYMBOL_MAX, min(channels, codec.M), has_gains)
+    narrow_from = min(channels, codec.M)
+    return codec, LatentRanges(codec.M, codec.Z, WIDE_MAX, SYMBOL_MAX, narrow_from, has_gains)
 
 
 def _operations(codec: PatchCodec) -> Operations:

@@ -30,9 +30,8 @@ def made(tiny_codec_of, photo):
     """made(family, arithmetic): the codec, an image as a tensor and the two graphs."""
 
     def make(family: str, arithmetic: str):
-        codec = tiny_codec_of(family)
         x = padded(photo(128, 192, 4), 64)
-        latents = latents_of(codec, [x])
+        codec, latents = latents_of(tiny_codec_of(family), [x])
         return codec, x, board_graphs(codec, integer_layers(codec), latents, arithmetic, 13, SIZE)
 
     return make
@@ -132,8 +131,7 @@ def test_int8_is_signed_throughout(made) -> None:
 def test_a_size_that_no_engine_is_built_for_is_refused(
     tiny_codec_of, photo, size: tuple[int, int], advice: str
 ) -> None:
-    codec = tiny_codec_of("relu")
-    latents = latents_of(codec, [])
+    codec, latents = latents_of(tiny_codec_of("relu"), [])
     with pytest.raises(InputError) as caught:
         board_graphs(codec, integer_layers(codec), latents, "fp16", 13, size)
     assert str(caught.value) == (

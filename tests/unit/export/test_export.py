@@ -218,9 +218,10 @@ def test_loud_latents_get_the_symbols_that_they_need(source, tiny_codec_of, imag
         layer.bias.data.mul_(16)
     for layer in (codec.g_s.linear, codec.g_s.stem):
         layer.weight.data.div_(16)
-    bundle, _ = export_now(replace(source("patch"), codec=codec), "x86-avx2", images)
+    prepared = prepare(replace(source("patch"), codec=codec), load_target("x86-avx2"), images)
+    bundle = export(prepared, images, lambda _: None)
     assert bundle.manifest.largest_y == 127 * 256 + 127
-    image, same = images["a"], exact(codec)
+    image, same = images["a"], exact(prepared.source.codec)
     height, width = image.shape[:2]
     for runtime in present_runtimes():
         loaded = Codec.load(bundle, runtime)
@@ -233,8 +234,9 @@ def test_loud_latents_get_the_symbols_that_they_need(source, tiny_codec_of, imag
 
 @pytest.mark.usefixtures("in_one_thread")
 def test_a_codec_of_all_rates_is_exported_with_its_gains(source, exported, images) -> None:
-    codec = source("rates").codec
     bundle, _ = exported("rates", "x86-avx2")
+    prepared = prepare(source("rates"), load_target("x86-avx2"), images)
+    codec = prepared.source.codec
     manifest = bundle.manifest
     assert (manifest.qualities, manifest.lmbda) == ((1, 100), None)
     held = arrays(bundle, "gains.npz")
@@ -244,7 +246,6 @@ def test_a_codec_of_all_rates_is_exported_with_its_gains(source, exported, image
     parts_of_a_step = 256 * 63 / np.log(256 / 0.11)
     expected = (base + deviations) * parts_of_a_step
     assert np.abs(held["anchors"] - expected).max() < 0.51
-    prepared = prepare(source("rates"), load_target("x86-avx2"), images)
     assert held["narrow_from"] == prepared.latents.narrow_from
     # The others have one rate.
     assert exported("patch", "x86-avx2")[0].manifest.qualities is None

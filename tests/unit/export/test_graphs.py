@@ -67,10 +67,10 @@ class Made:
 
 def made(family: str, codec: HyperpriorCodec, photo, *sizes: tuple[int, int, int]) -> Made:
     """sizes: (height, width, seed) of the images."""
-    latents_of(codec, [padded(photo(*size), 64) for size in sizes])  # puts the channels in order
+    codec, _ = latents_of(codec, [padded(photo(*size), 64) for size in sizes])
     reference = exact(codec)
     passes = [clear_pass(reference, photo, *size) for size in sizes]
-    latents = latents_of(codec, [padded(one.image, 64) for one in passes])
+    codec, latents = latents_of(codec, [padded(one.image, 64) for one in passes])
     return Made(family, codec, integer_layers(codec), latents, passes)
 
 
@@ -155,9 +155,9 @@ def test_float_graphs_for_one_size_take_and_give_floats(
 @pytest.mark.parametrize("runtime", present_runtimes())
 def test_latents_are_held_to_their_symbols(tiny_codec_of, photo, family: str, runtime: str) -> None:
     """All of y and z beyond what a bundle says that there is."""
-    codec = tiny_codec_of(family)
+    tiny = made(family, tiny_codec_of(family), photo, (64, 128, 10))
+    codec, (one,) = tiny.codec, tiny.passes
     latents = LatentRanges(codec.M, codec.Z, largest_y=2, largest_z=0, narrow_from=0)
-    (one,) = made(family, codec, photo, (64, 128, 10)).passes
     model = encoder_graph(codec, integer_layers(codec), latents, ONNX_RUNTIME)
     found = run(model, runtime, image=one.image)
     assert (one.y < -3.5).any() and (one.y > 2.5).any()
@@ -309,7 +309,7 @@ def test_loud_channels_are_wide_eight_at_a_time(
 ) -> None:
     codec, images = with_peaks(peaks)
     largest_y = WIDE_MAX_LATENTS if narrow_from else 127
-    assert latents_of(codec, images) == LatentRanges(12, 8, largest_y, 127, narrow_from)
+    assert latents_of(codec, images)[1] == LatentRanges(12, 8, largest_y, 127, narrow_from)
 
 
 @torch.no_grad()
@@ -330,7 +330,10 @@ def test_loud_channels_come_first_in_a_codec_that_is_the_same_otherwise(
     y = codec.g_a(x)
     z = torch.round(codec.hyper_analysis(y))
     index, image = codec.scale_index(z), codec.g_s(torch.round(y))
-    assert latents_of(codec, [x]).narrow_from == 8
+    held = copy.deepcopy(codec.state_dict())
+    codec, latents = latents_of(given := codec, [x])
+    assert latents.narrow_from == 8
+    assert all(torch.equal(held[name], value) for name, value in given.state_dict().items())
     codec.set_lmbda(0.025)
     order = [0, 1, 2, 3, 10, 4, 5, 6, 7, 8, 9, 11]  # those of the context stay
     torch.testing.assert_close(codec.g_a(x), y[:, order])
@@ -351,7 +354,7 @@ def test_with_gains_what_counts_is_steps_of_g_s_at_the_highest_quality(
     codec, images = with_peaks({2: peak / math.sqrt(0.18 / 0.025)}, "rates", others=1)
     codec.set_lmbda(0.0018)
     largest_y = WIDE_MAX_LATENTS if narrow_from else 127
-    assert latents_of(codec, images) == LatentRanges(12, 8, largest_y, 127, narrow_from, True)
+    assert latents_of(codec, images)[1] == LatentRanges(12, 8, largest_y, 127, narrow_from, True)
 
 
 def test_the_loudest_of_all_images_counts(tiny_codec_of, photo) -> None:
@@ -364,14 +367,14 @@ def test_the_loudest_of_all_images_counts(tiny_codec_of, photo) -> None:
         for layer in (loud.g_a.linear, loud.g_a.head):
             layer.weight.mul_(factor)
             layer.bias.mul_(factor)
-    assert latents_of(loud, quiet).narrow_from == 0
-    assert latents_of(loud, both).narrow_from == 8
-    assert latents_of(loud, both[::-1]).narrow_from == 8
+    assert latents_of(loud, quiet)[1].narrow_from == 0
+    assert latents_of(loud, both)[1].narrow_from == 8
+    assert latents_of(loud, both[::-1])[1].narrow_from == 8
 
 
 @pytest.mark.parametrize("family", ["gdn", "relu"])
 def test_other_families_have_8_bits_as_in_training(tiny_codec_of, photo, family: str) -> None:
-    found = latents_of(tiny_codec_of(family), [padded(photo(64, 64, 0), 64)])
+    _, found = latents_of(tiny_codec_of(family), [padded(photo(64, 64, 0), 64)])
     assert found == LatentRanges(12, 8, 127, 127, 12)
 
 
@@ -401,7 +404,7 @@ def trained(
     family: str, codec: HyperpriorCodec, photos: list[np.ndarray], quality: int = 50
 ) -> Trained:
     tensors = [padded(image, 64) for image in photos]
-    latents = latents_of(codec, tensors)
+    codec, latents = latents_of(codec, tensors)
     rate = None
     if isinstance(codec, PatchCodec) and codec.gains is not None:
         anchors = codec.gains.at_anchors()
@@ -601,7 +604,7 @@ def run_whole(graph: onnx.ModelProto, **inputs: np.ndarray) -> dict[str, np.ndar
 def test_a_boards_graphs_take_the_gains_of_a_quality(tiny_codec_of, photo, arithmetic: str) -> None:
     codec = tiny_codec_of("rates")
     x = padded(photo(128, 192, 10), 64)
-    latents = latents_of(codec, [x])
+    codec, latents = latents_of(codec, [x])
     graphs = board_graphs(codec, integer_layers(codec), latents, arithmetic, 13, (192, 128))
     codec.set_lmbda(0.025)
     values = codec.gains.log().exp().detach().numpy()
