@@ -3,17 +3,21 @@
     python tests/bench/bench_movement.py
 
 Prints, for each bundle, network and runtime: milliseconds in convolutions, pixel shuffles, conversions, joins and the rest;
-then `hwkd.measure.predict.movement.RATES` fitted to them (non-negative least squares of relative errors). One thread, 768x512. GDN's
-own arithmetic (powers, products, roots) is left out: predictions count it as `nonlinear`.
+then `hwkd.measure.predict.movement.RATES` and REFERENCE_NS that follow. One thread, 768x512. GDN's own arithmetic (powers,
+products, roots) is left out: predictions count it as `nonlinear`.
 """
 
+import itertools
 import json
 import math
 import os
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import onnx
@@ -40,12 +44,12 @@ GROUPS = {
     },
     "join": {"Concat", "Slice", "Split", "VariadicSplit", "StridedSlice", "Pad"},
 }
-FITTED = {
-    ("shuffle",): ("shuffle",),
-    ("convert",): ("convert", "requantize"),
-    ("elementwise", "join"): ("elementwise",),
+OPENVINO_HINTS = {
+    "INFERENCE_PRECISION_HINT": "f32",
+    "INFERENCE_NUM_THREADS": 1,
+    "NUM_STREAMS": 1,
+    "PERFORMANCE_HINT": "LATENCY",
 }
-"""Groups of nodes, and the kinds of values that their time is fitted to."""
 TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}
 
 
@@ -71,11 +75,8 @@ def inputs(graph: bytes) -> dict[str, np.ndarray]:
 def by_openvino(graph: bytes) -> dict[str, float]:
     import openvino
 
-    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     core = openvino.Core()
-    model = core.compile_model(
-        core.read_model(graph), "CPU", hints | {"PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
-    )
+    model = core.compile_model(core.read_model(graph), "CPU", OPENVINO_HINTS | {"PERF_COUNT": True})
     request, fed = model.create_infer_request(), inputs(graph)
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for run in range(RUNS):
@@ -113,14 +114,75 @@ def summed(nodes: dict[tuple[str, str], float]) -> dict[str, float]:
     return found
 
 
+def pointwise_ns() -> float:
+    """Nanoseconds of a float MAC of a 1x1 convolution, one thread, OpenVINO: 4 layers of 256 channels at 96x64."""
+    import openvino
+
+    channels, layers = 256, 4
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 0.1, (channels, channels, 1, 1)).astype(np.float32)
+    names = ["x", *(f"x{i}" for i in range(layers))]
+    declared = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, 64, 96])
+        for name in (names[0], names[-1])
+    ]
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Conv", [one, "w"], [following])
+            for one, following in itertools.pairwise(names)
+        ],
+        "pointwise",
+        declared[:1],
+        declared[1:],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
+    core = openvino.Core()
+    request = core.compile_model(
+        core.read_model(model.SerializeToString()), "CPU", OPENVINO_HINTS
+    ).create_infer_request()
+    x = rng.normal(0, 1, (1, channels, 64, 96)).astype(np.float32)
+    seconds = []
+    for _ in range(RUNS + WARM_UP):
+        started = time.perf_counter()
+        request.infer({"x": x})
+        seconds.append(time.perf_counter() - started)
+    return 1e9 * float(np.median(seconds[WARM_UP:])) / (layers * channels**2 * 64 * 96)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network of a bundle: values by kind, and the milliseconds outside of its products."""
+
+    name: str
+    amounts: Mapping[str, float]
+    ms: float
+
+    def ln_error(self, ns: Mapping[str, float]) -> float:
+        predicted = sum(ns[kind] * self.amounts.get(kind, 0.0) for kind in KINDS) / 1e6
+        return math.log(predicted / self.ms)
+
+
+def fitted(rows: list[Row]) -> dict[str, float]:
+    """Nanoseconds a value by kind: least squares of relative errors, none below 0."""
+    work = np.array([[row.amounts.get(kind, 0.0) for kind in KINDS] for row in rows])
+    ms = np.array([row.ms for row in rows])
+    scale = work.max(0)
+    found, _ = nnls(work / scale / ms[:, None], np.ones(len(rows)))
+    ns = dict(zip(KINDS, 1e6 * found / scale, strict=True))
+    # Least relative errors favour small rates: all are scaled, so that their ln errors are 0 in the mean.
+    factor = math.exp(-fmean(row.ln_error(ns) for row in rows))
+    return {kind: factor * value for kind, value in ns.items()}
+
+
 def main() -> None:
     started = time.monotonic()
-    rows: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = defaultdict(list)
+    rows: dict[str, list[Row]] = defaultdict(list)
     for name, path in sorted(shipped().items()):
         bundle = read_bundle(Path(path))
         _, layers = read_costs(bundle).for_image(WIDTH, HEIGHT)
         for side, networks in SIDES.items():
-            amounts = Counter()
+            amounts: Counter[str] = Counter()
             for of_layer in movement([x for x in layers if x.network in networks]).values():
                 amounts.update(of_layer)
             for runtime, profile in (("openvino", by_openvino), ("onnxruntime", by_onnxruntime)):
@@ -131,30 +193,18 @@ def main() -> None:
                     ms["elementwise"] += ms.pop("of gdn", 0.0)
                 rest = sum(v for k, v in ms.items() if k not in ("products", "of gdn"))
                 share = 100 * rest / sum(ms.values())
-                told = ", ".join(f"{k} {v:.1f}" for k, v in sorted(ms.items()))
-                print(f"{name} {side} {runtime}: {told} ms; {share:.0f} % moves", flush=True)
-                rows[runtime].append((dict(amounts), dict(ms)))
+                groups = ", ".join(f"{k} {v:.1f}" for k, v in sorted(ms.items()))
+                print(f"{name} {side} {runtime}: {groups} ms; {share:.0f} % moves", flush=True)
+                rows[runtime].append(Row(name, amounts, rest))
     for runtime, found in rows.items():
-        rates: Counter[str] = Counter()
-        for groups, kinds in FITTED.items():
-            work = np.array([[amounts.get(kind, 0.0) for kind in kinds] for amounts, _ in found])
-            ms = np.array([sum(of.get(group, 0.0) for group in groups) for _, of in found])
-            scale = work.max(0)
-            # Relative errors, but those of less than half a millisecond count as of that.
-            weight = 1 / np.maximum(ms, 0.5)
-            fitted, _ = nnls(work / scale * weight[:, None], ms * weight)
-            rates.update(dict(zip(kinds, fitted / scale, strict=True)))
-        off = [
-            math.log(
-                sum(rates[kind] * amounts.get(kind, 0.0) for kind in KINDS)
-                / sum(of.get(group, 0.0) for groups in FITTED for group in groups)
-            )
-            for amounts, of in found
+        left_out = [
+            row.ln_error(fitted([other for other in found if other.name != row.name]))
+            for row in found
         ]
-        # Least relative errors favour small rates: all are scaled, so that their ln errors are 0 in the mean.
-        factor = 1e6 * math.exp(-float(np.mean(off)))
-        told = ", ".join(f'"{kind}": {factor * rates[kind]:.2f}' for kind in KINDS)
-        print(f'"{runtime}": {{{told}}}, ln_sd {np.std(off):.2f}')
+        ns = ", ".join(f'"{kind}": {value:.2f}' for kind, value in fitted(found).items())
+        ln_sd = math.sqrt(fmean(off**2 for off in left_out))
+        print(f'"{runtime}": {{{ns}}}, ln_sd {ln_sd:.2f}, each model left out')
+    print(f"REFERENCE_NS {pointwise_ns():.4f}")
     print(f"{time.monotonic() - started:.0f} s")
 
 

@@ -1,9 +1,8 @@
 """Data movement: what a quantized graph does between its layers. No benchmark of whole networks shows it.
 
 Measured in OpenVINO's performance counts and ONNX Runtime's profile of the shipped bundles (tests/bench/bench_movement.py):
-half to two thirds of a patch decoder's time in OpenVINO lies outside of convolutions. What the constants of a device predict
-is about the convolutions' share: on the machine that was measured, 9 and 15 ms for the decoders of patch-small and
-patch-medium, beside 10 and 15 ms in convolutions and 18 and 21 ms outside of them.
+a fifth to a half of a patch codec's time lies outside of its products. What the constants of a device predict is about the
+products' share.
 """
 
 import math
@@ -15,11 +14,17 @@ from hwkd.measure.predict.fit import Prediction
 from hwkd.target import Constants, ExecutionUnit
 
 KINDS = (
-    "shuffle",  # values through pixel shuffle or unshuffle
+    "shuffle",  # values through the pixel shuffle behind a transposed convolution
+    "blocks",  # values through the pixel shuffles of patches, which move whole rows of values
     "convert",  # values of the image, to or from bytes in another layout, padded or cut
     "elementwise",  # values that branches are added or concatenated in, and latents that are scaled, rounded and limited
-    "requantize",  # values that a layer writes, brought to 8 bits
+    "requantize",  # values that a layer with a window writes, brought to 8 bits
+    "pointwise",  # values that a 1x1 layer writes: ONNX Runtime adds bias and branch to them in float, in steps of their own
 )
+
+
+WRITTEN = ("requantize", "pointwise")
+"""Kinds of values that a layer writes: a GPU's runtime does the rest of them in the layer itself."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Rates:
 
     Attributes:
         ns: nanoseconds by kind.
-        ln_sd: standard deviation of the logarithm of a graph's movement that `ns` does not explain.
+        ln_sd: standard deviation of the logarithm of a graph's movement that rates without the graph's model do not explain.
         source: what was measured.
     """
 
@@ -37,27 +42,37 @@ class Rates:
     source: str
 
 
-_MACHINE = (
-    "profiles of 8 shipped bundles at 768x512, 1 thread, Intel Xeon with AVX512-VNNI (2 shared cores, a training of lowest "
-    "priority beside it: shares are good, absolute times less so)"
-)
+_MACHINE = "profiles of the 8 bundles that ship at 768x512, 1 thread, AMD EPYC with AVX512-VNNI (2 cores, nothing beside it)"
 RATES: Mapping[str, Rates] = {
     "openvino": Rates(
-        {"shuffle": 3.51, "convert": 1.40, "elementwise": 2.23, "requantize": 0.21},
-        0.53,
+        {
+            "shuffle": 1.03,
+            "blocks": 0.39,
+            "convert": 0.0,
+            "elementwise": 4.21,
+            "requantize": 0.0,
+            "pointwise": 0.0,
+        },
+        0.21,
         f"OpenVINO 2026.4.1's performance counts, {_MACHINE}",
     ),
     "onnxruntime": Rates(
-        {"shuffle": 2.75, "convert": 2.72, "elementwise": 4.87, "requantize": 0.54},
-        0.66,
+        {
+            "shuffle": 1.73,
+            "blocks": 0.64,
+            "convert": 0.49,
+            "elementwise": 0.0,
+            "requantize": 0.09,
+            "pointwise": 0.81,
+        },
+        0.33,
         f"ONNX Runtime 1.32.0's profile, {_MACHINE}",
     ),
 }
-"""The rates by runtime; the names are those of targets."""
+"""The rates by runtime; the names are those of targets. A rate of 0: the other kinds explain what the runtime spends there."""
 
-REFERENCE_NS = 0.0191
-"""A float MAC of a 1x1 convolution on one thread of the machine that stands for the measured one: `pointwise` of x86-vnni's
-constants."""
+REFERENCE_NS = 0.0197
+"""A float MAC of a 1x1 convolution on one thread of the machine that was measured, by the same benchmark."""
 
 GPU_BYTES = 4.0
 """Read and written for a value in fp16."""
@@ -83,7 +98,7 @@ def movement(layers: Sequence[LayerCost]) -> dict[str, dict[str, float]]:
         of_layer[kind] = of_layer.get(kind, 0.0) + values
 
     for before, layer in zip([None, *layers], layers, strict=False):
-        add(layer, "requantize", layer.out_values)
+        add(layer, "pointwise" if layer.kernel == 1 else "requantize", layer.out_values)
         if layer.operator == "transposed":
             add(layer, "shuffle", layer.out_values)
         if before is None or before.network != layer.network:
@@ -91,20 +106,21 @@ def movement(layers: Sequence[LayerCost]) -> dict[str, dict[str, float]]:
         if before.out_values != layer.in_values:
             add(before, "elementwise", before.out_values)
         elif before.c_out != layer.c_in:
-            add(layer, "shuffle", layer.in_values)
+            add(layer, "blocks", layer.in_values)
     analysis = [layer for layer in layers if layer.network == "g_a"]
     synthesis = [layer for layer in layers if layer.network == "g_s"]
     if analysis:
         first, last = analysis[0], analysis[-1]
         add(first, "convert", first.in_values)
         if first.c_in != COLOURS:
-            add(first, "shuffle", first.in_values)
+            add(first, "blocks", first.in_values)
         add(last, "elementwise", last.out_values)
     if synthesis:
-        last = synthesis[-1]
+        first, last = synthesis[0], synthesis[-1]
+        add(first, "elementwise", first.in_values)
         add(last, "convert", last.out_values)
         if last.c_out != COLOURS:
-            add(last, "shuffle", last.out_values)
+            add(last, "blocks", last.out_values)
     return found
 
 
@@ -170,7 +186,7 @@ def moved(
         bandwidth = unit.bandwidth_gbs.value
         if bandwidth is None:
             return None
-        moved_values = sum(v for kind, v in amounts.items() if kind != "requantize")
+        moved_values = sum(v for kind, v in amounts.items() if kind not in WRITTEN)
         ms = moved_values * GPU_BYTES / (GPU_SHARE * bandwidth * 1e6)
         return Prediction(ms, GPU_WIDTH / math.sqrt(12), 0.0) if ms else None
     rates = RATES.get(unit.runtime.name)
