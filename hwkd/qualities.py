@@ -6,6 +6,7 @@ CompressAI's qualities 1 to 8 have lambdas from LMBDA_LOW to LMBDA_HIGH too, and
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,12 @@ def check_within(name: str, qualities: tuple[int, int], quality: int) -> None:
         raise InputError(
             f"a quality of {name} must be a whole number from {low} to {high}, got {quality}"
         )
+
+
+def nearest(wanted: Iterable[int], qualities: tuple[int, int]) -> tuple[int, ...]:
+    """The qualities of `wanted`, moved into the range of a model that has `qualities`; each once, in order."""
+    low, high = qualities
+    return tuple(sorted({min(max(quality, low), high) for quality in wanted}))
 
 
 def lmbda_at(quality: int) -> float:

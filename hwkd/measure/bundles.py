@@ -244,7 +244,7 @@ def _refused(reason: str) -> InputError:
 
 # A bundle's profile on this host: the int8 networks and the whole way, in each runtime.
 
-CHILD = (sys.executable, "-m", "hwkd.measure.memory_child")
+CHILD = (sys.executable, "-m", "hwkd.measure.memory")
 
 
 def profile_bundle(

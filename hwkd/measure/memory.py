@@ -1,4 +1,9 @@
-"""Peak memory of an encode and of a decode, each in a process of its own, and how it grows with the image."""
+"""Peak memory of an encode and of a decode, each in a process of its own, and how it grows with the image.
+
+This file is also the process that runs a bundle; `hwkd.measure.eager.memory_child` is the one that runs torch.
+
+    python -m hwkd.measure.memory RUNTIME encode|decode BUNDLE WIDTH HEIGHT THREADS STREAM
+"""
 
 import json
 import math
@@ -12,11 +17,14 @@ from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
 
+from hwkd.codec.codec import Z_PX, Codec
+from hwkd.codec.entropy import use_compiled
 from hwkd.errors import HwkdError, InputError
-from hwkd.measure.coder import ImageCodec, picture
+from hwkd.measure.coder import BundleCodec, ImageCodec, picture
 from hwkd.measure.energy.measure import T_975
 from hwkd.measure.machine import eager_setting
 from hwkd.measure.record import Entry, Setting
+from hwkd.measure.timing import pinned
 from hwkd.quantity import Quantity, not_known
 
 CHILD = (sys.executable, "-m", "hwkd.measure.eager.memory_child")
@@ -220,3 +228,32 @@ def report_peak(run: Callable[[], tuple[float, str]]) -> int:
     after_mib = max(peak_mib(), baseline_mib)
     print(json.dumps({"peak_mib": after_mib, "baseline_mib": baseline_mib, "part": part}))
     return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run one side of a bundle once, as the child. The exit code is the error's, with its sentence on stderr.
+
+    STREAM: where an encode writes its bytes and a decode finds them. Beside it lies the stream of one block of 64x64, coded
+    first, so that the graphs are open and the coder is compiled before the image.
+    """
+    runtime, side, bundle, width, height, threads, stream = arguments
+
+    def measure() -> tuple[float, str]:
+        with pinned(int(threads)):
+            use_compiled()
+            codec = BundleCodec(Codec.load(bundle, runtime, int(threads)), bundle, runtime)
+            block = Path(f"{stream}.block")
+            if side == "encode":
+                block.write_bytes(codec.encode(picture(Z_PX, Z_PX)))
+            else:
+                codec.decode(block.read_bytes())
+            run = whole_run(codec, side, (int(width), int(height)), Path(stream))
+            baseline_mib = peak_mib()
+            run()
+        return baseline_mib, "end_to_end"
+
+    return report_peak(measure)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

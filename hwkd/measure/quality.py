@@ -13,8 +13,8 @@ from hwkd.codec.networks import default_runtime
 from hwkd.errors import InputError
 from hwkd.images import ImageSource, Pixels
 from hwkd.measure.record import Quality
-from hwkd.metrics import mse, psnr_db
-from hwkd.qualities import lmbda_at
+from hwkd.metrics import Curve, mse, psnr_db
+from hwkd.qualities import lmbda_at, nearest
 from hwkd.runtime.bundle import Bundle
 from hwkd.runtime.manifest import SetFigures
 from hwkd.runtime.session import present_runtimes, runtime_label
@@ -135,6 +135,17 @@ class Evaluation:
     def rd_loss(self, lmbda: float) -> float:
         """Mean over the images of bpp + lmbda * 255^2 * mse."""
         return fmean(image.rd_loss(lmbda) for image in self.images)
+
+
+def curve_of(name: str, evaluations: Sequence[Evaluation]) -> Curve:
+    """`evaluations` as a curve; with MS-SSIM only if every one has it. Raises InputError as Curve."""
+    ms_ssim = [e.ms_ssim for e in evaluations if e.ms_ssim is not None]
+    return Curve(
+        name,
+        tuple(e.bpp for e in evaluations),
+        tuple(e.psnr_db for e in evaluations),
+        tuple(ms_ssim) if len(ms_ssim) == len(evaluations) else None,
+    )
 
 
 def evaluate(
@@ -303,8 +314,7 @@ def _qualities(bundle: Bundle) -> tuple[int | None, ...]:
     """The qualities of QUALITIES that `bundle` has, or the nearest that it has; None for a bundle of one rate."""
     if bundle.manifest.qualities is None:
         return (None,)
-    low, high = bundle.manifest.qualities
-    return tuple(sorted({min(max(quality, low), high) for quality in QUALITIES}))
+    return nearest(QUALITIES, bundle.manifest.qualities)
 
 
 def _figures(

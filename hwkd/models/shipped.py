@@ -1,12 +1,11 @@
 """The teachers that come with hwkd: a safetensors file and a JSON card each, in hwkd/weights/."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hwkd.errors import HwkdError, unknown
-from hwkd.files import write_text
 from hwkd.models.spec import Spec, spec_from_json
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
@@ -86,8 +85,3 @@ def is_half(name: str) -> bool:
         return any(held["dtype"] == "F16" for key, held in header.items() if key != "__metadata__")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HwkdError(f"{path} is not a file of weights ({error}); install hwkd again") from error
-
-
-def write_card(card: WeightsCard) -> None:
-    """Write `card` beside the weights, for `read_card`."""
-    write_text(WEIGHTS / f"{card.name}.json", json.dumps(asdict(card), indent=2) + "\n")

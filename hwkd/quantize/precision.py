@@ -9,8 +9,7 @@ every machine must get the same scale index from it, or the stream does not deco
 """
 
 import shlex
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from hwkd.bits import BitPlan
 from hwkd.errors import InputError
@@ -135,10 +134,6 @@ class PrecisionPlan:
     def sentences(self) -> list[str]:
         """The whole plan in words: the entries, then the notes."""
         return [entry.sentence() for entry in self.entries] + list(self.notes)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain lists, dicts, strings and numbers, for a manifest or a JSON report."""
-        return asdict(self)
 
 
 def plan_precision(

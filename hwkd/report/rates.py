@@ -1,6 +1,6 @@
 """Results against other codecs at equal quality: BD-rates of curves, changes of rate of single models. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from hwkd.errors import InputError
 from hwkd.metrics import (
@@ -8,6 +8,7 @@ from hwkd.metrics import (
     MS_SSIM,
     PSNR,
     Curve,
+    bd_psnr_db,
     bd_rate_percent,
     rate_change_percent,
     shared_range,
@@ -156,6 +157,42 @@ def _for_people(found: Sequence[tuple[float, float, float] | str], equal: str) -
         own = f"{low:{digits}} to {high:{digits}}"
         own = "" if own == usual else f" ({own})"
         yield Valued(f"{percent:+.1f}{own}", percent)
+
+
+def bd_table(
+    title: str, curves: Sequence[tuple[str | None, Callable[[], Curve]]], anchors: Sequence[Curve]
+) -> Table:
+    """BD-rate and BD-PSNR of each curve against each anchor; n/a where there is none, with the reason in a note.
+
+    Args:
+        curves: the name of each, None where the models were not named as a curve; and what makes it or raises InputError.
+    """
+    rows, notes = [], []
+    unnamed = missing("the models were not named as a curve")
+    for name, curve_of in curves:
+        whose = f" of {name}" if len(curves) > 1 else ""
+        for anchor in anchors:
+            try:
+                curve = curve_of()
+                low, high = shared_range(anchor, curve)
+                rate = number(bd_rate_percent(anchor, curve), "+.2f")
+                shared = span(f"{low:.2f} to {high:.2f}", low, high)
+            except InputError as error:
+                rate = psnr = shared = missing(str(error))
+                notes.append(f"BD figures{whose} against {anchor.name} are n/a: {error}.")
+            else:
+                # Curves that share PSNRs may share no rate.
+                try:
+                    psnr = number(bd_psnr_db(anchor, curve), "+.3f")
+                except InputError as error:
+                    psnr = missing(str(error))
+                    notes.append(f"bd_psnr_db{whose} against {anchor.name} is n/a: {error}.")
+            rows.append((name or unnamed, anchor.name, rate, psnr, shared))
+    notes.append(
+        f"Interpolation: {BD_METHOD}. Negative BD-rate, positive BD-PSNR: better than the anchor."
+    )
+    columns = ("curve", "against", "bd_rate_percent", "bd_psnr_db", "shared_psnr_db")
+    return Table(title, columns, tuple(rows), tuple(notes))
 
 
 def rate_change_table(

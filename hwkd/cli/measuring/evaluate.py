@@ -18,10 +18,12 @@ from hwkd.images import SUFFIXES, ImageSource, open_images
 from hwkd.measure.bundles import macs_per_pixel
 from hwkd.measure.classic import evaluate_classic
 from hwkd.measure.pillow_formats import ALL_LABELS, JXL, check_codecs, lacking, made
-from hwkd.metrics import BD_METHOD, Curve, bd_psnr_db, bd_rate_percent, shared_range
+from hwkd.measure.quality import Evaluation, ImageQuality, curve_of, evaluate, evaluate_bundle
+from hwkd.metrics import Curve
 from hwkd.options import option, whole
-from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, check_within, lmbda_at
-from hwkd.report.table import Table, missing, number, span
+from hwkd.qualities import CURVE_QUALITIES, HIGHEST, LOWEST, check_within, lmbda_at, nearest
+from hwkd.report.rates import bd_table
+from hwkd.report.table import Table, missing, number
 from hwkd.results import Result, TrainedModel, read_curve, write_result
 from hwkd.runtime.bundle import BUNDLE_SUFFIX, Bundle, is_bundle
 from hwkd.runtime.manifest import NOT_RECORDED, Card
@@ -29,7 +31,6 @@ from hwkd.runtime.manifest import NOT_RECORDED, Card
 if TYPE_CHECKING:
     from hwkd.distill.run_folder import LoadedModel
     from hwkd.images import Pixels
-    from hwkd.measure.quality import Evaluation, ImageQuality
     from hwkd.models.base import HyperpriorCodec
 
 HELP = "PSNR, MS-SSIM and bits per pixel of models, measured on real bytes"
@@ -62,7 +63,7 @@ class EvaluatedPoint:
 
     quality: int | None
     lmbda: float | None
-    evaluate: "Callable[..., Evaluation]"
+    evaluate: Callable[..., Evaluation]
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,6 @@ def load_evaluated(text: str, qualities: Sequence[int] | None) -> EvaluatedModel
 
 
 def _bundle(codec: Codec, qualities: Sequence[int] | None) -> EvaluatedModel:
-    from hwkd.measure.quality import evaluate_bundle
-
     manifest = codec.bundle.manifest
     points = tuple(
         EvaluatedPoint(
@@ -140,8 +139,7 @@ def _qualities_of(
     if has is None:
         return (None,)
     if asked is None:
-        low, high = has
-        return tuple(sorted({min(max(quality, low), high) for quality in CURVE_QUALITIES}))
+        return nearest(CURVE_QUALITIES, has)
     for quality in asked:
         check_within(name, has, quality)
     return tuple(sorted(asked))
@@ -152,10 +150,8 @@ def _evaluate_in_torch(
     quality: int | None,
     images: "Iterable[tuple[str, Pixels]]",
     *,
-    progress: "Callable[[ImageQuality], None] | None" = None,
-) -> "Evaluation":
-    from hwkd.measure.quality import evaluate
-
+    progress: Callable[[ImageQuality], None] | None = None,
+) -> Evaluation:
     if quality is not None:
         codec.set_lmbda(lmbda_at(quality))
     return evaluate(codec, images, progress=progress)
@@ -210,7 +206,7 @@ def trained_by_card(
     )
 
 
-# The curves that evaluated models form, their BD figures, and the file they are saved in.
+# The curves that evaluated models form, and the file they are saved in.
 
 
 @dataclass(frozen=True)
@@ -219,7 +215,7 @@ class Evaluated:
 
     model: EvaluatedModel
     point: EvaluatedPoint
-    evaluation: "Evaluation"
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True)
@@ -247,17 +243,6 @@ class CurveModels:
         if self.name is None:
             raise InputError("name the curve that the models form with --curve NAME")
         return curve_of(self.name, [one.evaluation for one in self.points(evaluated)])
-
-
-def curve_of(name: str, evaluations: "Sequence[Evaluation]") -> Curve:
-    """`evaluations` as a curve; with MS-SSIM only if every one has it. Raises InputError as Curve."""
-    ms_ssim = [e.ms_ssim for e in evaluations if e.ms_ssim is not None]
-    return Curve(
-        name,
-        tuple(e.bpp for e in evaluations),
-        tuple(e.psnr_db for e in evaluations),
-        tuple(ms_ssim) if len(ms_ssim) == len(evaluations) else None,
-    )
 
 
 def groups_of(models: Sequence[EvaluatedModel], name: str | None) -> tuple[CurveModels, ...]:
@@ -324,40 +309,16 @@ def _trained(known: TrainedModel, one: Evaluated) -> TrainedModel:
     return replace(known, quality=one.point.quality, lmbda=lmbda, rd_loss=loss)
 
 
-def bd_table(
+def _bd_table(
     title: str,
     groups: Sequence[CurveModels],
     evaluated: Sequence[Evaluated],
     anchors: Sequence[Curve],
 ) -> Table:
-    """BD-rate and BD-PSNR of each curve against each anchor; n/a where there is none, with the reason in a note."""
+    """The BD figures of the curves that have a name; of all where none has."""
     named = [group for group in groups if group.name is not None] or groups
-    rows, notes = [], []
-    unnamed = missing("the models were not named as a curve")
-    for group in named:
-        whose = f" of {group.name}" if len(named) > 1 else ""
-        for anchor in anchors:
-            try:
-                curve = group.curve(evaluated)
-                low, high = shared_range(anchor, curve)
-                rate = number(bd_rate_percent(anchor, curve), "+.2f")
-                shared = span(f"{low:.2f} to {high:.2f}", low, high)
-            except InputError as error:
-                rate = psnr = shared = missing(str(error))
-                notes.append(f"BD figures{whose} against {anchor.name} are n/a: {error}.")
-            else:
-                # Curves that share PSNRs may share no rate.
-                try:
-                    psnr = number(bd_psnr_db(anchor, curve), "+.3f")
-                except InputError as error:
-                    psnr = missing(str(error))
-                    notes.append(f"bd_psnr_db{whose} against {anchor.name} is n/a: {error}.")
-            rows.append((group.name or unnamed, anchor.name, rate, psnr, shared))
-    notes.append(
-        f"Interpolation: {BD_METHOD}. Negative BD-rate, positive BD-PSNR: better than the anchor."
-    )
-    columns = ("curve", "against", "bd_rate_percent", "bd_psnr_db", "shared_psnr_db")
-    return Table(title, columns, tuple(rows), tuple(notes))
+    curves = [(group.name, partial(group.curve, evaluated)) for group in named]
+    return bd_table(title, curves, anchors)
 
 
 NO_LIKELIHOODS = "a bundle holds no likelihoods"
@@ -465,7 +426,7 @@ def run(args: argparse.Namespace) -> int:
                 for point in model.points:
                     what = _named(model.name, point.quality)
 
-                    def show(image: "ImageQuality", what: str = what) -> None:
+                    def show(image: ImageQuality, what: str = what) -> None:
                         status.update(f"{what}: {image.name} done")
 
                     evaluation = point.evaluate(images, progress=show)
@@ -478,7 +439,7 @@ def run(args: argparse.Namespace) -> int:
         raise
     tables = [_quality_table(evaluated, str(images), options.per_image)]
     if anchors:
-        tables.append(bd_table("Against published curves", groups, evaluated, anchors))
+        tables.append(_bd_table("Against published curves", groups, evaluated, anchors))
     if classic is not None:
         tables += _classic_tables(found, str(images), groups, evaluated)
     # The curves of classic codecs are long, so they come after the tables made of them.
@@ -515,10 +476,10 @@ def _codecs(asked: tuple[str, ...] | None) -> tuple[str, ...] | None:
 
 def _classic(
     codecs: tuple[str, ...], images: ImageSource, show: Callable[[str], None]
-) -> "dict[str, dict[int, Evaluation]]":
+) -> dict[str, dict[int, Evaluation]]:
     """The evaluation of each codec at each quality, by codec and quality; none of a codec that is not here."""
 
-    def progress(codec: str, quality: int, image: "ImageQuality") -> None:
+    def progress(codec: str, quality: int, image: ImageQuality) -> None:
         show(f"{_named(ALL_LABELS[codec], quality)}: {image.name} done")
 
     return {
@@ -561,7 +522,7 @@ def _quality_table(evaluated: list[Evaluated], where: str, per_image: bool) -> T
     return Table(f"Quality on {where}", columns, tuple(rows), tuple(dict.fromkeys(notes)))
 
 
-def _exact_note(name: str, evaluation: "Evaluation") -> str:
+def _exact_note(name: str, evaluation: Evaluation) -> str:
     """A note on the effect of an image without error on the mean."""
     exact, count = evaluation.exact, len(evaluation.images)
     mean = evaluation.psnr_db_of_mean_error
@@ -572,7 +533,7 @@ def _exact_note(name: str, evaluation: "Evaluation") -> str:
     )
 
 
-def _cells(figures: "Evaluation | ImageQuality", lmbda: float | None) -> tuple[str, ...]:
+def _cells(figures: Evaluation | ImageQuality, lmbda: float | None) -> tuple[str, ...]:
     return (
         *_three_cells(figures),
         number(figures.bpp_estimated, ".4f", NO_LIKELIHOODS),
@@ -580,7 +541,7 @@ def _cells(figures: "Evaluation | ImageQuality", lmbda: float | None) -> tuple[s
     )
 
 
-def _three_cells(figures: "Evaluation | ImageQuality") -> tuple[str, ...]:
+def _three_cells(figures: Evaluation | ImageQuality) -> tuple[str, ...]:
     """Cells of psnr_db, ms_ssim and bpp."""
     return (
         number(figures.psnr_db, ".3f", "infinite: an image came back without error"),
@@ -590,7 +551,7 @@ def _three_cells(figures: "Evaluation | ImageQuality") -> tuple[str, ...]:
 
 
 def _classic_tables(
-    found: "dict[str, dict[int, Evaluation]]",
+    found: dict[str, dict[int, Evaluation]],
     where: str,
     groups: tuple[CurveModels, ...],
     evaluated: list[Evaluated],
@@ -614,11 +575,11 @@ def _classic_tables(
     curves = list(_classic_curves(found).values())
     return (
         Table(f"{names} on {where}", columns, tuple(rows), notes),
-        bd_table(f"Against {names} on the same images", groups, evaluated, curves),
+        _bd_table(f"Against {names} on the same images", groups, evaluated, curves),
     )
 
 
-def _classic_curves(found: "dict[str, dict[int, Evaluation]]") -> dict[str, Curve]:
+def _classic_curves(found: dict[str, dict[int, Evaluation]]) -> dict[str, Curve]:
     """The curves of the codecs that are here, by codec."""
     curves = {}
     for codec, by_quality in found.items():

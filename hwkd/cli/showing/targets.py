@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -180,7 +180,14 @@ def run_validate(options: ValidateOptions) -> int:
             if any(c.class_step is not None for c in constants)
         ]
         tables += [other_table(checked, classes), other_worst_table(checked, worst)]
-    emit_all(tables, options)
+    verdict = verdict_on(_pooled(left_out))
+    # Rows by network and by configuration are long: a screen has the errors of all.
+    first = (
+        ((tables[0],), IN_FULL_ONLY)
+        if options.timings is not None
+        else ((tables[0], summary(tables[3])), (*IN_FULL_ONLY, *OTHERS_IN_FULL_ONLY))
+    )
+    emit_all(tables, options, verdict, first)
     return 0
 
 
@@ -348,7 +355,35 @@ _COLUMNS = (
     "coverage_percent",
     "bias_percent",
 )
-GOAL = "Goal: median 15 % or less, 90th percentile 35 % or less, coverage between 85 and 95 %."
+MEDIAN_GOAL, P90_GOAL, COVERAGE_GOAL = 15, 35, (85, 95)
+"""What the errors should be, in percent."""
+GOAL = (
+    f"Goal: median {MEDIAN_GOAL} % or less, 90th percentile {P90_GOAL} % or less, coverage between {COVERAGE_GOAL[0]} and "
+    f"{COVERAGE_GOAL[1]} %."
+)
+IN_FULL_ONLY = ("errors by network", "errors by configuration")
+OTHERS_IN_FULL_ONLY = ("other runtimes by target", "their worst rows")
+"""What a screen leaves out, in words."""
+
+
+def verdict_on(found: Accuracy) -> str:
+    """The pooled errors beside the goal, in a line; "" where nothing could be left out."""
+    median, p90, share = found.median_error_percent, found.p90_error_percent, found.coverage
+    if median is None or p90 is None or share is None:
+        return ""
+    low, high = COVERAGE_GOAL
+    is_met = median <= MEDIAN_GOAL and p90 <= P90_GOAL and low <= 100 * share <= high
+    return (
+        f"{'PASS' if is_met else 'OFF THE GOAL'}: {found.count} published times; median error {median:.1f} % "
+        f"(goal {MEDIAN_GOAL}), 90th percentile {p90:.1f} % (goal {P90_GOAL}), coverage {100 * share:.1f} % "
+        f"(goal {low} to {high})"
+    )
+
+
+def summary(table: Table) -> Table:
+    """The rows of `other_table` that hold for all targets; its runtime column says which times they are of."""
+    rows = tuple(row for row in table.rows if row[0] in ("all", BOARDS))
+    return replace(table, rows=rows)
 
 
 def overall_table(left_out: tuple[CrossValidation, ...]) -> Table:

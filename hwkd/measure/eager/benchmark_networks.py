@@ -212,7 +212,7 @@ def _shufflenet() -> nn.Module:
     return Classifier(layers, 960)
 
 
-class _CrossStage(nn.Module):
+class _SplitStage(nn.Module):
     """YOLOv4-tiny's block: half of the channels take two 3x3 convolutions more. Gives its output and its last map."""
 
     def __init__(self, channels: int) -> None:
@@ -234,7 +234,7 @@ class _Yolov4Tiny(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.start = nn.Sequential(conv(3, 32, 3, 2), conv(32, 64, 3, 2))
-        self.stages = nn.ModuleList(_CrossStage(c) for c in (64, 128, 256))
+        self.stages = nn.ModuleList(_SplitStage(c) for c in (64, 128, 256))
         self.halve = nn.MaxPool2d(2)
         self.neck = nn.Sequential(conv(512, 512, 3), conv(512, 256, 1))
         self.coarse = nn.Sequential(conv(256, 512, 3), conv(512, 255, 1))

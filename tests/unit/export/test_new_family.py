@@ -35,7 +35,7 @@ def test_it_is_described_planned_and_searched_like_the_others():
     assert spec_from_json(spec_to_json(spec)) == spec
     plan = plan_precision(load_target(TARGET), 8, 8, family="small")
     assert plan.preferred("encoder").arithmetic == "int8"
-    assert families_of(spec) == ("gdn", "relu", "small")
+    assert families_of(spec)[-1] == "small"
     space = family_space("small", spec)
     assert space.spec(space.cheapest()).family == "small"
     relu = student_spec("relu", (8,), 12, None, None)

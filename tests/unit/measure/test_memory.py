@@ -1,15 +1,20 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from hwkd.codec.codec import Codec
 from hwkd.errors import HwkdError, InputError
 from hwkd.measure import memory
+from hwkd.measure.bundles import CHILD
+from hwkd.measure.coder import picture
 from hwkd.measure.machine import eager_setting
 from hwkd.measure.memory import (
     Peak,
     growth_quantity,
+    main,
     measure_memory,
     peak_mib,
     peak_quantity,
@@ -175,3 +180,37 @@ def test_a_growth_needs_two_areas():
 def test_asking_for_memory_needs_no_torch():
     code = "import sys, hwkd.measure.memory; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_bundle_goes_from_pixels_to_bytes_and_back(tiny_bundle, tmp_path, capsys):
+    stream = tmp_path / "stream"
+    for side in ("encode", "decode"):
+        assert main(["onnxruntime", side, str(tiny_bundle), "70", "50", "1", str(stream)]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["part"] == "end_to_end"
+        assert result["peak_mib"] >= result["baseline_mib"] > 0
+    assert stream.read_bytes() == Codec.load(tiny_bundle).encode(picture(70, 50))
+
+
+def test_a_process_of_its_own_is_measured(tiny_bundle, tmp_path):
+    command = (*CHILD, "onnxruntime")
+    peak = run_child("encode", str(tiny_bundle), (70, 50), 1, tmp_path / "s", command)
+    assert (peak.part, peak.pixels) == ("end_to_end", 3500)
+    assert peak.peak_mib >= peak.baseline_mib > 20  # an interpreter with numpy
+
+
+@pytest.mark.parametrize(
+    ("runtime", "bundle", "message"),
+    [
+        ("onnxruntime", "none.hwkd", "no such file: none.hwkd; give a .hwkd file"),
+        ("tensorrt", None, "the bundle tiny-patch has no encoder for tensorrt"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    tiny_bundle, tmp_path, capsys, runtime, bundle, message
+):
+    stream = tmp_path / "s"
+    assert main([runtime, "encode", bundle or str(tiny_bundle), "8", "8", "1", str(stream)]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith(message)

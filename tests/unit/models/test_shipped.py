@@ -11,6 +11,7 @@ from hwkd.models import shipped
 from hwkd.models.build import build
 from hwkd.models.checkpoint import save_weights
 from hwkd.models.spec import PatchSpec
+from tests.fakes.cards import write_card
 
 SPEC = PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,))
 
@@ -39,7 +40,7 @@ def ship(tmp_path, monkeypatch):
             kodak_bpp=None,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
-        shipped.write_card(card)
+        write_card(card)
         return card
 
     return write
@@ -49,7 +50,7 @@ def test_a_card_is_read_as_it_was_written(ship):
     card = ship()
     assert shipped.read_card("small") == card
     bare = dataclasses.replace(card, hours=None, limits=())
-    shipped.write_card(bare)
+    write_card(bare)
     assert shipped.read_card("small") == bare
 
 

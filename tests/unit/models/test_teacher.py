@@ -18,6 +18,7 @@ from hwkd.models.checkpoint import save_weights
 from hwkd.models.compat import MeanScaleHyperprior, ScaleHyperprior, load_pretrained, model_urls
 from hwkd.models.spec import HyperpriorSpec, PatchSpec, spec_to_json
 from hwkd.models.teacher import Teacher, load_teacher
+from tests.fakes.cards import write_card
 
 SCALE = HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8)
 MEAN = HyperpriorSpec("mean", (8, 8, 8), 12, 8, 8)
@@ -264,7 +265,7 @@ def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> shipped.WeightsCard
         kodak_bpp=None,
         sha256=digest,
     )
-    shipped.write_card(card)
+    write_card(card)
     return card
 
 
@@ -277,7 +278,7 @@ def test_the_shipped_teacher_is_the_default(ship: shipped.WeightsCard) -> None:
 
 
 def test_a_changed_shipped_file_is_refused(ship: shipped.WeightsCard) -> None:
-    shipped.write_card(dataclasses.replace(ship, sha256="0" * 64))
+    write_card(dataclasses.replace(ship, sha256="0" * 64))
     with pytest.raises(HwkdError, match="is not the file its card describes"):
         load_teacher(None)
 

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import pytest
@@ -172,14 +171,6 @@ def test_bits_that_no_quantizer_takes_are_refused(weight_bits, act_bits):
 def test_an_unknown_family_is_refused():
     with pytest.raises(InputError, match="unknown family 'gdm': did you mean gdn"):
         plan("x86-vnni", family="gdm")
-
-
-def test_a_plan_survives_json():
-    nano = plan("jetson-nano")
-    read = json.loads(json.dumps(nano.as_dict()))
-    assert read["target"] == "jetson-nano"
-    assert read["entries"][0]["arithmetic"] == "fp16"
-    assert read["notes"] == list(nano.notes)
 
 
 def test_sentences_hold_every_entry_and_every_note():

@@ -7,9 +7,12 @@ from hwkd.cli.showing.targets import (
     other_table,
     other_worst_table,
     overall_table,
+    summary,
+    verdict_on,
 )
 from hwkd.measure.predict.derive import CheckedTiming
-from hwkd.measure.predict.published import Configuration, CrossValidation, Population
+from hwkd.measure.predict.published import Accuracy, Configuration, CrossValidation, Population
+from hwkd.report.table import Table
 
 ACCURACY = (
     "count",
@@ -165,3 +168,25 @@ def test_the_worst_rows_come_first_and_say_whether_they_are_inside():
         ("2.00", "0.72 to 1.39", "no"),
     ]
     assert len(other_worst_table(OTHERS, None).rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("p90", "coverage", "begin"),
+    [(35.0, 0.85, "PASS"), (35.1, 0.9, "OFF THE GOAL"), (30.0, 0.96, "OFF THE GOAL")],
+)
+def test_the_verdict_holds_the_errors_against_the_goal(p90, coverage, begin):
+    said = verdict_on(Accuracy(7, 15.0, p90, coverage, 0.0))
+    assert said == (
+        f"{begin}: 7 published times; median error 15.0 % (goal 15), 90th percentile {p90:.1f} % (goal 35), "
+        f"coverage {100 * coverage:.1f} % (goal 85 to 95)"
+    )
+
+
+def test_without_a_network_left_out_there_is_no_verdict():
+    assert verdict_on(Accuracy(0, None, None, None, None)) == ""
+
+
+def test_a_screen_has_the_rows_of_other_runtimes_that_hold_for_all_targets():
+    rows = (("pi", "cpu"), ("all", "all"), ("boards", "all"))
+    table = Table("Other runtimes", ("target", "unit"), rows)
+    assert summary(table).rows == rows[1:]
