@@ -30,7 +30,7 @@ class RunConfig:
         bits: None for a student that stays in float.
         teacher, second_teacher: name; "" for none.
         teacher_sha256, second_teacher_sha256: sha256 of the file; "" for none.
-        start: "teacher", "random" or a run's name.
+        start: "teacher", "random", a run's name, or SHIPPED_START and the name of a model that ships.
         start_sha256: sha256 of the start's weights.
         data: the source of the images, with their number and total size.
         float_steps, qat_steps: steps of each phase. With None, as many as `minutes` allows, set once from the measured speed

@@ -29,7 +29,7 @@ from hwkd.export.graph_writer import ONNX_RUNTIME, OPENVINO
 from hwkd.export.graphs import LatentRanges, decoder_graph, encoder_graph, latents_of
 from hwkd.images import Pixels
 from hwkd.models.base import HyperpriorCodec, padded
-from hwkd.models.shipped import read_card, shipped_names
+from hwkd.models.shipped import SHIPPED_START, WeightsCard, read_card, shipped_names
 from hwkd.models.spec import Spec, spec_to_json
 from hwkd.qualities import HIGHEST, LMBDA_OF_UNIT_GAIN, LOWEST
 from hwkd.quantize.integer import IntegerLayer, held_to_bits, integer_layers
@@ -386,6 +386,11 @@ def _of_run(folder: Path, *, is_float: bool) -> Card:
     if state is not None:
         steps |= state.steps
     is_trained_in_bits = not (is_float or config.ptq or config.bits is None)
+    begun = _continued(config)
+    hours = _hours(state, is_trained_in_bits)
+    if begun is not None:
+        steps["float"] = None if steps["float"] is None else steps["float"] + begun.steps
+        hours = None if hours is None or begun.hours is None else round(hours + begun.hours, 6)
     return Card(
         # A user's folder is nobody else's business; its last part says enough.
         data=Path(config.data).name,
@@ -395,11 +400,19 @@ def _of_run(folder: Path, *, is_float: bool) -> Card:
         seed=config.seed,
         float_steps=steps["float"],
         quantized_steps=steps["qat"] if is_trained_in_bits else 0,
-        hours=_hours(state, is_trained_in_bits),
+        hours=hours,
         hardware=NOT_RECORDED,
         recipe=None,
         limits=(),
     )
+
+
+def _continued(config: RunConfig) -> WeightsCard | None:
+    """The card of the shipped model that the run went on from; None where it began otherwise."""
+    if not config.start.startswith(SHIPPED_START):
+        return None
+    cards = (read_card(name) for name in shipped_names())
+    return next((card for card in cards if card.sha256 == config.start_sha256), None)
 
 
 def _hours(state: TrainState | None, is_trained_in_bits: bool) -> float | None:

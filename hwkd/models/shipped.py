@@ -9,6 +9,8 @@ from hwkd.errors import HwkdError, unknown
 from hwkd.models.spec import Spec, spec_from_json
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+SHIPPED_START = "shipped "
+"""What stands before the name of a model that ships, where a run says what it went on from."""
 
 
 @dataclass(frozen=True)

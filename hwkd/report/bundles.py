@@ -174,8 +174,9 @@ def _card_facts(card: Card) -> Table:
         ),
     )
     notes = (
-        "Steps and hours are those of this training; those of the run that its first weights come from stand in that "
-        "run's own card. Hours: of training alone, all resumed parts together.",
+        "Steps and hours are those of this training, and of the model that ships with hwkd where it went on from one; "
+        "those of another run that its first weights come from stand in that run's own card. Hours: of training alone, "
+        "all resumed parts together.",
     )
     return Table("Card", ("fact", "value"), rows, notes)
 

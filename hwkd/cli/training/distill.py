@@ -27,7 +27,7 @@ from hwkd.distill.options import (
 from hwkd.distill.recipe import MODELS, OF_RECIPE, RUNS, read_recipe, recipe_names, with_recipe
 from hwkd.errors import InputError
 from hwkd.images import ImageSource, also_among, find_images, open_images
-from hwkd.models.shipped import shipped_names
+from hwkd.models.shipped import SHIPPED_START, shipped_names
 from hwkd.options import option
 from hwkd.quantize.precision import plan_precision
 from hwkd.report.table import Table
@@ -178,7 +178,11 @@ def load_start(text: str, teacher: "Teacher") -> Start:
 
         shipped = load_teacher(text)
         return Start(
-            shipped.model, f"shipped {text}", shipped.sha256 or "", shipped.spec, shipped.lmbda
+            shipped.model,
+            f"{SHIPPED_START}{text}",
+            shipped.sha256 or "",
+            shipped.spec,
+            shipped.lmbda,
         )
     folder = Path(text.removesuffix(":float"))
     if not folder.is_dir():

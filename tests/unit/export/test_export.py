@@ -503,6 +503,19 @@ def test_a_finished_run_says_what_it_was(run_training_card):
     assert (card.limits, card.figures) == ((), ())
 
 
+def test_a_run_that_goes_on_from_a_shipped_model_counts_its_steps(run_training_card):
+    begun = read_card("patch-small-float")
+    start = {"start": "shipped patch-small-float", "start_sha256": begun.sha256}
+    card = training_card(run_training_card(FINISHED, **start))
+    assert card.start == f"shipped patch-small-float (sha256 {begun.sha256[:16]})"
+    assert (card.float_steps, card.quantized_steps) == (begun.steps + 31, 21)
+    assert card.hours == pytest.approx(begun.hours + 1.5)
+    # Other weights under its name: what they had is not known. As a teacher's they are another model's.
+    for other in ({"start_sha256": "0" * 64}, {"start": "teacher patch-small-float"}):
+        card = training_card(run_training_card(FINISHED, **(start | other)))
+        assert (card.float_steps, card.hours) == (31, 1.5)
+
+
 def test_hours_of_resumed_parts_add_up(run_training_card, tmp_path):
     """The state holds the sum: as `hwkd distill --resume` goes on from the seconds that it finds."""
     folder = run_training_card({**FINISHED, "seconds": 1800.0})
