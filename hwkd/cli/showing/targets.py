@@ -172,6 +172,8 @@ def run_validate(options: ValidateOptions) -> int:
     worst = None if options.all_devices else WORST
     left_out = tuple(f.left_out for f in derived.fitted)
     tables = [overall_table(left_out), network_table(left_out), device_table(left_out, worst)]
+    # Rows by network and by configuration are long: a screen has the errors of all.
+    first, in_full_only = [tables[0]], [*IN_FULL_ONLY]
     if options.timings is None:
         checked = checked_others(derived)
         classes = [
@@ -179,15 +181,11 @@ def run_validate(options: ValidateOptions) -> int:
             for name, constants in derived.constants.items()
             if any(c.class_step is not None for c in constants)
         ]
-        tables += [other_table(checked, classes), other_worst_table(checked, worst)]
-    verdict = verdict_on(_pooled(left_out))
-    # Rows by network and by configuration are long: a screen has the errors of all.
-    first = (
-        ((tables[0],), IN_FULL_ONLY)
-        if options.timings is not None
-        else ((tables[0], summary(tables[3])), (*IN_FULL_ONLY, *OTHERS_IN_FULL_ONLY))
-    )
-    emit_all(tables, options, verdict, first)
+        others = other_table(checked, classes)
+        tables += [others, other_worst_table(checked, worst)]
+        first.append(summary(others))
+        in_full_only += OTHERS_IN_FULL_ONLY
+    emit_all(tables, options, verdict_on(_pooled(left_out)), (tuple(first), tuple(in_full_only)))
     return 0
 
 

@@ -1,7 +1,7 @@
 """Data movement: what a quantized graph does between its layers. No benchmark of whole networks shows it.
 
 Measured in OpenVINO's performance counts and ONNX Runtime's profile of the shipped bundles (tests/bench/bench_movement.py):
-a fifth to a half of a patch codec's time lies outside of its products. What the constants of a device predict is about the
+a quarter to over a half of a patch codec's time lies outside of its products. What the constants of a device predict is about the
 products' share.
 """
 
@@ -24,7 +24,7 @@ KINDS = (
 
 
 WRITTEN = ("requantize", "pointwise")
-"""Kinds of values that a layer writes: a GPU's runtime does the rest of them in the layer itself."""
+"""Kinds of values that a layer writes. A GPU's runtime finishes them inside the layer: there they are no movement."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Rates:
 
     Attributes:
         ns: nanoseconds by kind.
-        ln_sd: standard deviation of the logarithm of a graph's movement that rates without the graph's model do not explain.
+        ln_sd: standard deviation of ln of predicted over measured movement of a graph, the rates fitted without its model.
         source: what was measured.
     """
 
@@ -42,7 +42,7 @@ class Rates:
     source: str
 
 
-_MACHINE = "profiles of the 8 bundles that ship at 768x512, 1 thread, AMD EPYC with AVX512-VNNI (2 cores, nothing beside it)"
+_MACHINE = "profiles of the 8 bundles that ship at 768x512, 1 thread, AMD EPYC with AVX512-VNNI (2 shared cores, no training beside it)"
 RATES: Mapping[str, Rates] = {
     "openvino": Rates(
         {
