@@ -50,6 +50,7 @@ RULES = {
         (r"(version of \w+(?:\",\s+\"value\": \"| +[│|] +))[\w.+]+", r"\1<version>"),
         # As many as there was time for.
         (r'("runs": |\bn=)\d+', r"\1<n>"),
+        (r"\bof \d+(?:, \d+)* runs\b", "of <n> runs"),
         (r"(?m), \d+ s$", ", <n> s"),
         # The change of a latency is "=" where the intervals overlap.
         (r"(?m)^([│|] \w+_latency_ms) +[│|].*$", r"\1 <measured>"),
