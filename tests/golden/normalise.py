@@ -51,6 +51,7 @@ RULES = {
         # As many as there was time for.
         (r'("runs": |\bn=)\d+', r"\1<n>"),
         (r"\bof \d+(?:, \d+)* runs\b", "of <n> runs"),
+        (r"(In turn, )\d+( rounds)", r"\1<n>\2"),
         (r"(?m), \d+ s$", ", <n> s"),
         # The change of a latency is "=" where the intervals overlap.
         (r"(?m)^([│|] \w+_latency_ms) +[│|].*$", r"\1 <measured>"),
