@@ -33,7 +33,7 @@ from hwkd.models.inherit import inherit, same_shapes
 from hwkd.models.spec import Spec
 from hwkd.models.teacher import FLOAT_STUDENT, STUDENT
 from hwkd.qualities import DEFAULT_QUALITY, lmbda_at
-from hwkd.quantize.ptq import round_weights
+from hwkd.quantize.ptq import balance_stream, round_weights
 from hwkd.quantize.qat import calibrate, layer_inputs, quantize, round_medians
 
 QAT_SHARE = 0.25
@@ -164,10 +164,11 @@ def _trained(
         if processes.is_first:
             save_weights(folder / FLOAT_STUDENT, student, half=False, metadata=_metadata(config))
     if config.bits is not None:
+        calibration = [] if state is not None else _calibration(config, images)
+        balance_stream(student, config.bits, calibration)
         quantize(student, config.bits)
         student.to(config.device)  # Brevitas makes its scales on the CPU
-        if state is None:
-            calibration = [*_calibration(config, images)]
+        if calibration:
             calibrate(student, calibration)
             round_weights(student, calibration)
         _told(loop, phases[1], state, folder, processes)

@@ -100,6 +100,21 @@ class CodecOutput:
     z_likelihoods: Tensor
 
 
+@dataclass(frozen=True)
+class ResidualStream:
+    """A sum of layers' outputs that other layers read, with nothing between.
+
+    Divide a channel of it by any positive number in all writers, multiply it in all readers: the codec computes the same.
+
+    Attributes:
+        writers: their outputs are added to the stream.
+        readers: 1x1 convolutions of the stream; the last one reads all of it.
+    """
+
+    writers: tuple[nn.Conv2d, ...]
+    readers: tuple[nn.Conv2d, ...]
+
+
 class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
     """A codec with a hyperprior (Balle et al. 2018, arXiv 1802.01436, figure 4).
 
@@ -158,6 +173,10 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
     def residual(self, y: Tensor) -> Tensor:
         """The part of y that is rounded and coded, before rounding: y less the means that g_s adds again. Here all of y."""
         return y
+
+    def encoder_stream(self) -> "ResidualStream | None":
+        """The residual stream that ends in the last layer before y; None where there is none."""
+        return None
 
     def gains_at_anchors(self) -> Anchors | None:
         """ln gain at the anchors as whole numbers (hwkd/qualities.py), [anchors, M] int16; None: one rate."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hwkd.models.base import HyperpriorCodec, Images
+from hwkd.models.base import HyperpriorCodec, Images, ResidualStream
 from hwkd.models.compat import LowerBound
 from hwkd.models.families.patch import PATCH, PATCH_VALUES, POST, POST_VALUES, PatchSpec
 from hwkd.models.inherit import (
@@ -320,6 +320,15 @@ class PatchCodec(HyperpriorCodec):
             reading.weight.copy_(reading.weight[:, order])
         if self.gains is not None:
             self.gains.deviations.copy_(self.gains.deviations[:, order])
+
+    def encoder_stream(self) -> ResidualStream:
+        """The trunk of g_a, which `head` reads at its end."""
+        g_a = cast(PatchAnalysis, self.g_a)
+        blocks = [cast(Block, block) for block in g_a.trunk]
+        return ResidualStream(
+            writers=(g_a.stem, *[w for block in blocks for w in (block.mix_out, block.feed_out)]),
+            readers=(*[r for block in blocks for r in (block.mix_in, block.feed_in)], g_a.head),
+        )
 
     def gains_at_anchors(self) -> Anchors | None:
         """The gains at the anchors of a codec of all rates."""

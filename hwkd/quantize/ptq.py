@@ -1,8 +1,9 @@
 """Post-training quantization: a trained float model becomes a quantized one in one call, its weights rounded by what they do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
+from itertools import product
 from typing import cast
 
 import torch
@@ -11,9 +12,15 @@ from brevitas.nn import QuantConv2d
 from torch import Tensor
 
 from hwkd.bits import BitPlan
-from hwkd.models.base import HyperpriorCodec
+from hwkd.models.base import HyperpriorCodec, ResidualStream
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
-from hwkd.quantize.qat import ENTROPY_PATH, calibrate, quantize, quantized_layers
+from hwkd.quantize.qat import (
+    ENTROPY_PATH,
+    calibrate,
+    conv_layers,
+    quantize,
+    quantized_layers,
+)
 
 
 def post_training_quantize(
@@ -25,8 +32,9 @@ def post_training_quantize(
 ) -> HyperpriorCodec:
     """A quantized copy of `codec`, scales and rounding fitted to `images`; `codec` itself is not changed.
 
-    No weight is trained: activation scales are calibrated (`calibrate`), weights rounded so that outputs change least
-    (`round_weights`), which sets the biases too; Brevitas' own correction of biases is not used.
+    No weight is trained: the channels of the encoder's residual stream are balanced (`balance_stream`), activation scales
+    calibrated (`calibrate`), weights rounded so that outputs change least (`round_weights`), which sets the biases too;
+    Brevitas' own correction of biases is not used.
 
     Args:
         codec: trained, float.
@@ -37,12 +45,90 @@ def post_training_quantize(
     """
     batches = list(images)
     quantized = deepcopy(codec)
+    balance_stream(quantized, plan, batches)
     quantize(quantized, plan)
     calibrate(quantized, batches)
     if not keeps_weights:
         round_weights(quantized, batches)
     quantized.eval()
     return quantized
+
+
+# The channels of the encoder's residual stream in scales that suit its quantizers.
+#
+# The last layer before y reads the stream through one scale for all channels: it fits the widest channel, and its steps are
+# too coarse for the others. Of what int8 cost patch-large at quality 100, 5.3 % of RD, half came from these steps alone.
+# Channels are free to be smaller or larger (ResidualStream), but a channel that is smaller has larger weights, which share
+# the steps of their row. So the scales are those with the smallest sum of both errors (as cross-layer equalization,
+# arXiv 1906.04721, section 4.1, with an error in place of equal ranges).
+
+_FACTORS_AN_OCTAVE = 8
+"""Factors are 2^(k / 8): on a grid, every machine finds the same ones."""
+
+
+@torch.no_grad()
+def balance_stream(codec: HyperpriorCodec, plan: BitPlan, batches: Sequence[Tensor]) -> None:
+    """Scale the channels of the encoder's residual stream so that its last reader errs least in the bits of `plan`, in place.
+
+    The codec computes the same, but for the rounding of floats. A codec without such a stream stays as it is.
+
+    Args:
+        codec: float, not quantized yet.
+        batches: images, [B, 3, H, W] in [0, 1], H and W multiples of 64; none: nothing is scaled.
+    """
+    stream = codec.encoder_stream()
+    if stream is None or not batches:
+        return
+    last = stream.readers[-1]
+    seen: list[Tensor] = []
+    with last.register_forward_pre_hook(
+        lambda _layer, x: seen.append(x[0].transpose(0, 1).flatten(1))
+    ):
+        for x in batches:
+            codec.g_a(x)
+    values = torch.cat(seen, 1).double()
+    largest, variance = values.abs().amax(1), values.var(1, correction=0)
+    weights = last.weight.flatten(1).double()
+    name = next(name for name, layer in conv_layers(codec).items() if layer is last)
+    weight_bits, act_bits = plan.bits_for(name)
+
+    def error(factors: Tensor) -> float:
+        """The sum over y's channels of the squared error, but for a constant factor."""
+        scaled = weights * factors
+        act_step = (largest / factors).max() / (2 ** (act_bits - 1) - 1)
+        weight_steps = scaled.abs().amax(1) / (2 ** (weight_bits - 1) - 1)
+        of_acts = act_step.square() * scaled.square().sum()
+        of_weights = weight_steps.square().sum() * (variance / factors.square()).sum()
+        return float(of_acts + of_weights)
+
+    # Midway between equal ranges and equal weights. A channel that is silent, or not read, has no ratio.
+    ratio = largest / weights.norm(dim=0).clamp_min(1e-12)
+    ratio = torch.where((ratio > 0) & (weights.norm(dim=0) > 0), ratio, ratio.new_ones(()))
+    exponents = (ratio.sqrt().log2() * _FACTORS_AN_OCTAVE).round()
+    least = error(2 ** (exponents / _FACTORS_AN_OCTAVE))
+    step = _FACTORS_AN_OCTAVE
+    while step:
+        before = least
+        for channel, sign in product(range(len(exponents)), (1, -1)):
+            moved = exponents.clone()
+            moved[channel] += sign * step
+            found = error(2 ** (moved / _FACTORS_AN_OCTAVE))
+            if found < least:
+                least, exponents = found, moved
+        if least > 0.9999 * before:
+            step //= 2
+    if least < error(torch.ones_like(exponents)):
+        _scale_stream(stream, 2 ** (exponents / _FACTORS_AN_OCTAVE))
+
+
+def _scale_stream(stream: ResidualStream, factors: Tensor) -> None:
+    """Divide channel c of the stream by factors[c]."""
+    for layer in stream.writers:
+        layer.weight.div_(factors.to(layer.weight)[:, None, None, None])
+        assert layer.bias is not None
+        layer.bias.div_(factors.to(layer.bias))
+    for layer in stream.readers:
+        layer.weight.mul_(factors.to(layer.weight)[:, None, None])
 
 
 # Weights rounded to the integers that change the outputs least, on real images, after training.

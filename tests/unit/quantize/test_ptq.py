@@ -6,8 +6,10 @@ from torch import Tensor
 
 from hwkd.bits import BitPlan
 from hwkd.models.base import HyperpriorCodec
+from hwkd.models.build import build
+from hwkd.models.spec import student_spec
 from hwkd.quantize import ptq
-from hwkd.quantize.ptq import post_training_quantize, round_weights
+from hwkd.quantize.ptq import balance_stream, post_training_quantize, round_weights
 from hwkd.quantize.qat import calibrate, conv_layers, is_calibrated, quantize, quantized_layers
 
 
@@ -126,3 +128,79 @@ def test_the_factor_is_that_of_the_inverse() -> None:
     factor = ptq._factor_of_inverse(covariance)
     unit = torch.eye(20, dtype=torch.float64)
     torch.testing.assert_close(factor.T @ factor @ covariance, unit)
+
+
+# The encoder's residual stream, its channels balanced for the last layer that reads it.
+
+
+def unbalanced(codec: HyperpriorCodec) -> HyperpriorCodec:
+    """A copy that computes the same, one channel of the stream 64 times as large."""
+    copied = deepcopy(codec)
+    stream = copied.encoder_stream()
+    assert stream is not None
+    with torch.no_grad():
+        for layer in stream.writers:
+            assert layer.bias is not None
+            layer.weight[1] *= 64
+            layer.bias[1] *= 64
+        for layer in stream.readers:
+            layer.weight[:, 1] /= 64
+    return copied
+
+
+def with_a_head(images: Tensor) -> HyperpriorCodec:
+    """A patch codec with all of y in its trunk, in random filters."""
+    torch.manual_seed(0)
+    codec = build(student_spec("patch", (16, 16), 32, 8, 8)).eval()
+    codec.start(lambda count: images[:1].repeat(count, 1, 1, 1), 64, 1, 0.025)
+    g_a = codec.g_a
+    with torch.no_grad():
+        for layer in (*codec.encoder_stream().writers, g_a.head):  # type: ignore[union-attr]
+            torch.nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
+        g_a.linear.weight.zero_()  # type: ignore[union-attr]
+    return codec
+
+
+def test_a_large_channel_of_the_stream_costs_the_others_no_bits(images: Tensor) -> None:
+    codec = with_a_head(images)
+    with torch.no_grad():
+        y = codec(images).y
+        errors = []
+        for one in (codec, unbalanced(codec)):
+            assert torch.allclose(one(images).y, y, rtol=1e-4, atol=1e-4)
+            quantized = post_training_quantize(one, BitPlan(8, 8), [images])
+            errors.append(float((quantized(images).y - y).square().mean()))
+    assert errors[1] < 1.5 * errors[0], errors
+
+
+def test_balancing_changes_nothing_but_the_scales_of_channels(images: Tensor) -> None:
+    codec = unbalanced(with_a_head(images))
+    balanced = deepcopy(codec)
+    balance_stream(balanced, BitPlan(8, 8), [images])
+    stem, before = balanced.g_a.stem.weight, codec.g_a.stem.weight  # type: ignore[union-attr]
+    ratios = (stem / before).flatten(1)  # type: ignore[operator]
+    assert ratios[1].mean() < ratios[0].mean() / 16
+    assert torch.allclose(ratios, ratios[:, :1].expand_as(ratios), rtol=1e-4)
+    with torch.no_grad():
+        assert torch.allclose(balanced(images).y, codec(images).y, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(balanced(images).x_hat, codec(images).x_hat, atol=1e-4)
+
+
+def test_a_silent_channel_of_the_stream_is_left_as_it_is(images: Tensor) -> None:
+    codec = with_a_head(images)
+    stream = codec.encoder_stream()
+    assert stream is not None
+    with torch.no_grad():
+        for layer in stream.writers:
+            layer.weight[2].zero_()
+            assert layer.bias is not None
+            layer.bias[2] = 0
+    balance_stream(codec, BitPlan(8, 8), [images])
+    assert all(torch.isfinite(p).all() for p in codec.parameters())
+
+
+def test_a_codec_without_a_stream_stays_as_it_is(images: Tensor) -> None:
+    codec = build(student_spec("gdn", (8,), 12, 8, 8))
+    before = {k: v.clone() for k, v in codec.state_dict().items()}
+    balance_stream(codec, BitPlan(8, 8), [images])
+    assert all(torch.equal(v, before[k]) for k, v in codec.state_dict().items())
