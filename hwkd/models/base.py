@@ -1,13 +1,15 @@
 """The common part of every hyperprior codec here: the flow of Balle et al. 2018 around four transforms."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from hwkd.images import Pixels
 from hwkd.models.compat import CompressionModel, EntropyBottleneck, GaussianConditional
@@ -63,6 +65,48 @@ class NoisyBottleneck(EntropyBottleneck):  # type: ignore[misc]
         return inputs + self.noise.transpose(0, 1).reshape(inputs.shape)
 
 
+class _NormalWithin(torch.autograd.Function):
+    """The probability of the unit interval around `values` by a normal distribution with a mean of zero and `scales`.
+
+    As CompressAI's `_likelihood`, to the bit, with the derivative written out: image by image, so that what is between
+    stays in a processor's cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scales: Tensor) -> Tensor:
+        """Of [B, M, h, w], both."""
+        found = torch.empty_like(values)
+        for out, value, scale in zip(found, values, scales, strict=True):
+            size = value.abs()
+            below = (size + 0.5).div_(scale).mul_(_HALF_ROOT).erfc_().mul_(0.5)
+            torch.sub(size, 0.5, out=out).div_(scale).mul_(_HALF_ROOT).erfc_().mul_(0.5).sub_(below)
+        ctx.save_for_backward(values, scales)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """p the density of the unit normal: (p(far) - p(near)) / scale by size, and by scale
+        (near p(near) - far p(far)) / scale."""
+        values, scales = ctx.saved_tensors
+        of_values, of_scales = torch.empty_like(values), torch.empty_like(scales)
+        for by_value, by_scale, value, scale, given in zip(
+            of_values, of_scales, values, scales, gradient, strict=True
+        ):
+            size = value.abs()
+            far, near = (size + 0.5).div_(scale), size.sub_(0.5).div_(scale)
+            given = given * _DENSITY / scale
+            at_far = far.square().mul_(-0.5).exp_().mul_(given)
+            at_near = near.square().mul_(-0.5).exp_().mul_(given)
+            torch.sub(at_far, at_near, out=by_value).mul_(value.sign())
+            torch.mul(near, at_near, out=by_scale).sub_(far.mul_(at_far))
+        return of_values, of_scales
+
+
+_HALF_ROOT = 2**-0.5
+_DENSITY = (2 * math.pi) ** -0.5
+
+
 class NoisyConditional(GaussianConditional):  # type: ignore[misc]
     """CompressAI's Gaussian conditional, which trains on `noise`, the shape of its input, where some is set."""
 
@@ -74,6 +118,12 @@ class NoisyConditional(GaussianConditional):  # type: ignore[misc]
             result: Tensor = super().quantize(inputs, mode, means)
             return result
         return inputs + self.noise
+
+    def _likelihood(self, inputs: Tensor, scales: Tensor, means: Tensor | None = None) -> Tensor:
+        values = inputs if means is None else inputs - means
+        scales = self.lower_bound_scale(scales)
+        result: Tensor = _NormalWithin.apply(values, scales.expand_as(values))  # type: ignore[no-untyped-call]
+        return result
 
 
 @dataclass(frozen=True)

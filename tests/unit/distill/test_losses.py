@@ -13,6 +13,7 @@ from hwkd.distill.losses import (
     bits_per_pixel,
     latent_distance,
     loss_terms,
+    weight,
 )
 from hwkd.errors import InputError
 from hwkd.models.base import CodecOutput
@@ -219,3 +220,14 @@ def test_a_teacher_is_needed_for_every_term_but_rd() -> None:
         weights = [1.0, 0.0, 0.0, 0.0]
         weights[i] = 0.1
         assert LossWeights(*weights).needs_teacher
+
+
+def test_the_gradient_of_the_mean_squared_errors_is_autograds() -> None:
+    x_hat = (X + 0.1 * torch.randn_like(X)).requires_grad_()
+    lmbda = torch.linspace(0.01, 0.1, len(X))
+    output = CodecOutput(**{**vars(_student()), "x_hat": x_hat})
+    terms = loss_terms(output, X, lmbda, LossWeights(1, 0, 0, 0), None, None)
+    (found,) = torch.autograd.grad(terms.total, x_hat)
+    plain = (weight(lmbda) * lmbda * 255**2 * (x_hat - X).square().mean((1, 2, 3))).mean()
+    (expected,) = torch.autograd.grad(plain, x_hat)
+    torch.testing.assert_close(found, expected)

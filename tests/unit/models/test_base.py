@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from hwkd.models.base import RowNoise
+from hwkd.models.base import NoisyConditional, RowNoise
 from hwkd.models.build import build
+from hwkd.models.compat import GaussianConditional
 
 
 def _noise(step: int = 3, rows: range = range(4), key: tuple[int, ...] = (7, 0)) -> RowNoise:
@@ -51,3 +52,20 @@ def test_a_pass_in_evaluation_rounds(tiny_specs) -> None:
     codec = build(tiny_specs["gdn"]).eval()
     output = codec(torch.rand(2, 3, 64, 64), noise=_noise(rows=range(2)))
     assert torch.equal(output.y_hat, output.y.round())
+
+
+def test_the_likelihood_of_a_normal_latent_is_compressais_and_so_is_its_gradient() -> None:
+    torch.manual_seed(0)
+    values = (3 * torch.randn(2, 4, 8, 8)).requires_grad_()
+    scales = (3 * torch.rand(2, 4, 8, 8)).requires_grad_()
+    ours, theirs = NoisyConditional(None), GaussianConditional(None)
+    weights = torch.rand(2, 4, 8, 8)
+    found, expected = (one._likelihood(values, scales) for one in (ours, theirs))
+    assert torch.equal(found, expected)
+    gradients = (
+        torch.autograd.grad((weights * one).sum(), (values, scales)) for one in (found, expected)
+    )
+    torch.testing.assert_close(*gradients)
+    means = torch.randn(2, 4, 8, 8)
+    found, expected = (one._likelihood(values, scales, means) for one in (ours, theirs))
+    assert torch.equal(found, expected)
