@@ -2,10 +2,12 @@
 
     python tests/bench/teacher_arms.py --data photos/ --evaluate kodak/ [--model small] [--steps 300] [--seeds 0 1 2]
 
+And, shorter, to the paper's kind of student: relu of width 32, of one rate, with hyperprior-64 as its teacher.
+
 Each arm is a run of `hwkd distill` below --runs; one that is finished is not run again. All arms of a seed see the same crops
 in the same order. Figures: BD-rate in PSNR, of real bytes, against the student without a teacher of the same seed, for each
-image and over the qualities of QUALITIES; the mean over images and seeds, with the 95 % interval of the mean over images
-(Student's t; an image's value is its mean over seeds), and the mean of each seed beside it.
+image and over the qualities of QUALITIES, of relu the change of rd_loss; the mean over images and seeds, with the 95 %
+interval of the mean over images (Student's t; an image's value is its mean over seeds), and the mean of each seed beside it.
 """
 
 import argparse
@@ -33,10 +35,13 @@ from hwkd.report.table import Table
 
 QUALITIES = (10, 40, 70, 95)
 SHAPES = {
-    "small": ("--width", "32,32,32", "--hyper", "24", "--hyper-latent", "24"),
-    "medium": ("--width", "96,96,96", "--hyper", "48", "--hyper-latent", "48"),
+    "small": ("--all-rates", "--width", "32,32,32", "--hyper", "24", "--hyper-latent", "24"),
+    "medium": ("--all-rates", "--width", "96,96,96", "--hyper", "48", "--hyper-latent", "48"),
+    "relu": ("--family", "relu", "--width", "32", "--lmbda", "0.025"),
 }
-TEACHER = "patch-large-float"
+TEACHERS = {"small": "patch-large-float", "medium": "patch-large-float", "relu": "hyperprior-64"}
+LMBDA = 0.025
+"""Of relu."""
 UNTAUGHT, EQ_1, TAUGHT = "no teacher", "Eq. 1", "filters and Eq. 1"
 ALONE = ("--kd", "none", "--start", "random")
 
@@ -48,7 +53,7 @@ class Arm:
     Attributes:
         options: of `hwkd distill`, beside those of all arms.
         as_long_as: the arm whose time it takes, in place of its steps.
-        stage: the model whose `TAUGHT` run of the same seed teaches, in place of TEACHER.
+        stage: the model whose `TAUGHT` run of the same seed teaches, in place of that of TEACHERS.
         bits: of a run that starts from the `TAUGHT` one; None for a float run.
     """
 
@@ -64,6 +69,8 @@ def arms(model: str) -> Iterator[Arm]:
     yield Arm(UNTAUGHT, ALONE)
     yield Arm(EQ_1, ("--start", "random"))
     yield Arm(f"{UNTAUGHT}, as long as Eq. 1", ALONE, as_long_as=EQ_1)
+    if model == "relu":
+        return
     yield Arm("filters alone", ("--kd", "none"))
     yield Arm(TAUGHT)
     if model == "small":
@@ -84,7 +91,7 @@ def run_arm(model: str, arm: Arm, seed: int, args: argparse.Namespace) -> Path:
     if (folder / "report.json").exists():
         return folder
     of = {one.name: one for one in arms(model)}
-    steps, teacher = args.steps, TEACHER
+    steps, teacher = args.steps, TEACHERS[model]
     if arm.as_long_as is not None:
         ratio = [
             read_state(run_arm(model, of[arm.as_long_as], other, args)).seconds
@@ -108,7 +115,7 @@ def run_arm(model: str, arm: Arm, seed: int, args: argparse.Namespace) -> Path:
     ]
     options += ["--threads", args.threads, "--batch", args.batch, "--precision", args.precision]
     if arm.bits is None:
-        options += [*SHAPES[model], "--all-rates", "--bits", "none", "--steps", steps]
+        options += [*SHAPES[model], "--bits", "none", "--steps", steps]
     else:
         start = f"{run_arm(model, of[TAUGHT], seed, args)}:float"
         qat_steps = 0 if "--ptq" in arm.options else args.qat_steps
@@ -121,39 +128,51 @@ def run_arm(model: str, arm: Arm, seed: int, args: argparse.Namespace) -> Path:
     return folder
 
 
-def curves(folder: Path, args: argparse.Namespace) -> dict[str, Curve]:
-    """The curve of each image, kept beside the run."""
-    kept = folder / "curves.json"
+Points = dict[str, dict[str, list[float]]]
+"""By image: bpp, psnr_db and mse of each quality, or of the one rate."""
+
+
+def points(folder: Path, args: argparse.Namespace) -> Points:
+    """What a run reaches on each image, kept beside it."""
+    kept = folder / "points.json"
     if not kept.exists():
         codec = load_run(folder).codec
-        found: dict[str, dict[str, list[float]]] = {}
-        for quality in QUALITIES:
-            codec.set_lmbda(lmbda_at(quality))
+        found: Points = {}
+        for lmbda in map(lmbda_at, QUALITIES) if codec.serves_all_rates else (LMBDA,):
+            codec.set_lmbda(lmbda)
             for image in evaluate(codec, open_images(args.evaluate)).images:
-                points = found.setdefault(image.name, {"bpp": [], "psnr_db": []})
-                points["bpp"].append(image.bpp)
-                points["psnr_db"].append(image.psnr_db)
+                of_image = found.setdefault(image.name, {"bpp": [], "psnr_db": [], "mse": []})
+                for name, values in of_image.items():
+                    values.append(getattr(image, name))
         write_text(kept, json.dumps(found) + "\n")
-    return {
-        name: Curve(name, tuple(points["bpp"]), tuple(points["psnr_db"]))
-        for name, points in json.loads(kept.read_text()).items()
-    }
+    read: Points = json.loads(kept.read_text())
+    return read
+
+
+def change_percent(anchor: Points, own: Points, name: str) -> float:
+    """BD-rate of an image's curve against the anchor's; where there is one rate, the change of rd_loss."""
+    both = [of[name] for of in (anchor, own)]
+    if len(both[0]["bpp"]) > 1:
+        first, second = (Curve(name, tuple(of["bpp"]), tuple(of["psnr_db"])) for of in both)
+        return bd_rate_percent(first, second)
+    before, after = (of["bpp"][0] + LMBDA * 255**2 * of["mse"][0] for of in both)
+    return 100 * (after / before - 1)
 
 
 def row(model: str, arm: Arm, args: argparse.Namespace) -> tuple[str, ...]:
     """The arm's row: against the first arm of the same seed, image by image."""
     first = next(iter(arms(model)))
     folders = [run_arm(model, arm, seed, args) for seed in args.seeds]
-    own = [curves(folder, args) for folder in folders]
-    anchors = [curves(run_arm(model, first, seed, args), args) for seed in args.seeds]
+    own = [points(folder, args) for folder in folders]
+    anchors = [points(run_arm(model, first, seed, args), args) for seed in args.seeds]
     steps = json.loads((folders[0] / "config.json").read_text())
     minutes = fmean(read_state(folder).seconds for folder in folders) / 60
     taken = steps["float_steps"] if arm.bits is None else steps["qat_steps"]
     if arm == first:
         return (model, arm.name, str(taken), f"{minutes:.1f}", "0", "")
     by_seed = [
-        {name: bd_rate_percent(anchor[name], curve[name]) for name in curve}
-        for anchor, curve in zip(anchors, own, strict=True)
+        {name: change_percent(anchor, found, name) for name in found}
+        for anchor, found in zip(anchors, own, strict=True)
     ]
     by_image = [fmean(of_seed[name] for of_seed in by_seed) for name in by_seed[0]]
     half = student_t.ppf(0.975, len(by_image) - 1) * stdev(by_image) / math.sqrt(len(by_image))
@@ -186,11 +205,12 @@ def main() -> None:
         for arm in arms(model)
         if args.arm is None or arm.name in args.arm
     ]
-    columns = ("model", "arm", "steps", "minutes", "BD-rate in %", "of each seed")
+    columns = ("model", "arm", "steps", "minutes", "change in %", "of each seed")
     notes = (
         f"Against {UNTAUGHT}, at qualities {', '.join(map(str, QUALITIES))}; seeds {', '.join(map(str, args.seeds))}; "
         f"batches of {args.batch} crops of 256x256 of {args.data.name}; images of {args.evaluate.name}, real bytes.",
-        f"Teacher: {TEACHER}, or the medium student of the same seed that it taught. Quantized arms start from the float "
+        f"Change: BD-rate in PSNR; of relu, which has one rate, rd_loss at lmbda {LMBDA}.",
+        "Teacher: patch-large-float (relu: hyperprior-64), or the medium student of the same seed that it taught. Quantized arms start from the float "
         f"student of {TAUGHT}. minutes: of training, on a machine that other work shared.",
         f"Host: {host_facts()}.",
     )
