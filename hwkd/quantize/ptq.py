@@ -115,7 +115,7 @@ def balance_stream(codec: HyperpriorCodec, plan: BitPlan, batches: Sequence[Tens
             found = error(2 ** (moved / _FACTORS_AN_OCTAVE))
             if found < least:
                 least, exponents = found, moved
-        if least > 0.9999 * before:
+        if least >= 0.9999 * before:
             step //= 2
     if least < error(torch.ones_like(exponents)):
         _scale_stream(stream, 2 ** (exponents / _FACTORS_AN_OCTAVE))

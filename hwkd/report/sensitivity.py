@@ -293,7 +293,7 @@ def recipe_text(origin: RecipeBase, allocation: Allocation) -> str:
             if (count, origin.act_bits[name]) != (most, acts)
         ],
         **({} if origin.run is not None else _widths(origin.spec)),
-        "lmbda": origin.lmbda,
+        **({"all_rates": True} if origin.spec.serves_all_rates else {"lmbda": origin.lmbda}),
         "teacher": origin.teacher,
         "start": "teacher" if origin.run is None else origin.run,
         "steps": 0,
@@ -306,7 +306,10 @@ def _widths(spec: Spec) -> dict[str, object]:
     """The options that describe a student of this spec."""
     options = family_of(spec).options(spec)
     post = None if "post" not in options else tuple(options["post"])
-    if student_spec(spec.family, spec.widths, spec.M, spec.H, spec.Z, post) != spec:
+    made = student_spec(
+        *(spec.family, spec.widths, spec.M, spec.H, spec.Z, post), all_rates=spec.serves_all_rates
+    )
+    if made != spec:
         raise InputError(
             f"no recipe was written: the options of hwkd distill cannot describe {spec}; start from its run folder"
         )

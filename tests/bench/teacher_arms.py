@@ -54,14 +54,15 @@ class Arm:
         options: of `hwkd distill`, beside those of all arms.
         as_long_as: the arm whose time it takes, in place of its steps.
         stage: the model whose `TAUGHT` run of the same seed teaches, in place of that of TEACHERS.
-        bits: of a run that starts from the `TAUGHT` one; None for a float run.
+        bits: of the weights, in a run that starts from the `TAUGHT` one; None for a float run. Fewer than 8 are a mean: each
+            layer has those that `hwkd sensitivity` gives it for a model of that size.
     """
 
     name: str
     options: tuple[str, ...] = ()
     as_long_as: str | None = None
     stage: str | None = None
-    bits: str | None = None
+    bits: int | None = None
 
 
 def arms(model: str) -> Iterator[Arm]:
@@ -75,9 +76,9 @@ def arms(model: str) -> Iterator[Arm]:
     yield Arm(TAUGHT)
     if model == "small":
         yield Arm(f"{TAUGHT}, by medium", stage="medium")
-    for bits in ("8/8", "6/8", "4/8"):
-        yield Arm(f"{TAUGHT}, PTQ {bits}", ("--ptq",), bits=bits)
-        yield Arm(f"{TAUGHT}, QAT {bits}", bits=bits)
+    for bits in (8, 6, 4):
+        yield Arm(f"{TAUGHT}, PTQ {bits}/8", ("--ptq",), bits=bits)
+        yield Arm(f"{TAUGHT}, QAT {bits}/8", bits=bits)
 
 
 def folder_of(model: str, arm: Arm, seed: int, args: argparse.Namespace) -> Path:
@@ -119,7 +120,8 @@ def run_arm(model: str, arm: Arm, seed: int, args: argparse.Namespace) -> Path:
     else:
         start = f"{run_arm(model, of[TAUGHT], seed, args)}:float"
         qat_steps = 0 if "--ptq" in arm.options else args.qat_steps
-        options += ["--bits", arm.bits, "--start", start, "--steps", 0, "--qat-steps", qat_steps]
+        options += bits_of(model, arm.bits, args)
+        options += ["--start", start, "--steps", 0, "--qat-steps", qat_steps]
     if (folder / "checkpoint" / "state.pt").exists():
         options.append("--resume")
     command = [sys.executable, "-m", "hwkd", "distill", *options, *arm.options, "-o", folder]
@@ -130,6 +132,21 @@ def run_arm(model: str, arm: Arm, seed: int, args: argparse.Namespace) -> Path:
 
 Points = dict[str, dict[str, list[float]]]
 """By image: bpp, psnr_db and mse of each quality, or of the one rate."""
+
+
+def bits_of(model: str, bits: int, args: argparse.Namespace) -> list[object]:
+    """The options of `hwkd distill` for so many bits; what each layer's bits cost is measured on the first seed's student."""
+    if bits == 8:
+        return ["--bits", "8/8"]
+    folder = Path(args.runs) / f"{model}-sensitivity"
+    recipe = folder / f"allocated-{bits}.toml"
+    if not recipe.exists():
+        taught = next(arm for arm in arms(model) if arm.name == TAUGHT)
+        student = f"{run_arm(model, taught, args.seeds[0], args)}:float"
+        print(f"{model}: what each layer's bits cost", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "hwkd", "sensitivity", student, "--data", args.data]
+        subprocess.run([str(w) for w in (*command, "-o", folder)], check=True)
+    return ["--recipe", recipe]
 
 
 def points(folder: Path, args: argparse.Namespace) -> Points:

@@ -111,7 +111,9 @@ class SensitivityOptions(Options):
         positive,
     )
     lmbda: float | None = option(
-        "of the loss bpp + L 255^2 MSE (default: the model's)", "L", positive
+        "of the loss bpp + L 255^2 MSE (default: the model's; that of quality 50 for one of all rates)",
+        "L",
+        positive,
     )
     format: str = option(FORMAT_HELP, default="table", choices=FORMATS)
     full: bool = option(FULL_HELP, default=False)

@@ -16,7 +16,7 @@ from hwkd.images import Pixels
 from hwkd.measure.sensitivity import BaseLayer
 from hwkd.models.base import HyperpriorCodec
 from hwkd.models.spec import Spec
-from hwkd.qualities import LMBDA_HIGH, LMBDA_LOW
+from hwkd.qualities import DEFAULT_QUALITY, LMBDA_HIGH, LMBDA_LOW, lmbda_at
 from hwkd.quantize.integer import layer_bits
 from hwkd.quantize.precision import plan_precision
 from hwkd.quantize.ptq import post_training_quantize
@@ -56,13 +56,16 @@ def load_base(
         text: as `hwkd.distill.run_folder.load_model`.
         data: images to calibrate a float model on; None for the embedded training photographs.
         side: side of the crops to calibrate on, in pixels.
-        lmbda: lambda of the loss; None for the model's own. A model of all rates has none, and codes at the given one.
+        lmbda: lambda of the loss, at which a model of all rates codes; None for the model's own, that of DEFAULT_QUALITY
+            where it has all rates.
         target: the device; None for any.
     Raises:
         InputError: no such model, one that cannot be quantized, or no known lmbda; as `calibration_crops`.
     """
     loaded = load_model(text)
     lmbda = loaded.lmbda if lmbda is None else lmbda
+    if lmbda is None and loaded.codec.serves_all_rates:
+        lmbda = lmbda_at(DEFAULT_QUALITY)
     if lmbda is None:
         raise InputError(
             f"{text} does not say its lmbda, which the loss bpp + lmbda 255^2 MSE needs: give it with --lmbda"

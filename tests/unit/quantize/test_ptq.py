@@ -199,6 +199,13 @@ def test_a_silent_channel_of_the_stream_is_left_as_it_is(images: Tensor) -> None
     assert all(torch.isfinite(p).all() for p in codec.parameters())
 
 
+def test_a_stream_whose_last_reader_is_still_zero_stays_as_it_is(images: Tensor) -> None:
+    codec = build(student_spec("patch", (16, 16), 32, 8, 8)).eval()
+    before = {k: v.clone() for k, v in codec.state_dict().items()}
+    balance_stream(codec, BitPlan(8, 8), [images])
+    assert all(torch.equal(v, before[k]) for k, v in codec.state_dict().items())
+
+
 def test_a_codec_without_a_stream_stays_as_it_is(images: Tensor) -> None:
     codec = build(student_spec("gdn", (8,), 12, 8, 8))
     before = {k: v.clone() for k, v in codec.state_dict().items()}

@@ -13,7 +13,7 @@ from hwkd.measure.sensitivity import (
     base_allocation,
     uniform,
 )
-from hwkd.models.spec import HyperpriorSpec, PatchSpec
+from hwkd.models.spec import HyperpriorSpec, PatchSpec, student_spec
 from hwkd.report.plots.sensitivity import write_figure
 from hwkd.report.sensitivity import (
     RecipeBase,
@@ -155,6 +155,13 @@ def test_a_recipe_of_a_run_takes_its_widths_from_there() -> None:
     assert recipe["start"] == "runs/m"
     assert recipe["layer_bits"] == ["g_s.0=3/6"]
     assert not recipe.keys() & {"target", "family", "width", "latent", "hyper", "hyper_latent"}
+
+
+def test_a_recipe_of_a_model_of_all_rates_makes_one_of_all_rates() -> None:
+    spec = student_spec("patch", (16, 16), 24, 8, 8, (8,), all_rates=True)
+    recipe = tomllib.loads(recipe_text(replace(ORIGIN, spec=spec), base_allocation(FOUND)))
+    assert recipe["all_rates"] is True and "lmbda" not in recipe
+    assert recipe["width"] == [16, 16] and recipe["latent"] == 24
 
 
 def test_widths_that_no_option_describes_give_no_recipe() -> None:

@@ -10,6 +10,7 @@ from hwkd.errors import InputError
 from hwkd.images import write_png
 from hwkd.measure.eager.sensitivity import CROPS, fingerprint, load_base, measured_crops
 from hwkd.models.build import build
+from hwkd.qualities import lmbda_at
 from hwkd.quantize.integer import layer_bits
 from hwkd.quantize.ptq import post_training_quantize
 from hwkd.target import load_target
@@ -125,6 +126,7 @@ def test_a_model_of_all_rates_codes_at_the_lmbda_of_the_loss(monkeypatch, tiny_s
     base = load_base("rates", folder, 64, 0.05, None)
     assert base.lmbda == 0.05
     assert base.codec.gains.lmbda.tolist() == pytest.approx([0.05])
+    assert load_base("rates", folder, 64, None, None).lmbda == lmbda_at(50)
     with pytest.raises(InputError) as caught:
         load_base("rates", folder, 64, 0.5, None)
     assert str(caught.value) == (
