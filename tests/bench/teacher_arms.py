@@ -102,7 +102,7 @@ def run_arm(model: str, arm: Arm, seed: int, args: argparse.Namespace) -> Path:
         steps = round(args.steps * median(ratio))
     if arm.stage is not None:
         taught = next(one for one in arms(arm.stage) if one.name == TAUGHT)
-        teacher = f"{run_arm(arm.stage, taught, seed, args)}:float"
+        teacher = str(run_arm(arm.stage, taught, seed, args))
     options = [
         "--quiet",
         "--target",
