@@ -355,7 +355,9 @@ def test_scale_is_the_largest_input_over_the_integer_range(
         top = 128 if layer_input.signed else 255
         # Fewer than 100,000 values: the 99.999th percentile is the maximum or its neighbour.
         scale = float(quantized_layers(codec)[name].input_quant.scale())
-        assert scale == pytest.approx(max(peaks[name], 2**-10) / top, rel=0.05), name
+        # The last layer that reads the encoder's stream has room for more than it has seen.
+        peak = 1.3 * peaks[name] if name == "g_a.head" else peaks[name]
+        assert scale == pytest.approx(max(peak, 2**-10) / top, rel=0.05), name
         checked += 1
     assert checked > 3
 
