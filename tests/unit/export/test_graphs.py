@@ -182,6 +182,14 @@ def louder(tiny_codec_of):
     return make
 
 
+@torch.no_grad()
+def z_by_roots(loud: Made, one: Pass) -> Pass:
+    """`one` with the z of a graph that takes 128 sinh(ln(1 + |y|) / 128) for the logarithm: of large y they differ by a part
+    of a step of h_a's input."""
+    logs = 128 * np.sinh(np.log1p(np.abs(one.y)) / 128)
+    return replace(one, z=exact(loud.codec).h_a(torch.from_numpy(logs)[None])[0].numpy())
+
+
 @pytest.mark.parametrize(("factor", "narrow_from"), [(4, 8), (32, 12)])
 @pytest.mark.parametrize(("runtime", "form"), PAIRS)
 def test_symbols_beyond_8_bits_pass_through_both_graphs(
@@ -192,7 +200,8 @@ def test_symbols_beyond_8_bits_pass_through_both_graphs(
     (one,) = loud.passes
     assert np.abs(one.symbols).max() > 127
     model = encoder_graph(loud.codec, loud.layers, loud.latents, form)
-    assert_symbols(run(model, runtime, image=one.image), one, loud.latents)
+    expected = z_by_roots(loud, one) if form.log_by_roots else one
+    assert_symbols(run(model, runtime, image=one.image), expected, loud.latents)
     model = decoder_graph(loud.codec, loud.layers, loud.latents, form)
     assert_nearest(run(model, runtime, y=one.symbols)["image"], one.x_hat, 0, 255, "image")
 
