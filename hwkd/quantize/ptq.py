@@ -57,7 +57,8 @@ def post_training_quantize(
 # The channels of the encoder's residual stream in scales that suit its quantizers.
 #
 # The last layer before y reads the stream through one scale for all channels: it fits the widest channel, and its steps are
-# too coarse for the others. Of what int8 cost patch-large at quality 100, 5.3 % of RD, half came from these steps alone.
+# too coarse for the others. Of what int8 cost patch-large at quality 100 (5.3 % of RD, six crops of Kodak, after 9,850
+# steps of training) half came from these steps alone.
 # Channels are free to be smaller or larger (ResidualStream), but a channel that is smaller has larger weights, which share
 # the steps of their row. So the scales are those with the smallest sum of both errors (as cross-layer equalization,
 # arXiv 1906.04721, section 4.1, with an error in place of equal ranges).

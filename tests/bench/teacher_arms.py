@@ -34,14 +34,14 @@ from hwkd.qualities import lmbda_at
 from hwkd.report.table import Table
 
 QUALITIES = (10, 40, 70, 95)
+LMBDA = 0.025
+"""Of relu."""
 SHAPES = {
     "small": ("--all-rates", "--width", "32,32,32", "--hyper", "24", "--hyper-latent", "24"),
     "medium": ("--all-rates", "--width", "96,96,96", "--hyper", "48", "--hyper-latent", "48"),
-    "relu": ("--family", "relu", "--width", "32", "--lmbda", "0.025"),
+    "relu": ("--family", "relu", "--width", "32", "--lmbda", str(LMBDA)),
 }
 TEACHERS = {"small": "patch-large-float", "medium": "patch-large-float", "relu": "hyperprior-64"}
-LMBDA = 0.025
-"""Of relu."""
 UNTAUGHT, EQ_1, TAUGHT = "no teacher", "Eq. 1", "filters and Eq. 1"
 ALONE = ("--kd", "none", "--start", "random")
 
@@ -130,10 +130,6 @@ def run_arm(model: str, arm: Arm, seed: int, args: argparse.Namespace) -> Path:
     return folder
 
 
-Points = dict[str, dict[str, list[float]]]
-"""By image: bpp, psnr_db and mse of each quality, or of the one rate."""
-
-
 def bits_of(model: str, bits: int, args: argparse.Namespace) -> list[object]:
     """The options of `hwkd distill` for so many bits; what each layer's bits cost is measured on the first seed's student."""
     if bits == 8:
@@ -147,6 +143,10 @@ def bits_of(model: str, bits: int, args: argparse.Namespace) -> list[object]:
         command = [sys.executable, "-m", "hwkd", "sensitivity", student, "--data", args.data]
         subprocess.run([str(w) for w in (*command, "-o", folder)], check=True)
     return ["--recipe", recipe]
+
+
+Points = dict[str, dict[str, list[float]]]
+"""By image: bpp, psnr_db and mse of each quality, or of the one rate."""
 
 
 def points(folder: Path, args: argparse.Namespace) -> Points:
@@ -227,7 +227,8 @@ def main() -> None:
         f"Against {UNTAUGHT}, at qualities {', '.join(map(str, QUALITIES))}; seeds {', '.join(map(str, args.seeds))}; "
         f"batches of {args.batch} crops of 256x256 of {args.data.name}; images of {args.evaluate.name}, real bytes.",
         f"Change: BD-rate in PSNR; of relu, which has one rate, rd_loss at lmbda {LMBDA}.",
-        "Teacher: patch-large-float (relu: hyperprior-64), or the medium student of the same seed that it taught. Quantized arms start from the float "
+        "Teacher: patch-large-float (relu: hyperprior-64), or the medium student of the same seed that it taught. Quantized "
+        "arms start from the float "
         f"student of {TAUGHT}. minutes: of training, on a machine that other work shared.",
         f"Host: {host_facts()}.",
     )

@@ -186,7 +186,7 @@ def test_balancing_changes_nothing_but_the_scales_of_channels(images: Tensor) ->
         assert torch.allclose(balanced(images).x_hat, codec(images).x_hat, atol=1e-4)
 
 
-def test_a_silent_channel_of_the_stream_is_left_as_it_is(images: Tensor) -> None:
+def test_a_silent_channel_of_the_stream_gives_finite_weights(images: Tensor) -> None:
     codec = with_a_head(images)
     stream = codec.encoder_stream()
     assert stream is not None
