@@ -98,7 +98,8 @@ def image_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_specs() -> "dict[str, Spec]":
-    """A tiny student of each family, all with M=12 and Z=8; "rates": of family patch, for all rates."""
+    """A tiny student of each family, all with M=12 and Z=8; "rates": of family patch, for all rates; "wide": with so wide
+    a trunk that its head is held in two layers."""
     from hwkd.models.spec import HyperpriorSpec, PatchSpec
 
     return {
@@ -106,6 +107,7 @@ def tiny_specs() -> "dict[str, Spec]":
         "relu": HyperpriorSpec("relu", (8, 8, 8), 12, 8, 8),
         "patch": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,)),
         "rates": PatchSpec(12, 8, 8, 16, (16,), (8,), 3, (4, 8), hyper_kernel=1),
+        "wide": PatchSpec(12, 8, 8, 128, (8,), (8,), 3, (4, 8), hyper_kernel=1),
     }
 
 
@@ -377,11 +379,9 @@ def tiny_bundle(tiny_bundle_of: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundles(
-    tiny_bundle_of: Callable[[str], Path], tiny_specs: "dict[str, Spec]"
-) -> dict[str, Path]:
-    """A tiny bundle of each family."""
-    return {family: tiny_bundle_of(family) for family in tiny_specs}
+def tiny_bundles(tiny_bundle_of: Callable[[str], Path]) -> dict[str, Path]:
+    """A tiny bundle of each family, and one of all rates."""
+    return {family: tiny_bundle_of(family) for family in ("gdn", "relu", "patch", "rates")}
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,8 @@ def _encoder(
     stem = graph.in_floats((patches, _reading(layers["g_a.stem"], order)))
     trunk = _trunk(graph, stem, "g_a.trunk", len(g_a.trunk), layers)
     linear = _reading(layers["g_a.linear"], order)
-    y = graph.in_floats((patches, linear), (trunk, layers["g_a.head"]))
+    heads = [layers[name] for name in ("g_a.head", "g_a.head_rest") if name in layers]
+    y = graph.in_floats((patches, linear), *[(trunk, head) for head in heads])
     if latents.has_gains:
         y = graph.node("Mul", [y, "gain"])
     coded = _without_means(graph, y, codec, layers)

@@ -158,11 +158,13 @@ class ResidualStream:
 
     Attributes:
         writers: their outputs are added to the stream.
-        readers: 1x1 convolutions of the stream; the last one reads all of it.
+        readers: 1x1 convolutions of the stream before its end.
+        ends: 1x1 convolutions of all of it: one, and the one of what rounding took from its weights, if there is one.
     """
 
     writers: tuple[nn.Conv2d, ...]
     readers: tuple[nn.Conv2d, ...]
+    ends: tuple[nn.Conv2d, ...]
 
 
 class HyperpriorCodec(CompressionModel):  # type: ignore[misc]

@@ -160,10 +160,16 @@ class MeanContext(nn.Module):
 
 
 class PatchAnalysis(nn.Module):
-    """g_a: y = linear(patches of x) + head(trunk(patches of x)); the head starts at zero."""
+    """g_a: y = linear(patches of x) + head(trunk(patches of x)); the head starts at zero.
+
+    Attributes:
+        head_rest: in a quantized codec, what rounding took from the weights of the head, on a finer grid.
+    """
 
     gains: "LearnedGains | None" = None
     """The gains by which y is multiplied; None in a codec of one rate."""
+
+    head_rest: nn.Conv2d | None
 
     def __init__(self, M: int, C: int, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -171,11 +177,15 @@ class PatchAnalysis(nn.Module):
         self.stem = nn.Conv2d(PATCH_VALUES, C, 1)
         self.trunk = nn.Sequential(*[Block(C, w) for w in widths])
         self.head = zeroed(nn.Conv2d(C, M, 1))
+        self.head_rest = None
 
     def forward(self, x: Tensor) -> Tensor:
         """y, [B, M, H/16, W/16], of x, [B, 3, H, W] in [0, 1]."""
         patches = F.pixel_unshuffle(x - 0.5, PATCH)
-        y = cast(Tensor, self.linear(patches) + self.head(self.trunk(self.stem(patches))))
+        u = self.trunk(self.stem(patches))
+        y = cast(Tensor, self.linear(patches) + self.head(u))
+        if self.head_rest is not None:
+            y = y + self.head_rest(u)
         return y if self.gains is None else y * self.gains.log().exp()
 
 
@@ -312,22 +322,25 @@ class PatchCodec(HyperpriorCodec):
         """
         g_a, g_s = cast(PatchAnalysis, self.g_a), cast(PatchSynthesis, self.g_s)
         h_a, h_s = cast(nn.Sequential, self.h_a)[0], cast(nn.Sequential, self.h_s)[-1]
-        for writing in (g_a.linear, g_a.head, cast(nn.Conv2d, h_s)):
+        for writing in (g_a.linear, g_a.head, g_a.head_rest, cast(nn.Conv2d, h_s)):
+            if writing is None:
+                continue
             writing.weight.copy_(writing.weight[order])
-            assert writing.bias is not None
-            writing.bias.copy_(writing.bias[order])
+            if writing.bias is not None:
+                writing.bias.copy_(writing.bias[order])
         for reading in (g_s.linear, g_s.stem, cast(nn.Conv2d, h_a)):
             reading.weight.copy_(reading.weight[:, order])
         if self.gains is not None:
             self.gains.deviations.copy_(self.gains.deviations[:, order])
 
     def encoder_stream(self) -> ResidualStream:
-        """The trunk of g_a, which `head` reads at its end."""
+        """The trunk of g_a, which the head reads at its end."""
         g_a = cast(PatchAnalysis, self.g_a)
         blocks = [cast(Block, block) for block in g_a.trunk]
         return ResidualStream(
             writers=(g_a.stem, *[w for block in blocks for w in (block.mix_out, block.feed_out)]),
-            readers=(*[r for block in blocks for r in (block.mix_in, block.feed_in)], g_a.head),
+            readers=tuple(r for block in blocks for r in (block.mix_in, block.feed_in)),
+            ends=(g_a.head,) if g_a.head_rest is None else (g_a.head, g_a.head_rest),
         )
 
     def gains_at_anchors(self) -> Anchors | None:

@@ -20,6 +20,7 @@ from hwkd.quantize.qat import (
     conv_layers,
     quantize,
     quantized_layers,
+    rest_of,
 )
 
 
@@ -58,7 +59,8 @@ def post_training_quantize(
 #
 # The last layer before y reads the stream through one scale for all channels: it fits the widest channel, and its steps are
 # too coarse for the others. Of what int8 cost patch-large at quality 100 (5.3 % of RD, six crops of Kodak, after 9,850
-# steps of training) half came from these steps alone.
+# steps of training) half came from these steps alone. Where its weights have a second layer for what rounding takes from
+# them (qat.py), the scales are free to suit the steps.
 # Channels are free to be smaller or larger (ResidualStream), but a channel that is smaller has larger weights, which share
 # the steps of their row. So the scales are those with the smallest sum of both errors (as cross-layer equalization,
 # arXiv 1906.04721, section 4.1, with an error in place of equal ranges).
@@ -69,7 +71,7 @@ _FACTORS_AN_OCTAVE = 8
 
 @torch.no_grad()
 def balance_stream(codec: HyperpriorCodec, plan: BitPlan, batches: Sequence[Tensor]) -> None:
-    """Scale the channels of the encoder's residual stream so that its last reader errs least in the bits of `plan`, in place.
+    """Scale the channels of the encoder's residual stream so that its end errs least in the bits of `plan`, in place.
 
     The codec computes the same, but for the rounding of floats. A codec without such a stream stays as it is.
 
@@ -80,7 +82,7 @@ def balance_stream(codec: HyperpriorCodec, plan: BitPlan, batches: Sequence[Tens
     stream = codec.encoder_stream()
     if stream is None or not batches:
         return
-    last = stream.readers[-1]
+    last = stream.ends[0]
     seen: list[Tensor] = []
     with last.register_forward_pre_hook(
         lambda _layer, x: seen.append(x[0].transpose(0, 1).flatten(1))
@@ -92,6 +94,8 @@ def balance_stream(codec: HyperpriorCodec, plan: BitPlan, batches: Sequence[Tens
     weights = last.weight.flatten(1).double()
     name = next(name for name, layer in conv_layers(codec).items() if layer is last)
     weight_bits, act_bits = plan.bits_for(name)
+    if name in codec.family.with_rest(codec.spec):
+        weight_bits += plan.bits_for(rest_of(name))[0] - 1
 
     def error(factors: Tensor) -> float:
         """The sum over y's channels of the squared error, but for a constant factor."""
@@ -128,7 +132,7 @@ def _scale_stream(stream: ResidualStream, factors: Tensor) -> None:
         layer.weight.div_(factors.to(layer.weight)[:, None, None, None])
         assert layer.bias is not None
         layer.bias.div_(factors.to(layer.bias))
-    for layer in stream.readers:
+    for layer in (*stream.readers, *stream.ends):
         layer.weight.mul_(factors.to(layer.weight)[:, None, None])
 
 
@@ -215,6 +219,7 @@ def round_weights(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> None:
         and layer.groups == 1
         and not name.startswith(("h_a.", ENTROPY_PATH))
     }
+    rests = {layers[name]: layers.pop(rest_of(name)) for name in codec.family.with_rest(codec.spec)}
     groups = [
         _Inputs(*(layers[one] for one in (name, _SUMMED.get(name)) if one in layers))
         for name in layers
@@ -238,23 +243,37 @@ def round_weights(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> None:
         first, *others = group.layers
         K = first.weight[0].numel()
         if not others:
-            _round_layer(first, mean, covariance)
+            _round_layer(first, rests.get(first), mean, covariance)
             continue
         # What the second makes up for: the part of the first's inputs that is a linear function of its own.
         from_second = torch.linalg.solve(covariance[K:, K:], covariance[K:, :K]).T
-        change = _round_layer(
-            first, mean[:K], covariance[:K, :K] - from_second @ covariance[K:, :K]
-        )
+        of_first = covariance[:K, :K] - from_second @ covariance[K:, :K]
+        change = _round_layer(first, rests.get(first), mean[:K], of_first)
         second = others[0]
         made_up = change @ from_second
         second.weight.sub_(made_up.to(second.weight).reshape(second.weight.shape))
         assert second.bias is not None
         second.bias.add_((made_up @ mean[K:]).to(second.bias))
-        _round_layer(second, mean[K:], covariance[K:, K:])
+        _round_layer(second, rests.get(second), mean[K:], covariance[K:, K:])
 
 
-def _round_layer(layer: QuantConv2d, mean: Tensor, covariance: Tensor) -> Tensor:
-    """Round the weights of one layer; the change, [O, K]."""
+def _round_layer(
+    layer: QuantConv2d, rest: QuantConv2d | None, mean: Tensor, covariance: Tensor
+) -> Tensor:
+    """Round the weights of one layer, with those of the layer that takes its rest; the change of both together, [O, K]."""
+    if rest is None:
+        change = _round_one(layer, covariance)
+    else:
+        nearest = layer.quant_weight().value
+        rest.weight.copy_(layer.weight - nearest)
+        layer.weight.copy_(nearest)
+        change = _round_one(rest, covariance)
+    if layer.bias is not None:
+        layer.bias.sub_((change @ mean).to(layer.bias))
+    return change
+
+
+def _round_one(layer: QuantConv2d, covariance: Tensor) -> Tensor:
     weights = layer.weight.flatten(1).double()
     largest = 2 ** (round(float(layer.weight_quant.bit_width())) - 1) - 1
     nearest = layer.quant_weight().value.flatten(1).double()
@@ -270,11 +289,8 @@ def _round_layer(layer: QuantConv2d, mean: Tensor, covariance: Tensor) -> Tensor
         is_better = (reaches & (error < least))[:, None]
         best = torch.where(is_better, found, best)
         least = torch.where(is_better[:, 0], error, least)
-    change = best - weights
-    if layer.bias is not None:
-        layer.bias.sub_((change @ mean).to(layer.bias))
     layer.weight.copy_(best.reshape(layer.weight.shape))
-    return cast(Tensor, change)
+    return cast(Tensor, best - weights)
 
 
 def _error(change: Tensor, covariance: Tensor) -> Tensor:

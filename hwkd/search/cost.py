@@ -137,14 +137,16 @@ def stored_bytes(spec: Spec, bits: BitPlan) -> int:
     total = 0
     # Their inputs lie on a grid as they are (hwkd/quantize/qat.py): all others have a learned scale.
     given = {"h_s.0", *family_of(spec).given_inputs(spec)}
+    unbiased = {layer.name for layer in family_of(spec).layers(spec) if not layer.bias}
     for layer in student_layers(spec, BLOCK, BLOCK):
         if layer.operator == "gdn":
             total += _FLOAT_BYTES * (layer.weights + layer.c_out)
             continue
         is_learned = layer.name not in given
-        # A scale and a bias for each output channel.
+        # A scale for each output channel, and a bias.
         total += math.ceil(layer.weights * bits.bits_for(layer.name)[0] / 8)
-        total += _FLOAT_BYTES * (2 * layer.c_out + is_learned)
+        total += _FLOAT_BYTES * (layer.c_out + is_learned)
+        total += 0 if layer.name in unbiased else _FLOAT_BYTES * layer.c_out
     return total
 
 

@@ -21,7 +21,13 @@ from hwkd.models.compat import GDN
 from hwkd.models.patch import PatchCodec
 from hwkd.models.spec import Spec
 from hwkd.quantize.integer import IntegerLayer, integer_layers, integer_weights, layer_bits
-from hwkd.quantize.qat import ENTROPY_PATH, conv_layers, layer_inputs, quantized_layers
+from hwkd.quantize.qat import (
+    ENTROPY_PATH,
+    conv_layers,
+    layer_inputs,
+    quantized_layers,
+    rest_of,
+)
 
 SMALLEST = 2.0**-12
 """Of a weight's step. Finer ones beside coarse ones in one sum would ask for more than the 24 bits of float32."""
@@ -124,6 +130,13 @@ def exact(
     return made
 
 
+def weights_on_their_grid(codec: HyperpriorCodec, name: str) -> Tensor:
+    """Those of the layer called `name` of a quantized codec, with what its rest adds."""
+    layers = quantized_layers(codec)
+    parts = [layers[one] for one in (name, rest_of(name)) if one in layers]
+    return sum((layer.quant_weight().value for layer in parts[1:]), parts[0].quant_weight().value)
+
+
 @torch.no_grad()
 def on_their_grids(codec: HyperpriorCodec, spec: Spec) -> HyperpriorCodec:
     """The float codec with the quantized one's weights and biases, in float64: activations stay off any grid."""
@@ -131,7 +144,7 @@ def on_their_grids(codec: HyperpriorCodec, spec: Spec) -> HyperpriorCodec:
     plain.load_state_dict(codec.state_dict(), strict=False)
     integers = integer_layers(codec)
     for name, layer in conv_layers(plain).items():
-        layer.weight.copy_(codec.get_submodule(name).quant_weight().value)
+        layer.weight.copy_(weights_on_their_grid(codec, name))
         bias = integers[name].bias.astype(np.float64)
         if isinstance(codec, PatchCodec) and name in ("g_a.linear", "g_a.stem"):
             # They see k / 255 - 0.5, and the integers see k.

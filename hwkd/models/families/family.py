@@ -56,6 +56,7 @@ class Layer:
     Attributes:
         at: number of positions of its input in one BLOCK of the image.
         operator: conv, transposed or gdn.
+        bias: whether a value is added to each output channel.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Layer:
     stride: int = 1
     groups: int = 1
     operator: str = "conv"
+    bias: bool = True
 
 
 BLOCK = 64
@@ -148,11 +150,15 @@ class Family(ABC):
 
     @abstractmethod
     def layers(self, spec: Spec) -> Iterator[Layer]:
-        """The layers of g_a, h_a, h_s and g_s in the order they run."""
+        """The layers of g_a, h_a, h_s and g_s of a quantized codec, in the order they run."""
 
     @abstractmethod
     def given_inputs(self, spec: Spec) -> dict[str, LayerInput]:
         """The inputs of layers of g_a and g_s that lie on a grid as they are, by the layer's name."""
+
+    def with_rest(self, spec: Spec) -> tuple[str, ...]:
+        """The layers that a quantized codec holds in two, as one grid is too coarse for their weights (hwkd/quantize/qat.py)."""
+        return ()
 
     def why_not_quantized(self, spec: Spec) -> str | None:
         """The reason in a sentence, if no codec of this `spec` is quantized; None if they are."""

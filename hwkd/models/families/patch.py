@@ -104,6 +104,8 @@ CONTEXT = 48
 """Channels of y for which a student of all rates predicts the means, through a layer of twice as many."""
 LATENT_OF_ALL_RATES = 320
 """Channels of y for a patch's 768 values: with 192 a linear codec ends at 37.5 dB on Kodak, with 320 at 46.2 dB."""
+WIDE_TRUNK = 128
+"""Channels of a trunk from which on its head's weights are held in two layers."""
 POST_SHARE = 4
 """The deblocking pair works at 16 times the pixels of the trunk: it gets a quarter of its channels."""
 
@@ -168,6 +170,8 @@ class PatchFamily(Family):
         yield Layer("g_a.stem", PATCH_VALUES, spec.C, at)
         yield from _trunk("g_a", spec.C, spec.widths, at)
         yield Layer("g_a.head", spec.C, spec.M, at)
+        for name in self.with_rest(spec):
+            yield Layer(f"{name}_rest", spec.C, spec.M, at, bias=False)
         yield from hyper_analysis(spec, spec.hyper_kernel)
         yield Layer("h_s.0", spec.Z, 4 * spec.H, 1, 3)
         yield Layer("h_s.3", spec.H, 4 * spec.H, 4, 3)
@@ -194,6 +198,10 @@ class PatchFamily(Family):
             "g_s.linear": y_hat,
             "g_s.stem": y_hat,
         }
+
+    def with_rest(self, spec: Spec) -> tuple[str, ...]:
+        """The head of the encoder, where its trunk is wide."""
+        return ("g_a.head",) if cast(PatchSpec, spec).C >= WIDE_TRUNK else ()
 
     def why_not_quantized(self, spec: Spec) -> str | None:
         """A context in a codec of one rate."""

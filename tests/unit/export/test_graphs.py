@@ -38,6 +38,7 @@ from tests.fakes.exact_codec import (
     exact,
     exact_image,
     on_their_grids,
+    weights_on_their_grid,
 )
 
 FAMILIES = ("gdn", "patch", "relu")
@@ -434,7 +435,7 @@ def trained(
     )
 
 
-@pytest.fixture(scope="module", params=("rates",))
+@pytest.fixture(scope="module", params=("rates", "wide"))
 def tiny_all_rates_graphs(request, tiny_codec_of, photo) -> Trained:
     photos = [photo(128, 192, 10), photo(192, 64, 11)]
     return trained(request.param, tiny_codec_of(request.param), photos)
@@ -520,7 +521,7 @@ def with_weights_on_their_grid(codec: HyperpriorCodec, spec: Spec) -> Hyperprior
     plain = build(spec).eval()
     plain.load_state_dict(codec.state_dict(), strict=False)
     for name, layer in conv_layers(plain).items():
-        layer.weight.copy_(codec.get_submodule(name).quant_weight().value)
+        layer.weight.copy_(weights_on_their_grid(codec, name))
     return plain
 
 

@@ -3,6 +3,7 @@
 import pytest
 from torch import nn
 
+from hwkd.bits import BitPlan
 from hwkd.errors import InputError
 from hwkd.models.build import build, recognise
 from hwkd.models.families.family import (
@@ -15,6 +16,7 @@ from hwkd.models.families.family import (
     student_names,
 )
 from hwkd.models.spec import HyperpriorSpec, PatchSpec, Spec
+from hwkd.quantize.qat import quantize
 
 MEAN = HyperpriorSpec("mean", (8, 8, 8), 12, 8, 8)
 SPECS = [
@@ -25,6 +27,7 @@ SPECS = [
     ),
     PatchSpec(M=12, H=8, Z=7, C=16, widths=(16, 9), post=(8, 6)),
     PatchSpec(12, 8, 7, 16, (16,), (8,), 3, (4, 9), hyper_kernel=1),
+    PatchSpec(12, 8, 7, 128, (9,), (8,)),
 ]
 
 
@@ -42,13 +45,22 @@ def test_a_model_is_recognised_as_what_it_was_built_from(spec: Spec) -> None:
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_the_layers_are_those_of_the_networks(spec: Spec) -> None:
+    codec = build(spec)
+    quantize(codec, BitPlan())
     built = {
-        name: (m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.groups)
-        for name, m in build(spec).named_modules()
+        name: (
+            m.in_channels,
+            m.out_channels,
+            m.kernel_size[0],
+            m.stride[0],
+            m.groups,
+            m.bias is not None,
+        )
+        for name, m in codec.named_modules()
         if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
     }
     assert built == {
-        layer.name: (layer.c_in, layer.c_out, layer.kernel, layer.stride, layer.groups)
+        layer.name: (layer.c_in, layer.c_out, layer.kernel, layer.stride, layer.groups, layer.bias)
         for layer in family_of(spec).layers(spec)
         if layer.operator != "gdn"
     }

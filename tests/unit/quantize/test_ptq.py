@@ -143,15 +143,15 @@ def unbalanced(codec: HyperpriorCodec) -> HyperpriorCodec:
             assert layer.bias is not None
             layer.weight[1] *= 64
             layer.bias[1] *= 64
-        for layer in stream.readers:
+        for layer in (*stream.readers, *stream.ends):
             layer.weight[:, 1] /= 64
     return copied
 
 
-def with_a_head(images: Tensor) -> HyperpriorCodec:
+def with_a_head(images: Tensor, width: int = 16) -> HyperpriorCodec:
     """A patch codec with all of y in its trunk, in random filters."""
     torch.manual_seed(0)
-    codec = build(student_spec("patch", (16, 16), 32, 8, 8)).eval()
+    codec = build(student_spec("patch", (width, 16), 32, 8, 8)).eval()
     codec.start(lambda count: images[:1].repeat(count, 1, 1, 1), 64, 1, 0.025)
     g_a = codec.g_a
     with torch.no_grad():
@@ -184,6 +184,41 @@ def test_balancing_changes_nothing_but_the_scales_of_channels(images: Tensor) ->
     with torch.no_grad():
         assert torch.allclose(balanced(images).y, codec(images).y, rtol=1e-4, atol=1e-4)
         assert torch.allclose(balanced(images).x_hat, codec(images).x_hat, atol=1e-4)
+
+
+def test_one_large_weight_costs_the_others_of_its_row_no_bits(images: Tensor) -> None:
+    codec = with_a_head(images, 128)
+    head = codec.g_a.head  # type: ignore[union-attr]
+    with torch.no_grad():
+        head.weight[:, 1] = 30 * head.weight[:, 0].abs().max()  # type: ignore[operator, index]
+    quantized = post_training_quantize(codec, BitPlan(7, 8), [images])
+    layers = quantized_layers(quantized)
+    first, rest = (layers[name].quant_weight() for name in ("g_a.head", "g_a.head_rest"))
+    balanced = deepcopy(codec)
+    balance_stream(balanced, BitPlan(7, 8), [images])
+    trained = balanced.g_a.head.weight  # type: ignore[union-attr]
+    step = float(first.scale.max())
+    # Rounding that suits the inputs moves a weight by a few of its finer steps, never by half of a coarse one.
+    assert (first.value + rest.value - trained).abs().max() < step / 8
+    assert (first.value - trained).abs().max() > step / 4
+
+
+def test_the_rest_of_a_layer_is_what_its_rounding_took(images: Tensor) -> None:
+    codec = with_a_head(images, 128)
+    quantized = deepcopy(codec)
+    quantize(quantized, BitPlan(4, 8))
+    layers = quantized_layers(quantized)
+    first, rest = layers["g_a.head"], layers["g_a.head_rest"]
+    with torch.no_grad():
+        both = first.quant_weight().value + rest.weight
+    assert torch.allclose(both, codec.g_a.head.weight, atol=1e-7)  # type: ignore[union-attr]
+    assert rest.bias is None
+
+
+def test_a_narrow_trunk_has_no_rest(images: Tensor) -> None:
+    codec = with_a_head(images)
+    quantize(codec, BitPlan(4, 8))
+    assert "g_a.head_rest" not in quantized_layers(codec)
 
 
 def test_a_silent_channel_of_the_stream_gives_finite_weights(images: Tensor) -> None:
