@@ -182,8 +182,9 @@ class PatchAnalysis(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """y, [B, M, H/16, W/16], of x, [B, 3, H, W] in [0, 1]."""
         patches = F.pixel_unshuffle(x - 0.5, PATCH)
+        y: Tensor = self.linear(patches)
         u = self.trunk(self.stem(patches))
-        y = cast(Tensor, self.linear(patches) + self.head(u))
+        y = y + self.head(u)
         if self.head_rest is not None:
             y = y + self.head_rest(u)
         return y if self.gains is None else y * self.gains.log().exp()

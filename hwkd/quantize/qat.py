@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MethodType
@@ -141,8 +142,7 @@ def quantize(codec: HyperpriorCodec, plan: BitPlan) -> None:
         raise InputError("this model is already quantized; start from its float checkpoint")
     with_rest = codec.family.with_rest(codec.spec)
     plan.check_patterns([*layer_inputs(codec), *map(rest_of, with_rest)])
-    for name in with_rest:
-        _put(codec, rest_of(name), _empty_rest(cast(nn.Conv2d, codec.get_submodule(name))))
+    _add_rests(codec)
     inputs = layer_inputs(codec)
     for name, layer in conv_layers(codec).items():
         _put(codec, name, _quantized(layer, name, inputs[name], plan))
@@ -166,6 +166,20 @@ def quantize(codec: HyperpriorCodec, plan: BitPlan) -> None:
 def rest_of(name: str) -> str:
     """The name of the layer that holds what rounding takes from the weights of `name`."""
     return f"{name}_rest"
+
+
+def with_empty_rests(codec: HyperpriorCodec) -> HyperpriorCodec:
+    """A float codec with the layers, all zero, that it has in bits: to count those. `codec` itself is not changed."""
+    if not codec.family.with_rest(codec.spec):
+        return codec
+    copied = deepcopy(codec)
+    _add_rests(copied)
+    return copied
+
+
+def _add_rests(codec: HyperpriorCodec) -> None:
+    for name in codec.family.with_rest(codec.spec):
+        _put(codec, rest_of(name), _empty_rest(cast(nn.Conv2d, codec.get_submodule(name))))
 
 
 def _empty_rest(layer: nn.Conv2d) -> nn.Conv2d:

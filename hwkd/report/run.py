@@ -313,7 +313,10 @@ def _figures(
     """The figures of one codec; `float_model` is its float twin, or itself."""
     from hwkd.measure.eager.macs import count_macs
     from hwkd.quantize.integer import weight_bytes
+    from hwkd.quantize.qat import quantized_layers, with_empty_rests
 
+    if quantized_layers(model):
+        float_model = with_empty_rests(float_model)
     counts = count_macs(float_model, *MAC_SIZE)
     latency = codec_latency(float_model, *LATENCY_SIZE, seconds=LATENCY_SECONDS)
     missing = {} if evaluation.ms_ssim_reason is None else {"ms_ssim": evaluation.ms_ssim_reason}

@@ -171,10 +171,12 @@ def _of_torch(text: str, loaded: "LoadedModel") -> TrainedModel:
     from hwkd.export.export import training_card
     from hwkd.measure.eager.macs import count_macs
     from hwkd.models.build import build
+    from hwkd.quantize.qat import with_empty_rests
 
-    # The float model is counted, whatever the bits.
-    kmac_per_pixel = count_macs(build(loaded.spec), *COUNTED_SIZE).macs_per_pixel / 1e3
     bits = loaded.bits
+    # A float model is counted, whatever the bits.
+    model = build(loaded.spec) if bits is None else with_empty_rests(build(loaded.spec))
+    kmac_per_pixel = count_macs(model, *COUNTED_SIZE).macs_per_pixel / 1e3
     precision = "fp32" if bits is None else f"simulated {bits.weights_in_words()}/{bits.act_bits}"
     return trained_by_card(
         loaded.name, loaded.lmbda, kmac_per_pixel, precision, training_card(text)

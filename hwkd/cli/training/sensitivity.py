@@ -339,6 +339,7 @@ def predicted_latency(base: "Base", target: Target) -> Entry:
     from hwkd.measure.predict.target import slower_side
     from hwkd.models.build import build
     from hwkd.quantize.precision import plan_precision
+    from hwkd.quantize.qat import with_empty_rests
 
     plan = plan_precision(
         target,
@@ -346,7 +347,8 @@ def predicted_latency(base: "Base", target: Target) -> Entry:
         max(layer.act_bits for layer in base.layers),
         family=base.spec.family,
     )
-    return slower_side(codec_layers(build(base.spec), *LATENCY_SIZE), target, plan)
+    layers = codec_layers(with_empty_rests(build(base.spec)), *LATENCY_SIZE)
+    return slower_side(layers, target, plan)
 
 
 def origin_of(base: "Base", text: str, target: str | None) -> RecipeBase:

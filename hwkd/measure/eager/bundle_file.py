@@ -17,6 +17,7 @@ from hwkd.models.base import HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.spec import Spec
 from hwkd.quantize.integer import weight_bytes
+from hwkd.quantize.qat import with_empty_rests
 from hwkd.runtime.bundle import Bundle, write_bundle
 
 
@@ -52,12 +53,12 @@ def costs_of(spec: Spec, codec: HyperpriorCodec, weight_bits: int) -> bytes:
     """The part COSTS of the bundle of `codec`: equal for equal arguments.
 
     Args:
-        spec: of the codec; MACs and layers are those of a float model of it.
+        spec: of the codec; MACs and layers are those of a float model of it, with the layers that bits add.
         codec: quantized.
         weight_bits: that the bundle holds weights to, outside the entropy path.
     """
     with torch.random.fork_rng(devices=[]):
-        model = build(spec).eval().requires_grad_(False)
+        model = with_empty_rests(build(spec).eval().requires_grad_(False))
     side = model.downsampling_factor
     counts = count_macs(model, side, side)
     costs = Costs(

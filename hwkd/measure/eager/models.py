@@ -19,7 +19,7 @@ from hwkd.models.shipped import read_card, shipped_names
 from hwkd.models.spec import Spec, is_architecture, parse_architecture, spec_to_json
 from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, lmbda_at
 from hwkd.quantize.integer import weight_bytes
-from hwkd.quantize.qat import quantize
+from hwkd.quantize.qat import quantize, with_empty_rests
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def load_subject(text: str, width: int, height: int) -> Subject:
     codec = loaded.codec
     stored_bytes = weight_bytes(codec)
     if loaded.bits is not None:
-        codec = load_model(f"{text}:float").codec
+        codec = with_empty_rests(load_model(f"{text}:float").codec)
     facts = ModelFacts(
         name=loaded.name,
         architecture=str(loaded.spec),

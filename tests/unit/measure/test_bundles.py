@@ -106,6 +106,17 @@ def test_a_bundle_counts_as_its_float_model_does(quantized, holding, family):
     assert costs.parameters == sum(p.numel() for p in model.parameters())
 
 
+def test_the_layers_that_bits_add_are_counted(quantized, holding):
+    spec, codec = quantized("wide")
+    costs = read_costs(holding(costs_of(spec, codec, 6)))
+    macs, layers = costs.for_image(64, 64)
+    added = 128 * 12
+    assert {one.name: one.macs for one in layers}["g_a.head_rest"] == 16 * added
+    model = build(spec)
+    assert macs.g_a - count_macs(model, 64, 64).by_network["g_a"] == 16 * added
+    assert costs.parameters - sum(p.numel() for p in model.parameters()) == added
+
+
 def test_weights_are_counted_at_the_bits_that_the_bundle_holds(quantized, holding):
     spec, codec = quantized("relu")
     at_6, at_5 = (read_costs(holding(costs_of(spec, codec, n))).weight_bytes for n in (6, 5))
