@@ -141,7 +141,8 @@ def bits_of(model: str, bits: int, args: argparse.Namespace) -> list[object]:
         student = f"{run_arm(model, taught, args.seeds[0], args)}:float"
         print(f"{model}: what each layer's bits cost", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "hwkd", "sensitivity", student, "--data", args.data]
-        subprocess.run([str(w) for w in (*command, "-o", folder)], check=True)
+        command = [str(word) for word in (*command, "-o", folder)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return ["--recipe", recipe]
 
 
