@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from hwkd.codec.shipped import shipped
-from hwkd.errors import unknown
+from hwkd.codec.shipped import shipped, shipped_or_as_given
+from hwkd.errors import InputError, unknown
+from hwkd.runtime.bundle import is_bundle
 
 ZOO = ("bmshj2018-hyperprior", "mbt2018-mean")
 """Copy of hwkd.models.teacher.TEACHERS, because that module needs torch."""
@@ -30,3 +31,18 @@ def refuse_unknown(texts: Iterable[str]) -> None:
         is_bare = not any(mark in text for mark in ":./")
         if is_bare and text not in known and not Path(text).exists():
             raise unknown("model", text, known, see="hwkd models")
+
+
+def refuse_bundle(text: str) -> None:
+    """Refuse a bundle: it holds integers, so its finer bits are lost.
+
+    Raises:
+        InputError: `text` names a bundle.
+    """
+    from hwkd.models.shipped import shipped_names
+
+    if is_bundle(shipped_or_as_given(text)):
+        raise InputError(
+            f"{text} is a bundle, which holds no weights to quantize anew: give a run folder, RUN:float, a checkpoint, or "
+            f"a float model that ships ({', '.join(shipped_names())})"
+        )

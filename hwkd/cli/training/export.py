@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwkd.cli.measuring.profile import parse_size
+from hwkd.cli.model_names import SHIPPED_FIRST, refuse_bundle
 from hwkd.cli.tables import ScreenOptions, printed, terminal_width
 from hwkd.cli.talk import stderr_console
+from hwkd.codec.shipped import shipped
 from hwkd.errors import InputError
 from hwkd.export.card import CardFields, read_told
 from hwkd.files import check_new, write_bytes
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 HELP = "write a trained student as a bundle (.hwkd) that encodes and decodes without torch"
 
 EXAMPLES = """examples:
+  hwkd export patch-small --target raspberry-pi-4
   hwkd export runs/demo --target raspberry-pi-4
   hwkd export runs/demo --target x86-avx2 -o small.hwkd --data photos/
   hwkd export runs/demo --target jetson-nano --size 1024x768
@@ -44,7 +47,8 @@ class ExportOptions(ScreenOptions):
     """The options of `hwkd export`."""
 
     model: str = option(
-        "a run folder; with --bits a float model: a shipped one, a checkpoint, RUN:float",
+        "a run folder; with --bits a float model: a shipped one, a checkpoint, RUN:float. A bundle that ships is made anew from "
+        f"its float student, by default in 8 bits or those that the target takes; {SHIPPED_FIRST}",
         "MODEL",
         default=MISSING,
         positional=True,
@@ -86,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, check, write, and print the findings."""
     options = ExportOptions.of(args)
     target = load_target(options.target)
+    model, bits_text = _model_and_bits(options)
     images = _images(options.data)
     output = options.output or Path(f"{_stem(options.model)}{BUNDLE_SUFFIX}")
     if output.suffix != BUNDLE_SUFFIX:
@@ -106,9 +111,9 @@ def run(args: argparse.Namespace) -> int:
     from hwkd.export.export import load_source, prepare
     from hwkd.measure.eager.bundle_file import write_bundle_file
 
-    bits = None if options.bits is None else parse_bits(options.bits)
+    bits = None if bits_text is None else parse_bits(bits_text)
     with stderr_console().status("loading") as status:
-        source = load_source(options.model, bits, target, options.data, status.update, told)
+        source = load_source(model, bits, target, options.data, status.update, told)
         status.update("reading the integers")
         prepared = prepare(replace(source, name=output.stem), target, images)
         board = _board_graphs(prepared, options.size)
@@ -119,6 +124,24 @@ def run(args: argparse.Namespace) -> int:
     print(printed(tables, terminal_width(), is_full=options.full, first=first))
     print(f"written: {', '.join(str(path) for path in (output, *board_paths))}")
     return 0
+
+
+def _model_and_bits(options: ExportOptions) -> tuple[str, str | None]:
+    """What is loaded, and --bits. A bundle that ships holds integers alone: its float student takes its place.
+
+    Raises:
+        InputError: a bundle without a float student that ships.
+    """
+    from hwkd.models.shipped import shipped_names
+
+    student = f"{options.model}-float"
+    if options.model not in shipped() or student not in shipped_names():
+        refuse_bundle(options.model)
+        return options.model, options.bits
+    stderr_console().print(
+        f"{options.model} ships: it is made anew from its float student, {student}", soft_wrap=True
+    )
+    return student, options.bits or "8"
 
 
 def _board_graphs(prepared: "Prepared", size: tuple[int, int]) -> list[bytes]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwkd.bits import BitPlan, parse_bits
+from hwkd.cli.model_names import refuse_bundle
 from hwkd.cli.tables import TableOptions, emit_all
 from hwkd.cli.talk import stderr_console
 from hwkd.errors import InputError
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--backend torchao stores weights in 8 or 4 bits, got {options.bits}")
     if options.backend == "torchao-pt2e" and options.bits != "8":
         raise InputError(f"--backend torchao-pt2e computes in 8 bits, got --bits {options.bits}")
+    refuse_bundle(options.model)
     images = open_images(options.evaluate).readable()
 
     from hwkd.distill.run_folder import load_model

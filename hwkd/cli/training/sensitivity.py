@@ -15,10 +15,10 @@ from rich.progress import Progress
 from hwkd import __version__
 from hwkd.bits import WEIGHT_BITS
 from hwkd.cli.measuring.profile import file_name
-from hwkd.cli.model_names import refuse_unknown
+from hwkd.cli.model_names import refuse_bundle, refuse_unknown
 from hwkd.cli.tables import FORMAT_HELP, FULL_HELP, TableOptions, emit_all
 from hwkd.cli.talk import stderr_console
-from hwkd.codec.shipped import shipped_or_as_given
+from hwkd.models.shipped import shipped_names
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import claimed, write_text
 from hwkd.images import ImageSource, also_among, find_images, open_images
@@ -35,7 +35,6 @@ from hwkd.measure.sensitivity import (
     uniform,
     unmeasured,
 )
-from hwkd.models.shipped import shipped_names
 from hwkd.options import Options, crop, option, positive
 from hwkd.quantity import interval_text, three_digits
 from hwkd.quantize.allocate import KIB
@@ -53,7 +52,6 @@ from hwkd.report.sensitivity import (
     write_sensitivity,
 )
 from hwkd.report.table import FORMATS, Table, render
-from hwkd.runtime.bundle import is_bundle
 from hwkd.target import Target, load_target
 
 if TYPE_CHECKING:
@@ -230,19 +228,6 @@ def parse_tried(text: str) -> tuple[int, ...]:
             "between, as 6,4,3"
         )
     return tuple(sorted({int(part) for part in parts}, reverse=True))
-
-
-def refuse_bundle(text: str) -> None:
-    """Refuse a bundle: it holds integers, so its finer bits are lost.
-
-    Raises:
-        InputError: `text` names a bundle.
-    """
-    if is_bundle(shipped_or_as_given(text)):
-        raise InputError(
-            f"{text} is a bundle, which holds no weights to quantize anew: give a run folder, RUN:float, a checkpoint, or "
-            f"a float model that ships ({', '.join(shipped_names())})"
-        )
 
 
 def check_apart(data: Path | None, evaluation: ImageSource) -> None:

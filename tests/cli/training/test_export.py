@@ -8,7 +8,9 @@ from pathlib import Path
 import onnx
 import pytest
 
+from hwkd.bits import BitPlan
 from hwkd.cli.main import main
+from hwkd.errors import HwkdError
 from hwkd.images import open_images, write_png
 from hwkd.measure.quality import measure_figures
 from hwkd.runtime.bundle import read_bundle
@@ -108,6 +110,36 @@ def test_a_bundle_has_its_models_name_unless_given_and_replaces_a_file_only_by_f
     assert read_bundle(tmp_path / "tiny-teacher.hwkd").manifest.name == "tiny-teacher"
 
 
+def test_a_bundle_that_ships_is_made_anew_from_its_float_student(
+    words, photos, tmp_path, monkeypatch, capsys
+) -> None:
+    from hwkd.export import export as export_module
+
+    asked = []
+
+    def told(text, bits, *_args):
+        asked.append((text, bits))
+        raise HwkdError("enough")
+
+    monkeypatch.setattr(export_module, "load_source", told)
+    monkeypatch.chdir(tmp_path)
+    for bits in ([], ["--bits", "4/8"]):
+        assert main(["export", "patch-small", "--target", "raspberry-pi-4", *bits]) == 1
+    assert asked == [
+        ("patch-small-float", BitPlan(8, 8)),
+        ("patch-small-float", BitPlan(4, 8)),
+    ]
+    assert "it is made anew from its float student, patch-small-float" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["export", "--target", "raspberry-pi-4"], ["quantize"]])
+def test_a_bundle_without_a_float_student_is_refused(command, exported, refused) -> None:
+    for model in (exported.path, "gdn-16"):
+        assert refused([command[0], model, *command[1:]]).startswith(
+            f"{model} is a bundle, which holds no weights to quantize anew: give a run folder, "
+        )
+
+
 def test_a_boards_compiler_gets_graphs_of_one_size(words, tmp_path, capsys) -> None:
     path = tmp_path / "small.hwkd"
     out = run([*words, "--target", "jetson-nano", "--size", "128x64", "-o", path], capsys)
@@ -152,7 +184,6 @@ def test_a_boards_graphs_are_not_written_over(words, tmp_path, refused) -> None:
 
 
 def test_a_failure_on_the_way_leaves_nothing(words, tmp_path, monkeypatch, refused) -> None:
-    from hwkd.errors import HwkdError
     from hwkd.export import export as export_module
 
     def fails(*_args):
