@@ -195,10 +195,14 @@ class Codec:
                 f"({self.bundle.manifest.name}); give its bundle with --model"
             )
         _check_padded(stream.width, stream.height, max_pixels)
-        return self._image(stream, self.symbols(stream))
+        return self._image(stream, *self._read(stream))
 
     def symbols(self, stream: Stream) -> Symbols:
         """y, [M, H/16, W/16] of the padded size, in `stream`: the same on every machine. Raises as `decode`."""
+        return self._read(stream)[0]
+
+    def _read(self, stream: Stream) -> tuple[Symbols, Indexes]:
+        """y and the index of the scale of each symbol."""
         rows, columns = -(-stream.height // Z_PX), -(-stream.width // Z_PX)
         manifest, rate = self.bundle.manifest, self._rate_in(stream)
         z = self._read_z(stream.z, (manifest.Z, rows, columns))
@@ -206,6 +210,7 @@ class Codec:
             raise DamagedStream(f"a symbol of z over {manifest.largest_z}")
         factor = Z_PX // Y_PX
         y = np.empty((manifest.M, factor * rows, factor * columns), _smallest(manifest.largest_y))
+        indexes = np.empty(y.shape, np.uint8)
         for segment, (across, along, index) in zip(
             stream.segments, self._indexes(z, stream.tile_px, rate), strict=True
         ):
@@ -213,9 +218,10 @@ class Codec:
             if found.size and max(-int(found.min()) - 1, int(found.max())) > manifest.largest_y:
                 raise DamagedStream(f"a symbol of y over {manifest.largest_y}")
             if found.shape == y.shape:
-                return found  # not cut, so not copied
+                return found, index  # not cut, so not copied
             y[:, across.kept, along.kept] = found
-        return y
+            indexes[:, across.kept, along.kept] = index
+        return y, indexes
 
     def _rate_of(self, quality: int | None) -> Rate | None:
         """The rate at which `encode` runs for `quality`."""
@@ -292,7 +298,7 @@ class Codec:
             )
             yield across, along, np.ascontiguousarray(index[:, across.inside, along.inside])
 
-    def _image(self, stream: Stream, y: Symbols) -> Pixels:
+    def _image(self, stream: Stream, y: Symbols, indexes: Indexes) -> Pixels:
         image = np.empty((stream.height, stream.width, 3), np.uint8)
         rate = self._rate_in(stream)
         reach = self.bundle.manifest.reach.decoder_y
@@ -303,8 +309,9 @@ class Codec:
             tile_px = min(tile_px or TILE_PX, TILE_PX)
         side = _side(tile_px, rows, columns, Y_PX)
         for across, along in tiles(rows, columns, side, reach, reach):
-            window = y[:, across.window, along.window].astype(np.int32, copy=False)
-            pixels = self._networks.synthesise(window, rate)
+            window = (slice(None), across.window, along.window)
+            of_window = y[window].astype(np.int32, copy=False)
+            pixels = self._networks.synthesise(of_window, indexes[window], rate)
             across, along = across.times(Y_PX), along.times(Y_PX)
             checked_array(
                 "image", pixels, (across.stop - across.start, along.stop - along.start, 3)

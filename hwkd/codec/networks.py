@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hwkd.centroids import decoded
 from hwkd.errors import HwkdError, InputError
 from hwkd.images import Pixels
 from hwkd.runtime.bundle import Bundle, arrays
@@ -149,13 +150,15 @@ class Networks:
         except WrongProduct as error:
             raise SelfTestFailed(_soon_refusal(self.bundle, str(error))) from error
 
-    def synthesise(self, y: Symbols, rate: Rate | None = None) -> Pixels:
-        """The image, [16 h, 16 w, 3] uint8, of y, [M, h, w]."""
+    def synthesise(self, y: Symbols, indexes: Indexes, rate: Rate | None = None) -> Pixels:
+        """The image, [16 h, 16 w, 3] uint8, of y and its scales' indexes, both [M, h, w]."""
         if self._decoder is None:
             self._decoder = self._open("decoder")
-        inputs: Arrays = {"y": np.ascontiguousarray(y)[None]}
-        if rate is not None:
-            inputs = {**inputs, "step": rate.step}
+        inputs: Arrays
+        if rate is None:
+            inputs = {"y": np.ascontiguousarray(y)[None]}
+        else:
+            inputs = {"y": decoded(y, indexes)[None], "step": rate.step}
         (image,) = _outputs(self._decoder, inputs, "image")
         return image
 

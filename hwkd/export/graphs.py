@@ -24,12 +24,13 @@ from hwkd.quantize.qat import SYMBOL_MAX, Layer, conv_layers
 #     decoder: y [1, M, H/16, W/16] int32 -> image [1, H, W, 3] uint8
 #
 # The graphs of a codec of all rates take float32 [1, M, 1, 1] besides, which hwkd/runtime/gains.py makes of a quality: the
-# encoder `gain` and `limit`, the decoder `step`.
+# encoder `gain` and `limit`, the decoder `step`. The y of its decoder is float32: the centroids of the symbols
+# (hwkd/centroids.py).
 #
 # H and W are multiples of 64, and free. A graph for one size (Form.size) is for an engine that knows floats only:
 #
 #     encoder: image [1, 3, H, W] float32 in [0, 1] -> y, z float32, to be rounded
-#     decoder: y float32, whole numbers -> image [1, 3, H, W] float32, to be held to [0, 1] and rounded
+#     decoder: y float32, whole numbers or their centroids -> image [1, 3, H, W] float32, to be held to [0, 1] and rounded
 #
 # Of such a pair of all rates, the encoder takes `gain` alone: its user holds y to the limits, too.
 
@@ -67,8 +68,9 @@ def open_image(graph: GraphWriter) -> str:
 
 def open_symbols(graph: GraphWriter, latents: LatentRanges) -> str:
     """The input `y` as float32; of a codec of all rates in steps of the grid of g_s, not yet rounded to whole ones."""
-    y = "y" if graph.form.size is not None else graph.cast("y", FLOAT)
-    return graph.node("Mul", [y, "step"]) if latents.has_gains else y
+    if latents.has_gains:
+        return graph.node("Mul", ["y", "step"])
+    return "y" if graph.form.size is not None else graph.cast("y", FLOAT)
 
 
 def held(graph: GraphWriter, symbols: str, limit: str) -> str:
@@ -119,7 +121,10 @@ def decoder_model(graph: GraphWriter, x_hat: str, latents: LatentRanges) -> onnx
     image = graph.node("Transpose", [samples], perm=[0, 2, 3, 1])
     return graph.model(
         "decoder",
-        [tensor("y", INT32, [1, M, "H/16", "W/16"]), *_given(latents, "step")],
+        [
+            tensor("y", FLOAT if latents.has_gains else INT32, [1, M, "H/16", "W/16"]),
+            *_given(latents, "step"),
+        ],
         {image: tensor("image", UINT8, [1, "H", "W", 3])},
     )
 

@@ -125,12 +125,15 @@ def _without_means(graph: GraphWriter, y: str, codec: PatchCodec, layers: Layers
 
 
 def _with_means(graph: GraphWriter, steps: str, codec: PatchCodec, layers: Layers) -> str:
-    """`steps`, symbols in steps of the grid of g_s, with the means of the odd places added."""
+    """`steps`, centroids in steps of the grid of g_s, with the means of the odd places added: those of the symbols."""
     context = cast(PatchSynthesis, codec.g_s).context
     if context is None:
         return steps
     first, rest = _split(graph, steps, context.channels, codec.M)
-    means = _means(graph, first, context, layers, Y_HAT_STEP)
+    coded, _ = _split(graph, "y", context.channels, None)
+    step, _ = _split(graph, "step", context.channels, None)
+    symbols = graph.node("Mul", [graph.node("Round", [coded]), step])
+    means = _means(graph, symbols, context, layers, Y_HAT_STEP)
     return graph.node("Concat", [graph.node("Add", [first, means]), rest], axis=1)
 
 

@@ -279,9 +279,9 @@ class _TimedNetworks(Networks):
         with self._clock.step(HYPER, then=LATENTS):
             return super().indexes(z, rate)
 
-    def synthesise(self, y: Symbols, rate: Rate | None = None) -> Pixels:
+    def synthesise(self, y: Symbols, indexes: Indexes, rate: Rate | None = None) -> Pixels:
         with self._clock.step(DECODER, then=CROP):
-            return super().synthesise(y, rate)
+            return super().synthesise(y, indexes, rate)
 
 
 @dataclass(frozen=True)

@@ -226,6 +226,13 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
         """The part of y that is rounded and coded, before rounding: y less the means that g_s adds again. Here all of y."""
         return y
 
+    def decoded(self, symbols: Tensor, scales_hat: Tensor) -> Tensor:
+        """The values that g_s reads for rounded latents, which have the prior `scales_hat`, both [B, M, H/16, W/16].
+
+        Here the symbols themselves.
+        """
+        return symbols
+
     def encoder_stream(self) -> "ResidualStream | None":
         """The residual stream that ends in the last layer before y; None where there is none."""
         return None
@@ -297,7 +304,9 @@ class HyperpriorCodec(CompressionModel):  # type: ignore[misc]
         self.entropy_bottleneck.noise = self.gaussian_conditional.noise = None
         if self.training and self.rounds_in_training:
             rounded = self.gaussian_conditional.quantize(residual, "dequantize", means_hat)
-            coded = residual + (rounded - residual).detach()
+            coded = residual + (self.decoded(rounded, scales_hat) - residual).detach()
+        elif not self.training:
+            coded = self.decoded(coded, scales_hat)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             x_hat = self.g_s(coded)
         return CodecOutput(

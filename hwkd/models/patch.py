@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hwkd.centroids import LARGEST, PULLS
 from hwkd.models.base import HyperpriorCodec, Images, ResidualStream
 from hwkd.models.compat import LowerBound
 from hwkd.models.families.patch import PATCH, PATCH_VALUES, POST, POST_VALUES, PatchSpec
@@ -213,10 +214,17 @@ class PatchSynthesis(nn.Module):
         self.post = nn.Sequential(*[Deblock(w) for w in post])
 
     def forward(self, coded: Tensor) -> Tensor:
-        """x_hat, [B, 3, H, W], of the coded latents, y_hat less its means (`means`), [B, M, H/16, W/16]."""
-        y_hat = coded if self.gains is None else coded / self.gains.log().exp()
+        """x_hat, [B, 3, H, W], of the coded latents, y_hat less its means (`means`), [B, M, H/16, W/16].
+
+        Args:
+            coded: as `PatchCodec.decoded` gives them, less than 1/2 from their symbols. The means are those of the symbols:
+                the encoder knows no other.
+        """
+        gain = None if self.gains is None else self.gains.log().exp()
+        y_hat = coded if gain is None else coded / gain
         if self.context is not None:
-            y_hat = y_hat + self.context(y_hat)
+            symbols = _rounded(coded)
+            y_hat = y_hat + self.context(symbols if gain is None else symbols / gain)
         patches = self.linear(y_hat) + self.head(self.trunk(self.stem(y_hat)))
         quarter = F.pixel_unshuffle(F.pixel_shuffle(patches, PATCH), POST)
         return F.pixel_shuffle(self.post(quarter), POST) + 0.5
@@ -224,11 +232,16 @@ class PatchSynthesis(nn.Module):
     def means(self, y: Tensor) -> Tensor:
         """The means that g_s adds to the coded latents of y, [B, M, h, w], at y's scale; y's even places are rounded here."""
         assert self.context is not None
-        rounded = y + (torch.round(y) - y).detach()
+        rounded = _rounded(y)
         if self.gains is None:
             return cast(Tensor, self.context(rounded))
         gain = self.gains.log().exp()
         return cast(Tensor, self.context(rounded / gain)) * gain
+
+
+def _rounded(y: Tensor) -> Tensor:
+    """`y` rounded, with a straight-through gradient."""
+    return y + (torch.round(y) - y).detach() if y.requires_grad else torch.round(y)
 
 
 class PatchCodec(HyperpriorCodec):
@@ -243,8 +256,12 @@ class PatchCodec(HyperpriorCodec):
     place that h_s gives.
 
     Where it has a context, y is coded less means that depend on rounded latents around it (`MeanContext`).
+
+    A codec of all rates decodes a symbol at its centroid (hwkd/centroids.py); g_s of a codec of one rate reads whole
+    numbers.
     """
 
+    pulls: Tensor
     rounds_in_training = True
     after_relu: ClassVar[Mapping[type[nn.Module], tuple[str, ...]]] = {
         Block: ("mix", "mix_out", "feed_out"),
@@ -278,6 +295,7 @@ class PatchCodec(HyperpriorCodec):
         self.gains: LearnedGains | None = None
         if spec.anchors:
             self.gains = LearnedGains(spec.anchors, M)
+            self.register_buffer("pulls", torch.from_numpy(PULLS).flatten(), persistent=False)
             # Not registered again: their parameters belong to the codec.
             self.g_a.__dict__["gains"] = self.g_s.__dict__["gains"] = self.gains
 
@@ -313,6 +331,14 @@ class PatchCodec(HyperpriorCodec):
     def entropy_parameters(self, z_hat: Tensor) -> tuple[Tensor, Tensor | None]:
         """The scales of the table at the place that h_s gives; the means are zero."""
         return SCALE_MIN * torch.exp(LOG_SCALE_STEP * self.scale_index(z_hat)), None
+
+    def decoded(self, symbols: Tensor, scales_hat: Tensor) -> Tensor:
+        """The centroids of a codec of all rates, at the scale of the table that is nearest by its logarithm."""
+        if self.gains is None:
+            return symbols
+        index = ((scales_hat / SCALE_MIN).log() / LOG_SCALE_STEP).round().clamp(0, SCALE_LEVELS - 1)
+        size = symbols.abs().clamp(max=LARGEST)
+        return symbols - symbols.sign() * self.pulls[(index * (LARGEST + 1) + size).long()]
 
     @torch.no_grad()
     def reorder_latents(self, order: Tensor) -> None:

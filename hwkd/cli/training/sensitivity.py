@@ -18,7 +18,6 @@ from hwkd.cli.measuring.profile import file_name
 from hwkd.cli.model_names import refuse_bundle, refuse_unknown
 from hwkd.cli.tables import FORMAT_HELP, FULL_HELP, TableOptions, emit_all
 from hwkd.cli.talk import stderr_console
-from hwkd.models.shipped import shipped_names
 from hwkd.errors import HwkdError, InputError
 from hwkd.files import claimed, write_text
 from hwkd.images import ImageSource, also_among, find_images, open_images
@@ -35,6 +34,7 @@ from hwkd.measure.sensitivity import (
     uniform,
     unmeasured,
 )
+from hwkd.models.shipped import shipped_names
 from hwkd.options import Options, crop, option, positive
 from hwkd.quantity import interval_text, three_digits
 from hwkd.quantize.allocate import KIB

@@ -108,7 +108,7 @@ def decode(codec: HyperpriorCodec, data: bytes) -> Pixels:
         scales_hat, means_hat = _prior(codec, z_string, z_size)
         indexes = codec.gaussian_conditional.build_indexes(scales_hat)
         y_hat = codec.gaussian_conditional.decompress([y_string], indexes, means=means_hat)
-        x_hat = codec.g_s(y_hat)
+        x_hat = codec.g_s(codec.decoded(y_hat, scales_hat))
     return to_pixels(x_hat, width, height)
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from hwkd import centroids
 from hwkd.codec import codec as codec_module
 from hwkd.codec import entropy
 from hwkd.codec.codec import Codec, Span, spans, tiles
@@ -81,16 +82,23 @@ def test_a_stream_holds_what_the_encoder_gives_and_decodes_to_what_the_decoder_g
     codec = loaded(family, runtime)
     given = {} if quality is None else rate_of(codec.bundle, quality)
     of_encoder = {name: given[name] for name in ("gain", "limit") if given}
+    of_hyper = {name: given[name] for name in ("shift",) if given}
     of_decoder = {name: given[name] for name in ("step",) if given}
-    encoder, decoder = (network(codec.bundle, name, runtime) for name in ("encoder", "decoder"))
+    encoder, hyper, decoder = (
+        network(codec.bundle, name, runtime) for name in ("encoder", "hyper", "decoder")
+    )
     for height, width in SIZES:
         image = photo(height, width, height)
         data = codec.encode(image, quality=quality)
         stream = unpack(data, MAX_PIXELS)
         assert (stream.width, stream.height, stream.tile_px) == (width, height, 0)
         assert (stream.model_id, stream.quality) == (codec.bundle.id, quality or 0)
-        y = encoder({"image": padded(image), **of_encoder})["y"]
+        latents = encoder({"image": padded(image), **of_encoder})
+        y = latents["y"]
         np.testing.assert_array_equal(codec.symbols(stream), y)
+        if given:
+            index = hyper({"z": latents["z"], **of_hyper})["index"]
+            y = centroids.decoded(y, index.astype(np.uint8))
         whole = decoder({"y": y, **of_decoder})["image"]
         found = codec.decode(data)
         assert found.dtype == np.uint8 and found.shape == (height, width, 3)
@@ -141,9 +149,9 @@ def test_a_large_image_never_goes_through_a_network_at_once(loaded, photo, monke
     for name in ("analyse", "indexes", "synthesise"):
         real = getattr(networks, name)
 
-        def spied(array, rate, real=real, name=name):
+        def spied(array, *others, real=real, name=name):
             seen.append((name, array.shape))
-            return real(array, rate)
+            return real(array, *others)
 
         monkeypatch.setattr(networks, name, spied)
     codec.decode(codec.encode(photo(320, 384, 1), tile_px=64))
@@ -391,7 +399,7 @@ def test_a_stream_does_not_decide_that_a_large_image_is_decoded_at_once(
     seen = []
     real = codec._networks.synthesise
     monkeypatch.setattr(
-        codec._networks, "synthesise", lambda y, rate: seen.append(y.shape) or real(y, rate)
+        codec._networks, "synthesise", lambda y, *others: seen.append(y.shape) or real(y, *others)
     )
     np.testing.assert_array_equal(codec.decode(data), pixels)
     assert len(seen) == 5 * 4
@@ -476,8 +484,8 @@ class Misshapen:
     def indexes(self, z, rate):
         return self._given("index", self.real.indexes(z, rate))
 
-    def synthesise(self, y, rate):
-        return self._given("image", self.real.synthesise(y, rate))
+    def synthesise(self, y, indexes, rate):
+        return self._given("image", self.real.synthesise(y, indexes, rate))
 
 
 @pytest.mark.parametrize("wrong", ["y", "z", "index", "image"])

@@ -112,7 +112,7 @@ def test_networks_give_the_shapes_and_types_that_they_say(bundle, photo, runtime
     index = networks.indexes(z)
     assert (index.shape, index.dtype) == ((12, 8, 12), np.uint8)
     assert index.max() < 64
-    image = networks.synthesise(y)
+    image = networks.synthesise(y, index)
     assert (image.shape, image.dtype) == ((128, 192, 3), np.uint8)
 
 
@@ -126,8 +126,10 @@ def test_arrays_that_do_not_lie_in_one_piece_are_taken(bundle, photo, runtime: s
     again = networks.analyse(part.copy())
     np.testing.assert_array_equal(y, again[0])
     np.testing.assert_array_equal(z, again[1])
+    part = y[:, :, 4:]
+    index = np.zeros(y.shape, np.uint8)[:, :, 4:]
     np.testing.assert_array_equal(
-        networks.synthesise(y[:, :, 4:]), networks.synthesise(y[:, :, 4:].copy())
+        networks.synthesise(part, index), networks.synthesise(part.copy(), index.copy())
     )
 
 
@@ -253,7 +255,9 @@ def test_a_runtime_that_the_bundle_has_no_graph_for_is_named(bundle) -> None:
         "the bundle tiny-patch has no encoder for onnxruntime; it has one for openvino"
     )
     with pytest.raises(InputError, match="has no decoder for exact; it has one for "):
-        Networks(bundle, EXACT, 1).synthesise(np.zeros((12, 4, 4), np.int32))
+        Networks(bundle, EXACT, 1).synthesise(
+            np.zeros((12, 4, 4), np.int32), np.zeros((12, 4, 4), np.uint8)
+        )
 
 
 def test_the_first_runtime_that_has_all_graphs_is_the_default(bundle, monkeypatch) -> None:
@@ -363,7 +367,12 @@ def test_a_graph_that_does_another_networks_work_is_told(bundle, runtime: str) -
     networks = Networks(swapped, runtime, 1)
     for ask, ends in (
         (lambda: networks.analyse(np.zeros((64, 64, 3), np.uint8)), "from image to y and z"),
-        (lambda: networks.synthesise(np.zeros((12, 4, 4), np.int32)), "from y to image"),
+        (
+            lambda: networks.synthesise(
+                np.zeros((12, 4, 4), np.int32), np.zeros((12, 4, 4), np.uint8)
+            ),
+            "from y to image",
+        ),
         (lambda: networks.indexes(np.zeros((8, 1, 1), np.int32)), "from z to index"),
     ):
         with pytest.raises(HwkdError) as caught:

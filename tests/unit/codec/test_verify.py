@@ -64,8 +64,8 @@ class Substitute(Networks):
             self._change_indexes(found)
         return found
 
-    def synthesise(self, y, rate=None):
-        found = self._networks.synthesise(y, rate).copy()
+    def synthesise(self, y, indexes, rate=None):
+        found = self._networks.synthesise(y, indexes, rate).copy()
         if self._change_image:
             self._change_image(found)
         return found

@@ -4,12 +4,14 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 import torch
 
+from hwkd import centroids
 from hwkd.export import patch_graphs
 from hwkd.export.board_graphs import board_graphs
 from hwkd.export.graph_writer import (
@@ -402,11 +404,19 @@ class Trained:
     photos: list[np.ndarray]
     y: list[np.ndarray]
     z: list[np.ndarray]
+    indexes: list[np.ndarray]
     rate: Rate | None = None
 
     def given(self, *names: str) -> dict[str, np.ndarray]:
         """What the graphs of a codec of all rates take besides."""
         return {} if self.rate is None else {name: getattr(self.rate, name)[0] for name in names}
+
+
+@torch.no_grad()
+def scale_indexes(codec: HyperpriorCodec, z_hat: torch.Tensor) -> np.ndarray:
+    scales_hat, _ = codec.entropy_parameters(z_hat)
+    place = (scales_hat[0] / 0.11).log() * (63 / math.log(256 / 0.11))
+    return place.round().clamp(0, 63).to(torch.uint8).numpy()
 
 
 @torch.no_grad()
@@ -431,6 +441,7 @@ def trained(
         photos,
         [torch.round(one)[0].int().numpy() for one in y],
         [one[0].int().numpy() for one in z],
+        [scale_indexes(codec, one) for one in z],
         rate,
     )
 
@@ -443,13 +454,15 @@ def tiny_all_rates_graphs(request, tiny_codec_of, photo) -> Trained:
 
 @torch.no_grad()
 def decoded(codec: HyperpriorCodec, y: np.ndarray, rate: Rate | None = None) -> np.ndarray:
-    """rate: of a codec of all rates. Its step stands for the codec's own gain, of which it differs by what rounding to a
+    """Of the centroids y.
+
+    rate: of a codec of all rates. Its step stands for the codec's own gain, of which it differs by what rounding to a
     256th of a step of the scales' table leaves: 0.02 %, enough to move what lies at a half to the next step of g_s."""
-    y_hat = torch.from_numpy(y)[None].float()
     if rate is not None:
-        own_step = 4 * math.sqrt(0.18 / 0.025) / codec.gains.log().exp()
-        y_hat = y_hat * torch.from_numpy(rate.step) / own_step
-    x_hat = codec.g_s(y_hat)
+        codec = copy.deepcopy(codec)
+        stored = (4 * math.sqrt(0.18 / 0.025) / torch.from_numpy(rate.step)).log()
+        codec.g_s.__dict__["gains"] = SimpleNamespace(log=lambda: stored)
+    x_hat = codec.g_s(torch.from_numpy(y)[None].float())
     return to_pixels(x_hat, x_hat.shape[3], x_hat.shape[2])
 
 
@@ -503,7 +516,10 @@ def test_all_rates_graphs_the_decoder_gives_the_codecs_image(
         ),
         runtime,
     )
-    for y in tiny_all_rates_graphs.y:
+    for symbols, indexes in zip(
+        tiny_all_rates_graphs.y, tiny_all_rates_graphs.indexes, strict=True
+    ):
+        y = centroids.decoded(symbols, indexes)
         found = decode(y=y, **tiny_all_rates_graphs.given("step"))["image"]
         assert found.dtype == np.uint8
         assert_close(
@@ -534,12 +550,13 @@ def test_all_rates_graphs_float_graphs_for_one_size_take_and_give_floats(
         tiny_all_rates_graphs.codec, tiny_specs[tiny_all_rates_graphs.family]
     )
     plain.set_lmbda(0.0018 * 100 ** (49 / 99))  # of quality 50
-    image, symbols = tiny_all_rates_graphs.photos[0], tiny_all_rates_graphs.y[0].astype(np.float32)
+    image = tiny_all_rates_graphs.photos[0]
+    coded = centroids.decoded(tiny_all_rates_graphs.y[0], tiny_all_rates_graphs.indexes[0])
     with torch.no_grad():
         y = plain.g_a(padded(image, 64))
         z = plain.hyper_analysis(y)
         y = plain.residual(y)
-        x_hat = plain.g_s(torch.from_numpy(symbols)[None])
+        x_hat = plain.g_s(torch.from_numpy(coded)[None])
     planes = np.moveaxis(image, 2, 0).astype(np.float32) / 255
     encoder = encoder_graph(
         tiny_all_rates_graphs.codec,
@@ -554,7 +571,7 @@ def test_all_rates_graphs_float_graphs_for_one_size_take_and_give_floats(
         tiny_all_rates_graphs.latents,
         form,
     )
-    found |= run(decoder, runtime, y=symbols, **tiny_all_rates_graphs.given("step"))
+    found |= run(decoder, runtime, y=coded, **tiny_all_rates_graphs.given("step"))
     for name, expected in {"y": y, "z": z, "image": x_hat}.items():
         assert found[name].dtype == np.float32
         # Biases are whole steps of the grid that the input would be on: all that is between the two.
@@ -578,8 +595,9 @@ def test_at_both_ends_of_the_qualities_the_graphs_are_the_codec(
     assert_close(found["y"], tiny.y[0], 0.02, "y")
     assert_close(found["z"], tiny.z[0], 0.15, "z")
     decoder = decoder_graph(tiny.codec, tiny.layers, tiny.latents, form)
-    image = run(decoder, runtime, y=tiny.y[0], **tiny.given("step"))["image"]
-    expected = decoded(tiny.codec, tiny.y[0], tiny.rate)
+    y = centroids.decoded(tiny.y[0], tiny.indexes[0])
+    image = run(decoder, runtime, y=y, **tiny.given("step"))["image"]
+    expected = decoded(tiny.codec, y, tiny.rate)
     assert_close(image, expected, 0.01, "image", most=8)
 
 
@@ -601,8 +619,9 @@ def test_what_is_held_to_its_limit_is_what_the_decoder_shows(
     for ends in (-found.min((1, 2)), found.max((1, 2))):
         np.testing.assert_array_equal(ends[8:], rate.limit.ravel()[8:])
     decoder = decoder_graph(loud.codec, loud.layers, latents, form)
-    image = run(decoder, runtime, y=found, step=rate.step[0])["image"]
-    assert_close(image, decoded(loud.codec, found, rate), 0.01, "image", most=8)
+    y = centroids.decoded(found, loud.indexes[0])
+    image = run(decoder, runtime, y=y, step=rate.step[0])["image"]
+    assert_close(image, decoded(loud.codec, y, rate), 0.01, "image", most=8)
 
 
 def run_whole(graph: onnx.ModelProto, **inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -623,10 +642,10 @@ def test_a_boards_graphs_take_the_gains_of_a_quality(tiny_codec_of, photo, arith
     found = run_whole(graphs["encoder.onnx"], image=x.numpy(), **gain)
     with torch.no_grad():
         y = codec.g_a(x)
-        coded = codec.residual(y)
-        symbols = torch.round(coded)
-        expected = {"y": coded, "z": codec.hyper_analysis(y), "image": codec.g_s(symbols)}
-    found |= run_whole(graphs["decoder.onnx"], y=symbols.numpy(), **step)
+        residual, z = codec.residual(y), codec.hyper_analysis(y)
+        coded = codec.decoded(torch.round(residual), codec.entropy_parameters(torch.round(z))[0])
+        expected = {"y": residual, "z": z, "image": codec.g_s(coded)}
+    found |= run_whole(graphs["decoder.onnx"], y=coded.numpy(), **step)
     for name, values in expected.items():
         assert found[name].dtype == np.float32
         assert found[name].shape == tuple(values.shape)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hwkd import qualities
+from hwkd import centroids, qualities
 from hwkd.models.build import build, recognise
 from hwkd.models.patch import PatchCodec
 from hwkd.models.spec import PatchSpec
@@ -314,17 +314,49 @@ def test_means_lie_at_odd_places_and_depend_on_rounded_even_ones_alone(
     }
 
 
+def test_a_codec_of_all_rates_decodes_symbols_at_their_centroids(all_rates: PatchCodec) -> None:
+    symbols = torch.randint(-4, 5, (2, 12, 6, 7)).float()
+    indexes = torch.randint(0, 64, symbols.shape)
+    scales_hat = 0.11 * (256 / 0.11) ** (indexes / 63)
+    found = all_rates.decoded(symbols, scales_hat).numpy()
+    expected = centroids.decoded(symbols.int().numpy(), indexes.to(torch.uint8).numpy())
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_codec_of_one_rate_decodes_whole_symbols(started: PatchCodec) -> None:
+    symbols = torch.randint(-4, 5, (1, 12, 6, 7)).float()
+    assert torch.equal(started.decoded(symbols, torch.full_like(symbols, 0.5)), symbols)
+
+
+def test_g_s_trains_on_the_centroids_with_the_gradient_of_the_latents(
+    all_rates: PatchCodec,
+) -> None:
+    codec = copy.deepcopy(all_rates).train().requires_grad_(True)
+    seen: list[torch.Tensor] = []
+    hook = codec.g_s.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    output = codec(torch.rand(1, 3, 64, 64), lmbda=0.18)
+    hook.remove()
+    symbols = torch.round(codec.residual(output.y))
+    assert symbols.any()
+    torch.testing.assert_close(seen[0], codec.decoded(symbols, output.scales_hat))
+    output.x_hat.sum().backward()
+    assert codec.g_a.linear.weight.grad.abs().max() > 0
+    # Where a symbol is decoded says nothing on how its scale should be.
+    assert all(p.grad is None or not p.grad.any() for p in codec.h_s.parameters())
+
+
 @pytest.mark.parametrize("lmbda", [0.0018, 0.18])
 def test_what_is_coded_and_what_g_s_adds_make_y_hat(all_rates: PatchCodec, lmbda: float) -> None:
     x = torch.rand(1, 3, 128, 128)
     output = all_rates(x, lmbda=lmbda)
     assert all_rates.gains is not None
     gain = all_rates.gains.log().exp()
-    coded = torch.round(all_rates.residual(output.y))
-    # As a decoder has it: symbols, and means from the symbols of even places.
-    decoded = coded + gain * all_rates.g_s.context(coded / gain)
+    symbols = torch.round(all_rates.residual(output.y))
+    coded = all_rates.decoded(symbols, output.scales_hat)
+    # As a decoder has it: centroids, and means from the symbols of even places.
+    decoded = coded + gain * all_rates.g_s.context(symbols / gain)
     torch.testing.assert_close(decoded, output.y_hat, atol=1e-4, rtol=1e-5)
-    assert (output.y_hat - output.y).abs().max() <= 0.5 + 1e-4
+    assert (symbols - all_rates.residual(output.y)).abs().max() <= 0.5 + 1e-4
     torch.testing.assert_close(all_rates.g_s(coded), output.x_hat)
 
 
