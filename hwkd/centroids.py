@@ -6,9 +6,9 @@ index of each symbol, exactly and before it reads the symbol:
     decoded = symbol - sign(symbol) PULLS[index, min(|symbol|, LARGEST)]
 
 Nothing of it is written, and the encoder knows nothing of it. For the latents of patch-medium on its training images the
-means are those of a Gaussian to 0.03 of a symbol; larger symbols have less of them, as their distribution reaches farther,
-and take that of LARGEST. Video codecs round so on purpose (Sullivan 1996, "Efficient scalar quantization of exponential and
-Laplacian random variables"): an encoder that rounds to the nearest, and a decoder that reconstructs at the centroid.
+means are those of a Gaussian to 0.03 of a symbol; beyond LARGEST they are less far from their symbols than a Gaussian's, as the
+tails are heavier: these symbols take the pull of LARGEST. The mean is the best value for an interval in squared error (Lloyd 1982,
+"Least squares quantization in PCM", IEEE Trans. Inf. Theory 28, section III).
 """
 
 import math

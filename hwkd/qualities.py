@@ -27,7 +27,7 @@ LARGEST_GAIN = math.sqrt(LMBDA_HIGH / LMBDA_OF_UNIT_GAIN)
 """The gain of every channel at HIGHEST: there no channel deviates (hwkd/models/patch.py)."""
 
 Y_HAT_STEP = 1 / (4 * LARGEST_GAIN)
-"""The grid that y_hat / gain is rounded to where g_s computes in integers: at HIGHEST a symbol is 4 of its steps exactly,
+"""The grid that y_hat / gain is rounded to where g_s computes in integers: at HIGHEST a symbol is 4 of its steps,
 below it more, so that what rounding adds is under a 16th of what quantization left, and less the lower the quality."""
 
 SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.11, 256.0, 64

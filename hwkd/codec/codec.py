@@ -3,7 +3,8 @@
     image -> pad to 64 -> encoder -> y, z;  z -> hyper -> index;  z and (y, index) -> entropy coder -> stream
     stream -> z -> hyper -> index -> y -> decoder -> cut to size -> image
 
-In a bundle of all rates, the three networks also get inputs that depend on the quality (hwkd/runtime/gains.py).
+In a bundle of all rates, the three networks also get inputs that depend on the quality (hwkd/runtime/gains.py), and the decoder gets
+the centroids of y (hwkd/centroids.py).
 
 A large image goes through the networks in tiles, so that memory stays bounded. The tiles overlap by the networks' reach.
 Each tile's y is then coded in a segment of its own.
@@ -310,8 +311,7 @@ class Codec:
         side = _side(tile_px, rows, columns, Y_PX)
         for across, along in tiles(rows, columns, side, reach, reach):
             window = (slice(None), across.window, along.window)
-            of_window = y[window].astype(np.int32, copy=False)
-            pixels = self._networks.synthesise(of_window, indexes[window], rate)
+            pixels = self._networks.synthesise(y[window], indexes[window], rate)
             across, along = across.times(Y_PX), along.times(Y_PX)
             checked_array(
                 "image", pixels, (across.stop - across.start, along.stop - along.start, 3)

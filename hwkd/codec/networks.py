@@ -156,7 +156,7 @@ class Networks:
             self._decoder = self._open("decoder")
         inputs: Arrays
         if rate is None:
-            inputs = {"y": np.ascontiguousarray(y)[None]}
+            inputs = {"y": np.ascontiguousarray(y, np.int32)[None]}
         else:
             inputs = {"y": decoded(y, indexes)[None], "step": rate.step}
         (image,) = _outputs(self._decoder, inputs, "image")

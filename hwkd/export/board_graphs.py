@@ -18,7 +18,7 @@ from hwkd.models.base import HyperpriorCodec
 from hwkd.quantize.integer import IntegerLayer
 
 # In float32 also in a graph of float16: the squares inside GDN would overflow, logarithms and quotients lose too much.
-_FLOAT32_OPERATORS = ("Div", "Log", "Mul", "Round", "Sqrt")
+_FLOAT32_OPERATORS = ("Div", "Log", "Mul", "Sqrt")
 
 
 def board_graphs(

@@ -67,7 +67,8 @@ def open_image(graph: GraphWriter) -> str:
 
 
 def open_symbols(graph: GraphWriter, latents: LatentRanges) -> str:
-    """The input `y` as float32; of a codec of all rates in steps of the grid of g_s, not yet rounded to whole ones."""
+    """The input `y` as float32; of a codec of all rates its centroids, in steps of the grid of g_s, not yet rounded to whole
+    ones."""
     if latents.has_gains:
         return graph.node("Mul", ["y", "step"])
     return "y" if graph.form.size is not None else graph.cast("y", FLOAT)

@@ -131,7 +131,7 @@ class CodecOutput:
     """All tensors of one pass, named as in the paper.
 
     Attributes:
-        y, y_hat: [B, M, H/16, W/16].
+        y, y_hat: [B, M, H/16, W/16]; y_hat as g_s has it: decoded (`HyperpriorCodec.decoded`), with its means.
         z, z_hat: [B, Z, H/64, W/64].
         x_hat: [B, 3, H, W], about [0, 1].
         y_likelihoods, z_likelihoods: the shapes of y and z, in (0, 1].

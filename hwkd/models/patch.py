@@ -338,7 +338,9 @@ class PatchCodec(HyperpriorCodec):
             return symbols
         index = ((scales_hat / SCALE_MIN).log() / LOG_SCALE_STEP).round().clamp(0, SCALE_LEVELS - 1)
         size = symbols.abs().clamp(max=LARGEST)
-        return symbols - symbols.sign() * self.pulls[(index * (LARGEST + 1) + size).long()]
+        # Weights that diverge are told by the loss, not by a place outside of the table.
+        entry = (index * (LARGEST + 1) + size).nan_to_num().long()
+        return symbols - symbols.sign() * self.pulls[entry]
 
     @torch.no_grad()
     def reorder_latents(self, order: Tensor) -> None:

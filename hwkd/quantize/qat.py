@@ -51,8 +51,9 @@ from hwkd.qualities import DEFAULT_QUALITY, HIGHEST, LOWEST, Y_HAT_STEP, lmbda_a
 # - fractions: y_hat / gain into those two layers where one `patch` codec serves all rates: rounded to multiples of
 #   Y_HAT_STEP (hwkd/qualities.py), in training as well, straight-through, and not clipped. The grid is the same at every
 #   quality: the layers' inputs have the range of the image, not that of the symbols. A low quality makes the steps of the
-# symbols large. A symbol is 4 of its steps at the highest quality and up to 40 at the lowest, so rounding them to
-#   whole ones adds little beside what quantization took. An exporter multiplies symbols by a step for each channel and rounds.
+#   symbols large. A symbol is 4 of its steps at the highest quality and up to 40 at the lowest, so rounding them to
+#   whole ones adds little beside what quantization took. An exporter multiplies
+#   the symbols' centroids by a step for each channel and rounds.
 # - activation: anything else; its scale is learned. Unsigned where the structure shows that it cannot be negative.
 
 TRANSFORMS = ("g_a", "h_a", "h_s", "g_s")
@@ -392,7 +393,7 @@ class Calibration:
 
     Attributes:
         images: number of images, each counted once.
-        largest_y, largest_z: the largest |symbol|, after rounding.
+        largest_y, largest_z: the largest |y_hat| and |z_hat|, rounded.
         clipped_y_fraction: the share of y outside the 8 bits that `gdn` and `relu` give it at the entry of g_s (not
             clipped in `patch`).
     """
@@ -463,7 +464,7 @@ def calibrate(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> Calibration:
             y_hat, z_hat = output.y_hat, output.z_hat
             outside += int((y_hat.abs() > SYMBOL_MAX).sum())
             values += y_hat.numel()
-            largest_y = max(largest_y, int(y_hat.abs().max()))
+            largest_y = max(largest_y, round(float(y_hat.abs().max())))
             largest_z = max(largest_z, int(z_hat.abs().max()))
     codec.set_lmbda(lmbda_at(DEFAULT_QUALITY))
     stream = codec.encoder_stream()

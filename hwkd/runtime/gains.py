@@ -2,9 +2,9 @@
 
     encoder: y = clip(round(g_a(x) gain), -limit, limit)
     hyper:   index = clip(h_s(z) + shift, 0, 63)
-    decoder: g_s(round(y step) Y_HAT_STEP)
+    decoder: g_s(round(c step + means) Y_HAT_STEP), c the centroids of y (hwkd/centroids.py)
 
-y step is y_hat / gain on the grid of hwkd/qualities.py, as a whole number. `limit` keeps it within what the decoder holds: one
+What is rounded is y_hat / gain in steps of the grid of hwkd/qualities.py. `limit` keeps it within what the decoder holds: one
 8-bit digit, or two in the channels before `narrow_from`.
 """
 
@@ -83,7 +83,7 @@ class Gains:
 
     def _made(self, quality: int) -> Rate:
         gain = gains(self.anchors, quality)
-        # Beside the gain at HIGHEST as stored, so that a symbol there is whole steps, and nothing is rounded.
+        # Beside the gain at HIGHEST as stored, so that a symbol there is whole steps.
         step = HIGHEST_STEP * gains(self.anchors, HIGHEST).astype(np.float64) / gain
         held = np.full(len(gain), NARROW_MAX)
         held[: self.narrow_from] = WIDE_MAX

@@ -58,10 +58,18 @@ class OpenVinoSession:
             model = openvino.Core().read_model(graph if isinstance(graph, bytes) else str(graph))
             # Before compiling, which may give an output the name of a tensor inside.
             self._outputs = [output.get_any_name() for output in model.outputs]
+            self._types = {
+                one.get_any_name(): one.get_element_type().to_dtype() for one in model.inputs
+            }
             self._compiled = compiled(model, threads)
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Same as `hwkd.runtime.session.Session`."""
+        for name, value in inputs.items():
+            # OpenVINO would convert it, fractions and all.
+            wanted = self._types.get(name, value.dtype)
+            if value.dtype != wanted:
+                raise RuntimeError(f"{name} is {value.dtype}, and the graph takes {wanted}")
         # Shared, not copied: nothing writes to them until it returns.
         results = self._compiled(dict(inputs), share_inputs=True)
         return {name: results[i] for i, name in enumerate(self._outputs)}

@@ -207,12 +207,6 @@ def test_the_codec_itself_takes_what_is_asked(photo):
     assert len(by_size) <= limit
     assert codec.encode(image, bpp=8 * limit / 7000 + 1e-9) == by_size
     least = psnr_db(image, codec.decode(codec.encode(image, quality=40)))
-    print(
-        [
-            round(psnr_db(image, codec.decode(codec.encode(image, quality=q))), 2)
-            for q in range(1, 101, 3)
-        ]
-    )
     good = codec.encode(image, min_psnr_db=least)
     assert psnr_db(image, codec.decode(good)) >= least
     larger = codec.encode(image, quality=unpack(by_size, MAX_PIXELS).quality + 1)

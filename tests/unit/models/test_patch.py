@@ -328,6 +328,17 @@ def test_a_codec_of_one_rate_decodes_whole_symbols(started: PatchCodec) -> None:
     assert torch.equal(started.decoded(symbols, torch.full_like(symbols, 0.5)), symbols)
 
 
+@pytest.mark.parametrize("broken", ["g_a.linear", "h_s.6"])
+def test_weights_that_are_not_finite_give_a_loss_that_is_not(
+    all_rates: PatchCodec, broken: str
+) -> None:
+    codec = copy.deepcopy(all_rates)
+    codec.get_submodule(broken).weight.data.fill_(math.nan)
+    for is_training in (False, True):
+        output = codec.train(is_training)(torch.rand(1, 3, 64, 64), lmbda=0.025)
+        assert output.y_likelihoods.isnan().any()
+
+
 def test_g_s_trains_on_the_centroids_with_the_gradient_of_the_latents(
     all_rates: PatchCodec,
 ) -> None:

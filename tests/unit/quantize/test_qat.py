@@ -12,6 +12,7 @@ from hwkd.errors import InputError
 from hwkd.models.base import CodecOutput, HyperpriorCodec
 from hwkd.models.build import build
 from hwkd.models.spec import HyperpriorSpec, PatchSpec, Spec
+from hwkd.qualities import Y_HAT_STEP
 from hwkd.quantize.integer import integer_weights, layer_bits
 from hwkd.quantize.ptq import post_training_quantize
 from hwkd.quantize.qat import (
@@ -341,11 +342,20 @@ def test_scale_is_the_largest_input_over_the_integer_range(
             name, max(peaks.get(name, 0), float(args[0].abs().max()))
         )
 
+    def on_grid(_: object, args: tuple[Tensor]) -> Tensor:
+        return torch.round(args[0] / Y_HAT_STEP) * Y_HAT_STEP
+
+    inputs = layer_inputs(codec)
+    hooks = []
     for name, layer in conv_layers(codec).items():
+        if inputs[name].kind == "fractions":  # which are rounded while scales are found, too
+            hooks.append(layer.register_forward_pre_hook(on_grid))
         layer.register_forward_pre_hook(keep(name))
     with torch.no_grad():
         for lmbda in LMBDAS:
             codec(images, lmbda=lmbda)
+    for hook in hooks:
+        hook.remove()
     quantize(codec, BitPlan())
     calibrate(codec, [images])
     checked = 0

@@ -53,6 +53,15 @@ def test_a_graph_runs_by_names(graph, runtime):
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("kind", [np.float64, np.int32])
+def test_no_input_of_another_type_is_converted(graph, runtime, kind):
+    with pytest.raises(Exception, match=r"\bfloat32|tensor\(float\)"):
+        open_session(graph, runtime, 1).run(
+            {"a": np.ones((2, 3), kind), "b": np.ones((2, 3), kind)}
+        )
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_later_run_leaves_earlier_outputs_alone(graph, runtime):
     opened = open_session(graph, runtime, 1)
     ones = np.ones((2, 3), np.float32)

@@ -17,6 +17,9 @@ SPECS = {
     "gdn": HyperpriorSpec("gdn", (8, 8, 8), 12, 8, 8),
     "mean": HyperpriorSpec("mean", (8, 8, 8), 12, 8, 8),
     "patch": PatchSpec(M=12, H=8, Z=8, C=16, widths=(16,), post=(8,)),
+    "rates": PatchSpec(
+        M=12, H=8, Z=8, C=16, widths=(16,), post=(8,), anchors=3, context=(4, 8), hyper_kernel=1
+    ),
 }
 
 
@@ -24,7 +27,7 @@ def make_codec(name):
     torch.manual_seed(0)
     codec = build(SPECS[name])
     # Untrained latents all round to 0: spread them, so that symbols run beyond the tables too.
-    y_layer = codec.g_a.linear if name == "patch" else codec.g_a[-1]
+    y_layer = codec.g_a.linear if isinstance(SPECS[name], PatchSpec) else codec.g_a[-1]
     for layer, gain in ((y_layer, 100), (codec.h_a[-1], 1000)):
         layer.weight.data.mul_(gain)
     return codec
