@@ -335,12 +335,14 @@ LMBDAS = (0.0018, 0.0018 * 100 ** (49 / 99), 0.18)
 def test_scale_is_the_largest_input_over_the_integer_range(
     codec: HyperpriorCodec, images: Tensor
 ) -> None:
-    peaks: dict[str, float] = {}
+    peaks: dict[str, Tensor] = {}
 
     def keep(name: str) -> object:
-        return lambda _, args: peaks.__setitem__(
-            name, max(peaks.get(name, 0), float(args[0].abs().max()))
-        )
+        def largest(_: object, args: tuple[Tensor]) -> None:
+            both = torch.cat([peaks.get(name, torch.zeros(0)), args[0].abs().flatten()])
+            peaks[name] = both.topk(2).values
+
+        return largest
 
     def on_grid(_: object, args: tuple[Tensor]) -> Tensor:
         return torch.round(args[0] / Y_HAT_STEP) * Y_HAT_STEP
@@ -363,11 +365,12 @@ def test_scale_is_the_largest_input_over_the_integer_range(
         if layer_input.kind != "activation" or name.startswith("h_s."):
             continue
         top = 128 if layer_input.signed else 255
-        # Fewer than 100,000 values: the 99.999th percentile is the maximum or its neighbour.
         scale = float(quantized_layers(codec)[name].input_quant.scale())
         # The last layer that reads the encoder's stream has room for more than it has seen.
-        peak = 1.3 * peaks[name] if name == "g_a.head" else peaks[name]
-        assert scale == pytest.approx(max(peak, 2**-10) / top, rel=0.05), name
+        room = 1.3 if name == "g_a.head" else 1.0
+        most, second = (max(room * float(peak), 2**-10) / top for peak in peaks[name])
+        # Fewer than 150,000 values: the 99.999th percentile is the maximum or its neighbour.
+        assert second * 0.99 <= scale <= most * 1.01, (name, second, scale, most)
         checked += 1
     assert checked > 3
 
