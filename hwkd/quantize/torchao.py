@@ -110,7 +110,12 @@ def pt2e(codec: HyperpriorCodec, batches: Iterable[Tensor]) -> BackendResult:
             "crop the images to one size"
         )
     model = deepcopy(codec).eval()
-    latents = [torch.round(cast(Tensor, model.g_a(x))) for x in images]
+    latents: list[Tensor] = []  # as g_s reads them: less their means, at their centroids
+    hook = model.g_s.register_forward_pre_hook(lambda _, given: latents.append(given[0]))
+    with torch.no_grad():
+        for x in images:
+            model(x)
+    hook.remove()
     graphs = {
         "g_a": _int8_graph(model.g_a, images),
         "g_s": _int8_graph(model.g_s, latents),
